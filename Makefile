@@ -1,0 +1,139 @@
+# The daily verbs; CONTRIBUTING.md explains them.
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+FIND_PYTHON = for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	if $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; \
+	then echo $$p; break; fi; done
+PYTHON ?= $(shell $(FIND_PYTHON))
+# Paddle 2.6.2 has no wheel for Python 3.13.
+FIND_PYTHON26 = for p in $(PYTHON) python3.12 python3.11 python3.10; do \
+	if $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; \
+	then echo $$p; break; fi; done
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+CORE := $(wildcard _ext/*.h _ext/*.pyx _ext/*.pxd)
+CORE_TESTS := $(wildcard tests/core/*.cpp tests/core/*.h)
+PACKAGING := setup.py pyproject.toml constraints.txt
+CXX ?= g++
+CXXFLAGS_CORE := -std=c++17 -g -Wall -Wextra -Werror -I_ext -Itests/core
+ASAN_TESTS := tests/test_conversion.py tests/test_engine.py tests/test_futures.py
+
+.PHONY: help demo test build lint format typecheck test-core test-core-sanitize test-python ci-more \
+	test-paddle26 test-asan test-wheel bench dist clean
+
+help:
+	@echo "make demo    set everything up and run the main job"
+	@echo "make test    set everything up and pass all checks and tests"
+	@echo "make build   compile the core again after an edit"
+	@echo "make lint, format, test-core, test-python, bench, dist, ci-more, clean: see CONTRIBUTING.md"
+
+# --- The environment ------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "paddleinfer needs Python 3.10 to 3.13; none was found. Name one: make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.tools: $(PACKAGING) | $(BIN)/python
+	$(PIP) install --upgrade pip
+	$(PIP) install -c constraints.txt setuptools cython numpy ml_dtypes
+	@touch $@
+
+# Without isolation, so that the next compilation starts at once.
+$(VENV)/.built: $(VENV)/.tools $(CORE) README.md paddleinfer/_version.py
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[cpu]'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.built
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[cpu,demo]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.built
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[cpu,demo,bench,test,dev]'
+	@touch $@
+
+# --- The two main commands ------------------------------------------------------------------------
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m paddleinfer.demo --out demo-output
+
+test: lint test-core test-python
+
+# --- Parts of them --------------------------------------------------------------------------------
+
+build: $(VENV)/.built
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint _ext
+	$(BIN)/clang-format --dry-run -Werror _ext/*.h tests/core/*.h tests/core/*.cpp
+	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i _ext/*.h tests/core/*.h tests/core/*.cpp
+
+test-python: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+build/core-%: $(CORE) $(CORE_TESTS)
+	@mkdir -p build
+	$(CXX) $(CXXFLAGS_CORE) $(CXXFLAGS_$*) tests/core/*.cpp -o $@ -lpthread -ldl
+
+CXXFLAGS_plain := -O2
+CXXFLAGS_thread := -O1 -fsanitize=thread
+CXXFLAGS_address := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+
+test-core: build/core-plain
+	build/core-plain
+
+test-core-sanitize: build/core-thread build/core-address
+	build/core-thread
+	build/core-address
+
+# --- What CI does besides -------------------------------------------------------------------------
+
+ci-more: test-core-sanitize test-paddle26 test-asan test-wheel
+
+VENV26 := .venv-paddle26
+$(VENV26)/.test: $(PACKAGING) $(CORE) | $(BIN)/python
+	$(shell $(FIND_PYTHON26)) -m venv $(VENV26)
+	$(VENV26)/bin/python -m pip --quiet install --upgrade pip
+	$(VENV26)/bin/python -m pip --quiet install 'numpy<2' 'paddlepaddle==2.6.2' setuptools hypothesis pytest
+	$(VENV26)/bin/python -m pip --quiet install .
+	@touch $@
+
+# From the installed package: -P keeps ./paddleinfer, which has no compiled core for it, off the path.
+test-paddle26: $(VENV26)/.test build/core-plain
+	build/core-plain
+	$(VENV26)/bin/python -m pip --quiet install --no-deps --force-reinstall .
+	$(VENV26)/bin/python -P -m pytest -m 'not paddle3' -o pythonpath=tests $(PYTEST_ARGS)
+
+test-asan: $(VENV)/.test
+	PADDLEINFER_SANITIZE=address $(BIN)/python setup.py --quiet build --build-base build/asan
+	ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) \
+		PYTHONPATH=$$(echo build/asan/lib*) $(BIN)/python -P -m pytest -o pythonpath=tests $(ASAN_TESTS)
+
+test-wheel: $(VENV)/.test
+	rm -rf build/dist build/wheel-venv
+	$(BIN)/python -m build --outdir build/dist
+	$(BIN)/python -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip --quiet install build/dist/*.whl
+	cd / && $(CURDIR)/build/wheel-venv/bin/python $(CURDIR)/tests/wheel_smoke.py
+
+# --- And the rest ---------------------------------------------------------------------------------
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks.bench_engine --json build/bench_engine.json
+	$(BIN)/python -m benchmarks.bench_memory --json build/bench_memory.json
+
+dist: $(VENV)/.test
+	rm -rf dist
+	$(BIN)/python -m build
+
+clean:
+	rm -rf build dist .venv .venv-paddle26 *.egg-info paddleinfer/*.so demo-output

@@ -1,0 +1,740 @@
+# The binding of the compiled core: NumPy arrays in and out, errors, waiting with signals. The C++ headers
+# hold the logic.
+import sys
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from libc.limits cimport INT_MAX
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libcpp cimport bool as cbool
+from libcpp.memory cimport make_shared, shared_ptr
+from libcpp.vector cimport vector
+
+from core cimport (
+    Abi,
+    Admission,
+    CallResult,
+    CloseReport,
+    Config,
+    Counters,
+    Dispatcher,
+    DType,
+    HandedInput,
+    Load,
+    Model,
+    ModelOptions,
+    Nanos,
+    News,
+    OneDnnCache,
+    OneDnnSymbols,
+    Outcome,
+    OwnedTensor,
+    Place,
+    PythonFunctions,
+    Request,
+    RequestPtr,
+    SchedulerOptions,
+    Shape,
+    TensorView,
+    WeightReport,
+    c_predictor_lock,
+    kMaxRank,
+    kNever,
+    monotonic_now,
+    onednn_clears,
+    interpreter_ending,
+    python_object,
+    signature_of,
+    start_paddle_instance,
+    start_python_instance,
+)
+
+import ml_dtypes
+import numpy as np
+
+from paddleinfer.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    EngineClosed,
+    InvalidInput,
+    ModelError,
+    PaddleInferError,
+    QueueFull,
+)
+
+cnp.import_array()
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+
+cdef extern from "<malloc.h>" nogil:
+    int c_mallopt "mallopt"(int, int)
+
+cdef extern from "numpy/arrayobject.h":
+    void PyArray_ENABLEFLAGS(cnp.ndarray, int)
+    object PyArray_SimpleNewFromData(int, cnp.npy_intp*, int, void*)
+
+# How long a wait on the main thread goes without a look at pending signals.
+cdef Nanos SIGNAL_SLICE_NS = 50_000_000
+
+DTYPE_NAMES = (
+    "float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool",
+)
+NUMPY_DTYPES = {
+    name: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name) for name in DTYPE_NAMES
+}
+MAX_RANK = kMaxRank
+cdef int TYPE_NUMBERS[10]
+for _index, _name in enumerate(DTYPE_NAMES):
+    TYPE_NUMBERS[_index] = NUMPY_DTYPES[_name].num
+
+
+cdef DType dtype_from_index(int index) noexcept:
+    return <DType><unsigned char>index
+
+
+cdef int index_of_type(int type_number) noexcept:
+    """The core's number of a NumPy type, -1 for one it does not know."""
+    cdef int index
+    for index in range(10):
+        if TYPE_NUMBERS[index] == type_number:
+            return index
+    # NumPy has two names for the 64-bit integer of some platforms.
+    if type_number == cnp.NPY_LONGLONG:
+        return index_of_type(cnp.NPY_INT64)
+    return -1
+
+
+cdef object array_owning(DType dtype, const Shape& shape, void* memory):
+    """A writable array that frees `memory` (from malloc) when it goes."""
+    cdef cnp.npy_intp dims[9]
+    cdef size_t axis
+    for axis in range(shape.rank):
+        dims[axis] = shape.dims[axis]
+    array = PyArray_SimpleNewFromData(<int>shape.rank, dims, TYPE_NUMBERS[<int><unsigned char>dtype], memory)
+    PyArray_ENABLEFLAGS(<cnp.ndarray>array, cnp.NPY_ARRAY_OWNDATA)
+    return array
+
+
+cdef TensorView view_of(cnp.ndarray array, int dtype_index) noexcept:
+    cdef TensorView view
+    cdef int axis
+    view.dtype = dtype_from_index(dtype_index)
+    view.shape.rank = cnp.PyArray_NDIM(array)
+    for axis in range(cnp.PyArray_NDIM(array)):
+        view.shape.dims[axis] = cnp.PyArray_DIM(array, axis)
+    view.data = cnp.PyArray_DATA(array)
+    return view
+
+
+cdef cbool is_plain(object value, int dtype_index) noexcept:
+    """An array the core can read as it is."""
+    if type(value) is not np.ndarray:
+        return False
+    cdef cnp.ndarray array = <cnp.ndarray>value
+    return (
+        index_of_type(cnp.PyArray_TYPE(array)) == dtype_index
+        and cnp.PyArray_NDIM(array) <= <int>kMaxRank
+        and cnp.PyArray_ISCARRAY_RO(array)
+    )
+
+
+# --- Python callables as models -----------------------------------------------------------------------
+
+cdef void give_exception(CallResult* result, object exception) noexcept:
+    text = f"{type(exception).__name__}: {exception}".encode("utf-8", "replace")
+    result.message = text
+    Py_INCREF(exception)
+    result.exception = <void*>exception
+
+
+cdef void python_open(void* context, size_t instance, void** model, CallResult* result) noexcept with gil:
+    try:
+        made = (<object>context)(instance)
+        Py_INCREF(made)
+        model[0] = <void*>made
+    except BaseException as exception:
+        give_exception(result, exception)
+
+
+cdef void python_call(void* model, vector[HandedInput]* inputs, CallResult* result) noexcept with gil:
+    cdef size_t index
+    cdef int dtype_index
+    try:
+        arrays = []
+        for index in range(inputs.size()):
+            arrays.append(array_owning(
+                inputs.at(index).dtype, inputs.at(index).shape, inputs.at(index).memory.release()))
+        outputs = (<object>model)(arrays)
+        for array in outputs:
+            dtype_index = index_of_type(cnp.PyArray_TYPE(<cnp.ndarray?>array))
+            if not is_plain(array, dtype_index):
+                raise TypeError("the model's wrapper must return contiguous arrays of a supported dtype")
+            result.outputs.push_back(view_of(<cnp.ndarray>array, dtype_index))
+        Py_INCREF(outputs)
+        result.owner = <void*>outputs
+    except BaseException as exception:
+        result.outputs.clear()
+        give_exception(result, exception)
+
+
+cdef void python_close(void* model) noexcept with gil:
+    try:
+        close = getattr(<object>model, "close", None)
+        if close is not None:
+            close()
+    except BaseException as exception:
+        sys.unraisablehook(UnraisableArgs(exception))
+    Py_XDECREF(<PyObject*>model)
+
+
+def interpreter_ends():
+    """From now on no native thread takes the GIL any more."""
+    interpreter_ending().store(True)
+
+
+class UnraisableArgs:
+    """What sys.unraisablehook takes."""
+    def __init__(self, exception):
+        self.exc_type = type(exception)
+        self.exc_value = exception
+        self.exc_traceback = exception.__traceback__
+        self.err_msg = "a model failed while it was closed"
+        self.object = None
+
+
+# --- Paddle's library ----------------------------------------------------------------------------------
+
+cdef class PaddleLibrary:
+    """Paddle's C++ inference API in a library that is loaded already.
+
+    `cpu_place` is the address of a phi::CPUPlace that stays as long as the process.
+    """
+    cdef Abi abi
+    cdef OneDnnSymbols onednn
+    cdef const Place* cpu_place
+    cdef readonly tuple missing
+
+    def __init__(self, str path, uintptr_t cpu_place):
+        self.abi = Abi.load(path.encode())
+        self.cpu_place = <const Place*>cpu_place
+        self.onednn = OneDnnSymbols.load(self.abi, self.cpu_place)
+        self.missing = tuple(name.decode() for name in self.abi.missing)
+
+    def program_file(self, uintptr_t config):
+        """The program path that a paddle::AnalysisConfig at this address holds."""
+        cdef const Config* pointer = <const Config*>config
+        return self.abi.program_file(pointer).decode()
+
+    @property
+    def empties_onednn_cache(self):
+        """Whether oneDNN's kernel cache can be emptied."""
+        return self.onednn.complete()
+
+
+cdef class OneDnnBudget:
+    """For Paddle's Python run(): empties oneDNN's kernel cache after `max_shapes` input shapes.
+
+    To be made, used and closed on the thread that runs the predictor.
+    """
+    cdef OneDnnCache* cache
+
+    def __cinit__(self, PaddleLibrary library, size_t max_shapes):
+        self.cache = new OneDnnCache(library.onednn, max_shapes)
+
+    def close(self):
+        """Empties the cache of this thread for the last time."""
+        del self.cache
+        self.cache = NULL
+
+    def before_run(self, shapes):
+        """To be called before each run with its input shapes."""
+        self.cache.before_run(<uint64_t>(hash(tuple(shapes)) & 0xFFFFFFFFFFFFFFFF))
+
+
+cdef class predictor_lock:
+    """Context manager: the process-wide lock under which predictors are made, cloned and destroyed."""
+    def __enter__(self):
+        with nogil:
+            c_predictor_lock().lock()
+
+    def __exit__(self, *_):
+        c_predictor_lock().unlock()
+
+
+def onednn_cache_clears():
+    """How often an instance of this process has emptied its part of oneDNN's kernel cache."""
+    return onednn_clears().load()
+
+
+def mallopt(int parameter, int value):
+    """glibc's mallopt(3). True when it took effect."""
+    return c_mallopt(parameter, value) == 1
+
+
+def monotonic_ns():
+    """The core's clock: CLOCK_MONOTONIC in nanoseconds."""
+    return monotonic_now()
+
+
+# --- The core of an engine -------------------------------------------------------------------------------
+
+cdef class Core:
+    """One engine's instances, queue and requests.
+
+    Parameters
+    ----------
+    inputs
+        (name, dtype name, shape or None) of each input, -1 for a free dimension.
+    outputs
+        Names of the outputs.
+    output_places
+        Every name and alias of an output -> its place.
+    rows_follow_batch
+        Whether axis 0 of every input counts the same rows.
+    normalise
+        Called with the caller's inputs and the Core when they are not plain arrays of the right kind;
+        gives such arrays in order, or raises InvalidInput.
+    explain
+        Turns the text of a failure into its useful line.
+    """
+    cdef shared_ptr[Dispatcher] dispatcher
+    cdef shared_ptr[Model] model
+    cdef tuple input_names
+    cdef tuple output_names
+    cdef dict output_places
+    cdef vector[int] input_dtypes
+    cdef vector[Shape] input_shapes
+    cdef vector[cbool] shape_known
+    cdef vector[uint32_t] all_outputs
+    cdef cbool rows_follow_batch
+    cdef cbool inline_allowed
+    cdef object normalise
+    cdef object explain
+    cdef unsigned long main_thread
+    cdef object __weakref__
+    cdef readonly bint closed
+    cdef readonly bint forked
+    cdef str label
+
+    def __init__(self, *, str label, inputs, outputs, dict output_places, bint rows_follow_batch,
+                 bint inline, int64_t max_queue_rows, size_t max_queue_bytes, normalise, explain,
+                 unsigned long main_thread):
+        cdef SchedulerOptions options
+        cdef Shape shape
+        cdef size_t axis
+        options.max_queue_rows = max_queue_rows
+        options.max_queue_bytes = max_queue_bytes
+        self.dispatcher = make_shared[Dispatcher](options, <cbool>inline)
+        self.label = label
+        self.input_names = tuple(name for name, _, _ in inputs)
+        self.output_names = tuple(outputs)
+        self.output_places = output_places
+        self.rows_follow_batch = rows_follow_batch
+        self.inline_allowed = inline
+        self.normalise = normalise
+        self.explain = explain
+        self.main_thread = main_thread
+        for _, dtype, dims in inputs:
+            self.input_dtypes.push_back(DTYPE_NAMES.index(dtype))
+            shape.rank = len(dims or ())
+            for axis in range(shape.rank):
+                shape.dims[axis] = dims[axis]
+            self.input_shapes.push_back(shape)
+            self.shape_known.push_back(dims is not None)
+        for place in range(len(self.output_names)):
+            self.all_outputs.push_back(<uint32_t>place)
+
+    def __dealloc__(self):
+        if self.dispatcher.get() == NULL:
+            return
+        if self.forked:
+            # The child has none of the threads: whatever they held stays locked for good.
+            keep_for_good(self.dispatcher)
+        elif not self.closed:
+            self.dispatcher.get().close_in_background()
+
+    # Starting
+
+    def start_paddle(self, PaddleLibrary library, uintptr_t config, inputs, outputs, parameters, *,
+                     size_t instances, bint on_cpu, bint share_weights, bint onednn,
+                     size_t max_onednn_shapes):
+        """Makes the root predictor and its clones, each on its own thread, without the GIL."""
+        cdef ModelOptions options
+        cdef size_t index
+        options.inputs = [name.encode() for name in inputs]
+        options.outputs = [name.encode() for name in outputs]
+        options.parameters = [name.encode() for name in parameters]
+        options.cpu_place = library.cpu_place
+        options.on_cpu = on_cpu
+        options.share_weights = share_weights
+        options.onednn = onednn
+        options.onednn_symbols = library.onednn
+        options.max_onednn_shapes = max_onednn_shapes
+        self.model = make_shared[Model](library.abi, options)
+        for index in range(instances):
+            with nogil:
+                start_paddle_instance(
+                    self.dispatcher.get()[0], self.model, <const Config*>config, <cbool>(index == 0))
+
+    def start_python(self, open_model, size_t instances):
+        """Calls `open_model(instance)` on each instance's thread; what it gives takes and gives array lists."""
+        cdef PythonFunctions functions
+        cdef shared_ptr[void] context
+        cdef size_t index
+        functions.open = python_open
+        functions.call = python_call
+        functions.close = python_close
+        Py_INCREF(open_model)
+        context = python_object(self.dispatcher.get().releases(), <void*>open_model)
+        for index in range(instances):
+            with nogil:
+                start_python_instance(self.dispatcher.get()[0], functions, context, index)
+
+    def weights(self):
+        """(parameters shared, bytes saved by each further instance, why not all are shared)."""
+        cdef WeightReport report
+        if self.model.get() == NULL:
+            return (0, 0, "")
+        report = self.model.get().weights()
+        return (report.shared, report.bytes, report.refusal.decode())
+
+    # Calling
+
+    def infer(self, feeds, timeout, outputs):
+        """Runs one request and waits for it; `timeout` in seconds or None."""
+        cdef RequestPtr request = self.prepare(feeds, timeout, outputs)
+        cdef cbool ran = False
+        if self.inline_allowed and request.get().deadline == kNever:
+            with nogil:
+                ran = self.dispatcher.get().run_inline(request)
+        if not ran:
+            self.admit(request)
+            self.wait_for(request)
+        self.drain()
+        return self.result(request, timeout, outputs)
+
+    def submit(self, feeds, timeout, outputs, future):
+        """Queues one request; wait_completions() will give `future` once it has ended."""
+        cdef RequestPtr request = self.prepare(feeds, timeout, outputs)
+        cdef Handle handle = Handle.__new__(Handle)
+        request.get().sink = &self.dispatcher.get().completions()
+        handle.core = self
+        handle.request = request
+        handle.timeout = timeout
+        handle.outputs = outputs
+        future.attach(handle)
+        Py_INCREF(future)
+        request.get().waiter = <void*>future
+        try:
+            self.admit(request)
+        except BaseException:
+            request.get().waiter = NULL
+            Py_XDECREF(<PyObject*>future)
+            raise
+        self.drain()
+        return handle
+
+    def wait_completions(self):
+        """Blocks until submitted requests have ended; their futures, or None after close()."""
+        cdef News news
+        cdef RequestPtr request
+        with nogil:
+            news = self.dispatcher.get().completions().wait()
+            for request in news.overdue:
+                self.dispatcher.get().end_early(request, Outcome.expired)
+        self.drain()
+        if news.stopped:
+            return None
+        futures = []
+        for request in news.ended:
+            if request.get().waiter != NULL:
+                futures.append(<object>request.get().waiter)
+                Py_XDECREF(<PyObject*>request.get().waiter)
+                request.get().waiter = NULL
+        return futures
+
+    # Ending
+
+    def close(self, bint drain, timeout):
+        """(instances abandoned, requests ended unserved). Waits `timeout` seconds at most, None: for ever."""
+        cdef Nanos deadline = deadline_after(timeout)
+        cdef CloseReport report
+        cdef cbool drained = drain
+        self.closed = True
+        with nogil:
+            report = self.dispatcher.get().close(drained, deadline)
+        self.drain()
+        return (report.abandoned_instances, report.ended_requests)
+
+    def mark_forked(self):
+        """In a forked child: every call from now on raises EngineClosed; no lock is touched."""
+        self.forked = True
+
+    @property
+    def on_instance_thread(self):
+        return self.dispatcher.get().on_instance_thread()
+
+    # Looking
+
+    def stats(self):
+        """Counters since the start, and what is queued and running now."""
+        cdef const Counters* counters = &self.dispatcher.get().counters()
+        cdef Load load
+        self.check_alive()
+        load = self.dispatcher.get().load()
+        return {
+            "requests": counters.requests.load(),
+            "rows": counters.rows.load(),
+            "executions": counters.executions.load(),
+            "inline_executions": counters.inline_executions.load(),
+            "results": counters.results.load(),
+            "errors": counters.errors.load(),
+            "cancelled": counters.cancelled.load(),
+            "expired": counters.expired.load(),
+            "closed": counters.closed.load(),
+            "refused": counters.refused.load(),
+            "queue_ns": counters.queue_ns.load(),
+            "run_ns": counters.run_ns.load(),
+            "queued_requests": load.queued_requests,
+            "queued_rows": load.queued_rows,
+            "queued_bytes": load.queued_bytes,
+            "running_executions": load.running_batches,
+        }
+
+    # Inside
+
+    cdef check_alive(self):
+        if self.forked:
+            raise EngineClosed(
+                f"{self.label} was created before this process was forked, and its threads live in the "
+                "parent only; create the engine after the fork")
+
+    cdef drain(self):
+        """Gives up the Python objects that native threads have done with."""
+        cdef void* item
+        for item in self.dispatcher.get().releases().get().take():
+            Py_XDECREF(<PyObject*>item)
+
+    cdef RequestPtr prepare(self, feeds, timeout, outputs) except *:
+        cdef RequestPtr request = make_shared[Request]()
+        cdef Request* target = request.get()
+        cdef size_t index
+        self.check_alive()
+        if self.closed:
+            raise EngineClosed(f"{self.label} is closed")
+        if self.dispatcher.get().on_instance_thread():
+            raise PaddleInferError(
+                f"{self.label} was called from inside its own model, where it would wait for itself")
+        target.deadline = deadline_after(timeout)
+        arrays = self.plain_arrays(feeds)
+        if arrays is None:
+            arrays = self.normalise(feeds)
+        target.inputs.reserve(len(arrays))
+        for index in range(self.input_dtypes.size()):
+            target.inputs.push_back(view_of(<cnp.ndarray>arrays[index], self.input_dtypes[index]))
+            target.bytes += target.inputs.back().bytes()
+        if self.rows_follow_batch:
+            target.rows = target.inputs.front().shape.dims[0]
+        target.signature = signature_of(target.inputs, not self.rows_follow_batch)
+        if outputs is None:
+            target.wanted = self.all_outputs
+        else:
+            self.select(target, outputs)
+        Py_INCREF(arrays)
+        target.input_owner = <void*>arrays
+        return request
+
+    cdef plain_arrays(self, feeds):
+        """The inputs in order when nothing about them needs a second look, else None."""
+        cdef size_t index
+        cdef size_t axis
+        cdef cnp.ndarray array
+        cdef const Shape* declared
+        cdef int64_t rows = -1
+        cdef int64_t size
+        if type(feeds) is not dict or len(<dict>feeds) != <Py_ssize_t>self.input_dtypes.size():
+            return None
+        arrays = []
+        for index in range(self.input_dtypes.size()):
+            value = (<dict>feeds).get(self.input_names[index])
+            if not is_plain(value, self.input_dtypes[index]):
+                return None
+            array = <cnp.ndarray>value
+            declared = &self.input_shapes[index]
+            if not self.shape_known[index] or cnp.PyArray_NDIM(array) != <int>declared.rank:
+                return None
+            for axis in range(declared.rank):
+                size = cnp.PyArray_DIM(array, <int>axis)
+                if size <= 0 or size > INT_MAX or (declared.dims[axis] >= 0 and declared.dims[axis] != size):
+                    return None
+            if self.rows_follow_batch:
+                size = cnp.PyArray_DIM(array, 0)
+                if rows >= 0 and rows != size:
+                    return None
+                rows = size
+            arrays.append(array)
+        return arrays
+
+    cdef select(self, Request* target, outputs):
+        if isinstance(outputs, (str, bytes)) or not isinstance(outputs, (list, tuple)):
+            raise InvalidInput(f"outputs must be a list of output names, not {outputs!r}")
+        if not outputs:
+            raise InvalidInput("outputs is empty; name at least one, or leave it out for all")
+        for name in outputs:
+            place = self.output_places.get(name) if isinstance(name, str) else None
+            if place is None:
+                raise InvalidInput(
+                    f"there is no output {name!r}; the model has {', '.join(self.output_names)}")
+            target.wanted.push_back(<uint32_t>place)
+
+    cdef admit(self, const RequestPtr& request):
+        cdef Admission admission = Admission.accepted
+        cdef cbool open
+        cdef Load load
+        with nogil:
+            open = self.dispatcher.get().admit(request, admission)
+        if open and admission == Admission.accepted:
+            return
+        # Never queued: the inputs are still this thread's.
+        self.take_inputs_back(request)
+        if not open:
+            raise EngineClosed(f"{self.label} is closed")
+        if admission == Admission.rows_over_limit:
+            raise InvalidInput(
+                f"the request has {request.get().rows} rows, more than max_queue_rows lets wait at all")
+        if admission == Admission.bytes_over_limit:
+            raise InvalidInput(
+                f"the request has {request.get().bytes} bytes of input, more than max_queue_bytes lets wait at all")
+        load = self.dispatcher.get().load()
+        raise QueueFull(
+            f"{self.label} has {load.queued_rows} rows and {load.queued_bytes} bytes waiting, "
+            "and takes no more for now", self.retry_after_s(load))
+
+    cdef double retry_after_s(self, const Load& load):
+        """Seconds the queue needs at the mean run time so far."""
+        cdef const Counters* counters = &self.dispatcher.get().counters()
+        cdef int64_t executions = counters.executions.load()
+        cdef double mean_ns = counters.run_ns.load() / <double>executions if executions > 0 else 0.0
+        return max(0.001, mean_ns * load.queued_requests / max(1, load.running_batches) / 1e9)
+
+    cdef take_inputs_back(self, const RequestPtr& request):
+        Py_XDECREF(<PyObject*>request.get().input_owner)
+        request.get().input_owner = NULL
+
+    cdef wait_for(self, const RequestPtr& request):
+        """Until the request has ended. Past its deadline, or at Ctrl-C, this ends it."""
+        cdef cbool main = PyThread_get_thread_ident() == self.main_thread
+        cdef Request* target = request.get()
+        cdef Nanos until = target.deadline
+        while not target.done():
+            if main:
+                until = min(target.deadline, monotonic_now() + SIGNAL_SLICE_NS)
+            with nogil:
+                target.wait(until)
+                if not target.done() and monotonic_now() >= target.deadline:
+                    self.dispatcher.get().end_early(request, Outcome.expired)
+                    target.wait(kNever)
+            if main:
+                try:
+                    PyErr_CheckSignals()
+                except BaseException:
+                    self.dispatcher.get().end_early(request, Outcome.cancelled)
+                    self.drain()
+                    raise
+
+    cdef result(self, const RequestPtr& request, timeout, outputs):
+        """What a request that is done gives its caller; its outputs go to the first who asks."""
+        cdef Request* target = request.get()
+        cdef size_t place
+        cdef OwnedTensor* tensor
+        if target.outcome == Outcome.result:
+            names = self.output_names if outputs is None else outputs
+            results = {}
+            for place in range(target.outputs.size()):
+                tensor = &target.outputs[place]
+                results[names[place]] = array_owning(tensor.dtype, tensor.shape, tensor.data.release())
+            return results
+        if target.outcome == Outcome.error:
+            raise self.model_error(target)
+        if target.outcome == Outcome.expired:
+            raise DeadlineExceeded(f"no result within {timeout:g} s")
+        if target.outcome == Outcome.cancelled:
+            raise Cancelled("the request was cancelled")
+        raise EngineClosed(f"{self.label} was closed before the request ended")
+
+    cdef model_error(self, Request* target):
+        text = target.failure.message.decode("utf-8", "replace")
+        error = ModelError(self.explain(text))
+        if target.failure.exception.get() != NULL:
+            error.__cause__ = <object>target.failure.exception.get()
+        else:
+            error.__cause__ = RuntimeError(text)
+        return error
+
+
+cdef class Handle:
+    """A submitted request, as its future sees it."""
+    cdef RequestPtr request
+    cdef Core core
+    cdef object timeout
+    cdef object outputs
+
+    def done(self):
+        return self.request.get().done()
+
+    def started(self):
+        return self.request.get().started()
+
+    @property
+    def cancelled(self):
+        return self.request.get().done() and self.request.get().outcome == Outcome.cancelled
+
+    def wait(self, timeout):
+        """Waits `timeout` seconds (None: for ever); whether the request is done."""
+        cdef Nanos deadline = deadline_after(timeout)
+        cdef cbool main = PyThread_get_thread_ident() == self.core.main_thread
+        cdef Nanos until = deadline
+        self.core.check_alive()
+        if self.core.dispatcher.get().on_instance_thread() and not self.request.get().done():
+            raise PaddleInferError(
+                f"{self.core.label} was called from inside its own model, where it would wait for itself")
+        while not self.request.get().done() and monotonic_now() < deadline:
+            if main:
+                until = min(deadline, monotonic_now() + SIGNAL_SLICE_NS)
+            with nogil:
+                self.request.get().wait(min(until, self.request.get().deadline))
+                if not self.request.get().done() and monotonic_now() >= self.request.get().deadline:
+                    self.core.dispatcher.get().end_early(self.request, Outcome.expired)
+            if main:
+                PyErr_CheckSignals()
+        return self.request.get().done()
+
+    def cancel(self):
+        """Whether the request will not run; False once it has started."""
+        if self.request.get().started():
+            return False
+        self.core.check_alive()
+        ended = self.core.dispatcher.get().end_early(self.request, Outcome.cancelled)
+        self.core.drain()
+        if not ended:
+            self.request.get().wait(kNever)  # somebody else is just ending it
+        return ended
+
+    def result(self):
+        """The outputs, or the error raised. To be called once, when done."""
+        return self.core.result(self.request, self.timeout, self.outputs)
+
+
+cdef Nanos deadline_after(timeout) except? -1:
+    """The instant `timeout` seconds from now."""
+    if timeout is None:
+        return kNever
+    cdef double seconds = timeout
+    # A century is as good as no deadline, and its nanoseconds fit.
+    return monotonic_now() + <Nanos>(min(seconds, 3.2e9) * 1e9)
+
+
+cdef void keep_for_good(const shared_ptr[Dispatcher]& dispatcher):
+    new shared_ptr[Dispatcher](dispatcher)

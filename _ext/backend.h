@@ -1,0 +1,43 @@
+// What an instance drives: a Paddle predictor, a Python callable, or a test's fake.
+#pragma once
+
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "tensor_copy.h"
+
+namespace paddleinfer {
+
+// Created, run and destroyed on one instance thread; never used by two threads at once.
+// Everything may throw; a throw during a run fails that batch alone.
+class Backend {
+ public:
+  Backend() = default;
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+  virtual ~Backend() = default;
+
+  // Where the batch's rows of one input go, until run().
+  virtual void* input(std::size_t index, DType dtype, const Shape& shape) = 0;
+  virtual void run() = 0;
+  // Valid until the next input().
+  virtual TensorView output(std::size_t index) = 0;
+};
+
+// A Python exception on its way through native code. The owner gives the object back with the GIL held.
+class PythonFailure : public std::exception {
+ public:
+  PythonFailure(std::string message, std::shared_ptr<void> exception)
+      : message_(std::move(message)), exception_(std::move(exception)) {}
+  const char* what() const noexcept override { return message_.c_str(); }
+  const std::shared_ptr<void>& exception() const noexcept { return exception_; }
+
+ private:
+  std::string message_;
+  std::shared_ptr<void> exception_;
+};
+
+}  // namespace paddleinfer

@@ -1,0 +1,248 @@
+# Mirror of the C++ headers: what the binding uses of them.
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libcpp cimport bool as cbool
+from libcpp.memory cimport shared_ptr
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+
+cdef extern from "tensor_copy.h" namespace "paddleinfer" nogil:
+    cdef enum class DType(unsigned char):
+        float32
+        float64
+        float16
+        bfloat16
+        int8
+        int16
+        int32
+        int64
+        uint8
+        boolean
+
+    size_t kMaxRank
+
+    cdef cppclass Shape:
+        int64_t dims[9]
+        size_t rank
+        size_t bytes(DType) noexcept
+
+    cdef cppclass TensorView:
+        DType dtype
+        Shape shape
+        const void* data
+        size_t bytes() noexcept
+
+    cdef cppclass Memory:
+        void* get() noexcept
+        void* release() noexcept
+
+    cdef cppclass OwnedTensor:
+        DType dtype
+        Shape shape
+        Memory data
+
+
+cdef extern from "parker.h" namespace "paddleinfer" nogil:
+    ctypedef int64_t Nanos
+    Nanos kNever
+    Nanos monotonic_now() noexcept
+
+    cdef enum class Woken:
+        changed
+        timed_out
+        interrupted
+
+
+cdef extern from "request.h" namespace "paddleinfer" nogil:
+    cdef enum class Outcome(unsigned char):
+        none
+        result
+        error
+        cancelled
+        expired
+        closed
+
+    cdef cppclass ReleaseList:
+        void push(void*) except +
+        vector[void*] take() except +
+
+    cdef cppclass Failure:
+        string message
+        shared_ptr[void] exception
+
+    cdef cppclass Request:
+        Request() except +
+        vector[TensorView] inputs
+        vector[uint32_t] wanted
+        int64_t rows
+        size_t bytes
+        uint64_t signature
+        Nanos deadline
+        CompletionQueue* sink
+        void* input_owner
+        void* waiter
+        Outcome outcome
+        vector[OwnedTensor] outputs
+        Failure failure
+        cbool done() noexcept
+        cbool ended() noexcept
+        cbool started() noexcept
+        Woken wait(Nanos) noexcept
+
+    ctypedef shared_ptr[Request] RequestPtr
+    uint64_t signature_of(const vector[TensorView]&, cbool) noexcept
+
+
+cdef extern from "completion.h" namespace "paddleinfer" nogil:
+    cdef cppclass News:
+        vector[RequestPtr] ended
+        vector[RequestPtr] overdue
+        cbool stopped
+
+    cdef cppclass CompletionQueue:
+        News wait() except +
+
+
+cdef extern from "scheduler.h" namespace "paddleinfer" nogil:
+    cdef cppclass SchedulerOptions:
+        int64_t max_queue_rows
+        size_t max_queue_bytes
+
+    cdef enum class Admission:
+        accepted
+        too_many_rows
+        too_many_bytes
+        rows_over_limit
+        bytes_over_limit
+
+
+cdef extern from "<atomic>" namespace "std" nogil:
+    cdef cppclass atomic_bool "std::atomic<bool>":
+        void store(cbool) noexcept
+
+    cdef cppclass atomic_uint64 "std::atomic<std::uint64_t>":
+        uint64_t load() noexcept
+
+    cdef cppclass atomic_int64 "std::atomic<std::int64_t>":
+        int64_t load() noexcept
+
+
+cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
+    cdef cppclass Counters:
+        atomic_int64 requests
+        atomic_int64 rows
+        atomic_int64 refused
+        atomic_int64 results
+        atomic_int64 errors
+        atomic_int64 cancelled
+        atomic_int64 expired
+        atomic_int64 closed
+        atomic_int64 executions
+        atomic_int64 inline_executions
+        atomic_int64 queue_ns
+        atomic_int64 run_ns
+
+    cdef cppclass Load:
+        int64_t queued_requests
+        int64_t queued_rows
+        size_t queued_bytes
+        int64_t running_batches
+
+    cdef cppclass CloseReport:
+        size_t abandoned_instances
+        size_t ended_requests
+
+    cdef cppclass Dispatcher:
+        Dispatcher(const SchedulerOptions&, cbool) except +
+        cbool admit(const RequestPtr&, Admission&) except +
+        cbool run_inline(const RequestPtr&) except +
+        cbool end_early(const RequestPtr&, Outcome) except +
+        CloseReport close(cbool, Nanos) except +
+        void close_in_background() except +
+        Load load() except +
+        cbool on_instance_thread() noexcept
+        const Counters& counters() noexcept
+        CompletionQueue& completions() noexcept
+        const shared_ptr[ReleaseList]& releases() noexcept
+
+
+cdef extern from "python_backend.h" namespace "paddleinfer" nogil:
+    cdef cppclass HandedInput:
+        DType dtype
+        Shape shape
+        Memory memory
+
+    cdef cppclass CallResult:
+        vector[TensorView] outputs
+        void* owner
+        void* exception
+        string message
+
+    cdef cppclass PythonFunctions:
+        void (*open)(void*, size_t, void**, CallResult*)
+        void (*call)(void*, vector[HandedInput]*, CallResult*)
+        void (*close)(void*)
+
+    atomic_bool& interpreter_ending() noexcept
+
+
+cdef extern from "paddle_backend.h" namespace "paddleinfer::paddle" nogil:
+    cdef cppclass Predictor:
+        pass
+    cdef cppclass Config:
+        pass
+    cdef cppclass Place:
+        pass
+
+    cdef cppclass Abi:
+        Abi() except +
+        vector[string] missing
+        void* library
+        cbool complete() noexcept
+        const string& (*program_file)(const Config*) except +
+
+        @staticmethod
+        Abi load(const char*) except +
+
+    cdef cppclass WeightReport:
+        size_t shared
+        size_t bytes
+        string refusal
+
+    cdef cppclass ModelOptions:
+        vector[string] inputs
+        vector[string] outputs
+        vector[string] parameters
+        const Place* cpu_place
+        cbool on_cpu
+        cbool share_weights
+        cbool onednn
+        OneDnnSymbols onednn_symbols
+        size_t max_onednn_shapes
+
+    cdef cppclass Model:
+        Model(Abi, ModelOptions) except +
+        WeightReport weights() except +
+
+    cdef cppclass PredictorLock "std::mutex":
+        void lock() except +
+        void unlock() noexcept
+    PredictorLock& c_predictor_lock "paddleinfer::paddle::predictor_lock"() noexcept
+
+    cdef cppclass OneDnnSymbols:
+        @staticmethod
+        OneDnnSymbols load(const Abi&, const void* cpu_place) except +
+        cbool complete() noexcept
+
+    cdef cppclass OneDnnCache:
+        OneDnnCache(const OneDnnSymbols&, size_t) except +
+        void before_run(uint64_t) except +
+    atomic_uint64& onednn_clears() noexcept
+
+
+cdef extern from "starting.h" namespace "paddleinfer" nogil:
+    void start_paddle_instance(Dispatcher&, shared_ptr[Model], const Config*, cbool root) except +
+    void start_python_instance(
+        Dispatcher&, const PythonFunctions&, shared_ptr[void] context, size_t instance) except +
+    shared_ptr[void] python_object(const shared_ptr[ReleaseList]&, void* owned) except +

@@ -1,0 +1,72 @@
+// A native wait: one futex word that sleepers watch and wakers advance.
+//
+// std::condition_variable would need a mutex on both sides; here the waker pays one atomic add, and a
+// system call only when somebody sleeps.
+#pragma once
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+#include <limits>
+
+namespace paddleinfer {
+
+// Nanoseconds on CLOCK_MONOTONIC.
+using Nanos = std::int64_t;
+inline constexpr Nanos kNever = std::numeric_limits<Nanos>::max();
+inline constexpr Nanos kNanosPerSecond = 1'000'000'000;
+
+inline Nanos monotonic_now() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<Nanos>(now.tv_sec) * kNanosPerSecond + now.tv_nsec;
+}
+
+enum class Woken { changed, timed_out, interrupted };
+
+// Sleeps while `word` holds `expected`, until `deadline` (absolute). A signal on this thread ends it too.
+inline Woken futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected, Nanos deadline) noexcept {
+  timespec until{};
+  until.tv_sec = static_cast<time_t>(deadline / kNanosPerSecond);
+  until.tv_nsec = static_cast<long>(deadline % kNanosPerSecond);
+  const long failed = syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAIT_BITSET_PRIVATE, expected,
+                              deadline == kNever ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
+  if (failed == 0) return Woken::changed;
+  if (errno == ETIMEDOUT) return Woken::timed_out;
+  return errno == EINTR ? Woken::interrupted : Woken::changed;
+}
+
+inline void futex_wake_all(std::atomic<std::uint32_t>& word) noexcept {
+  syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+}
+
+// Usage: seen = epoch(); check the condition; wait(seen, deadline). A wake in between is never lost.
+class Parker {
+ public:
+  std::uint32_t epoch() const noexcept { return epoch_.load(std::memory_order_acquire); }
+
+  void wake() noexcept {
+    epoch_.fetch_add(1, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) futex_wake_all(epoch_);
+  }
+
+  Woken wait(std::uint32_t seen, Nanos deadline) noexcept {
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    Woken woken = Woken::changed;
+    if (epoch_.load(std::memory_order_seq_cst) == seen) woken = futex_wait(epoch_, seen, deadline);
+    sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+    return woken;
+  }
+
+ private:
+  std::atomic<std::uint32_t> epoch_{0};
+  std::atomic<std::uint32_t> sleepers_{0};
+};
+
+}  // namespace paddleinfer

@@ -1,0 +1,126 @@
+// Element types, shapes, and the copies between callers' rows and a batch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace paddleinfer {
+
+enum class DType : std::uint8_t {
+  float32,
+  float64,
+  float16,
+  bfloat16,
+  int8,
+  int16,
+  int32,
+  int64,
+  uint8,
+  boolean,
+};
+
+constexpr std::size_t element_size(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::float64:
+    case DType::int64:
+      return 8;
+    case DType::float32:
+    case DType::int32:
+      return 4;
+    case DType::float16:
+    case DType::bfloat16:
+    case DType::int16:
+      return 2;
+    case DType::int8:
+    case DType::uint8:
+    case DType::boolean:
+      return 1;
+  }
+  return 0;
+}
+
+// Paddle's DDim holds at most nine dimensions.
+inline constexpr std::size_t kMaxRank = 9;
+
+struct Shape {
+  std::int64_t dims[kMaxRank] = {};
+  std::size_t rank = 0;
+
+  std::int64_t elements() const noexcept {
+    std::int64_t count = 1;
+    for (std::size_t axis = 0; axis < rank; ++axis) count *= dims[axis];
+    return count;
+  }
+  std::size_t bytes(DType dtype) const noexcept { return static_cast<std::size_t>(elements()) * element_size(dtype); }
+  Shape with_rows(std::int64_t rows) const noexcept {
+    Shape shape = *this;
+    if (rank > 0) shape.dims[0] = rows;
+    return shape;
+  }
+  bool same_beyond_rows(const Shape& other) const noexcept {
+    if (rank != other.rank) return false;
+    for (std::size_t axis = 1; axis < rank; ++axis) {
+      if (dims[axis] != other.dims[axis]) return false;
+    }
+    return true;
+  }
+  bool operator==(const Shape& other) const noexcept {
+    return same_beyond_rows(other) && (rank == 0 || dims[0] == other.dims[0]);
+  }
+};
+
+// Memory that somebody else owns.
+struct TensorView {
+  DType dtype = DType::float32;
+  Shape shape;
+  const void* data = nullptr;
+
+  std::size_t bytes() const noexcept { return shape.bytes(dtype); }
+};
+
+struct FreeMemory {
+  void operator()(void* memory) const noexcept { std::free(memory); }
+};
+using Memory = std::unique_ptr<void, FreeMemory>;
+
+// malloc, so that NumPy can own the memory and free() it.
+inline Memory allocate(std::size_t bytes) {
+  Memory memory(std::malloc(bytes == 0 ? 1 : bytes));
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+
+// Memory of its own, handed over to one result array.
+struct OwnedTensor {
+  DType dtype = DType::float32;
+  Shape shape;
+  Memory data;
+};
+
+inline OwnedTensor copy_whole(const TensorView& view) {
+  OwnedTensor copy{view.dtype, view.shape, allocate(view.bytes())};
+  if (view.bytes() > 0) std::memcpy(copy.data.get(), view.data, view.bytes());
+  return copy;
+}
+
+// Rows [first, first + rows) of a batched tensor. Throws when the tensor does not hold them.
+inline OwnedTensor copy_rows(const TensorView& view, std::int64_t first, std::int64_t rows) {
+  if (view.shape.rank == 0 || first < 0 || rows < 0 || first + rows > view.shape.dims[0]) {
+    throw std::out_of_range("an output does not hold the rows of its batch");
+  }
+  const Shape shape = view.shape.with_rows(rows);
+  const std::size_t row_bytes = view.shape.with_rows(1).bytes(view.dtype);
+  OwnedTensor copy{view.dtype, shape, allocate(shape.bytes(view.dtype))};
+  const char* source = static_cast<const char*>(view.data) + row_bytes * static_cast<std::size_t>(first);
+  if (shape.bytes(view.dtype) > 0) std::memcpy(copy.data.get(), source, shape.bytes(view.dtype));
+  return copy;
+}
+
+}  // namespace paddleinfer

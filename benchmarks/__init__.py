@@ -1,0 +1,1 @@
+"""What paddleinfer costs and gains, measured; see README.md."""

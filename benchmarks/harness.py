@@ -1,0 +1,246 @@
+"""Measuring: interleaved rounds, persistent caller threads, spreads, verdicts, tables, machine facts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Equal results: the design's tolerance for float32.
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured: rounds, and seconds for each way in each round."""
+
+    rounds: int
+    seconds: float
+    calls: int
+
+    @classmethod
+    def of(cls, quick: bool) -> Effort:
+        """A few seconds for a look, or enough for figures to quote."""
+        return cls(rounds=3, seconds=0.3, calls=500) if quick else cls(rounds=9, seconds=1.0, calls=3000)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of the issue's figures: what was measured and what was wanted."""
+
+    what: str
+    value: float
+    wanted: str
+    reached: bool
+
+
+@dataclass
+class Section:
+    """One table with its verdicts and every single measurement behind it."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    raw: dict[str, list[float]] = field(default_factory=dict)
+
+    def measured(self, name: str, values: Sequence[float], unit: str, *more: str) -> None:
+        """A row: the median and the range of one way."""
+        self.raw[name] = list(values)
+        self.rows.append([name, spread(values), unit, *more])
+
+    def verdict(
+        self, what: str, value: float, *, at_least: float | None = None, at_most: float | None = None
+    ) -> None:
+        """A figure against its limit."""
+        if at_least is not None:
+            self.verdicts.append(Verdict(what, value, f">= {at_least:g}", value >= at_least))
+        if at_most is not None:
+            self.verdicts.append(Verdict(what, value, f"<= {at_most:g}", value <= at_most))
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median (lowest to highest)."""
+    return f"{_short(statistics.median(values))} ({_short(min(values))} to {_short(max(values))})"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Round by round, so that what slows the whole machine cancels."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def differences(left: Sequence[float], right: Sequence[float]) -> list[float]:
+    """Round by round."""
+    return [a - b for a, b in zip(left, right, strict=True)]
+
+
+def interleave(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Every way once a round, each round beginning with another way."""
+    results: dict[str, list[float]] = {name: [] for name in ways}
+    names = list(ways)
+    for turn in range(rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            results[name].append(ways[name]())
+    return results
+
+
+class Callers:
+    """Threads that stay, one for each call: a predictor with oneDNN is slow on every new thread."""
+
+    def __init__(self, calls: Sequence[Callable[[], Any]], warm_up: int = 5) -> None:
+        self._calls = calls
+        self._threads = [ThreadPoolExecutor(1) for _ in calls]
+        self.each(lambda call: [call() for _ in range(warm_up)])
+
+    def each(self, job: Callable[[Callable[[], Any]], Any]) -> list[Any]:
+        """Runs the job for every call at the same time, each on its own thread."""
+        started = [thread.submit(job, call) for thread, call in zip(self._threads, self._calls, strict=True)]
+        return [future.result() for future in started]
+
+    def rate(self, seconds: float) -> float:
+        """Calls per second of all threads together."""
+        ready = threading.Barrier(len(self._calls))
+
+        def job(call: Callable[[], Any]) -> float:
+            ready.wait()
+            return rate(call, seconds)
+
+        return float(sum(self.each(job)))
+
+    def close(self) -> None:
+        """Ends the threads."""
+        for thread in self._threads:
+            thread.shutdown()
+
+
+def rate(call: Callable[[], Any], seconds: float) -> float:
+    """Calls per second, back to back."""
+    begin = time.perf_counter()
+    count = 0
+    while (elapsed := time.perf_counter() - begin) < seconds or count == 0:
+        call()
+        count += 1
+    return count / elapsed
+
+
+def p50_us(call: Callable[[], Any], calls: int) -> float:
+    """The median microseconds of one call, back to back."""
+    clock = time.perf_counter_ns
+    taken = []
+    for _ in range(calls):
+        begin = clock()
+        call()
+        taken.append(clock() - begin)
+    return statistics.median(taken) / 1e3
+
+
+def check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Stops the benchmark when two ways do not compute the same."""
+    wanted = list(theirs.values()) if isinstance(theirs, Mapping) else theirs
+    for (name, result), expected in zip(ours.items(), wanted, strict=True):
+        a, b = np.asarray(result, np.float64), np.asarray(expected, np.float64)
+        if a.shape != b.shape or np.abs(a - b).max() > TOLERANCE * np.abs(b).max():
+            raise SystemExit(f"output {name} differs from plain Paddle's: the comparison means nothing")
+
+
+# -- one process per measurement ---------------------------------------------------------------------
+
+
+def child(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:
+    """Runs a module of this package in a fresh process; it prints JSON through answers()."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+        cwd=REPOSITORY,
+        env={**quiet_environment(), **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"benchmarks.{module} {' '.join(arguments)} failed:\n{done.stderr[-4000:]}")
+    return json.loads(done.stdout)
+
+
+def answers() -> IO[str]:
+    """Standard output for JSON alone; what Paddle's C++ prints goes to standard error from now on."""
+    kept = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return kept
+
+
+def quiet_environment() -> dict[str, str]:
+    """This environment without Paddle's chatter and without settings that would tilt a comparison."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLAGS_", "MKL_"))}
+    return {**kept, "GLOG_minloglevel": "2", "PYTHONWARNINGS": "ignore"}
+
+
+def section_of(answer: Mapping[str, Any]) -> Section:
+    """A section out of a child's JSON."""
+    return Section(**{**answer, "verdicts": [Verdict(**verdict) for verdict in answer["verdicts"]]})
+
+
+# -- reports -----------------------------------------------------------------------------------------
+
+
+def facts() -> dict[str, Any]:
+    """What a reader needs to place the figures; nothing that names the machine."""
+    cpu = platform.processor() or platform.machine()
+    with open("/proc/cpuinfo") as lines:
+        cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": cpu,
+        "usable cores": len(os.sched_getaffinity(0)),
+        "memory GiB": round(memory / 2**30, 1),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in ("paddlepaddle", "numpy", "paddleinfer")},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a package"
+
+
+def show(section: Section) -> None:
+    """The table and its verdicts, as text."""
+    print(f"\n{section.title}")
+    widths = [
+        max(len(row[i]) for row in [section.columns, *section.rows]) for i in range(len(section.columns))
+    ]
+    for row in [section.columns, ["-" * width for width in widths], *section.rows]:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for verdict in section.verdicts:
+        word = "reached" if verdict.reached else "MISSED "
+        print(f"  {word}  {verdict.what}: {_short(verdict.value)} (wanted {verdict.wanted})")
+
+
+def write_json(path: Path, sections: Mapping[str, Section], effort: Mapping[str, Any]) -> None:
+    """Everything measured, with the facts of the machine."""
+    report = {
+        "facts": facts(),
+        "effort": dict(effort),
+        "sections": {name: asdict(section) for name, section in sections.items()},
+    }
+    path.write_text(json.dumps(report, indent=2) + "\n")

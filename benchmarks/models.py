@@ -1,0 +1,154 @@
+"""The seeded models every benchmark runs, exported once into ``.cache/``.
+
+``python -m benchmarks.models`` builds what is missing; the benchmarks do so themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import harness
+
+_CACHE = Path(__file__).resolve().parent / ".cache"
+SEED = 3
+
+
+@dataclass(frozen=True)
+class BenchModel:
+    """One model: what goes in, and how it is made."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    """Of one row; -1 is exported as such and fed as `fed`."""
+    fed: tuple[int, ...]
+    batches: tuple[int, ...]
+    """The batch sizes of the comparison table."""
+    build: Callable[[Any], Any]
+
+    def feed(self, batch: int, seed: int = SEED) -> dict[str, np.ndarray[Any, Any]]:
+        """Seeded input of `batch` rows."""
+        random = np.random.default_rng(seed)
+        shape = (batch, *self.fed)
+        if self.dtype == "int64":
+            return {"x": random.integers(0, _VOCABULARY, shape, dtype=np.int64)}
+        return {"x": random.standard_normal(shape, dtype=np.float32)}
+
+
+def _mlp(*widths: int) -> Callable[[Any], Any]:
+    def build(paddle: Any) -> Any:
+        layers = []
+        for before, after in itertools.pairwise(widths):
+            layers += [paddle.nn.Linear(before, after), paddle.nn.ReLU()]
+        return paddle.nn.Sequential(*layers[:-1])
+
+    return build
+
+
+def _mobilenet(paddle: Any) -> Any:
+    model = paddle.vision.models.mobilenet_v2()
+    # With batch norm's initial statistics the activations die away to 1e-14.
+    random = np.random.default_rng(SEED)
+    model.train()
+    for _ in range(20):
+        model(paddle.to_tensor(random.standard_normal((4, 3, 128, 128), dtype=np.float32)))
+    return model
+
+
+_VOCABULARY, _WIDTH, _HEADS, _LAYERS = 1000, 128, 4, 2
+
+
+def _transformer(paddle: Any) -> Any:
+    nn = paddle.nn
+
+    class Block(nn.Layer):  # type: ignore[misc, name-defined]
+        # paddle.nn's own attention calls paddle.matmul, which Paddle 3.3.1 cannot export as legacy.
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key, self.value, self.out = (nn.Linear(_WIDTH, _WIDTH) for _ in range(4))
+            self.before, self.after = nn.LayerNorm(_WIDTH), nn.LayerNorm(_WIDTH)
+            self.wide, self.narrow = nn.Linear(_WIDTH, 4 * _WIDTH), nn.Linear(4 * _WIDTH, _WIDTH)
+
+        def heads(self, x: Any) -> Any:
+            return x.reshape([0, 0, _HEADS, _WIDTH // _HEADS]).transpose([0, 2, 1, 3])
+
+        def forward(self, x: Any) -> Any:
+            normed = self.before(x)
+            query, key, value = (self.heads(part(normed)) for part in (self.query, self.key, self.value))
+            scores = nn.functional.softmax(query @ key.transpose([0, 1, 3, 2]) * (_WIDTH // _HEADS) ** -0.5)
+            x = x + self.out((scores @ value).transpose([0, 2, 1, 3]).reshape([0, 0, _WIDTH]))
+            return x + self.narrow(nn.functional.relu(self.wide(self.after(x))))
+
+    class Encoder(nn.Layer):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(_VOCABULARY, _WIDTH)
+            self.blocks = nn.Sequential(*(Block() for _ in range(_LAYERS)))
+            self.head = nn.Linear(_WIDTH, 16)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.blocks(self.embedding(x)).mean(axis=1))
+
+    return Encoder()
+
+
+MODELS = {
+    model.name: model
+    for model in (
+        BenchModel("mlp", "float32", (128,), (128,), (1, 32), _mlp(128, 256, 10)),
+        BenchModel("wide_mlp", "float32", (512,), (512,), (1, 32), _mlp(512, *[2048] * 6, 100)),
+        BenchModel("mobilenet_v2", "float32", (3, -1, -1), (3, 224, 224), (1, 4), _mobilenet),
+        BenchModel("transformer", "int64", (-1,), (32,), (1, 8), _transformer),
+    )
+}
+
+
+def directory(name: str, format: str = "json") -> Path:
+    """Where the model lies; built in a process of its own when missing."""
+    place = _place(name, format)
+    if not place.exists():
+        harness.child("models", "--only", name)
+    return place
+
+
+def _place(name: str, format: str) -> Path:
+    return _CACHE / f"paddle-{importlib.metadata.version('paddlepaddle')}" / name / format
+
+
+def build(name: str) -> None:
+    """Exports the model in both formats, with the same weights."""
+    import paddle
+
+    from paddleinfer.exporting import export
+
+    model = MODELS[name]
+    paddle.seed(SEED)
+    layer = model.build(paddle)
+    for format in ("json", "legacy"):
+        export(layer, _place(name, format), {"x": (model.dtype, (-1, *model.shape))}, format=format)
+
+
+def main() -> None:
+    """Builds what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", choices=MODELS, help="build this one, even if it is there")
+    only = parser.parse_args().only
+    stream = harness.answers()
+    for name in [only] if only else MODELS:
+        if only or not _place(name, "legacy").exists():
+            build(name)
+    json.dump("built", stream)
+    stream.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""A Python function in the place of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paddleinfer import _ext
+from paddleinfer.config import EngineConfig, RuntimeOptions
+from paddleinfer.errors import ConfigError
+from paddleinfer.model import ModelSpec, TensorSpec
+from paddleinfer.settings import Settings
+
+__all__ = ["instances", "opener", "spec_of"]
+
+Array = npt.NDArray[Any]
+Description = Mapping[str, tuple[str, Sequence[int]]]
+
+
+def spec_of(fn: object, inputs: Description, outputs: Sequence[str] | Description) -> ModelSpec:
+    """The description of a callable as a ModelSpec.
+
+    Raises
+    ------
+    ConfigError
+        It is not understood.
+    """
+    if not callable(fn):
+        raise ConfigError(f"from_callable takes a function, not {fn!r}")
+    if not isinstance(inputs, Mapping) or not inputs:
+        raise ConfigError(f"inputs must be a dict of name -> (dtype, shape), not {inputs!r}")
+    if isinstance(outputs, Mapping):
+        described = tuple(_tensor("output", name, value) for name, value in outputs.items())
+    elif isinstance(outputs, (list, tuple)) and all(isinstance(name, str) for name in outputs):
+        described = tuple(TensorSpec(name, None, "", None) for name in outputs)
+    else:
+        raise ConfigError(
+            f"outputs must be a list of names, or a dict of name -> (dtype, shape), not {outputs!r}"
+        )
+    if not described or len({tensor.name for tensor in described}) != len(described):
+        raise ConfigError(f"outputs must name each output once: {outputs!r}")
+    tensors = tuple(_tensor("input", name, value) for name, value in inputs.items())
+    fixed = [tensor.name for tensor in tensors if not tensor.shape or tensor.shape[0] >= 0]
+    reason = (
+        f"input {fixed[0]!r} has no free leading dimension"
+        if fixed
+        else "its inputs are declared with free rows"
+    )
+    return ModelSpec(
+        path=Path(getattr(fn, "__qualname__", type(fn).__qualname__)),
+        format="callable",
+        program_path=None,
+        params_path=None,
+        model_dir=None,
+        inputs=tensors,
+        outputs=described,
+        parameters=(),
+        batchable="no" if fixed else "unknown",
+        batchable_reason=reason,
+    )
+
+
+def _tensor(kind: str, name: object, value: object) -> TensorSpec:
+    if not (isinstance(name, str) and name and isinstance(value, (list, tuple)) and len(value) == 2):
+        raise ConfigError(f"{kind} {name!r} must be described as (dtype, shape), not {value!r}")
+    dtype, shape = value
+    if dtype not in _ext.DTYPE_NAMES:
+        raise ConfigError(
+            f"{kind} {name!r} has dtype {dtype!r}; it must be one of {', '.join(_ext.DTYPE_NAMES)}"
+        )
+    sizes = tuple(shape) if isinstance(shape, (list, tuple)) else None
+    if sizes is None or not all(isinstance(size, int) and (size > 0 or size == -1) for size in sizes):
+        raise ConfigError(
+            f"{kind} {name!r} has shape {shape!r}; sizes are positive, or -1 where they are free"
+        )
+    if len(sizes) > _ext.MAX_RANK:
+        raise ConfigError(
+            f"{kind} {name!r} has {len(sizes)} dimensions; at most {_ext.MAX_RANK} are supported"
+        )
+    return TensorSpec(name, None, dtype, sizes)
+
+
+def instances(config: EngineConfig, settings: Settings) -> int:
+    """How many threads call the function; refuses options that act on Paddle only."""
+    defaults = RuntimeOptions()
+    for name in vars(defaults):
+        if name != "instances" and getattr(config.runtime, name) != getattr(defaults, name):
+            raise ConfigError(f"{name} acts on Paddle's predictors and has no effect on a callable")
+    settings.put("driver", "callable", "option", "a Python function, called with the GIL held")
+    if config.runtime.instances == "auto":
+        settings.put("instances", 1, "auto", "a function may not be thread-safe")
+        return 1
+    settings.put("instances", config.runtime.instances, "option")
+    return config.runtime.instances
+
+
+def opener(
+    fn: Callable[[dict[str, Array]], Any], spec: ModelSpec
+) -> Callable[[int], Callable[[list[Array]], list[Array]]]:
+    """What the core calls on each instance's thread."""
+    names = tuple(tensor.name for tensor in spec.inputs)
+
+    def call(arrays: list[Array]) -> list[Array]:
+        return _ordered(fn(dict(zip(names, arrays, strict=True))), spec.outputs)
+
+    return lambda instance: call
+
+
+def _ordered(given: object, outputs: tuple[TensorSpec, ...]) -> list[Array]:
+    """The function's outputs in order, as contiguous arrays the core can read."""
+    if isinstance(given, Mapping):
+        missing = [tensor.name for tensor in outputs if tensor.name not in given]
+        if missing:
+            raise TypeError(f"the function gave no output {missing[0]!r}, only {', '.join(map(str, given))}")
+        values = [given[tensor.name] for tensor in outputs]
+    elif isinstance(given, (list, tuple)):
+        values = list(given)
+    else:
+        values = [given]
+    if len(values) != len(outputs):
+        raise TypeError(f"the function gave {len(values)} outputs, and {len(outputs)} were declared")
+    return [_checked(value, tensor) for value, tensor in zip(values, outputs, strict=True)]
+
+
+def _checked(value: object, tensor: TensorSpec) -> Array:
+    array = np.asarray(value)
+    supported = array.dtype in _ext.NUMPY_DTYPES.values()
+    if not supported or (tensor.dtype and array.dtype != _ext.NUMPY_DTYPES[tensor.dtype]):
+        wanted = tensor.dtype or "a number type the engine knows"
+        raise TypeError(f"output {tensor.name!r} must be {wanted}, and the function gave {array.dtype}")
+    declared = tensor.shape
+    if declared is not None:
+        fits = len(declared) == array.ndim and all(
+            size in (-1, given) for size, given in zip(declared, array.shape, strict=True)
+        )
+        if not fits:
+            raise TypeError(
+                f"output {tensor.name!r} must have shape {declared}, and the function gave {array.shape}"
+            )
+    return np.require(array, None, ["C", "A"])

@@ -1,0 +1,325 @@
+"""The engine: a model as a thread-safe, parallel function."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy.typing as npt
+
+from paddleinfer import _ext, callables, lifecycle
+from paddleinfer.config import EngineConfig, check_timeout
+from paddleinfer.conversion import Converter
+from paddleinfer.errors import ConfigError, InvalidInput
+from paddleinfer.futures import InferFuture, deliver
+from paddleinfer.model import ModelSpec, TensorSpec, load_spec
+from paddleinfer.paddle_errors import useful_line
+from paddleinfer.settings import Settings
+
+__all__ = ["Engine"]
+
+_log = logging.getLogger("paddleinfer")
+
+Results = dict[str, npt.NDArray[Any]]
+Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | npt.ArrayLike
+
+
+class Engine:
+    """A Paddle model as a function that any number of threads may call.
+
+    Parameters
+    ----------
+    path
+        A directory, a file stem or a file of a model: ``*.json`` or ``*.pdmodel`` with ``*.pdiparams``,
+        ``__model__`` with its parameters, or a Paddle Serving directory.
+    config
+        All options, grouped; instead of keywords.
+    **options
+        The fields of ``RuntimeOptions``, ``BatchingOptions`` and ``EngineConfig``.
+
+    Raises
+    ------
+    ConfigError
+        An option is unknown, out of range, or cannot be had from the installed Paddle.
+    ModelLoadError
+        The path is not a model, or Paddle cannot load it.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], config: EngineConfig | None = None, **options: Any
+    ) -> None:
+        config = _one_config(config, options)
+        spec = load_spec(path)
+        from paddleinfer import runtime
+
+        prepared = runtime.prepare(spec, config.runtime)
+        self._open(spec, config, prepared.settings, inline=prepared.inline, start=prepared.start)
+
+    @classmethod
+    def from_callable(
+        cls,
+        fn: Callable[[Results], Any],
+        inputs: Mapping[str, tuple[str, Sequence[int]]],
+        outputs: Sequence[str] | Mapping[str, tuple[str, Sequence[int]]],
+        *,
+        config: EngineConfig | None = None,
+        **options: Any,
+    ) -> Engine:
+        """An engine over any Python function, with the same semantics.
+
+        Parameters
+        ----------
+        fn
+            Gets a dict of arrays of its own (name -> array) and gives a dict of arrays, a list in the order
+            of `outputs`, or one array for one output. It is called on the instance threads, by
+            ``instances`` of them at once (default: one).
+        inputs
+            Name -> (dtype, shape), -1 for a free dimension.
+        outputs
+            Names, or name -> (dtype, shape) to have them checked.
+
+        Raises
+        ------
+        ConfigError
+            A description is not understood, or an option acts on Paddle only.
+        """
+        config = _one_config(config, options)
+        spec = callables.spec_of(fn, inputs, outputs)
+        settings = Settings()
+        count = callables.instances(config, settings)
+        engine = cls.__new__(cls)
+
+        def start(core: _ext.Core) -> None:
+            core.start_python(callables.opener(fn, spec), count)
+
+        engine._open(spec, config, settings, inline=False, start=start)
+        return engine
+
+    def _open(
+        self,
+        spec: ModelSpec,
+        config: EngineConfig,
+        settings: Settings,
+        *,
+        inline: bool,
+        start: Callable[[_ext.Core], None],
+    ) -> None:
+        self._spec = spec
+        self._config = config
+        self._settings = settings
+        rows_follow_batch = _rows_follow_batch(spec, config, settings)
+        self._report_engine_options()
+        converter = Converter(
+            spec.inputs, rows_follow_batch=rows_follow_batch, strict_dtypes=config.strict_dtypes
+        )
+        places = {tensor.name: place for place, tensor in enumerate(spec.outputs)}
+        places.update({t.alias: place for place, t in enumerate(spec.outputs) if t.alias is not None})
+        self._default_timeout = config.default_timeout
+        self._core = _ext.Core(
+            label=f"Engine({str(spec.path)!r})",
+            inputs=[(tensor.name, tensor.dtype, tensor.shape) for tensor in spec.inputs],
+            outputs=[tensor.name for tensor in spec.outputs],
+            output_places=places,
+            rows_follow_batch=rows_follow_batch,
+            inline=inline,
+            max_queue_rows=config.batching.max_queue_rows,
+            max_queue_bytes=config.batching.max_queue_bytes,
+            normalise=converter,
+            explain=useful_line,
+            main_thread=threading.main_thread().ident or 0,
+        )
+        lifecycle.register(self._core)
+        self._completions_lock = threading.Lock()
+        self._completions: threading.Thread | None = None
+        try:
+            start(self._core)
+        except BaseException:
+            self._core.close(False, 1.0)
+            raise
+        _log.debug("%r is open", self)
+
+    def _report_engine_options(self) -> None:
+        defaults = EngineConfig().flat()
+        for name in ("max_queue_rows", "max_queue_bytes", "strict_dtypes", "default_timeout"):
+            value = self._config.flat()[name]
+            self._settings.put(name, value, "default" if value == defaults[name] else "option")
+
+    # Calling
+
+    def infer(
+        self, inputs: Inputs, *, timeout: float | None = None, outputs: Sequence[str] | None = None
+    ) -> Results:
+        """Runs the model on one request and waits for the result.
+
+        Parameters
+        ----------
+        inputs
+            A dict by name or alias, a list in order, or one array for a model with one input. Arrays have
+            a batch axis first. They are never written to.
+        timeout
+            Seconds from this call to the result; None uses ``default_timeout``.
+        outputs
+            Names of the outputs to copy out; None is all of them.
+
+        Returns
+        -------
+        dict
+            Name (as in `outputs`, else Paddle's) -> a writable array of its own.
+
+        Raises
+        ------
+        InvalidInput
+            The inputs do not fit the model; nothing ran.
+        QueueFull, DeadlineExceeded, ModelError, EngineClosed
+            How else the request ended.
+        """
+        if timeout is None:
+            timeout = self._default_timeout
+        else:
+            _check_call_timeout(timeout)
+        return self._core.infer(inputs, timeout, outputs)
+
+    def submit(
+        self, inputs: Inputs, *, timeout: float | None = None, outputs: Sequence[str] | None = None
+    ) -> InferFuture:
+        """Queues one request; see ``infer`` for the parameters and the errors raised at once.
+
+        `timeout` is the request's deadline: past it the future ends with DeadlineExceeded. The arrays must
+        not be written to before the future is done.
+        """
+        if timeout is None:
+            timeout = self._default_timeout
+        else:
+            _check_call_timeout(timeout)
+        self._start_completions()
+        future = InferFuture()
+        self._core.submit(inputs, timeout, outputs, future)
+        return future
+
+    def _start_completions(self) -> None:
+        if self._completions is not None or self._core.closed or self._core.forked:
+            return
+        with self._completions_lock:
+            if self._completions is None:
+                thread = threading.Thread(
+                    target=deliver, args=(self._core,), name="paddleinfer-completions", daemon=True
+                )
+                thread.start()
+                self._completions = thread
+
+    # Looking
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The model's inputs, in order."""
+        return self._spec.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The model's outputs, in order."""
+        return self._spec.outputs
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called, or the engine belongs to a process that this one was forked from."""
+        return self._core.closed or self._core.forked
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the engine began, and what is queued and running now. Durations in nanoseconds.
+
+        ``requests`` and ``rows`` count what was accepted; it ends as ``results``, ``errors``, ``cancelled``,
+        ``expired`` or ``closed``. ``executions`` counts runs of the model.
+        """
+        return self._core.stats()
+
+    def effective_config(self) -> dict[str, dict[str, Any]]:
+        """What is in force: option -> {"value", "source", and a "note" where there is something to know}.
+
+        ``source`` is "default", "option", "auto" (decided here, the note says why), "paddle" (its own
+        default), "model" (its file says so) or "environment".
+        """
+        return self._settings.as_dict()
+
+    def __repr__(self) -> str:
+        state = "forked" if self._core.forked else "closed" if self._core.closed else "open"
+        inputs = ", ".join(tensor.name for tensor in self._spec.inputs)
+        outputs = ", ".join(tensor.name for tensor in self._spec.outputs)
+        instances = self._settings["instances"].value
+        return f"<Engine {str(self._spec.path)!r}: {inputs} -> {outputs}, instances={instances}, {state}>"
+
+    # Ending
+
+    def close(self, drain: bool = True, timeout: float | None = 30.0) -> None:
+        """Ends the engine; later calls raise EngineClosed. Calling it again does nothing.
+
+        Parameters
+        ----------
+        drain
+            Let accepted requests end; False ends those that have not started with EngineClosed.
+        timeout
+            Seconds to wait for what runs; past them its callers get EngineClosed, and the run is left to
+            itself with its memory. None waits for ever.
+        """
+        check_timeout("timeout", timeout)
+        if self._core.forked:
+            return
+        abandoned, ended = self._core.close(drain, timeout)
+        if ended:
+            _log.warning("%r: %d requests were ended unserved", self, ended)
+        if abandoned:
+            _log.warning(
+                "%r: %d instances were still running when the time was up; they are left to themselves",
+                self,
+                abandoned,
+            )
+        thread = self._completions
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        core = getattr(self, "_core", None)
+        if core is not None:
+            lifecycle.reap(core)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an Engine cannot be pickled: it holds threads and native predictors; pass its path and options "
+            "and create one in the other process"
+        )
+
+
+def _one_config(config: EngineConfig | None, options: Mapping[str, Any]) -> EngineConfig:
+    if config is None:
+        return EngineConfig.from_options(options)
+    if options:
+        raise ConfigError(f"give options as keywords or as config=, not both: {', '.join(options)}")
+    if not isinstance(config, EngineConfig):
+        raise ConfigError(f"config must be an EngineConfig, not {config!r}")
+    return config
+
+
+def _check_call_timeout(timeout: object) -> None:
+    try:
+        check_timeout("timeout", timeout)
+    except ConfigError as error:
+        raise InvalidInput(str(error)) from None
+
+
+def _rows_follow_batch(spec: ModelSpec, config: EngineConfig, settings: Settings) -> bool:
+    wanted = config.batching.batchable
+    if wanted is True and spec.batchable == "no":
+        raise ConfigError(f"batchable=True, but {spec.batchable_reason}")
+    if wanted == "auto":
+        settings.put("batchable", spec.batchable, "model", spec.batchable_reason)
+        return spec.batchable != "no"
+    settings.put("batchable", "yes" if wanted else "no", "option")
+    return bool(wanted)

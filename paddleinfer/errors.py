@@ -1,0 +1,64 @@
+"""The errors paddleinfer raises: one tree, and the matching builtin where there is one."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Cancelled",
+    "ConfigError",
+    "DeadlineExceeded",
+    "EngineClosed",
+    "InvalidInput",
+    "ModelError",
+    "ModelLoadError",
+    "PaddleInferError",
+    "QueueFull",
+]
+
+
+class PaddleInferError(Exception):
+    """Base of everything paddleinfer raises on purpose."""
+
+
+class InvalidInput(PaddleInferError, ValueError):
+    """The caller's tensors do not fit the model; nothing was queued."""
+
+
+class ConfigError(PaddleInferError, ValueError):
+    """An option is unknown, out of range, or cannot be had from the installed Paddle."""
+
+
+class ModelLoadError(PaddleInferError):
+    """A directory is not a model, or Paddle could not load it."""
+
+
+class QueueFull(PaddleInferError):
+    """The engine refused a request because too much is queued; trying again later may work.
+
+    Attributes
+    ----------
+    retry_after_s
+        Seconds after which the queue is expected to have room.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type[QueueFull], tuple[str, float]]:
+        return type(self), (str(self), self.retry_after_s)
+
+
+class DeadlineExceeded(PaddleInferError, TimeoutError):
+    """The request's deadline passed before its result was there."""
+
+
+class Cancelled(PaddleInferError):
+    """The request was cancelled before it ended."""
+
+
+class EngineClosed(PaddleInferError, RuntimeError):
+    """The engine is closed, was closed while the request waited, or belongs to another process."""
+
+
+class ModelError(PaddleInferError, RuntimeError):
+    """The model failed on this request; ``__cause__`` holds the original error where there is one."""

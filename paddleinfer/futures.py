@@ -1,0 +1,120 @@
+"""The future of a submitted request: a ``concurrent.futures.Future`` over the core's own wait."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from paddleinfer import _ext
+
+__all__ = ["InferFuture", "deliver"]
+
+Results = dict[str, npt.NDArray[Any]]
+
+
+class InferFuture(concurrent.futures.Future[Results]):
+    """The result of ``Engine.submit``.
+
+    ``result(timeout)`` only limits the wait; the request's own deadline is ``submit(timeout=)``.
+    ``cancel()`` keeps a queued request from running. Callbacks run on the engine's completion thread.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handle: _ext.Handle | None = None
+        self._taken = threading.Lock()
+        self._results: Results | None = None
+        self._error: BaseException | None = None
+
+    def attach(self, handle: _ext.Handle) -> None:
+        """Called by the core, once, before the request is queued."""
+        self._handle = handle
+
+    def cancel(self) -> bool:
+        """True when the request was still queued: it will not run."""
+        return self._own().cancel() or self.cancelled()
+
+    def cancelled(self) -> bool:
+        """Whether the request was cancelled before it ran."""
+        return self._own().cancelled
+
+    def running(self) -> bool:
+        """Whether the request has started and not ended."""
+        handle = self._own()
+        return handle.started() and not handle.done()
+
+    def done(self) -> bool:
+        """Whether the request has ended, in whatever way."""
+        return self._own().done()
+
+    def result(self, timeout: float | None = None) -> Results:
+        """The outputs by name.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait; None waits for the request's end.
+
+        Raises
+        ------
+        concurrent.futures.TimeoutError
+            It is not there yet.
+        concurrent.futures.CancelledError, DeadlineExceeded, ModelError, EngineClosed
+            How the request ended.
+        """
+        error = self.exception(timeout)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # or the exception's traceback would keep itself alive
+        assert self._results is not None
+        return self._results
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The error the request ended with, None for a result. Waits and raises as ``result`` does."""
+        if not self._own().wait(timeout):
+            raise concurrent.futures.TimeoutError(f"no result after {timeout:g} s of waiting")
+        if self.cancelled():
+            raise concurrent.futures.CancelledError
+        self._take()
+        return self._error
+
+    def settle(self) -> None:
+        """Called by the completion thread: wakes wait() and as_completed(), and runs the callbacks."""
+        if self.cancelled():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+            return
+        self._take()
+        if self._error is not None:
+            self.set_exception(self._error)
+        else:
+            assert self._results is not None
+            self.set_result(self._results)
+
+    def _own(self) -> _ext.Handle:
+        if self._handle is None:
+            raise RuntimeError("an InferFuture is made by Engine.submit only")
+        return self._handle
+
+    def _take(self) -> None:
+        """Takes the outcome out of the core, whoever comes first: a waiter or the completion thread."""
+        with self._taken:
+            if self._results is not None or self._error is not None:
+                return
+            try:
+                self._results = self._own().result()
+            except Exception as error:
+                self._error = error
+
+
+def deliver(core: _ext.Core) -> None:
+    """The completion thread: settles futures until the core is closed and all are settled."""
+    while (futures := core.wait_completions()) is not None:
+        for future in futures:
+            future.settle()

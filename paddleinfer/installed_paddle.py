@@ -1,0 +1,139 @@
+"""The Paddle that is installed: what it can do, and the addresses of its objects."""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import importlib.util
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from paddleinfer.errors import ConfigError
+
+__all__ = ["InstalledPaddle", "import_paddle", "native_address"]
+
+_POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
+_INTERNALS = "__pybind11_internals_v"
+
+
+def import_paddle() -> ModuleType:
+    """Imports paddle and paddle.inference without their noise.
+
+    Raises
+    ------
+    ConfigError
+        Paddle is not installed; the sentence names the command that installs it.
+    """
+    if importlib.util.find_spec("paddle") is None:
+        raise ConfigError(
+            "Paddle is not installed; install it with pip install 'paddleinfer[cpu]', or on a machine "
+            "with a GPU with pip install 'paddleinfer[gpu]'"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import paddle
+        import paddle.inference
+    module: ModuleType = paddle
+    return module
+
+
+def _pybind_abi() -> bytes | None:
+    """The ABI name pybind11 gave itself in this process, as its conduit wants it."""
+    for name in vars(builtins):
+        if name.startswith(_INTERNALS) and name.endswith("__"):
+            return name[len(_INTERNALS) : -2].lstrip("0123456789").encode()
+    return None
+
+
+def native_address(instance: Any, typeinfo: int | None) -> int:
+    """The address of the C++ object inside a pybind11 instance.
+
+    pybind11 2.14 and later answer officially, through ``_pybind11_conduit_v1_``, given the address of the
+    class's ``std::type_info``. Earlier ones keep the pointer right behind the object header.
+    """
+    abi = _pybind_abi()
+    if typeinfo and abi and hasattr(instance, "_pybind11_conduit_v1_"):
+        api = ctypes.pythonapi
+        new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+        name = b"St9type_info"
+        capsule = new(("PyCapsule_New", api))(typeinfo, name, None)
+        pointer = instance._pybind11_conduit_v1_(abi, capsule, b"raw_pointer_ephemeral")
+        if pointer is not None:
+            held_as = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))
+            address = get(("PyCapsule_GetPointer", api))(pointer, held_as(pointer))
+            if address:
+                return int(address)
+    value = ctypes.c_void_p.from_address(id(instance) + object.__basicsize__).value
+    return value or 0
+
+
+@dataclass(frozen=True)
+class InstalledPaddle:
+    """What the installed Paddle is and can do."""
+
+    module: ModuleType = field(repr=False)
+    version: str
+    library_path: str
+    with_cuda: bool
+    with_tensorrt: bool
+    onednn: bool
+    """Whether oneDNN is compiled in."""
+
+    @classmethod
+    def find(cls) -> InstalledPaddle:
+        """Imports Paddle and asks it."""
+        paddle = import_paddle()
+        core = paddle.base.core
+        tensorrt = paddle.inference.get_trt_compile_version()
+        return cls(
+            module=paddle,
+            version=str(paddle.__version__),
+            library_path=str(Path(core.libpaddle.__file__).resolve()),
+            with_cuda=bool(paddle.is_compiled_with_cuda()),
+            with_tensorrt=tuple(tensorrt) != (0, 0, 0),
+            onednn=_has_onednn(core),
+        )
+
+    @property
+    def has_pir(self) -> bool:
+        """Whether it reads Paddle 3's ``.json`` programs."""
+        return hasattr(self.module.inference.Config, "enable_new_executor")
+
+    @property
+    def distribution(self) -> str:
+        """The package it came in."""
+        return "paddlepaddle-gpu" if self.with_cuda else "paddlepaddle"
+
+    def typeinfo(self, symbol: str) -> int | None:
+        """The address of an exported std::type_info; None when it is not exported."""
+        library = ctypes.CDLL(self.library_path)
+        try:
+            return ctypes.addressof(ctypes.c_char.in_dll(library, symbol))
+        except ValueError:
+            return None
+
+    def config_address(self, config: Any) -> int:
+        """The address of the paddle::AnalysisConfig in a ``paddle.inference.Config``."""
+        return native_address(config, self.typeinfo("_ZTIN6paddle14AnalysisConfigE"))
+
+    def cpu_place_address(self) -> int:
+        """The address of a phi::CPUPlace that stays as long as the process."""
+        place = self.module.CPUPlace()
+        _kept.append(place)
+        return native_address(place, self.typeinfo("_ZTIN3phi8CPUPlaceE"))
+
+
+# Objects whose addresses native code holds for good.
+_kept: list[Any] = []
+
+
+def _has_onednn(core: Any) -> bool:
+    for name in ("is_compiled_with_onednn", "is_compiled_with_mkldnn"):
+        asked = getattr(core, name, None)
+        if asked is not None:
+            return bool(asked())
+    return False

@@ -1,0 +1,164 @@
+"""A path -> ModelSpec: which files, which tensors, and whether requests may share a run.
+
+Nothing here imports Paddle, so a model can be looked into in milliseconds and refused in a
+sentence, also where Paddle itself would crash or compute with garbage.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from paddleinfer import model_discovery, model_params, model_pir, model_program, serving_conf
+from paddleinfer.errors import ModelLoadError
+from paddleinfer.model_io import read_whole
+from paddleinfer.model_spec import DTYPES, ModelSpec, Parameter, Program, TensorSpec
+
+__all__ = ["DTYPES", "ModelSpec", "TensorSpec", "load_spec"]
+
+
+def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
+    """Describe the model in a directory.
+
+    Parameters
+    ----------
+    path
+        A directory, a file stem (``dir/inference``), or one of the model's files. The model is a
+        ``.json`` or ``.pdmodel`` program with its ``.pdiparams``, ``__model__`` with
+        ``__params__`` or with one file per parameter, or a Paddle Serving directory of any of these.
+
+    Raises
+    ------
+    ModelLoadError
+        There is no model, more than one, or one that is incomplete, damaged or of no use here.
+    """
+    given = _as_path(path)
+    try:
+        return _load(given)
+    except OSError as error:
+        where = error.filename or given
+        raise ModelLoadError(f"cannot read {where}: {error.strerror or error}") from error
+
+
+def _as_path(path: object) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ModelLoadError(f"a model's path is a str or an os.PathLike, not {type(path).__name__}")
+    text = os.fsdecode(path)
+    if not text or "\0" in text:
+        raise ModelLoadError(f"{text!r} is not a path; give a model's directory, file or file stem")
+    return Path(text)
+
+
+def _load(given: Path) -> ModelSpec:
+    files = model_discovery.find(given)
+    data = read_whole(files.program)
+    read = model_pir.read_program if files.format == "json" else model_program.read_program
+    program = read(data, files.program)
+    _check_tensors(program, files.program)
+    params = _check_parameters(program.parameters, files)
+    inputs, outputs = program.inputs, program.outputs
+    if files.conf is not None:
+        conf = serving_conf.read_conf(files.conf)
+        inputs = _with_aliases(inputs, conf.feeds, "input", files)
+        outputs = _with_aliases(outputs, conf.fetches, "output", files)
+    batchable, reason = _batchable(program)
+    return ModelSpec(
+        path=given,
+        format=files.format,
+        program_path=files.program,
+        params_path=params,
+        model_dir=files.program.parent if program.parameters and params is None else None,
+        inputs=inputs,
+        outputs=outputs,
+        parameters=tuple(parameter.name for parameter in program.parameters),
+        batchable=batchable,
+        batchable_reason=reason,
+    )
+
+
+def _check_tensors(program: Program, path: Path) -> None:
+    if not program.outputs:
+        lacking = "fetches no output" if program.inputs else "feeds no input and fetches no output"
+        raise ModelLoadError(
+            f"{path} {lacking}, so it is not made for inference; "
+            "export it with paddle.jit.save or paddle.static.save_inference_model"
+        )
+    for side, specs in (("input", program.inputs), ("output", program.outputs)):
+        for spec in specs:
+            if spec.dtype not in DTYPES:
+                raise ModelLoadError(
+                    f"{side} {spec.name!r} of {path} has the dtype {spec.dtype}, "
+                    f"and paddleinfer takes {', '.join(DTYPES)}"
+                )
+        name = _repeated(spec.name for spec in specs)
+        if name is not None:
+            raise ModelLoadError(f"{path} has two {side}s named {name!r}; export it with a name for each")
+
+
+def _check_parameters(parameters: Sequence[Parameter], files: model_discovery.ModelFiles) -> Path | None:
+    """The combined file, if these parameters are in one; they are whole wherever they are."""
+    if not parameters:
+        return None  # a file that is there nevertheless would make Paddle fail
+    if files.params is not None:
+        model_params.check_combined(files.params, parameters, files.program)
+        return files.params
+    # Paddle finds one file per parameter only through a directory with a file of this very name.
+    if files.program.name != "__model__":
+        others = sorted(path.name for path in files.program.parent.glob("*params"))
+        found = f"; {', '.join(others)} cannot be told to belong to it" if others else ""
+        raise ModelLoadError(
+            f"{files.program} has {len(parameters)} parameters, but {files.expected_params} "
+            f"is not beside it{found}"
+        )
+    model_params.check_separate(files.program.parent, parameters, files.program)
+    return None
+
+
+def _with_aliases(
+    specs: Sequence[TensorSpec],
+    pairs: Sequence[tuple[str, str]],
+    side: str,
+    files: model_discovery.ModelFiles,
+) -> tuple[TensorSpec, ...]:
+    names = {spec.name for spec in specs}
+    for name, alias in pairs:
+        if name not in names:
+            has = ", ".join(repr(spec.name) for spec in specs) or "none"
+            raise ModelLoadError(f"{files.conf} names the {side} {name!r}, but {files.program} has {has}")
+        if alias != name and alias in names:
+            raise ModelLoadError(
+                f"{files.conf} gives the {side} {name!r} the alias {alias!r}, another one's name"
+            )
+    name_twice = _repeated(name for name, _ in pairs)
+    if name_twice is not None:
+        raise ModelLoadError(f"{files.conf} names the {side} {name_twice!r} twice")
+    alias_twice = _repeated(alias for _, alias in pairs)
+    if alias_twice is not None:
+        raise ModelLoadError(f"{files.conf} gives two {side}s the alias {alias_twice!r}")
+    aliases = {name: alias for name, alias in pairs if alias != name}
+    return tuple(replace(spec, alias=aliases.get(spec.name)) for spec in specs)
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _batchable(program: Program) -> tuple[str, str]:
+    """No file says "yes": its -1 may follow the batch or anything else."""
+    if not program.inputs:
+        return "no", "the model has no inputs"
+    for spec in program.inputs:
+        if spec.shape == ():
+            return "no", f"input {spec.name!r} is a scalar and has no leading dimension"
+        if spec.shape is not None and spec.shape[0] >= 0:
+            return "no", f"input {spec.name!r} has the fixed leading dimension {spec.shape[0]}"
+        if spec.name in program.lod_inputs:
+            return "no", f"the rows of input {spec.name!r} belong to sequences of varying length"
+    return "unknown", "the leading dimensions are -1, and a file does not say which axis a -1 follows"

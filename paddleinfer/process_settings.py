@@ -1,0 +1,151 @@
+"""Settings that act on the whole process, not on one engine: offered, reported, and never silent."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from paddleinfer.config import RuntimeOptions
+from paddleinfer.errors import ConfigError
+from paddleinfer.processors import is_amd
+from paddleinfer.settings import Settings
+
+__all__ = ["apply_malloc_tuning", "check_mkl", "eager_deletion", "prepare_mkl"]
+
+_MKL_VARIABLE = "MKL_DEBUG_CPU_TYPE"
+_MKL_AVX2 = "5"
+_EAGER_FLAG = "FLAGS_eager_delete_tensor_gb"
+
+# mallopt(3), <malloc.h>
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_TRIM_NEVER = 2**31 - 1
+# 1 GiB where glibc allows it; since 2.3x it allows half a heap at most.
+_MMAP_THRESHOLDS = (1 << 30, 32 << 20)
+
+
+@contextlib.contextmanager
+def eager_deletion(paddle: ModuleType, options: RuntimeOptions, settings: Settings) -> Iterator[None]:
+    """While predictors are made: turns off the executor's helper thread that frees tensors during a run.
+
+    The mode is fixed per predictor, so the process's own flag is put back afterwards.
+    """
+    if options.eager_deletion:
+        settings.put("eager_deletion", True, "option", "Paddle frees intermediate tensors during each run")
+        yield
+        return
+    before = paddle.get_flags([_EAGER_FLAG])
+    paddle.set_flags({_EAGER_FLAG: -1.0})
+    settings.put(
+        "eager_deletion",
+        False,
+        "default",
+        "for this engine's predictors only; the process's flag is restored once they are made",
+    )
+    try:
+        yield
+    finally:
+        paddle.set_flags(before)
+
+
+def apply_malloc_tuning(options: RuntimeOptions, settings: Settings) -> None:
+    """Keeps freed memory in the process, for good: glibc cannot tell what it was before."""
+    if not options.malloc_tuning:
+        settings.put("malloc_tuning", False, "default")
+        return
+    from paddleinfer import _ext
+
+    taken = next((size for size in _MMAP_THRESHOLDS if _ext.mallopt(_M_MMAP_THRESHOLD, size)), None)
+    if taken is None or not _ext.mallopt(_M_TRIM_THRESHOLD, _TRIM_NEVER):
+        raise ConfigError("malloc_tuning=True: this C library does not take the setting; leave it off")
+    note = f"blocks up to {taken >> 20} MiB are kept; in force for the whole process until it ends"
+    settings.put("malloc_tuning", True, "option", note)
+
+
+def prepare_mkl(options: RuntimeOptions, settings: Settings) -> bool:
+    """Before paddle is imported: lets MKL take its AVX2 path on AMD. Whether check_mkl() must follow."""
+    wanted = options.mkl_amd
+    source = "auto" if wanted == "auto" else "option"
+    if _MKL_VARIABLE in os.environ:
+        note = f"{_MKL_VARIABLE}={os.environ[_MKL_VARIABLE]} stands in the environment"
+        if wanted is False:
+            raise ConfigError(f"mkl_amd=False, but {note}; take it out before Python starts")
+        settings.put("mkl_amd", os.environ[_MKL_VARIABLE] == _MKL_AVX2, "environment", note)
+        return False
+    if wanted is False:
+        settings.put("mkl_amd", False, "option")
+        return False
+    if "paddle" in sys.modules:
+        reason = "paddle was imported before the engine was made"
+    elif not is_amd():
+        reason = "the processor is not AMD's"
+    elif options.onednn is not False:
+        reason = "it acts on engines with onednn=False only"
+    else:
+        os.environ[_MKL_VARIABLE] = _MKL_AVX2
+        note = "undocumented by MKL; products were checked at start; in force for the whole process"
+        settings.put("mkl_amd", True, source, note)
+        return True
+    if wanted is True:
+        raise ConfigError(f"mkl_amd=True has no effect here: {reason}")
+    settings.put("mkl_amd", False, "auto", reason)
+    return False
+
+
+def check_mkl(library_path: str) -> None:
+    """Compares a product on MKL's chosen path with NumPy's, then takes the variable out again.
+
+    MKL reads the variable at its first call, which this is.
+
+    Raises
+    ------
+    ConfigError
+        They differ by more than 1e-5 of the largest element.
+    """
+    import numpy as np
+
+    try:
+        mkl = ctypes.CDLL(str(Path(library_path).parent.parent / "libs" / "libmklml_intel.so"))
+        left, right = _check_factors(np)
+        product = np.zeros((left.shape[0], right.shape[1]), np.float32)
+        row_major, no_transpose = 101, 111
+        pointer = ctypes.POINTER(ctypes.c_float)
+        mkl.cblas_sgemm(
+            row_major,
+            no_transpose,
+            no_transpose,
+            *(left.shape[0], right.shape[1], left.shape[1]),
+            ctypes.c_float(1.0),
+            left.ctypes.data_as(pointer),
+            left.shape[1],
+            right.ctypes.data_as(pointer),
+            right.shape[1],
+            ctypes.c_float(0.0),
+            product.ctypes.data_as(pointer),
+            product.shape[1],
+        )
+    except (OSError, AttributeError) as error:
+        raise ConfigError(
+            f"mkl_amd: MKL could not be called for its check ({error}); pass mkl_amd=False"
+        ) from error
+    finally:
+        os.environ.pop(_MKL_VARIABLE, None)
+    expected = left.astype(np.float64) @ right.astype(np.float64)
+    if not np.allclose(product, expected, rtol=0, atol=1e-5 * np.abs(expected).max()):
+        raise ConfigError(
+            "mkl_amd: MKL's AVX2 path computes wrong products here; pass mkl_amd=False and restart"
+        )
+
+
+def _check_factors(np: Any) -> tuple[Any, Any]:
+    random = np.random.default_rng(0)
+    return (
+        random.standard_normal((64, 128)).astype(np.float32),
+        random.standard_normal((128, 96)).astype(np.float32),
+    )

@@ -1,0 +1,190 @@
+"""Reads Paddle Serving's ``serving_server_conf.prototxt``: other names for a model's tensors.
+
+Its shapes leave out the batch axis and every dynamic one, and its dtypes only repeat the
+program's, so names are all that is taken from it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, Union
+
+from paddleinfer.errors import ModelLoadError
+from paddleinfer.model_io import read_whole
+
+__all__ = ["FILE_NAME", "ServingConf", "read_conf"]
+
+FILE_NAME = "serving_server_conf.prototxt"
+
+_TOKEN = re.compile(
+    r"""
+    (?P<space> (?: \s | \#[^\n]* )+ )
+  | (?P<string> "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' )
+  | (?P<word> [-+.\w]+ )
+  | (?P<sign> [{}<>:\[\],;] )
+    """,
+    re.VERBOSE,
+)
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_PLAIN_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+_CLOSING = {"{": "}", "<": ">"}
+
+# A field's value: a scalar's text, or a message's fields in order.
+_Value = Union[str, "list[tuple[str, _Value]]"]
+
+
+@dataclass(frozen=True)
+class ServingConf:
+    """Pairs of a tensor's name and its alias, in the file's order."""
+
+    feeds: tuple[tuple[str, str], ...]
+    fetches: tuple[tuple[str, str], ...]
+
+
+def read_conf(path: Path) -> ServingConf:
+    """Read the feeds and fetches of a configuration.
+
+    Raises
+    ------
+    ModelLoadError
+        The file is empty, no text protobuf, or describes no feed and fetch.
+    OSError
+        The file cannot be read.
+    """
+    try:
+        text = read_whole(path).decode()
+    except UnicodeDecodeError as error:
+        raise ModelLoadError(f"{path} is not a Paddle Serving configuration: it is not UTF-8 text") from error
+    try:
+        fields = _Parser(text, path).message(closing=None)
+    except RecursionError as error:
+        raise ModelLoadError(f"{path} is not a Paddle Serving configuration: it nests too deep") from error
+    conf = ServingConf(_names(fields, "feed_var", path), _names(fields, "fetch_var", path))
+    if not conf.feeds and not conf.fetches:
+        raise ModelLoadError(
+            f"{path} is not a Paddle Serving configuration: it has no feed_var and no fetch_var"
+        )
+    return conf
+
+
+def _names(fields: list[tuple[str, _Value]], kind: str, path: Path) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for key, value in fields:
+        if key != kind:
+            continue
+        members = value if isinstance(value, list) else []
+        texts = {member: text for member, text in members if isinstance(text, str)}
+        name = texts.get("name")
+        if not name:
+            raise ModelLoadError(f"{path} has a {kind} without a name")
+        pairs.append((name, texts.get("alias_name") or name))
+    return tuple(pairs)
+
+
+class _Parser:
+    """Recursive descent over the text format, of which Paddle Serving uses a corner."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        self._text = text
+        self._path = path
+        self._kind = ""
+        self._token = ""
+        self._start = self._end = 0
+        self._advance()
+
+    def message(self, closing: str | None) -> list[tuple[str, _Value]]:
+        """The fields up to the closing bracket, or up to the end of the file."""
+        fields: list[tuple[str, _Value]] = []
+        while self._kind != "end" and self._token != closing:
+            if self._kind != "word":
+                self._fail("a field's name")
+            key = self._token
+            self._advance()
+            fields.extend((key, value) for value in self._values())
+            if self._token in (",", ";"):
+                self._advance()
+        if closing is not None:
+            if self._kind == "end":
+                self._fail(f"a closing {closing}")
+            self._advance()
+        return fields
+
+    def _values(self) -> list[_Value]:
+        if self._token in _CLOSING:
+            return [self._nested()]
+        if self._token != ":":
+            self._fail("':' or '{'")
+        self._advance()
+        if self._token != "[":
+            return [self._value()]
+        values: list[_Value] = []
+        self._advance()
+        while self._token != "]":
+            values.append(self._value())
+            if self._token == ",":
+                self._advance()
+            elif self._token != "]":
+                self._fail("',' or ']'")
+        self._advance()
+        return values
+
+    def _value(self) -> _Value:
+        if self._token in _CLOSING:
+            return self._nested()
+        if self._kind == "word":
+            word = self._token
+            self._advance()
+            return word
+        if self._kind != "string":
+            self._fail("a value")
+        parts = []
+        while self._kind == "string":  # neighbouring strings are one, as in C
+            parts.append(_unescape(self._token[1:-1]))
+            self._advance()
+        try:
+            return b"".join(parts).decode()
+        except UnicodeDecodeError:
+            self._fail("UTF-8 text in the string before")
+
+    def _nested(self) -> _Value:
+        closing = _CLOSING[self._token]
+        self._advance()
+        return self.message(closing)
+
+    def _advance(self) -> None:
+        while True:
+            self._start = self._end
+            if self._start == len(self._text):
+                self._kind, self._token = "end", ""
+                return
+            match = _TOKEN.match(self._text, self._start)
+            if match is None:
+                self._kind, self._token = "unknown", self._text[self._start]
+                self._fail("a field")
+            self._end = match.end()
+            if match.lastgroup != "space":
+                self._kind, self._token = str(match.lastgroup), match.group()
+                return
+
+    def _fail(self, expected: str) -> NoReturn:
+        line = self._text.count("\n", 0, self._start) + 1
+        found = "the file ends" if self._kind == "end" else f"{self._token!r} stands"
+        raise ModelLoadError(
+            f"{self._path} is truncated or not a Paddle Serving configuration: "
+            f"{found} in line {line} where {expected} should be"
+        )
+
+
+def _unescape(text: str) -> bytes:
+    # protobuf's own printer writes non-ASCII text as octal bytes.
+    def replace(match: re.Match[bytes]) -> bytes:
+        octal, hexadecimal, plain = match.groups()
+        if octal:
+            return bytes([int(octal, 8) & 0xFF])
+        if hexadecimal:
+            return bytes([int(hexadecimal, 16)])
+        return _PLAIN_ESCAPES.get(plain, plain)
+
+    return _ESCAPE.sub(replace, text.encode())

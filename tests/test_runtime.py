@@ -1,0 +1,290 @@
+"""Options on real Paddle models: what is in force, what is refused, what they share."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from zoo import Zoo
+
+import paddleinfer
+from paddleinfer import _ext, runtime
+from paddleinfer.config import option_names
+from paddleinfer.installed_paddle import InstalledPaddle
+
+
+def rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def images(rows: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, 3, height, width)).astype("float32")
+
+
+def assert_close(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert actual[name].shape == value.shape
+        assert np.abs(actual[name] - value).max() <= 1e-5 * np.abs(value).max()
+
+
+def test_every_option_is_reported_with_its_source(zoo: Zoo) -> None:
+    with paddleinfer.Engine(zoo.directory("mlp", "legacy"), ir_optim=True, instances=1) as engine:
+        report = engine.effective_config()
+    reported = set(report)
+    assert set(option_names()) - reported == {"gpu_memory_mb"}  # acts on a GPU only
+    assert {line["source"] for line in report.values()} <= {
+        "default", "option", "auto", "paddle", "model", "environment",
+    }  # fmt: skip
+    assert report["ir_optim"] == {"value": True, "source": "option"}
+    json.dumps(report)
+
+
+@pytest.mark.paddle3
+def test_ir_optim_off_is_reported_as_without_effect_on_a_json_program(zoo: Zoo) -> None:
+    with paddleinfer.Engine(zoo.directory("mlp"), instances=1) as engine:
+        assert "whether this is on or off" in engine.effective_config()["ir_optim"]["note"]
+
+
+@pytest.mark.parametrize("driver", ["native", "python"])
+@pytest.mark.parametrize("name", ["mlp", "conv", "scalar"])
+def test_both_drivers_give_what_paddle_gives(zoo: Zoo, name: str, driver: str) -> None:
+    for format in zoo.formats:
+        directory = zoo.directory(name, format)
+        shape = (3, 3, 9, 7) if name == "conv" else (3, 16) if name == "mlp" else (3, 3)
+        x = np.random.default_rng(3).standard_normal(shape).astype("float32")
+        with paddleinfer.Engine(directory, driver=driver, instances=2) as engine:
+            assert engine.effective_config()["driver"]["value"] == driver
+            for _ in range(3):
+                assert_close(engine.infer([x]), plain_paddle(directory, x))
+
+
+def plain_paddle(directory: Path, x: np.ndarray) -> dict[str, np.ndarray]:
+    """The same through Paddle's own API, with its default settings."""
+    inference = InstalledPaddle.find().module.inference
+    program = next(path for path in directory.iterdir() if path.suffix in (".json", ".pdmodel"))
+    params = program.with_suffix(".pdiparams")
+    config = inference.Config(
+        str(program), str(params) if params.exists() or program.suffix == ".json" else ""
+    )
+    config.disable_glog_info()
+    predictor = inference.create_predictor(config)
+    handle = predictor.get_input_handle(predictor.get_input_names()[0])
+    handle.reshape(x.shape)
+    handle.copy_from_cpu(x)
+    predictor.run()
+    return {n: predictor.get_output_handle(n).copy_to_cpu() for n in predictor.get_output_names()}
+
+
+def test_a_missing_symbol_falls_back_to_python_and_says_which(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Crippled:
+        missing = ("_ZN12paddle_infer9Predictor3RunEv",)
+        empties_onednn_cache = False
+
+        def __init__(self, path: str, cpu_place: int) -> None:
+            self.path = path
+
+    directory = zoo.directory("mlp", "legacy")
+    monkeypatch.setattr(runtime._ext, "PaddleLibrary", Crippled)
+    with (
+        caplog.at_level(logging.WARNING),
+        paddleinfer.Engine(directory, onednn=False, instances=1) as engine,
+    ):
+        driver = engine.effective_config()["driver"]
+        assert driver["value"] == "python" and "Predictor3RunEv" in driver["note"]
+        assert engine.infer([np.zeros((1, 16), "float32")])
+    assert "holds the GIL" in caplog.text
+    with pytest.raises(paddleinfer.ConfigError, match='driver="native" cannot be had'):
+        paddleinfer.Engine(directory, driver="native")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"device": "gpu:0"}, "built without CUDA"),
+        ({"device": "tpu"}, "device must be"),
+        ({"precision": "float16"}, "needs TensorRT on a GPU"),
+        ({"precision": "int8"}, "needs TensorRT on a GPU"),
+        ({"precision": "bfloat16", "onednn": False}, "needs oneDNN on the CPU"),
+        ({"batchable": 3}, "batchable must be"),
+        ({"instances": 0}, "instances must be an integer from 1"),
+        ({"ir_optin": True}, "did you mean ir_optim"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_in_a_sentence(
+    zoo: Zoo, options: dict[str, Any], sentence: str
+) -> None:
+    if InstalledPaddle.find().with_cuda and "device" in options:
+        pytest.skip("needs a Paddle without CUDA")
+    with pytest.raises(paddleinfer.ConfigError, match=sentence):
+        paddleinfer.Engine(zoo.directory("mlp", "legacy"), **options)
+
+
+def test_bfloat16_precision_is_in_force_or_refused(zoo: Zoo) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 16)).astype("float32")
+    directory = zoo.directory("mlp", "legacy")
+    try:
+        engine = paddleinfer.Engine(directory, precision="bfloat16", ir_optim=True, instances=1)
+    except paddleinfer.ConfigError as error:
+        assert "AVX-512" in str(error)
+        return
+    with engine:
+        assert engine.effective_config()["precision"]["value"] == "bfloat16"
+        (actual,) = engine.infer([x]).values()
+    (expected,) = plain_paddle(directory, x).values()
+    assert np.abs(actual - expected).max() <= 3e-2 * np.abs(expected).max()
+
+
+def test_instances_run_in_parallel_on_threads_of_their_own(zoo: Zoo) -> None:
+    with paddleinfer.Engine(zoo.directory("mlp", "legacy"), instances=3) as engine:
+        names = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
+        assert {"paddleinfer-0", "paddleinfer-1", "paddleinfer-2"} <= names
+        assert "instances=3" in repr(engine)
+
+
+def test_auto_instances_are_halved_until_their_weights_fit(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "usable_cores", lambda: 8)
+    monkeypatch.setattr(runtime, "free_memory_bytes", lambda: 6 * 3000)
+    with paddleinfer.Engine(zoo.directory("mlp", "legacy"), onednn=True) as engine:
+        instances = engine.effective_config()["instances"]
+    assert instances["value"] == 2 and "half of the free memory" in instances["note"]
+
+
+@pytest.mark.paddle3
+def test_clones_of_a_json_model_share_one_copy_of_the_weights(zoo: Zoo) -> None:
+    directory = zoo.directory("wide")
+    paddleinfer.Engine(directory, onednn=False, instances=1).close()  # warms the allocator
+    grown = {}
+    for instances in (1, 3):
+        before = rss_bytes()
+        with paddleinfer.Engine(directory, onednn=False, instances=instances) as engine:
+            x = np.ones((1, 512), "float32")
+            for future in [engine.submit([x]) for _ in range(8)]:
+                future.result()
+            grown[instances] = rss_bytes() - before
+            shared = engine.effective_config()["share_weights"]
+    assert shared["value"] is True and shared["note"].startswith("14 parameters")
+    assert grown[3] - grown[1] < 2 * 20e6, grown
+
+
+@pytest.mark.paddle3
+def test_weights_that_are_not_shared_are_reported_as_copies(zoo: Zoo) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 16)).astype("float32")
+    directory = zoo.directory("mlp")
+    with paddleinfer.Engine(directory, share_weights=False, instances=2) as copied:
+        assert copied.effective_config()["share_weights"] == {"value": False, "source": "option"}
+        assert_close(copied.infer([x]), plain_paddle(directory, x))
+
+
+def test_onednn_kernels_are_emptied_after_the_stated_number_of_shapes(zoo: Zoo) -> None:
+    for format in zoo.formats:
+        with paddleinfer.Engine(
+            zoo.directory("conv", format), ir_optim=True, onednn=True, max_onednn_shapes=5, instances=1
+        ) as engine:
+            before = _ext.onednn_cache_clears()
+            expected = [engine.infer([images(1, 6 + i, 6)]) for i in range(20)]
+            assert _ext.onednn_cache_clears() - before == 3
+            for i, results in enumerate(expected):
+                assert_close(engine.infer([images(1, 6 + i, 6)]), results)
+
+
+@pytest.mark.parametrize("driver", ["native", "python"])
+def test_memory_stays_bounded_however_many_shapes_arrive(zoo: Zoo, driver: str) -> None:
+    directory = zoo.directory("conv", zoo.formats[0])
+    with paddleinfer.Engine(
+        directory, ir_optim=True, onednn=True, driver=driver, max_onednn_shapes=8, instances=1
+    ) as engine:
+        for i in range(400):  # fills oneDNN's own bounded cache, too
+            engine.infer([images(1, 4 + i % 20, 4 + i // 20)])
+        before = rss_bytes()
+        for i in range(400):
+            engine.infer([images(2, 4 + i % 20, 4 + i // 20)])
+        # Left to grow, Paddle adds 0.3 MB for each shape of this model.
+        assert rss_bytes() - before < 40e6
+
+
+def test_a_closed_engine_leaves_others_running(zoo: Zoo) -> None:
+    directory = zoo.directory("conv", zoo.formats[0])
+    x = images(2, 8, 8)
+    with paddleinfer.Engine(directory, onednn=True, ir_optim=True, instances=1) as stays:
+        expected = stays.infer([x])
+        stop = threading.Event()
+        failures: list[BaseException] = []
+
+        def keep_calling() -> None:
+            try:
+                while not stop.is_set():
+                    assert_close(stays.infer([x]), expected)
+            except BaseException as error:
+                failures.append(error)
+
+        caller = threading.Thread(target=keep_calling)
+        caller.start()
+        for _ in range(8):
+            with paddleinfer.Engine(directory, onednn=True, ir_optim=True, instances=2) as passing:
+                assert_close(passing.infer([x]), expected)
+        stop.set()
+        caller.join()
+    assert not failures
+
+
+def test_ids_out_of_range_fail_their_caller_with_paddles_useful_line(zoo: Zoo) -> None:
+    for driver in ("native", "python"):
+        with paddleinfer.Engine(zoo.directory("embedding", "legacy"), driver=driver, instances=1) as engine:
+            good = np.arange(12).reshape(2, 6)
+            expected = engine.infer([good])
+            with pytest.raises(paddleinfer.ModelError, match=r"^\(InvalidArgument\)") as caught:
+                engine.infer([good + 100])
+            assert "\n" not in str(caught.value) and isinstance(caught.value.__cause__, Exception)
+            assert_close(engine.infer([good]), expected)
+            assert engine.stats()["errors"] == 1
+
+
+def test_a_damaged_model_is_refused_with_paddles_reason_or_ours(zoo: Zoo, tmp_path: Path) -> None:
+    source = zoo.directory("mlp", "legacy")
+    for path in source.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(paddleinfer.ModelLoadError) as caught:
+        paddleinfer.Engine(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_process_wide_flag_is_put_back_after_loading(zoo: Zoo) -> None:
+    paddle = InstalledPaddle.find().module
+    flag = "FLAGS_eager_delete_tensor_gb"
+    before = paddle.get_flags([flag])
+    with paddleinfer.Engine(zoo.directory("mlp", "legacy"), instances=1) as engine:
+        assert paddle.get_flags([flag]) == before
+        assert engine.effective_config()["eager_deletion"]["value"] is False
+    with paddleinfer.Engine(zoo.directory("mlp", "legacy"), instances=1, eager_deletion=True) as engine:
+        assert engine.effective_config()["eager_deletion"]["value"] is True
+
+
+def test_a_lone_caller_runs_inline_only_without_onednn_and_without_a_deadline(zoo: Zoo) -> None:
+    x = np.zeros((1, 16), "float32")
+    directory = zoo.directory("mlp", "legacy")
+    with paddleinfer.Engine(directory, onednn=False, instances=1) as engine:
+        for _ in range(20):
+            engine.infer([x])
+        inline = engine.stats()["inline_executions"]
+        assert inline > 0
+        engine.infer([x], timeout=30)
+        assert engine.stats()["inline_executions"] == inline
+    for options in (
+        {"onednn": True},
+        {"onednn": False, "inline": False},
+        {"onednn": False, "cpu_threads": 2},
+    ):
+        with paddleinfer.Engine(directory, instances=1, **options) as engine:
+            for _ in range(20):
+                engine.infer([x])
+            assert engine.stats()["inline_executions"] == 0
+            assert engine.effective_config()["inline"]["value"] is False

@@ -1,0 +1,92 @@
+"""Random rows, shapes and options from many threads: no crash, and every row as it would be alone.
+
+Runs for ``--stress-seconds`` (real clock).
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from zoo import Zoo
+
+import paddleinfer
+
+_SECONDS_PER_ENGINE = 1.5
+_CALLERS = 6
+
+
+def drawn_options(rng: random.Random) -> dict[str, Any]:
+    return {
+        "ir_optim": rng.random() < 0.5,
+        "mem_optim": rng.random() < 0.5,
+        "onednn": rng.choice(["auto", True, False]),
+        "cpu_threads": rng.choice([1, 1, 2]),
+        "eager_deletion": rng.random() < 0.5,
+        "inline": rng.random() < 0.5,
+        "share_weights": rng.random() < 0.7,
+        "max_onednn_shapes": rng.choice([1, 4, 64]),
+        "driver": rng.choice(["native", "native", "native", "python"]),
+    }
+
+
+def drawn_input(rng: np.random.Generator, name: str) -> np.ndarray:
+    rows = int(rng.integers(1, 17))
+    if name == "mlp":
+        return rng.standard_normal((rows, 16)).astype("float32")
+    height, width = (int(size) for size in rng.integers(2, 12, 2))
+    return rng.standard_normal((rows, 3, height, width)).astype("float32")
+
+
+def call_until(
+    engine: paddleinfer.Engine, name: str, end: float, seed: list[int], failures: list[str]
+) -> None:
+    rng = np.random.default_rng(seed)
+    try:
+        while time.monotonic() < end and not failures:
+            x = drawn_input(rng, name)
+            row = int(rng.integers(0, len(x)))
+            together = engine.submit([x]) if rng.random() < 0.3 else None
+            results = engine.infer([x], timeout=30) if together is None else together.result(30)
+            alone = engine.infer([x[row : row + 1]])
+            for output, value in alone.items():
+                difference = np.abs(results[output][row : row + 1] - value).max()
+                if not difference <= 1e-5 * np.abs(value).max():
+                    failures.append(f"{output} of {x.shape} differs by {difference}")
+    except Exception as error:
+        failures.append(repr(error))
+
+
+@pytest.mark.stress
+def test_four_instances_under_drawn_options_answer_as_single_rows_do(zoo: Zoo, stress_seconds: float) -> None:
+    seed = 20
+    rng = random.Random(seed)
+    end = time.monotonic() + stress_seconds
+    drawn = 0
+    while time.monotonic() < end:
+        name = rng.choice(["mlp", "conv"])
+        directory: Path = zoo.directory(name, rng.choice(zoo.formats))
+        options = drawn_options(rng)
+        drawn += 1
+        failures: list[str] = []
+        with paddleinfer.Engine(directory, instances=4, **options) as engine:
+            until = time.monotonic() + _SECONDS_PER_ENGINE
+            callers = [
+                threading.Thread(
+                    target=call_until, args=(engine, name, until, [seed, drawn, caller], failures)
+                )
+                for caller in range(_CALLERS)
+            ]
+            for caller in callers:
+                caller.start()
+            for caller in callers:
+                caller.join()
+            stats = engine.stats()
+        assert not failures, (directory.name, options, failures[:3])
+        assert stats["results"] == stats["requests"] > 0
+    assert drawn > 0

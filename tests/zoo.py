@@ -1,0 +1,98 @@
+"""Small seeded Paddle models for the tests, each exported once a session."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from pathlib import Path
+from typing import Any
+
+from paddleinfer.exporting import export
+from paddleinfer.installed_paddle import import_paddle
+
+FORMATS = ("json", "legacy")
+
+
+class Zoo:
+    """Model name and format -> the directory it was exported to."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.directory = functools.lru_cache(maxsize=None)(self._export)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """What the installed Paddle can write and read."""
+        return FORMATS if import_paddle().__version__.startswith("3") else ("legacy",)
+
+    def _export(self, name: str, format: str = "json") -> Path:
+        paddle = import_paddle()
+        paddle.seed(7)
+        layer, inputs = _MODELS[name](paddle)
+        target = self._root / f"{name}-{format}"
+        export(layer, target, inputs=inputs, format=format)
+        return target
+
+
+def _mlp(paddle: Any) -> tuple[Any, Any]:
+    nn = paddle.nn
+    layers = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+    return layers, {"x": ("float32", (-1, 16))}
+
+
+def _wide(paddle: Any) -> tuple[Any, Any]:
+    """88 MB of weights."""
+    nn = paddle.nn
+    sizes = [512, *[2048] * 6]
+    layers: list[Any] = []
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(2048, 100)), {"x": ("float32", (-1, 512))}
+
+
+def _conv(paddle: Any) -> tuple[Any, Any]:
+    """Images of any size; the second output has the image's axes."""
+    nn = paddle.nn
+
+    class Conv(nn.Layer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2D(3, 8, 3, padding=1)
+            self.norm = nn.BatchNorm2D(8)
+            self.second = nn.Conv2D(8, 16, 3, stride=2, padding=1)
+            self.head = nn.Linear(16, 5)
+            self.relu = nn.ReLU()  # Paddle 2.6 cannot trace a name from around the class
+
+        def forward(self, image: Any) -> Any:
+            features = self.relu(self.second(self.relu(self.norm(self.first(image)))))
+            return self.head(features.mean([2, 3])), features
+
+    return Conv(), {"image": ("float32", (-1, 3, -1, -1))}
+
+
+def _embedding(paddle: Any) -> tuple[Any, Any]:
+    """Ids below 50; larger ones fail inside Paddle."""
+    nn = paddle.nn
+
+    class Embedding(nn.Layer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(50, 8)
+
+        def forward(self, ids: Any) -> Any:
+            return self.table(ids)
+
+    return Embedding(), {"ids": ("int64", (-1, 6))}
+
+
+def _scalar(paddle: Any) -> tuple[Any, Any]:
+    """A batched output, and the mean over the whole batch."""
+
+    class Scalar(paddle.nn.Layer):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return x * 2, x.mean()
+
+    return Scalar(), {"x": ("float32", (-1, 3))}
+
+
+_MODELS = {"mlp": _mlp, "wide": _wide, "conv": _conv, "embedding": _embedding, "scalar": _scalar}
