@@ -67,6 +67,10 @@ cnp.import_array()
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
+    ctypedef enum PyGILState_STATE:
+        PyGILState_LOCKED
+    PyGILState_STATE PyGILState_Ensure() nogil
+    void PyGILState_Release(PyGILState_STATE) nogil
 
 cdef extern from "<malloc.h>" nogil:
     int c_mallopt "mallopt"(int, int)
@@ -134,7 +138,8 @@ cdef cbool is_plain(object value, int dtype_index) noexcept:
         return False
     cdef cnp.ndarray array = <cnp.ndarray>value
     return (
-        index_of_type(cnp.PyArray_TYPE(array)) == dtype_index
+        dtype_index >= 0
+        and index_of_type(cnp.PyArray_TYPE(array)) == dtype_index
         and cnp.PyArray_NDIM(array) <= <int>kMaxRank
         and cnp.PyArray_ISCARRAY_RO(array)
     )
@@ -143,10 +148,14 @@ cdef cbool is_plain(object value, int dtype_index) noexcept:
 # --- Python callables as models -----------------------------------------------------------------------
 
 cdef void give_exception(CallResult* result, object exception) noexcept:
-    text = f"{type(exception).__name__}: {exception}".encode("utf-8", "replace")
-    result.message = text
     Py_INCREF(exception)
     result.exception = <void*>exception
+    try:
+        text = f"{type(exception).__name__}: {exception}"
+    except BaseException:  # its __str__ fails
+        text = type(exception).__name__
+    message = text.encode("utf-8", "replace")
+    result.message = message
 
 
 cdef void python_open(void* context, size_t instance, void** model, CallResult* result) noexcept with gil:
@@ -154,6 +163,7 @@ cdef void python_open(void* context, size_t instance, void** model, CallResult* 
         made = (<object>context)(instance)
         Py_INCREF(made)
         model[0] = <void*>made
+        PyGILState_Ensure()  # given back in python_close: the thread's Python state lives as long as the instance
     except BaseException as exception:
         give_exception(result, exception)
 
@@ -187,6 +197,7 @@ cdef void python_close(void* model) noexcept with gil:
     except BaseException as exception:
         sys.unraisablehook(UnraisableArgs(exception))
     Py_XDECREF(<PyObject*>model)
+    PyGILState_Release(PyGILState_LOCKED)
 
 
 def interpreter_ends():
@@ -352,8 +363,10 @@ cdef class Core:
         if self.forked:
             # The child has none of the threads: whatever they held stays locked for good.
             keep_for_good(self.dispatcher)
-        elif not self.closed:
+            return
+        if not self.closed:
             self.dispatcher.get().close_in_background()
+        self.drain()  # a run that was given up may have ended since
 
     # Starting
 
@@ -404,6 +417,8 @@ cdef class Core:
 
     def infer(self, feeds, timeout, outputs):
         """Runs one request and waits for it; `timeout` in seconds or None."""
+        if type(outputs) is list:
+            outputs = tuple(outputs)  # the caller's may change while the request runs
         cdef RequestPtr request = self.prepare(feeds, timeout, outputs)
         cdef cbool ran = False
         if self.inline_allowed and request.get().deadline == kNever:
@@ -417,6 +432,8 @@ cdef class Core:
 
     def submit(self, feeds, timeout, outputs, future):
         """Queues one request; wait_completions() will give `future` once it has ended."""
+        if type(outputs) is list:
+            outputs = tuple(outputs)  # the caller's may change while the request runs
         cdef RequestPtr request = self.prepare(feeds, timeout, outputs)
         cdef Handle handle = Handle.__new__(Handle)
         request.get().sink = &self.dispatcher.get().completions()
@@ -462,11 +479,32 @@ cdef class Core:
         cdef Nanos deadline = deadline_after(timeout)
         cdef CloseReport report
         cdef cbool drained = drain
+        if self.dispatcher.get().on_instance_thread():
+            raise PaddleInferError(
+                f"{self.label} was closed from inside its own model, where it would wait for itself")
         self.closed = True
+        if PyThread_get_thread_ident() == self.main_thread:
+            return self.close_in_slices(drained, deadline)
         with nogil:
             report = self.dispatcher.get().close(drained, deadline)
         self.drain()
         return (report.abandoned_instances, report.ended_requests)
+
+    cdef close_in_slices(self, cbool drain, Nanos deadline):
+        """Ctrl-C leaves the engine closing: its threads end by themselves, and close() may be called again."""
+        cdef CloseReport report
+        cdef size_t ended
+        cdef cbool left = False
+        with nogil:
+            ended = self.dispatcher.get().begin_close(drain)
+        while not left and monotonic_now() < deadline:
+            with nogil:
+                left = self.dispatcher.get().wait_until_left(min(deadline, monotonic_now() + SIGNAL_SLICE_NS))
+            PyErr_CheckSignals()
+        with nogil:
+            report = self.dispatcher.get().finish_close()
+        self.drain()
+        return (report.abandoned_instances, ended + report.ended_requests)
 
     def mark_forked(self):
         """In a forked child: every call from now on raises EngineClosed; no lock is touched."""
@@ -669,6 +707,8 @@ cdef class Core:
         error = ModelError(self.explain(text))
         if target.failure.exception.get() != NULL:
             error.__cause__ = <object>target.failure.exception.get()
+            target.failure.exception.reset()
+            self.drain()  # nobody may do so after close()
         else:
             error.__cause__ = RuntimeError(text)
         return error
@@ -712,14 +752,10 @@ cdef class Handle:
         return self.request.get().done()
 
     def cancel(self):
-        """Whether the request will not run; False once it has started."""
-        if self.request.get().started():
-            return False
+        """Whether this call has ended the request; False once it has started."""
         self.core.check_alive()
-        ended = self.core.dispatcher.get().end_early(self.request, Outcome.cancelled)
+        ended = self.core.dispatcher.get().end_early(self.request, Outcome.cancelled, True)
         self.core.drain()
-        if not ended:
-            self.request.get().wait(kNever)  # somebody else is just ending it
         return ended
 
     def result(self):

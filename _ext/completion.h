@@ -18,6 +18,19 @@ struct News {
 
 class CompletionQueue {
  public:
+  // One more end is to come. stop() does not take effect before it has.
+  void expect() {
+    const std::lock_guard<std::mutex> lock(mu_);
+    ++expected_;
+  }
+  void expect_one_less() {
+    {
+      const std::lock_guard<std::mutex> lock(mu_);
+      --expected_;
+    }
+    parker_.wake();
+  }
+
   // The reader is woken at the deadline of a watched request, so that it can end it in time.
   void watch(const RequestPtr& request) {
     if (request->deadline == kNever) return;
@@ -58,6 +71,7 @@ class CompletionQueue {
       {
         const std::lock_guard<std::mutex> lock(mu_);
         news.ended.swap(ended_);
+        expected_ -= news.ended.size();
         const Nanos now = monotonic_now();
         while (!watched_.empty()) {
           const bool done = watched_.front().request->ended();
@@ -67,7 +81,7 @@ class CompletionQueue {
           watched_.pop_back();
         }
         if (!watched_.empty()) wake_at = watched_.front().deadline;
-        news.stopped = stopped_ && news.ended.empty();
+        news.stopped = stopped_ && news.ended.empty() && expected_ == 0;
       }
       if (news.stopped || !news.ended.empty() || !news.overdue.empty()) return news;
       parker_.wait(seen, wake_at);
@@ -93,6 +107,7 @@ class CompletionQueue {
   std::size_t kept_ = 0;           // guarded by mu_; watched after the last clean-up
   std::vector<RequestPtr> ended_;  // guarded by mu_
   std::vector<Watched> watched_;   // guarded by mu_; a heap, soonest first
+  std::size_t expected_ = 0;       // guarded by mu_; ends that have not been read
   bool stopped_ = false;           // guarded by mu_
   Parker parker_;
 };

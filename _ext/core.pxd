@@ -158,7 +158,11 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         cbool admit(const RequestPtr&, Admission&) except +
         cbool run_inline(const RequestPtr&) except +
         cbool end_early(const RequestPtr&, Outcome) except +
+        cbool end_early(const RequestPtr&, Outcome, cbool only_queued) except +
         CloseReport close(cbool, Nanos) except +
+        size_t begin_close(cbool) except +
+        cbool wait_until_left(Nanos) except +
+        CloseReport finish_close() except +
         void close_in_background() except +
         Load load() except +
         cbool on_instance_thread() noexcept

@@ -11,7 +11,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -70,19 +72,27 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     Instance* instance = nullptr;
     {
       const std::lock_guard<std::mutex> lock(mu_);
+      if (closing_) throw std::runtime_error("the engine was closed while it started");
       instances_.push_back(std::make_unique<Instance>(instances_.size(), root));
       instance = instances_.back().get();
       if (!root) ++clones_alive_;
     }
-    std::thread thread = without_signals([&] {
-      return std::thread([self = shared_from_this(), instance, start, factory = std::move(factory)] {
-        self->thread_main(*instance, *start, factory);
+    try {
+      std::thread thread = without_signals([&] {
+        return std::thread([self = shared_from_this(), instance, start, factory = std::move(factory)] {
+          self->thread_main(*instance, *start, factory);
+        });
       });
-    });
-    pthread_setname_np(thread.native_handle(), ("paddleinfer-" + std::to_string(instance->index)).c_str());
-    {
+      pthread_setname_np(thread.native_handle(), ("paddleinfer-" + std::to_string(instance->index)).c_str());
       const std::lock_guard<std::mutex> lock(mu_);
-      instance->thread = std::move(thread);
+      if (parted_) {
+        thread.detach();
+      } else {
+        instance->thread = std::move(thread);
+      }
+    } catch (const std::system_error&) {  // no thread: nobody will ever leave
+      note_exit(*instance);
+      throw;
     }
     for (;;) {
       const std::uint32_t seen = start->parker.epoch();
@@ -95,15 +105,19 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   // Queues a request. False when the engine is closing.
   bool admit(const RequestPtr& request, Admission& admission) {
     Instance* woken = nullptr;
+    bool open = false;
+    admission = Admission::accepted;
+    if (request->sink != nullptr) request->sink->expect();
     {
       const std::lock_guard<std::mutex> lock(mu_);
-      if (closing_) return false;
-      admission = scheduler_.admit(request, monotonic_now());
-      if (admission == Admission::accepted) woken = take_idle();
+      open = !closing_;
+      if (open) admission = scheduler_.admit(request, monotonic_now());
+      if (open && admission == Admission::accepted) woken = take_idle();
     }
-    if (admission != Admission::accepted) {
-      add(counters_.refused);
-      return true;
+    if (!open || admission != Admission::accepted) {
+      if (request->sink != nullptr) request->sink->expect_one_less();
+      if (open) add(counters_.refused);
+      return open;
     }
     add(counters_.requests);
     add(counters_.rows, request->rows);
@@ -114,7 +128,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
 
   // Runs the request on the calling thread if nothing else is queued or running. False: use admit().
   bool run_inline(const RequestPtr& request) {
-    if (!inline_allowed_ || !runs_are_short()) return false;
+    if (!inline_allowed_ || !runs_are_short() || !scheduler_.fits(*request)) return false;
     Instance* instance = nullptr;
     {
       const std::lock_guard<std::mutex> lock(mu_);
@@ -132,15 +146,15 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     return true;
   }
 
-  // Ends a request before its result is there. False when it has ended already.
-  bool end_early(const RequestPtr& request, Outcome outcome) {
+  // Ends a request before its result is there. False when it has ended already, or must be queued and is not.
+  bool end_early(const RequestPtr& request, Outcome outcome, bool only_queued = false) {
     if (request->claim(Request::State::queued)) {
       {
         const std::lock_guard<std::mutex> lock(mu_);
         scheduler_.forget(*request);
       }
       releases_->push(std::exchange(request->input_owner, nullptr));
-    } else if (!request->claim(Request::State::running)) {
+    } else if (only_queued || !request->claim(Request::State::running)) {
       return false;
     }
     std::vector<RequestPtr> ended;
@@ -151,14 +165,30 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
 
   // Takes no more requests, lets accepted ones end until `deadline` (with drain), then ends the rest.
   CloseReport close(bool drain, Nanos deadline) {
-    CloseReport report;
+    const std::size_t ended = begin_close(drain);
+    wait_until_left(deadline);
+    CloseReport report = finish_close();
+    report.ended_requests += ended;
+    return report;
+  }
+
+  // The three parts of it, for who has to look up from the waiting. Gives the requests ended at once.
+  std::size_t begin_close(bool drain) {
     {
       const std::lock_guard<std::mutex> lock(mu_);
       closing_ = true;
     }
-    if (!drain) report.ended_requests += end_queued();
+    const std::size_t ended = drain ? 0 : end_queued();
     wake_all();
-    if (!wait_for_exits(deadline, /*only_vacant=*/false)) {
+    return ended;
+  }
+
+  // True when all threads have left, or somebody has given up on those that have not.
+  bool wait_until_left(Nanos deadline) { return wait_for_exits(deadline, /*only_vacant=*/false); }
+
+  CloseReport finish_close() {
+    CloseReport report;
+    if (!wait_for_exits(0, /*only_vacant=*/false)) {
       report.ended_requests += end_queued() + end_running();
       {
         const std::lock_guard<std::mutex> lock(mu_);
@@ -168,6 +198,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       wake_all();
       wait_for_exits(monotonic_now() + kNanosPerSecond, /*only_vacant=*/true);
     }
+    report.ended_requests += end_queued();  // what no instance was left to run
     report.abandoned_instances = part_with_threads();
     completions_.stop();
     return report;
@@ -183,6 +214,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     wake_all();
     {
       const std::lock_guard<std::mutex> lock(mu_);
+      parted_ = true;
       for (const auto& instance : instances_) {
         if (instance->thread.joinable()) instance->thread.detach();
       }
@@ -273,7 +305,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
           }
         }
       }
-      expire(decision.expired);
+      end_all(decision.expired, Outcome::expired);
       if (stop) return;
       if (decision.batch.empty()) {
         self.parker.wait(seen, decision.wake_at);
@@ -287,10 +319,14 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   void leave(Instance& self) {
     if (self.root && !wait_for_clones()) static_cast<void>(self.backend.release());
     self.backend.reset();
+    note_exit(self);
+  }
+
+  void note_exit(Instance& instance) {
     {
       const std::lock_guard<std::mutex> lock(mu_);
-      self.exited = true;
-      if (!self.root) --clones_alive_;
+      instance.exited = true;
+      if (!instance.root) --clones_alive_;
     }
     exits_.wake();
   }
@@ -337,7 +373,9 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       const RequestPtr& request = started[place];
       if (!request->claim(Request::State::running)) continue;
       if (execution.failed) {
-        request->failure = execution.failure;
+        // The last one takes it: its reader must find itself the only holder of the exception.
+        const bool last = place + 1 == started.size();
+        request->failure = last ? std::move(execution.failure) : execution.failure;
         finish(request, Outcome::error, ended);
       } else {
         request->outputs = std::move(execution.outputs[place]);
@@ -372,17 +410,13 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     request->publish();
   }
 
-  void expire(const std::vector<RequestPtr>& requests) {
-    if (requests.empty()) return;
-    end_all(requests, Request::State::queued, Outcome::expired);
-  }
-
-  std::size_t end_all(const std::vector<RequestPtr>& requests, Request::State from, Outcome outcome) {
+  // Requests that are out of the queue and not started.
+  std::size_t end_all(const std::vector<RequestPtr>& requests, Outcome outcome) {
     std::size_t count = 0;
     std::vector<RequestPtr> ended;
     for (const RequestPtr& request : requests) {
-      if (!request->claim(from)) continue;
-      if (from == Request::State::queued) releases_->push(std::exchange(request->input_owner, nullptr));
+      if (!request->claim(Request::State::queued)) continue;
+      releases_->push(std::exchange(request->input_owner, nullptr));
       finish(request, outcome, ended);
       ++count;
     }
@@ -396,7 +430,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       const std::lock_guard<std::mutex> lock(mu_);
       queued = scheduler_.take_all();
     }
-    return end_all(queued, Request::State::queued, Outcome::closed);
+    return end_all(queued, Outcome::closed);
   }
 
   std::size_t end_running() {
@@ -407,8 +441,12 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
         running.insert(running.end(), instance->running.begin(), instance->running.end());
       }
     }
-    return end_all(running, Request::State::running, Outcome::closed) +
-           end_all(running, Request::State::queued, Outcome::closed);
+    std::size_t count = 0;
+    // A batch may start just now: first as queued, then as running, never the other way round.
+    for (const RequestPtr& request : running) {
+      count += end_early(request, Outcome::closed) ? 1 : 0;
+    }
+    return count;
   }
 
   void wake_all() {
@@ -420,7 +458,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     for (Instance* instance : all) instance->parker.wake();
   }
 
-  // True when every thread (or every one without a batch) has left in time.
+  // True when every thread (or every one without a batch) has left in time, or was given up on.
   bool wait_for_exits(Nanos deadline, bool only_vacant) {
     for (;;) {
       const std::uint32_t seen = exits_.epoch();
@@ -430,6 +468,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
         for (const auto& instance : instances_) {
           all = all && (instance->exited || (only_vacant && instance->occupied));
         }
+        all = all || (!only_vacant && abandoned_);
       }
       if (all) return true;
       if (exits_.wait(seen, deadline) == Woken::timed_out) return false;
@@ -441,12 +480,13 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     std::size_t abandoned = 0;
     {
       const std::lock_guard<std::mutex> lock(mu_);
+      parted_ = true;
       for (const auto& instance : instances_) {
-        if (!instance->exited) ++abandoned;
-        if (!instance->thread.joinable()) continue;
+        if (!instance->thread.joinable()) continue;  // parted with by an earlier close()
         if (instance->exited) {
           finished.push_back(std::move(instance->thread));
         } else {
+          ++abandoned;
           instance->thread.detach();
         }
       }
@@ -501,10 +541,11 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     const Nanos mean = mean_run_ns_.load(std::memory_order_relaxed);
     const bool fall = mean == 0 || run_ns < mean / 2;
     mean_run_ns_.store(fall ? run_ns : mean + (run_ns - mean) / 8, std::memory_order_relaxed);
+    measured_runs_.fetch_add(1, std::memory_order_relaxed);
   }
 
   bool runs_are_short() const noexcept {
-    return counters_.executions.load(std::memory_order_relaxed) >= kRunsBeforeInline &&
+    return measured_runs_.load(std::memory_order_relaxed) >= kRunsBeforeInline &&
            mean_run_ns_.load(std::memory_order_relaxed) <= kInlineRunLimit;
   }
 
@@ -513,7 +554,8 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   CompletionQueue completions_;
   Counters counters_;
   std::atomic<Nanos> mean_run_ns_{0};  // of successful runs, smoothed
-  Parker exits_;                       // woken when an instance thread leaves
+  std::atomic<std::int64_t> measured_runs_{0};
+  Parker exits_;  // woken when an instance thread leaves
 
   std::mutex mu_;
   Scheduler scheduler_;                               // guarded by mu_
@@ -521,6 +563,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   std::vector<Instance*> idle_;                       // guarded by mu_
   std::size_t clones_alive_ = 0;                      // guarded by mu_; instances that are no root
   bool closing_ = false;                              // guarded by mu_
+  bool parted_ = false;                               // guarded by mu_; threads are no longer joined
   bool abandoned_ = false;                            // guarded by mu_
 };
 

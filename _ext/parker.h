@@ -32,6 +32,7 @@ enum class Woken { changed, timed_out, interrupted };
 
 // Sleeps while `word` holds `expected`, until `deadline` (absolute). A signal on this thread ends it too.
 inline Woken futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected, Nanos deadline) noexcept {
+  if (deadline < 0) deadline = 0;  // passed already; the kernel takes no negative time
   timespec until{};
   until.tv_sec = static_cast<time_t>(deadline / kNanosPerSecond);
   until.tv_nsec = static_cast<long>(deadline % kNanosPerSecond);

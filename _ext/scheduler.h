@@ -55,6 +55,11 @@ class Scheduler {
     return Admission::accepted;
   }
 
+  // Whether the request could wait at all.
+  bool fits(const Request& request) const noexcept {
+    return request.rows <= options_.max_queue_rows && request.bytes <= options_.max_queue_bytes;
+  }
+
   Decision next(Nanos now) {
     Decision decision;
     while (!heads_.empty()) {

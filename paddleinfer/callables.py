@@ -68,7 +68,7 @@ def _tensor(kind: str, name: object, value: object) -> TensorSpec:
     if not (isinstance(name, str) and name and isinstance(value, (list, tuple)) and len(value) == 2):
         raise ConfigError(f"{kind} {name!r} must be described as (dtype, shape), not {value!r}")
     dtype, shape = value
-    if dtype not in _ext.DTYPE_NAMES:
+    if not isinstance(dtype, str) or dtype not in _ext.DTYPE_NAMES:
         raise ConfigError(
             f"{kind} {name!r} has dtype {dtype!r}; it must be one of {', '.join(_ext.DTYPE_NAMES)}"
         )

@@ -106,7 +106,7 @@ class Converter:
         if isinstance(value, np.ma.MaskedArray):
             raise InvalidInput(f"input {tensor.name!r} is a masked array; fill it first")
         if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
-            array = np.asarray(value)
+            array = self._as_array(value, tensor)
             if array.dtype != wanted:
                 array = self._converted(array, wanted, tensor)
         else:
@@ -115,12 +115,7 @@ class Converter:
         return np.require(array, wanted, ["C", "A"])
 
     def _from_python(self, value: object, wanted: np.dtype[Any], tensor: TensorSpec) -> Array:
-        try:
-            array = np.asarray(value)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise InvalidInput(
-                f"input {tensor.name!r} is not a rectangular array of numbers: {error}"
-            ) from error
+        array = self._as_array(value, tensor)
         if array.dtype.kind not in "biuf" or array.dtype == object:
             kind = (
                 "integers beyond 64 bits"
@@ -140,6 +135,14 @@ class Converter:
         if wanted.kind in "iu" and array.dtype.kind == "f":
             raise InvalidInput(f"input {tensor.name!r} takes {tensor.dtype}, and floats were given")
         return self._cast(array, wanted, tensor)
+
+    def _as_array(self, value: object, tensor: TensorSpec) -> Array:
+        try:
+            return np.asarray(value)
+        except MemoryError:
+            raise
+        except Exception as error:  # an object's __array__ may raise anything
+            raise InvalidInput(f"input {tensor.name!r} is not a rectangular array of numbers") from error
 
     def _converted(self, array: Array, wanted: np.dtype[Any], tensor: TensorSpec) -> Array:
         if wanted == _BFLOAT16 and array.dtype == np.uint16:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -266,6 +267,7 @@ class Engine:
         check_timeout("timeout", timeout)
         if self._core.forked:
             return
+        end = None if timeout is None else time.monotonic() + min(timeout, threading.TIMEOUT_MAX / 2)
         abandoned, ended = self._core.close(drain, timeout)
         if ended:
             _log.warning("%r: %d requests were ended unserved", self, ended)
@@ -277,7 +279,7 @@ class Engine:
             )
         thread = self._completions
         if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def __enter__(self) -> Engine:
         return self

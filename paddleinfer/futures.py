@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
+import logging
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["InferFuture", "deliver"]
 
+_log = logging.getLogger("paddleinfer")
+
 Results = dict[str, npt.NDArray[Any]]
 
 
@@ -20,7 +25,8 @@ class InferFuture(concurrent.futures.Future[Results]):
     """The result of ``Engine.submit``.
 
     ``result(timeout)`` only limits the wait; the request's own deadline is ``submit(timeout=)``.
-    ``cancel()`` keeps a queued request from running. Callbacks run on the engine's completion thread.
+    ``cancel()`` keeps a queued request from running. Callbacks run on the engine's completion thread, or at
+    once on the adding thread when the future is done already.
     """
 
     def __init__(self) -> None:
@@ -84,6 +90,10 @@ class InferFuture(concurrent.futures.Future[Results]):
         self._take()
         return self._error
 
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """As the standard library's; what `fn` raises is logged, SystemExit included."""
+        super().add_done_callback(functools.partial(_called, fn))
+
     def settle(self) -> None:
         """Called by the completion thread: wakes wait() and as_completed(), and runs the callbacks."""
         if self.cancelled():
@@ -115,6 +125,27 @@ class InferFuture(concurrent.futures.Future[Results]):
 
 def deliver(core: _ext.Core) -> None:
     """The completion thread: settles futures until the core is closed and all are settled."""
-    while (futures := core.wait_completions()) is not None:
-        for future in futures:
+    while _deliver_some(core):
+        pass
+
+
+def _deliver_some(core: _ext.Core) -> bool:
+    # A function of its own: what it delivers must not stay in its variables until the next ends.
+    futures = core.wait_completions()
+    for future in futures or ():
+        try:
             future.settle()
+        except BaseException:  # somebody else has set its result
+            _log.exception("%r could not be settled", future)
+    return futures is not None
+
+
+def _called(fn: Callable[[InferFuture], object], future: InferFuture) -> None:
+    try:
+        fn(future)
+    except Exception:
+        raise  # the standard library logs it
+    except BaseException:
+        if threading.current_thread() is threading.main_thread():
+            raise
+        _log.exception("a callback of %r raised", future)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 import weakref
 from typing import Protocol
 
@@ -52,9 +53,10 @@ def reap(core: Closable) -> None:
 def _close_all() -> None:
     from paddleinfer import _ext
 
+    end = time.monotonic() + _EXIT_TIMEOUT_S  # for all of them together
     for core in list(_cores):
         if not core.forked:
-            core.close(False, _EXIT_TIMEOUT_S)
+            core.close(False, max(0.0, end - time.monotonic()))
     _ext.interpreter_ends()
 
 

@@ -288,14 +288,14 @@ def test_weights_out_of_sight_are_refused_instead_of_dropped(tmp_path: Path) -> 
         export(hidden, tmp_path / "m", X, format=OWN_FORMAT)
 
 
-@pytest.mark.skipif(not PADDLE_3, reason="Paddle 2.6 exports every operator as legacy")
+@pytest.mark.paddle3
 def test_an_operator_without_a_legacy_export_says_which_format_has_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='use format="json"'):
         export(paddle.nn.Sigmoid(), tmp_path / "m", X, format="legacy")
     export(paddle.nn.Sigmoid(), tmp_path / "m", X, format="json")
 
 
-@pytest.mark.skipif(PADDLE_3, reason="Paddle 3 writes the JSON format")
+@pytest.mark.paddle2
 def test_a_paddle_without_the_json_format_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='use format="legacy"'):
         export(held, tmp_path / "m", X, format="json")

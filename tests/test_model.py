@@ -22,6 +22,8 @@ DTYPE_MODELS = ("float16", "bfloat16", "float64", "int16", "int32", "uint8", "bo
 RUNNABLE = ("mlp", "two", "fixed", "scalar_input", "scalar_output", "many", "strange", "batch_norm", "loops")
 SUFFIXES = {"json": ".json", "legacy": ".pdmodel"}
 
+pytestmark = pytest.mark.paddle3  # the models are exported by it
+
 
 class Exports:
     """The exported models of both formats, and Paddle's own account of them."""
