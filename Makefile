@@ -11,6 +11,8 @@ FIND_PYTHON26 = for p in $(PYTHON) python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; \
 	then echo $$p; break; fi; done
 
+PYTHON26 = $(shell $(FIND_PYTHON26))
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -23,7 +25,7 @@ CXX ?= g++
 CXXFLAGS_CORE := -std=c++17 -O1 -g -Wall -Wextra -Werror -I_ext -Itests/core
 ASAN_TESTS := tests/test_conversion.py tests/test_engine.py tests/test_futures.py
 
-.PHONY: help demo test build lint format typecheck test-core test-core-sanitize test-python ci-more \
+.PHONY: help demo test build lint format test-core test-core-sanitize test-python ci-more \
 	test-paddle26 test-asan test-wheel bench dist clean
 
 help:
@@ -43,22 +45,23 @@ $(VENV)/.tools: $(PACKAGING) | $(BIN)/python
 	$(PIP) install -c constraints.txt setuptools cython numpy ml_dtypes
 	@touch $@
 
-# Without isolation, so that the next compilation starts at once.
-$(VENV)/.built: $(VENV)/.tools $(CORE) README.md paddleinfer/_version.py
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[cpu]'
-	@touch $@
-
-$(VENV)/.demo: $(VENV)/.built
+# Without isolation, so that the next compilation starts at once. Both compile the core, too.
+$(VENV)/.demo: $(VENV)/.tools
 	$(PIP) install -c constraints.txt --no-build-isolation -e '.[cpu,demo]'
-	@touch $@
+	@touch $@ $(VENV)/.built
 
-$(VENV)/.test: $(VENV)/.built
+$(VENV)/.test: $(VENV)/.tools
 	$(PIP) install -c constraints.txt --no-build-isolation -e '.[cpu,demo,bench,test,dev]'
+	@touch $@ $(VENV)/.built
+
+# After an edit in _ext.
+$(VENV)/.built: $(CORE) | $(VENV)/.tools
+	$(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
 # --- The two main commands ------------------------------------------------------------------------
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo $(VENV)/.built
 	$(BIN)/python -m paddleinfer.demo --out demo-output
 
 test: lint test-core test-python
@@ -67,7 +70,7 @@ test: lint test-core test-python
 
 build: $(VENV)/.built
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test $(VENV)/.built
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint _ext
@@ -79,7 +82,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i _ext/*.h tests/core/*.h tests/core/*.cpp
 
-test-python: $(VENV)/.test
+test-python: $(VENV)/.test $(VENV)/.built
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 CXXFLAGS_plain :=
@@ -112,7 +115,8 @@ ci-more: test-core-sanitize test-paddle26 test-asan test-wheel
 
 VENV26 := .venv-paddle26
 $(VENV26)/.test: $(PACKAGING) $(CORE) | $(BIN)/python
-	$(shell $(FIND_PYTHON26)) -m venv $(VENV26)
+	@test -n "$(PYTHON26)" || { echo "Paddle 2.6.2 needs Python 3.10 to 3.12; none was found"; exit 1; }
+	$(PYTHON26) -m venv $(VENV26)
 	$(VENV26)/bin/python -m pip --quiet install --upgrade pip
 	$(VENV26)/bin/python -m pip --quiet install 'numpy<2' 'paddlepaddle==2.6.2' setuptools '.[test]'
 	@touch $@
@@ -141,7 +145,7 @@ test-wheel: $(VENV)/.test
 
 # --- And the rest ---------------------------------------------------------------------------------
 
-bench: $(VENV)/.test
+bench: $(VENV)/.test $(VENV)/.built
 	$(BIN)/python -m benchmarks.bench_engine --json build/bench_engine.json
 	$(BIN)/python -m benchmarks.bench_memory --json build/bench_memory.json
 

@@ -666,6 +666,8 @@ cdef class Core:
         cdef cbool main = PyThread_get_thread_ident() == self.main_thread
         cdef Request* target = request.get()
         cdef Nanos until = target.deadline
+        with nogil:
+            self.dispatcher.get().look_out_for(target[0])
         while not target.done():
             if main:
                 until = min(target.deadline, monotonic_now() + SIGNAL_SLICE_NS)

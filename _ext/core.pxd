@@ -157,6 +157,7 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         Dispatcher(const SchedulerOptions&, cbool) except +
         cbool admit(const RequestPtr&, Admission&) except +
         cbool run_inline(const RequestPtr&) except +
+        void look_out_for(const Request&) noexcept
         cbool end_early(const RequestPtr&, Outcome) except +
         cbool end_early(const RequestPtr&, Outcome, cbool only_queued) except +
         CloseReport close(cbool, Nanos) except +

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -22,17 +23,30 @@ LAYERS = {
     "errors": ("_version", "errors"),
     "config": ("config", "settings"),
     "model": (
-        "model_spec", "wire", "model_io", "model_pir", "model_program", "model_params", "model_discovery",
-        "serving_conf", "model",
+        "model_spec",
+        "wire",
+        "model_io",
+        "model_pir",
+        "model_program",
+        "model_params",
+        "model_discovery",
+        "serving_conf",
+        "model",
     ),
     "_ext": ("_ext",),
     "runtime": (
-        "processors", "paddle_errors", "installed_paddle", "process_settings", "paddle_config", "python_driver",
-        "runtime", "exporting",
+        "processors",
+        "paddle_errors",
+        "installed_paddle",
+        "process_settings",
+        "paddle_config",
+        "python_driver",
+        "runtime",
+        "exporting",
     ),
     "engine": ("callables", "conversion", "futures", "lifecycle", "engine"),
     "demo": ("demo",),
-}  # fmt: skip
+}
 MAY_IMPORT_PADDLE = {"runtime", "demo"}
 
 
@@ -66,6 +80,13 @@ def test_every_module_has_a_layer_and_imports_from_earlier_ones_only() -> None:
         assert path.stem in numbers, f"place {path.name} in LAYERS"
         for name in imported_modules(ast.parse(path.read_text())):
             assert numbers[name] <= numbers[path.stem], f"{path.name} must not import {name}"
+
+
+def test_the_core_imports_errors_only() -> None:
+    imported = re.findall(
+        r"^\s*(?:from|c?import) paddleinfer\S*", (ROOT / "_ext/_ext.pyx").read_text(), re.MULTILINE
+    )
+    assert [line.strip() for line in imported] == ["from paddleinfer.errors"]
 
 
 def test_paddle_is_imported_inside_functions_of_two_layers_only() -> None:
@@ -164,9 +185,8 @@ def test_types_are_what_the_examples_say() -> None:
 def test_a_wheel_holds_the_package_and_an_sdist_the_sources(tmp_path: Path) -> None:
     if PACKAGE.parent != ROOT or not (ROOT / "setup.py").exists():
         pytest.skip("runs from a checkout only")
-    tree = subprocess.run(
-        ["git", "ls-files", "paddleinfer", "_ext"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
+    listed = ["git", "ls-files", "paddleinfer", "_ext"]
+    tree = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     build = [sys.executable, "setup.py", "--quiet", "build", "--build-base", str(tmp_path / "build")]
     done = subprocess.run(
         [*build, "bdist_wheel", "--dist-dir", str(tmp_path)], cwd=ROOT, capture_output=True, check=False
@@ -179,6 +199,15 @@ def test_a_wheel_holds_the_package_and_an_sdist_the_sources(tmp_path: Path) -> N
     compiled = {name for name in held if name.endswith(".so")}
     assert len(compiled) == 1
     assert held - compiled == {name for name in tree if name.startswith("paddleinfer/")}
+    source = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(tmp_path)]
+    done = subprocess.run(
+        [*source, "sdist", "--dist-dir", str(tmp_path)], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        packed = {name.partition("/")[2] for name in opened.getnames()}
+    assert set(tree) <= packed and not {name for name in packed if name.startswith("tests/")}
 
 
 def test_nothing_that_is_committed_names_a_machine() -> None:
