@@ -42,7 +42,7 @@ setup(
         Extension(
             "paddleinfer._ext",
             sources=["_ext/_ext.pyx"],
-            depends=["_ext/core.pxd", *sorted(map(str, Path("_ext").glob("*.h")))],
+            depends=sorted(map(str, Path("_ext").glob("*.[hp]*"))),
             include_dirs=["_ext", numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             libraries=["dl", "pthread"],

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 
 #include <atomic>
@@ -21,34 +20,13 @@
 
 #include "backend.h"
 #include "completion.h"
+#include "counters.h"
 #include "instance.h"
 #include "request.h"
+#include "run_time.h"
 #include "scheduler.h"
 
 namespace paddleinfer {
-
-// Since the engine began. Relaxed counters: read for information only.
-struct Counters {
-  std::atomic<std::int64_t> requests{0};  // accepted
-  std::atomic<std::int64_t> rows{0};      // of accepted requests
-  std::atomic<std::int64_t> refused{0};
-  std::atomic<std::int64_t> results{0};
-  std::atomic<std::int64_t> errors{0};
-  std::atomic<std::int64_t> cancelled{0};
-  std::atomic<std::int64_t> expired{0};
-  std::atomic<std::int64_t> closed{0};
-  std::atomic<std::int64_t> executions{0};
-  std::atomic<std::int64_t> inline_executions{0};
-  std::atomic<std::int64_t> queue_ns{0};
-  std::atomic<std::int64_t> run_ns{0};
-};
-
-struct Load {
-  std::int64_t queued_requests = 0;
-  std::int64_t queued_rows = 0;
-  std::size_t queued_bytes = 0;
-  std::int64_t running_batches = 0;
-};
 
 struct CloseReport {
   std::size_t abandoned_instances = 0;  // still running when the time was up; left to themselves
@@ -61,9 +39,6 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
 
   // A run longer than this is never done on a caller's thread: it could not be interrupted there.
   static constexpr Nanos kInlineRunLimit = 2'000'000;
-  static constexpr std::int64_t kRunsBeforeInline = 3;
-  static constexpr Nanos kLookOutRunLimit = 100'000;
-  static constexpr Nanos kLookOut = 30'000;
 
   Dispatcher(const SchedulerOptions& options, bool inline_allowed)
       : inline_allowed_(inline_allowed), scheduler_(options) {}
@@ -131,7 +106,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
 
   // Runs the request on the calling thread if nothing else is queued or running. False: use admit().
   bool run_inline(const RequestPtr& request) {
-    if (!inline_allowed_ || !runs_are_short() || !scheduler_.fits(*request)) return false;
+    if (!inline_allowed_ || !run_time_.known_below(kInlineRunLimit) || !scheduler_.fits(*request)) return false;
     Instance* instance = nullptr;
     {
       const std::lock_guard<std::mutex> lock(mu_);
@@ -149,12 +124,10 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     return true;
   }
 
-  // A wake-up across processors costs more than a short run. So where runs are short one caller, before it
-  // sleeps, looks for its result a moment longer; it yields meanwhile, in case the instance shares its core.
+  // For a caller that is about to wait.
   void look_out_for(const Request& request) noexcept {
-    const Nanos mean = mean_run_ns_.load(std::memory_order_relaxed);
-    if (mean == 0 || mean > kLookOutRunLimit) return;
-    look_out(lookers_, kLookOut + 2 * mean, [&] { return request.done(); });
+    if (!run_time_.known_below(LookOut::kRunLimit)) return;
+    result_look_out_.until([&] { return request.done(); }, 2 * run_time_.mean());
   }
 
   // Ends a request before its result is there. False when it has ended already, or must be queued and is not.
@@ -295,15 +268,6 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     leave(self);
   }
 
-  // Yields until `come` or for `patience`; one thread at a time, the others do not look out at all.
-  template <typename Come>
-  static void look_out(std::atomic<int>& lookers, Nanos patience, Come&& come) noexcept {
-    if (lookers.exchange(1, std::memory_order_relaxed) != 0) return;
-    const Nanos end = monotonic_now() + patience;
-    while (!come() && monotonic_now() < end) sched_yield();
-    lookers.store(0, std::memory_order_relaxed);
-  }
-
   void loop(Instance& self) {
     bool ran = false;
     for (;;) {
@@ -330,8 +294,8 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       if (stop) return;
       if (decision.batch.empty()) {
         // The last caller may come straight back.
-        if (std::exchange(ran, false) && mean_run_ns_.load(std::memory_order_relaxed) <= kLookOutRunLimit) {
-          look_out(idle_lookers_, kLookOut, [&] { return self.parker.epoch() != seen; });
+        if (std::exchange(ran, false) && run_time_.known_below(LookOut::kRunLimit)) {
+          work_look_out_.until([&] { return self.parker.epoch() != seen; });
         }
         self.parker.wait(seen, decision.wake_at);
         continue;
@@ -385,7 +349,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       execution = execute(*instance.backend, started, *releases_);
       add(counters_.executions);
       add(counters_.run_ns, execution.run_ns);
-      if (!execution.failed) note_run(execution.run_ns);
+      if (!execution.failed) run_time_.note(execution.run_ns);
     }
     bool more = false;
     {
@@ -562,28 +526,14 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     instance.running.clear();
   }
 
-  // Falls at once, rises slowly: the first run after a change of shape is slow for reasons of its own.
-  void note_run(Nanos run_ns) noexcept {
-    const Nanos mean = mean_run_ns_.load(std::memory_order_relaxed);
-    const bool fall = mean == 0 || run_ns < mean / 2;
-    mean_run_ns_.store(fall ? run_ns : mean + (run_ns - mean) / 8, std::memory_order_relaxed);
-    measured_runs_.fetch_add(1, std::memory_order_relaxed);
-  }
-
-  bool runs_are_short() const noexcept {
-    return measured_runs_.load(std::memory_order_relaxed) >= kRunsBeforeInline &&
-           mean_run_ns_.load(std::memory_order_relaxed) <= kInlineRunLimit;
-  }
-
   const bool inline_allowed_;
   const std::shared_ptr<ReleaseList> releases_ = std::make_shared<ReleaseList>();
   CompletionQueue completions_;
   Counters counters_;
-  std::atomic<Nanos> mean_run_ns_{0};  // of successful runs, smoothed
-  std::atomic<std::int64_t> measured_runs_{0};
-  std::atomic<int> lookers_{0};       // callers that look out for their result
-  std::atomic<int> idle_lookers_{0};  // instances that look out for work
-  Parker exits_;                      // woken when an instance thread leaves
+  RunTime run_time_;
+  LookOut result_look_out_;  // callers
+  LookOut work_look_out_;    // instances
+  Parker exits_;             // woken when an instance thread leaves
 
   std::mutex mu_;
   Scheduler scheduler_;                               // guarded by mu_

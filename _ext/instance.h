@@ -19,6 +19,12 @@ namespace paddleinfer {
 
 struct Instance {
   Instance(std::size_t number, bool is_root) : index(number), root(is_root) {}
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+  // The last reference may go on the instance's own thread, when nobody closed the engine to the end.
+  ~Instance() {
+    if (thread.joinable()) thread.detach();
+  }
 
   const std::size_t index;
   const bool root;  // holds what the other instances' backends were cloned from

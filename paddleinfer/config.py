@@ -109,6 +109,10 @@ class RuntimeOptions:
         _check_choice("driver", self.driver, _DRIVERS)
         object.__setattr__(self, "device", _checked_device(self.device))
 
+    def source(self, name: str) -> str:
+        """Who decided this option: "default" or "option"."""
+        return "default" if getattr(self, name) == getattr(RuntimeOptions, name) else "option"
+
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices as a tuple, also when one was given."""

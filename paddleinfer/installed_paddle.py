@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import ctypes
+import functools
 import importlib.util
 import warnings
 from dataclasses import dataclass, field
@@ -83,9 +84,13 @@ class InstalledPaddle:
     onednn: bool
     """Whether oneDNN is compiled in."""
 
+    cpu_place: Any = field(repr=False)
+    """A phi::CPUPlace: native code holds its address as long as the process lives."""
+
     @classmethod
+    @functools.cache
     def find(cls) -> InstalledPaddle:
-        """Imports Paddle and asks it."""
+        """Imports Paddle and asks it, once."""
         paddle = import_paddle()
         core = paddle.base.core
         tensorrt = paddle.inference.get_trt_compile_version()
@@ -96,12 +101,8 @@ class InstalledPaddle:
             with_cuda=bool(paddle.is_compiled_with_cuda()),
             with_tensorrt=tuple(tensorrt) != (0, 0, 0),
             onednn=_has_onednn(core),
+            cpu_place=paddle.CPUPlace(),
         )
-
-    @property
-    def has_pir(self) -> bool:
-        """Whether it reads Paddle 3's ``.json`` programs."""
-        return hasattr(self.module.inference.Config, "enable_new_executor")
 
     @property
     def distribution(self) -> str:
@@ -121,14 +122,8 @@ class InstalledPaddle:
         return native_address(config, self.typeinfo("_ZTIN6paddle14AnalysisConfigE"))
 
     def cpu_place_address(self) -> int:
-        """The address of a phi::CPUPlace that stays as long as the process."""
-        place = self.module.CPUPlace()
-        _kept.append(place)
-        return native_address(place, self.typeinfo("_ZTIN3phi8CPUPlaceE"))
-
-
-# Objects whose addresses native code holds for good.
-_kept: list[Any] = []
+        """The address of the CPUPlace."""
+        return native_address(self.cpu_place, self.typeinfo("_ZTIN3phi8CPUPlaceE"))
 
 
 def _has_onednn(core: Any) -> bool:

@@ -94,22 +94,18 @@ def _model_files(spec: ModelSpec) -> tuple[str, ...]:
     ) if spec.format == "json" else ""
 
 
-def _source(options: RuntimeOptions, name: str) -> str:
-    return "default" if getattr(options, name) == getattr(RuntimeOptions(), name) else "option"
-
-
 def _set_ir_optim(config: Any, spec: ModelSpec, options: RuntimeOptions, settings: Settings) -> None:
     config.switch_ir_optim(options.ir_optim)
     note = ""
     if spec.format == "json" and not options.ir_optim:
         note = "Paddle runs its passes on .json programs whether this is on or off"
-    settings.put("ir_optim", bool(config.ir_optim()), _source(options, "ir_optim"), note)
+    settings.put("ir_optim", bool(config.ir_optim()), options.source("ir_optim"), note)
 
 
 def _set_mem_optim(config: Any, options: RuntimeOptions, settings: Settings) -> None:
     if options.mem_optim:
         config.enable_memory_optim()
-    settings.put("mem_optim", options.mem_optim, _source(options, "mem_optim"))
+    settings.put("mem_optim", options.mem_optim, options.source("mem_optim"))
 
 
 def _enabled(config: Any) -> bool:
@@ -127,7 +123,7 @@ def _set_cpu(
 ) -> None:
     config.disable_gpu()
     config.set_cpu_math_library_num_threads(options.cpu_threads)
-    settings.put("cpu_threads", int(config.cpu_math_library_num_threads()), _source(options, "cpu_threads"))
+    settings.put("cpu_threads", int(config.cpu_math_library_num_threads()), options.source("cpu_threads"))
     if options.onednn is True:
         _call_either(config, "enable_onednn", "enable_mkldnn")
     elif options.onednn is False and installed.onednn:
@@ -143,7 +139,7 @@ def _set_cpu(
     if on and spec.format != "json" and not options.ir_optim:
         note = "; ".join(filter(None, (note, "a legacy program uses its kernels with ir_optim=True only")))
     settings.put("onednn", on, "paddle" if options.onednn == "auto" else "option", note)
-    settings.put("precision", options.precision, _source(options, "precision"))
+    settings.put("precision", options.precision, options.source("precision"))
 
 
 def _set_bfloat16(config: Any) -> None:
@@ -165,7 +161,7 @@ def _cpu_flags() -> frozenset[str]:
 
 def _set_gpu(config: Any, options: RuntimeOptions, inference: Any, device: str, settings: Settings) -> None:
     config.enable_use_gpu(options.gpu_memory_mb, int(device.partition(":")[2]))
-    settings.put("gpu_memory_mb", options.gpu_memory_mb, _source(options, "gpu_memory_mb"))
+    settings.put("gpu_memory_mb", options.gpu_memory_mb, options.source("gpu_memory_mb"))
     if options.precision != "float32":
         kinds = {"float16": inference.PrecisionType.Half, "int8": inference.PrecisionType.Int8}
         config.enable_tensorrt_engine(
@@ -175,5 +171,5 @@ def _set_gpu(config: Any, options: RuntimeOptions, inference: Any, device: str, 
             use_static=False,
             use_calib_mode=False,
         )
-    settings.put("precision", options.precision, _source(options, "precision"))
+    settings.put("precision", options.precision, options.source("precision"))
     settings.put("onednn", False, "auto", "for the CPU only")

@@ -121,7 +121,7 @@ def prepare(spec: ModelSpec, options: RuntimeOptions) -> Runtime:
         process_settings.check_mkl(installed.library_path)
     refuse_impossible(options, installed)
     process_settings.apply_malloc_tuning(options, settings)
-    settings.put("device", options.device, _source(options, "device"))
+    settings.put("device", options.device, options.source("device"))
     try:
         configs = [
             (device, build_config(spec, options, installed, device, settings)) for device in options.devices
@@ -136,10 +136,6 @@ def prepare(spec: ModelSpec, options: RuntimeOptions) -> Runtime:
     _choose_inline(options, native, settings)
     _prepare_onednn(options, library, settings)
     return Runtime(spec, options, installed, configs, instances, library, native, settings)
-
-
-def _source(options: RuntimeOptions, name: str, otherwise: str = "default") -> str:
-    return otherwise if getattr(options, name) == getattr(RuntimeOptions(), name) else "option"
 
 
 def _choose_driver(
@@ -163,7 +159,9 @@ def _choose_driver(
         if not address or library.program_file(address) != config.prog_file():
             problem = "Paddle's Config object is not laid out as expected"
     if not problem:
-        settings.put("driver", "native", _source(options, "driver", "auto"), "runs without the GIL")
+        settings.put(
+            "driver", "native", "auto" if options.driver == "auto" else "option", "runs without the GIL"
+        )
         return True
     if options.driver == "native":
         raise ConfigError(f'driver="native" cannot be had: {problem}')
@@ -215,11 +213,11 @@ def _choose_inline(options: RuntimeOptions, native: bool, settings: Settings) ->
     }
     reason = next((text for text, holds in reasons.items() if holds), "")
     note = reason or "a lone caller without a deadline runs the model itself, while runs take under 2 ms"
-    settings.put("inline", not reason, _source(options, "inline"), note)
+    settings.put("inline", not reason, options.source("inline"), note)
 
 
 def _prepare_onednn(options: RuntimeOptions, library: _ext.PaddleLibrary, settings: Settings) -> None:
-    source = _source(options, "max_onednn_shapes")
+    source = options.source("max_onednn_shapes")
     note = "input shapes an instance runs before its part of oneDNN's kernel cache is emptied"
     if not settings["onednn"].value:
         note = "without effect: oneDNN is off"

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from model_exports import exports  # noqa: F401 - a fixture
 from zoo import Zoo
 
 

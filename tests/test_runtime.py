@@ -17,6 +17,7 @@ import paddleinfer
 from paddleinfer import _ext, runtime
 from paddleinfer.config import option_names
 from paddleinfer.installed_paddle import InstalledPaddle
+from paddleinfer.model import DTYPES
 
 
 def rss_bytes() -> int:
@@ -63,6 +64,36 @@ def test_both_drivers_give_what_paddle_gives(zoo: Zoo, name: str, driver: str) -
             assert engine.effective_config()["driver"]["value"] == driver
             for _ in range(3):
                 assert_close(engine.infer([x]), plain_paddle(directory, x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_that_paddle_takes_passes_through(zoo: Zoo, dtype: str) -> None:
+    numpy_dtype = _ext.NUMPY_DTYPES[dtype]
+    x = np.arange(6).reshape(2, 3).astype(numpy_dtype)
+    for format in zoo.formats:
+        directory = zoo.directory(f"same-{dtype}", format)
+        for driver in ("native", "python"):
+            if driver == "python" and dtype in ("bfloat16", "int16"):
+                with pytest.raises(paddleinfer.ConfigError, match=f"{dtype}, which only the native driver"):
+                    paddleinfer.Engine(directory, driver=driver)
+                continue
+            for onednn in (False, True):
+                with paddleinfer.Engine(directory, driver=driver, onednn=onednn, instances=1) as engine:
+                    (y,) = engine.infer([x]).values()
+                    assert y.dtype == numpy_dtype and y.shape == (2, 3, 1)
+                    assert (y[..., 0] == x).all()
+
+
+def test_onednn_layouts_are_undone_in_the_outputs(zoo: Zoo) -> None:
+    for format in zoo.formats:
+        directory = zoo.directory("conv", format)
+        for driver in ("native", "python"):
+            with paddleinfer.Engine(
+                directory, driver=driver, ir_optim=True, onednn=True, instances=2
+            ) as engine:
+                for rows in (1, 3):
+                    x = images(rows, 9, 7)
+                    assert_close(engine.infer([x]), plain_paddle(directory, x))
 
 
 def plain_paddle(directory: Path, x: np.ndarray) -> dict[str, np.ndarray]:

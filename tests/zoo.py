@@ -26,9 +26,11 @@ class Zoo:
         return FORMATS if import_paddle().__version__.startswith("3") else ("legacy",)
 
     def _export(self, name: str, format: str = "json") -> Path:
+        """A model of _MODELS, or "same-DTYPE"."""
         paddle = import_paddle()
         paddle.seed(7)
-        layer, inputs = _MODELS[name](paddle)
+        kind, _, dtype = name.partition("-")
+        layer, inputs = _same(paddle, dtype) if kind == "same" else _MODELS[name](paddle)
         target = self._root / f"{name}-{format}"
         export(layer, target, inputs=inputs, format=format)
         return target
@@ -93,6 +95,16 @@ def _scalar(paddle: Any) -> tuple[Any, Any]:
             return x * 2, x.mean()
 
     return Scalar(), {"x": ("float32", (-1, 3))}
+
+
+def _same(paddle: Any, dtype: str) -> tuple[Any, Any]:
+    """Its input with one axis more, in any dtype."""
+
+    class Same(paddle.nn.Layer):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return paddle.reshape(x, [-1, 3, 1])
+
+    return Same(), {"x": (dtype, (-1, 3))}
 
 
 _MODELS = {"mlp": _mlp, "wide": _wide, "conv": _conv, "embedding": _embedding, "scalar": _scalar}

@@ -1,0 +1,63 @@
+# Element types and arrays: NumPy's view of what the core holds, and the core's of NumPy's arrays.
+
+DTYPE_NAMES = (
+    "float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool",
+)
+NUMPY_DTYPES = {
+    name: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name) for name in DTYPE_NAMES
+}
+MAX_RANK = kMaxRank
+cdef int TYPE_NUMBERS[10]
+for _index, _name in enumerate(DTYPE_NAMES):
+    TYPE_NUMBERS[_index] = NUMPY_DTYPES[_name].num
+
+
+cdef DType dtype_from_index(int index) noexcept:
+    return <DType><unsigned char>index
+
+
+cdef int index_of_type(int type_number) noexcept:
+    """The core's number of a NumPy type, -1 for one it does not know."""
+    cdef int index
+    for index in range(10):
+        if TYPE_NUMBERS[index] == type_number:
+            return index
+    # NumPy has two names for the 64-bit integer of some platforms.
+    if type_number == cnp.NPY_LONGLONG:
+        return index_of_type(cnp.NPY_INT64)
+    return -1
+
+
+cdef object array_owning(DType dtype, const Shape& shape, void* memory):
+    """A writable array that frees `memory` (from malloc) when it goes."""
+    cdef cnp.npy_intp dims[9]
+    cdef size_t axis
+    for axis in range(shape.rank):
+        dims[axis] = shape.dims[axis]
+    array = PyArray_SimpleNewFromData(<int>shape.rank, dims, TYPE_NUMBERS[<int><unsigned char>dtype], memory)
+    PyArray_ENABLEFLAGS(<cnp.ndarray>array, cnp.NPY_ARRAY_OWNDATA)
+    return array
+
+
+cdef TensorView view_of(cnp.ndarray array, int dtype_index) noexcept:
+    cdef TensorView view
+    cdef int axis
+    view.dtype = dtype_from_index(dtype_index)
+    view.shape.rank = cnp.PyArray_NDIM(array)
+    for axis in range(cnp.PyArray_NDIM(array)):
+        view.shape.dims[axis] = cnp.PyArray_DIM(array, axis)
+    view.data = cnp.PyArray_DATA(array)
+    return view
+
+
+cdef cbool is_plain(object value, int dtype_index) noexcept:
+    """An array the core can read as it is."""
+    if type(value) is not np.ndarray:
+        return False
+    cdef cnp.ndarray array = <cnp.ndarray>value
+    return (
+        dtype_index >= 0
+        and index_of_type(cnp.PyArray_TYPE(array)) == dtype_index
+        and cnp.PyArray_NDIM(array) <= <int>kMaxRank
+        and cnp.PyArray_ISCARRAY_RO(array)
+    )

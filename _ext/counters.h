@@ -1,0 +1,33 @@
+// What an engine counts.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace paddleinfer {
+
+// Since the engine began. Relaxed counters: read for information only.
+struct Counters {
+  std::atomic<std::int64_t> requests{0};  // accepted
+  std::atomic<std::int64_t> rows{0};      // of accepted requests
+  std::atomic<std::int64_t> refused{0};
+  std::atomic<std::int64_t> results{0};
+  std::atomic<std::int64_t> errors{0};
+  std::atomic<std::int64_t> cancelled{0};
+  std::atomic<std::int64_t> expired{0};
+  std::atomic<std::int64_t> closed{0};
+  std::atomic<std::int64_t> executions{0};
+  std::atomic<std::int64_t> inline_executions{0};
+  std::atomic<std::int64_t> queue_ns{0};
+  std::atomic<std::int64_t> run_ns{0};
+};
+
+struct Load {
+  std::int64_t queued_requests = 0;
+  std::int64_t queued_rows = 0;
+  std::size_t queued_bytes = 0;
+  std::int64_t running_batches = 0;
+};
+
+}  // namespace paddleinfer
