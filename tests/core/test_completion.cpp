@@ -1,0 +1,225 @@
+#include "completion.h"
+#include "fakes.h"
+
+using namespace harness;
+using namespace paddleinfer;
+
+namespace {
+
+RequestPtr ended_request() {
+  auto request = std::make_shared<Request>();
+  request->claim(Request::State::queued);
+  request->publish();
+  return request;
+}
+
+// Announced first, as the dispatcher does at admission.
+void push(CompletionQueue& queue, std::vector<RequestPtr> ended) {
+  for (std::size_t place = 0; place < ended.size(); ++place) queue.expect();
+  queue.push(std::move(ended));
+}
+
+RequestPtr request_until(Nanos deadline) {
+  auto request = std::make_shared<Request>();
+  request->deadline = deadline;
+  return request;
+}
+
+}  // namespace
+
+TEST("a reader gets what ended, in order, and is woken for it") {
+  CompletionQueue queue;
+  std::vector<RequestPtr> requests = {ended_request(), ended_request(), ended_request()};
+  std::thread writer([&] {
+    sleep_ns(5 * kMillisecond);
+    push(queue, {requests[0], requests[1]});
+  });
+  const News first = queue.wait();
+  CHECK((first.ended == std::vector<RequestPtr>{requests[0], requests[1]}));
+  CHECK(first.overdue.empty() && !first.stopped);
+  writer.join();
+  push(queue, {});
+  push(queue, {requests[2]});
+  CHECK(queue.wait().ended == std::vector<RequestPtr>{requests[2]});
+}
+
+TEST("one reader gets all ends of many writers, each once") {
+  constexpr int kWriters = 3;
+  const std::int64_t each = scaled(20'000);
+  CompletionQueue queue;
+  std::vector<std::thread> writers;
+  for (int writer = 0; writer < kWriters; ++writer) {
+    writers.emplace_back([&] {
+      for (std::int64_t place = 0; place < each; ++place) {
+        RequestPtr request = ended_request();
+        std::vector<RequestPtr> ended = {request};
+        if (place % 3 == 0) ended.push_back(ended_request());
+        push(queue, std::move(ended));
+      }
+    });
+  }
+  std::thread stopper([&] {
+    for (std::thread& writer : writers) writer.join();
+    queue.stop();
+  });
+  std::int64_t count = 0;
+  std::set<RequestPtr> seen;
+  for (;;) {
+    const News news = queue.wait();
+    if (news.stopped) break;
+    count += static_cast<std::int64_t>(news.ended.size());
+    seen.insert(news.ended.begin(), news.ended.end());
+  }
+  stopper.join();
+  CHECK_EQ(count, kWriters * (each + (each + 2) / 3));
+  CHECK_EQ(static_cast<std::int64_t>(seen.size()), count);
+}
+
+TEST("after stop() comes what is left, then `stopped`, again and again") {
+  CompletionQueue queue;
+  push(queue, {ended_request()});
+  push(queue, {ended_request()});
+  queue.stop();
+  const News left = queue.wait();
+  CHECK_EQ(left.ended.size(), 2u);
+  CHECK(!left.stopped);
+  CHECK(queue.wait().stopped);
+  CHECK(queue.wait().stopped);
+  push(queue, {ended_request()});
+  CHECK_EQ(queue.wait().ended.size(), 1u);
+  CHECK(queue.wait().stopped);
+}
+
+TEST("stop() takes effect when the last end announced was read, or will not come") {
+  CompletionQueue queue;
+  queue.expect();
+  queue.expect();
+  queue.stop();
+  const RequestPtr request = ended_request();
+  std::atomic<bool> withdrawn{false};
+  std::thread writer([&] {
+    sleep_ns(5 * kMillisecond);
+    queue.push({request});
+    sleep_ns(5 * kMillisecond);
+    withdrawn = true;
+    queue.expect_one_less();
+  });
+  CHECK(queue.wait().ended == std::vector<RequestPtr>{request});
+  CHECK(queue.wait().stopped);
+  CHECK(withdrawn);
+  writer.join();
+}
+
+TEST("stop() wakes a reader that sleeps") {
+  CompletionQueue queue;
+  std::thread stopper([&] {
+    sleep_ns(5 * kMillisecond);
+    queue.stop();
+  });
+  CHECK(queue.wait().stopped);
+  stopper.join();
+}
+
+TEST("a watched request comes back at its deadline, not before") {
+  CompletionQueue queue;
+  const RequestPtr later = request_until(from_now(60 * kMillisecond));
+  const RequestPtr sooner = request_until(from_now(20 * kMillisecond));
+  const RequestPtr never = request_until(kNever);
+  for (const RequestPtr& request : {later, never, sooner}) queue.watch(request);
+  const News first = queue.wait();
+  CHECK(first.overdue == std::vector<RequestPtr>{sooner});
+  CHECK(monotonic_now() >= sooner->deadline);
+  const News second = queue.wait();
+  CHECK(second.overdue == std::vector<RequestPtr>{later});
+  CHECK(monotonic_now() >= later->deadline);
+  CHECK_EQ(never.use_count(), 1);
+  CHECK_EQ(sooner.use_count(), 2);  // ours and the news'
+}
+
+TEST("a sleeping reader learns of a sooner deadline") {
+  CompletionQueue queue;
+  queue.watch(request_until(from_now(3600 * kNanosPerSecond)));
+  const RequestPtr sooner = request_until(from_now(30 * kMillisecond));
+  std::thread watcher([&] {
+    sleep_ns(10 * kMillisecond);
+    queue.watch(sooner);
+  });
+  CHECK(queue.wait().overdue == std::vector<RequestPtr>{sooner});
+  watcher.join();
+}
+
+TEST("what has ended is not overdue") {
+  CompletionQueue queue;
+  const RequestPtr ended = ended_request();
+  ended->deadline = 1;
+  const RequestPtr claimed = request_until(2);
+  claimed->claim(Request::State::queued);
+  const RequestPtr late = request_until(3);
+  for (const RequestPtr& request : {ended, claimed, late}) queue.watch(request);
+  CHECK(queue.wait().overdue == std::vector<RequestPtr>{late});
+  CHECK_EQ(ended.use_count(), 1);
+  CHECK_EQ(claimed.use_count(), 1);
+}
+
+TEST("a million watched ones that ended are forgotten long before their deadline") {
+  CompletionQueue queue;
+  std::int64_t alive = 0;
+  std::int64_t most = 0;
+  const Nanos deadline = from_now(3600 * kNanosPerSecond);
+  std::vector<RequestPtr> living;
+  for (int place = 0; place < 1'000'000; ++place) {
+    most = std::max(most, ++alive);
+    RequestPtr request(new Request, [&](Request* gone) {
+      --alive;
+      delete gone;
+    });
+    request->deadline = deadline + place % 100;
+    queue.watch(request);
+    if (place % 50'000 == 0) {
+      living.push_back(std::move(request));
+    } else {
+      request->claim(Request::State::queued);
+      request->publish();
+    }
+  }
+  CHECK(most < 400);
+  for (const RequestPtr& request : living) CHECK_EQ(request.use_count(), 2);
+}
+
+TEST("requests watched and ended by many threads are each overdue or ended") {
+  const std::int64_t each = scaled(3'000);
+  CompletionQueue queue;
+  std::vector<std::thread> threads;
+  std::atomic<std::int64_t> ended_in_time{0};
+  for (int thread = 0; thread < 3; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (std::int64_t place = 0; place < each; ++place) {
+        const RequestPtr request = request_until(from_now((place * 7 + thread) % 400 * 1000));
+        queue.watch(request);
+        if (place % 2 == 0 && request->claim(Request::State::queued)) {
+          request->publish();
+          ++ended_in_time;
+          push(queue, {request});
+        }
+      }
+    });
+  }
+  std::int64_t ended = 0;
+  std::int64_t overdue = 0;
+  std::set<const Request*> seen;
+  std::vector<RequestPtr> kept;
+  while (ended + overdue < 3 * each) {
+    const News news = queue.wait();
+    for (const RequestPtr& request : news.overdue) {
+      if (!request->claim(Request::State::queued)) continue;  // it ended meanwhile, and comes as such
+      CHECK(monotonic_now() >= request->deadline);
+      request->publish();
+      ++overdue;
+    }
+    ended += static_cast<std::int64_t>(news.ended.size());
+    kept.insert(kept.end(), news.ended.begin(), news.ended.end());
+    for (const RequestPtr& request : news.ended) CHECK(seen.insert(request.get()).second);
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK_EQ(ended, ended_in_time);
+}

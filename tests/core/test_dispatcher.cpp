@@ -1,0 +1,214 @@
+// What becomes of a request: result, error, refusal, expiry, cancellation.
+#include "engine.h"
+
+using namespace fakes;
+
+TEST("a request gets the result of its own rows") {
+  Engine engine({.instances = 2});
+  for (int place = 0; place < 200; ++place) CHECK(has_result(*engine.call(float(place)), float(place)));
+  CHECK_EQ(engine.dispatcher->counters().results, 200);
+  CHECK_EQ(engine.dispatcher->counters().executions, 200);
+}
+
+TEST("an accepted request is counted, with its rows") {
+  Engine engine({});
+  const RequestPtr request = request_for(engine.ledger, 1, 5);
+  engine.submit(request);
+  engine.await(request);
+  CHECK(has_result(*request, 1));
+  CHECK_EQ(engine.dispatcher->counters().requests, 1);
+  CHECK_EQ(engine.dispatcher->counters().rows, 5);
+  CHECK(request->arrival > 0);
+}
+
+TEST("a failed run ends its request with the message, and harms no other") {
+  Engine engine({.on_run = [](float first) {
+    if (first == 13) throw std::runtime_error("unlucky");
+  }});
+  const RequestPtr bad = engine.call(13);
+  CHECK_EQ(bad->outcome, Outcome::error);
+  CHECK_EQ(bad->failure.message, "unlucky");
+  CHECK(bad->outputs.empty());
+  CHECK(has_result(*engine.call(14), 14));
+  CHECK_EQ(engine.dispatcher->counters().errors, 1);
+}
+
+TEST("over the limit nothing is queued, and the inputs stay the caller's") {
+  Gate gate;
+  EngineOptions options;
+  options.scheduler.max_queue_rows = 2;
+  options.on_run = [&](float) { gate.pass(); };
+  Engine engine(options);
+  const RequestPtr running = engine.submit(1);
+  REQUIRE(gate.await(1));
+  const RequestPtr queued = engine.submit(2);
+  const RequestPtr more = engine.submit(3);
+  const RequestPtr refused = request_for(engine.ledger, 4);
+  const RequestPtr too_large = request_for(engine.ledger, 5, 3);
+  Admission admission = Admission::accepted;
+  CHECK(engine.dispatcher->admit(refused, admission));
+  CHECK_EQ(admission, Admission::too_many_rows);
+  CHECK(engine.dispatcher->admit(too_large, admission));
+  CHECK_EQ(admission, Admission::rows_over_limit);
+  CHECK_EQ(engine.dispatcher->counters().refused, 2);
+  CHECK_EQ(engine.dispatcher->load().queued_requests, 2);
+  CHECK_EQ(engine.dispatcher->load().running_batches, 1);
+  CHECK(!refused->ended() && refused->input_owner != nullptr);
+  engine.ledger.give_back(refused->input_owner);
+  engine.ledger.give_back(too_large->input_owner);
+  gate.open();
+  for (const RequestPtr& request : {running, queued, more}) engine.await(request);
+  CHECK(has_result(*more, 3));
+}
+
+TEST("a request whose deadline passes in the queue never runs") {
+  Gate gate;
+  Engine engine({.on_run = [&](float) { gate.pass(); }});
+  const RequestPtr running = engine.submit(1);
+  REQUIRE(gate.await(1));
+  const RequestPtr late = engine.submit(2, from_now(5 * kMillisecond));
+  sleep_ns(10 * kMillisecond);
+  CHECK(!late->ended());  // nobody waits for it: it ends when its turn comes
+  gate.open();
+  late->wait(kNever);
+  CHECK_EQ(late->outcome, Outcome::expired);
+  engine.await(running);
+  CHECK_EQ(engine.model->runs, 1);
+  CHECK_EQ(engine.dispatcher->counters().expired, 1);
+}
+
+TEST("no caller waits past its deadline, whatever the model does") {
+  Gate gate;
+  Engine engine({.on_run = [&](float) { gate.pass(); }});
+  const RequestPtr running = engine.submit(1, from_now(20 * kMillisecond));
+  REQUIRE(gate.await(1));
+  const RequestPtr queued = engine.submit(2, from_now(30 * kMillisecond));
+  engine.await(queued);
+  engine.await(running);
+  CHECK(monotonic_now() < queued->deadline + 500 * kMillisecond);
+  CHECK_EQ(running->outcome, Outcome::expired);
+  CHECK_EQ(queued->outcome, Outcome::expired);
+  CHECK(engine.ledger.held() == 2);
+  engine.ledger.drain(*engine.dispatcher->releases());  // both: one gathered, one never read
+  CHECK_EQ(engine.ledger.held(), 0u);
+  gate.open();
+}
+
+TEST("a queued request that is cancelled gives its rows and inputs back at once") {
+  Gate gate;
+  Engine engine({.on_run = [&](float) { gate.pass(); }});
+  const RequestPtr running = engine.submit(1);
+  REQUIRE(gate.await(1));
+  engine.ledger.drain(*engine.dispatcher->releases());
+  const RequestPtr cancelled = engine.submit(2);
+  CHECK_EQ(engine.ledger.held(), 1u);
+  CHECK(engine.dispatcher->end_early(cancelled, Outcome::cancelled));
+  CHECK(cancelled->done());
+  CHECK_EQ(cancelled->outcome, Outcome::cancelled);
+  CHECK_EQ(engine.dispatcher->load().queued_requests, 0);
+  CHECK_EQ(engine.dispatcher->load().queued_bytes, 0u);
+  engine.ledger.drain(*engine.dispatcher->releases());
+  CHECK_EQ(engine.ledger.held(), 0u);
+  CHECK(!engine.dispatcher->end_early(cancelled, Outcome::expired));
+  CHECK_EQ(cancelled->outcome, Outcome::cancelled);
+  gate.open();
+  engine.await(running);
+  CHECK_EQ(engine.model->runs, 1);
+}
+
+TEST("a running request that is cancelled ends at once, and its result is dropped") {
+  Gate gate;
+  Engine engine({.on_run = [&](float) { gate.pass(); }});
+  const RequestPtr request = engine.submit(1);
+  REQUIRE(gate.await(1));
+  CHECK(engine.dispatcher->end_early(request, Outcome::cancelled));
+  CHECK_EQ(request->outcome, Outcome::cancelled);
+  gate.open();
+  engine.dispatcher->close(true, kNever);
+  CHECK(request->outputs.empty());
+  CHECK_EQ(engine.dispatcher->counters().results, 0);
+  CHECK_EQ(engine.dispatcher->counters().cancelled, 1);
+}
+
+TEST("only what is queued can be ended where only that is asked") {
+  Gate gate;
+  Engine engine({.on_run = [&](float) { gate.pass(); }});
+  const RequestPtr running = engine.submit(1);
+  REQUIRE(gate.await(1));
+  const RequestPtr queued = engine.submit(2);
+  CHECK(!engine.dispatcher->end_early(running, Outcome::cancelled, /*only_queued=*/true));
+  CHECK(engine.dispatcher->end_early(queued, Outcome::cancelled, /*only_queued=*/true));
+  CHECK_EQ(queued->outcome, Outcome::cancelled);
+  gate.open();
+  engine.await(running);
+  CHECK(has_result(*running, 1));
+}
+
+TEST("what has its result cannot be ended early") {
+  Engine engine({});
+  const RequestPtr request = engine.call(1);
+  CHECK(!engine.dispatcher->end_early(request, Outcome::cancelled));
+  CHECK(has_result(*request, 1));
+}
+
+TEST("requests wait their turn in order when one instance serves them") {
+  Gate gate;
+  std::vector<float> order;
+  Engine engine({.on_run = [&](float first) {
+    gate.pass();
+    order.push_back(first);
+  }});
+  std::vector<RequestPtr> requests;
+  for (int place = 0; place < 20; ++place) requests.push_back(engine.submit(float(place)));
+  gate.open();
+  for (const RequestPtr& request : requests) engine.await(request);
+  CHECK_EQ(order.size(), 20u);
+  CHECK(std::is_sorted(order.begin(), order.end()));
+}
+
+TEST("all instances work at once") {
+  Gate gate;
+  Engine engine({.instances = 4, .on_run = [&](float) { gate.pass(); }});
+  std::vector<RequestPtr> requests;
+  for (int place = 0; place < 5; ++place) requests.push_back(engine.submit(float(place)));
+  CHECK(gate.await(4));
+  CHECK_EQ(engine.dispatcher->load().running_batches, 4);
+  CHECK_EQ(engine.dispatcher->load().queued_requests, 1);
+  gate.open();
+  for (const RequestPtr& request : requests) engine.await(request);
+}
+
+TEST("the reader gets every end of a request with a sink, the others' never") {
+  Engine engine({.instances = 2, .on_run = [](float first) {
+                   if (first == 3) throw std::runtime_error("no");
+                 }});
+  Reader reader(engine.dispatcher);
+  std::vector<RequestPtr> requests;
+  for (int place = 0; place < 100; ++place) requests.push_back(engine.submit(float(place), kNever, place % 2 == 1));
+  for (const RequestPtr& request : requests) engine.await(request);
+  CHECK(engine.dispatcher->close(true, kNever).ended_requests == 0);
+  reader.join();
+  CHECK_EQ(reader.requests(), 50u);
+  for (std::size_t place = 0; place < 100; ++place) {
+    CHECK_EQ(reader.delivered(requests[place]), place % 2 == 1 ? 1 : 0);
+  }
+  CHECK_EQ(requests[3]->outcome, Outcome::error);
+}
+
+TEST("the reader ends a watched request at its deadline, though nobody waits for it") {
+  Gate gate;
+  Engine engine({.on_run = [&](float) { gate.pass(); }});
+  Reader reader(engine.dispatcher);
+  const RequestPtr running = engine.submit(1, from_now(30 * kMillisecond), true);
+  REQUIRE(gate.await(1));
+  const RequestPtr queued = engine.submit(2, from_now(20 * kMillisecond), true);
+  CHECK(eventually([&] { return reader.requests() == 2; }));
+  CHECK(monotonic_now() < running->deadline + 500 * kMillisecond);
+  CHECK_EQ(running->outcome, Outcome::expired);
+  CHECK_EQ(queued->outcome, Outcome::expired);
+  gate.open();
+  engine.dispatcher->close(true, kNever);
+  reader.join();
+  CHECK_EQ(reader.delivered(running), 1);
+  CHECK_EQ(reader.delivered(queued), 1);
+}

@@ -1,0 +1,179 @@
+// Runs on the caller's own thread.
+#include "engine.h"
+
+using namespace fakes;
+
+TEST("a lone caller runs on its own thread, and its backend still ends on its own") {
+  Engine engine({.inline_allowed = true});
+  engine.warm_up();
+  const RequestPtr request = request_for(engine.ledger, 5);
+  CHECK(engine.dispatcher->run_inline(request));
+  CHECK(has_result(*request, 5));
+  CHECK_EQ(engine.dispatcher->counters().inline_executions, 1);
+  CHECK_EQ(engine.dispatcher->counters().results, RunTime::kRunsToKnow + 1);
+  CHECK_EQ(engine.dispatcher->load().running_batches, 0);
+  engine.dispatcher->close(true, kNever);
+  const Life life = engine.model->lives().at(0);
+  CHECK(life.elsewhere == std::vector<std::thread::id>{std::this_thread::get_id()});
+  CHECK_EQ(life.destroyed, life.made);
+}
+
+TEST("where it is not allowed nothing runs inline") {
+  Engine engine({.inline_allowed = false});
+  engine.warm_up();
+  const RequestPtr request = request_for(engine.ledger, 5);
+  CHECK(!engine.dispatcher->run_inline(request));
+  CHECK(!request->started());
+  engine.ledger.give_back(request->input_owner);
+}
+
+TEST("nothing runs inline before some runs were measured") {
+  Engine engine({.inline_allowed = true});
+  const RequestPtr request = request_for(engine.ledger, 5);
+  CHECK(!engine.dispatcher->run_inline(request));
+  engine.call(1);
+  CHECK(!engine.dispatcher->run_inline(request));
+  engine.ledger.give_back(request->input_owner);
+}
+
+TEST("runs that failed do not count as measured") {
+  Engine engine({.inline_allowed = true, .on_run = [](float) { throw std::runtime_error("no"); }});
+  engine.warm_up();
+  engine.warm_up();
+  const RequestPtr request = request_for(engine.ledger, 5);
+  if (!engine.dispatcher->run_inline(request)) {
+    engine.ledger.give_back(request->input_owner);
+    return;
+  }
+  CHECK(!"a run of unknown length was done inline");
+}
+
+TEST("what is over the limits does not run inline either") {
+  EngineOptions options;
+  options.inline_allowed = true;
+  options.scheduler.max_queue_rows = 2;
+  Engine engine(options);
+  engine.warm_up();
+  const RequestPtr large = request_for(engine.ledger, 5, 3);
+  CHECK(!engine.dispatcher->run_inline(large));
+  engine.let_go_of_inputs(large);
+  const RequestPtr fits = request_for(engine.ledger, 5, 2);
+  CHECK(engine.dispatcher->run_inline(fits));
+  CHECK(has_result(*fits, 5));
+}
+
+TEST("long runs are not done inline") {
+  Engine engine({.inline_allowed = true, .on_run = [](float) { sleep_ns(2 * Dispatcher::kInlineRunLimit); }});
+  engine.warm_up();
+  const RequestPtr request = request_for(engine.ledger, 5);
+  CHECK(!engine.dispatcher->run_inline(request));
+  engine.ledger.give_back(request->input_owner);
+}
+
+TEST("nothing runs inline while something runs, or is queued, or after close") {
+  Gate gate;
+  Engine engine({.instances = 2, .inline_allowed = true, .on_run = [&](float first) {
+                   if (first > 0) gate.pass();
+                 }});
+  engine.warm_up();
+  const RequestPtr inline_request = request_for(engine.ledger, 0);
+  std::vector<RequestPtr> requests = {engine.submit(1)};
+  REQUIRE(gate.await(1));
+  CHECK(!engine.dispatcher->run_inline(inline_request));  // though an instance is idle
+  requests.push_back(engine.submit(2));
+  requests.push_back(engine.submit(3));
+  REQUIRE(gate.await(2));
+  CHECK(!engine.dispatcher->run_inline(inline_request));
+  gate.open();
+  for (const RequestPtr& request : requests) engine.await(request);
+  engine.dispatcher->close(true, kNever);
+  CHECK(!engine.dispatcher->run_inline(inline_request));
+  engine.ledger.give_back(inline_request->input_owner);
+}
+
+TEST("what is queued while a caller runs inline is not forgotten") {
+  Gate gate;
+  Engine engine({.instances = 1, .inline_allowed = true, .on_run = [&](float first) {
+                   if (first == 1) gate.pass();
+                 }});
+  engine.warm_up();
+  const RequestPtr inline_request = request_for(engine.ledger, 1);
+  std::thread caller([&] { CHECK(engine.dispatcher->run_inline(inline_request)); });
+  REQUIRE(gate.await(1));
+  const RequestPtr queued = engine.submit(2);
+  sleep_ns(2 * kMillisecond);
+  CHECK(!queued->started());
+  gate.open();
+  caller.join();
+  engine.await(queued);
+  CHECK(has_result(*inline_request, 1));
+  CHECK(has_result(*queued, 2));
+}
+
+TEST("an inline run that fails ends its request and leaves the instance usable") {
+  Engine engine({.inline_allowed = true, .on_run = [](float first) {
+                   if (first == 13) throw std::runtime_error("unlucky");
+                 }});
+  engine.warm_up();
+  const RequestPtr bad = request_for(engine.ledger, 13);
+  CHECK(engine.dispatcher->run_inline(bad));
+  CHECK_EQ(bad->outcome, Outcome::error);
+  const RequestPtr good = request_for(engine.ledger, 14);
+  CHECK(engine.dispatcher->run_inline(good));
+  CHECK(has_result(*good, 14));
+}
+
+TEST("closing waits for an inline run, and gives it up at the deadline") {
+  Gate gate;
+  std::weak_ptr<Dispatcher> left;
+  {
+    Engine engine({.instances = 2, .inline_allowed = true, .on_run = [&](float first) {
+                     if (first == 1) gate.pass();
+                   }});
+    left = engine.dispatcher;
+    engine.warm_up();
+    const RequestPtr request = request_for(engine.ledger, 1);
+    std::thread caller([&] { CHECK(engine.dispatcher->run_inline(request)); });
+    REQUIRE(gate.await(1));
+    const CloseReport report = engine.dispatcher->close(true, from_now(30 * kMillisecond));
+    CHECK_EQ(report.abandoned_instances, 1u);
+    CHECK_EQ(report.ended_requests, 1u);
+    CHECK(request->done());
+    CHECK_EQ(request->outcome, Outcome::closed);
+    gate.open();
+    caller.join();
+    CHECK_EQ(request->outcome, Outcome::closed);
+    // The root stays when a clone was left running; who of the two ran inline is not known here.
+    CHECK(engine.threads_gone());
+    CHECK(engine.model->alive() <= 1);
+    engine.model->destroy_what_is_left();
+  }
+  CHECK(eventually([&] { return left.expired(); }));
+}
+
+TEST("inline and queued callers together lose nothing, and never share a backend") {
+  constexpr int kCallers = 4;
+  const std::int64_t each = scaled(8'000);
+  for (const int instances : {1, 2, 3}) {
+    Engine engine({.instances = instances, .inline_allowed = true});
+    engine.warm_up();
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < kCallers; ++caller) {
+      callers.emplace_back([&, caller] {
+        for (std::int64_t turn = 0; turn < each; ++turn) {
+          const float first = float(caller * 100'000 + turn % 50'000);
+          CHECK(has_result(*engine.call_inline_or_queued(first), first));
+          if (turn % 64 == 0) {
+            engine.ledger.drain(*engine.dispatcher->releases());
+            sleep_ns(50'000);
+          }
+        }
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    const Counters& counters = engine.dispatcher->counters();
+    CHECK_EQ(counters.results, kCallers * each + RunTime::kRunsToKnow);
+    CHECK_EQ(counters.executions, counters.results);
+    CHECK_EQ(engine.dispatcher->load().running_batches, 0);
+  }
+}
