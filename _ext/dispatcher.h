@@ -4,7 +4,6 @@
 #pragma once
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <atomic>
 #include <exception>
@@ -56,10 +55,8 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       if (!root) ++clones_alive_;
     }
     try {
-      std::thread thread = without_signals([&] {
-        return std::thread([self = shared_from_this(), instance, start, factory = std::move(factory)] {
-          self->thread_main(*instance, *start, factory);
-        });
+      std::thread thread([self = shared_from_this(), instance, start, factory = std::move(factory)] {
+        self->thread_main(*instance, *start, factory);
       });
       pthread_setname_np(thread.native_handle(), ("paddleinfer-" + std::to_string(instance->index)).c_str());
       const std::lock_guard<std::mutex> lock(mu_);
@@ -233,23 +230,6 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
 
   static void add(std::atomic<std::int64_t>& counter, std::int64_t amount = 1) noexcept {
     counter.fetch_add(amount, std::memory_order_relaxed);
-  }
-
-  // Signals belong to Python's threads, which know what to do with them.
-  template <typename Make>
-  static std::thread without_signals(Make&& make) {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-      std::thread thread = make();
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
-      return thread;
-    } catch (...) {
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
-      throw;
-    }
   }
 
   void thread_main(Instance& self, Start& start, const BackendFactory& factory) {

@@ -111,6 +111,13 @@ struct Engine {
   void let_go_of_inputs(const RequestPtr& request) {
     if (request->input_owner != nullptr) ledger.give_back(std::exchange(request->input_owner, nullptr));
   }
+  // As call(), after a look-out for the result.
+  RequestPtr call_looking_out(float first) {
+    RequestPtr request = submit(first);
+    dispatcher->look_out_for(*request);
+    await(request);
+    return request;
+  }
   // As Engine.infer() does without a timeout.
   RequestPtr call_inline_or_queued(float first) {
     RequestPtr request = request_for(ledger, first);

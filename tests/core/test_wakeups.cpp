@@ -14,7 +14,7 @@ void ping_pong(int instances, int callers, std::int64_t calls) {
     threads.emplace_back([&] {
       for (std::int64_t turn = 0; left.fetch_sub(1) > 0; ++turn) {
         const float first = float(turn % 1000);
-        const RequestPtr request = engine.call(first);
+        const RequestPtr request = turn % 2 == 0 ? engine.call(first) : engine.call_looking_out(first);
         if (!has_result(*request, first)) CHECK(!"a call got its result");
         if (turn % 64 == 0) engine.ledger.drain(*engine.dispatcher->releases());
       }
