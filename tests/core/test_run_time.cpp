@@ -57,13 +57,18 @@ TEST("one thread at a time looks out") {
 TEST("a caller looks out for its result only where runs are known to be short") {
   Engine engine({});
   const RequestPtr never = request_for(engine.ledger, 1);
-  Nanos begin = monotonic_now();
-  engine.dispatcher->look_out_for(*never);  // nothing is known yet
-  CHECK(monotonic_now() - begin < LookOut::kPatience);
+  const auto least = [&] {  // of some tries: this thread may lose its processor
+    Nanos shortest = kNever;
+    for (int attempt = 0; attempt < 50; ++attempt) {
+      const Nanos begin = monotonic_now();
+      engine.dispatcher->look_out_for(*never);
+      shortest = std::min(shortest, monotonic_now() - begin);
+    }
+    return shortest;
+  };
+  CHECK(least() < LookOut::kPatience);
   engine.warm_up();
-  begin = monotonic_now();
-  engine.dispatcher->look_out_for(*never);
-  CHECK(monotonic_now() - begin >= LookOut::kPatience);
+  CHECK(least() >= LookOut::kPatience);
   engine.let_go_of_inputs(never);
   const RequestPtr done = engine.call(2);
   engine.dispatcher->look_out_for(*done);

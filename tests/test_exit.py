@@ -1,0 +1,263 @@
+"""The ends of a process: interpreter exit, Ctrl-C, fork. Each in a process of its own, on the real clock."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from zoo import Zoo
+
+# Together; PADDLEINFER_EXIT_RUNS=200 is the long form.
+EXIT_RUNS = int(os.environ.get("PADDLEINFER_EXIT_RUNS", "20"))
+EXIT_SECONDS = 5.0
+START_SECONDS = 60.0
+
+PRELUDE = """
+import gc, os, sys, threading, time
+import numpy as np
+import paddleinfer
+X = np.ones((1, 3), "float32")
+started = threading.Event()
+def double(feeds):
+    started.set()
+    return {"y": feeds["x"] * 2}
+def hang(feeds):
+    started.set()
+    threading.Event().wait()
+def make(fn=double, **options):
+    return paddleinfer.Engine.from_callable(fn, {"x": ("float32", (-1, 3))}, ["y"], **options)
+def keep_calling(engine, feeds=None):
+    def loop():
+        while True:
+            engine.infer([X] if feeds is None else feeds)
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+def leave():
+    print("leaving", flush=True)
+"""
+
+EXITS = {
+    "in a global": "engine = make(); engine.infer([X]); leave()",
+    "in a cycle": "class C: pass\nc = C(); c.engine = make(); c.c = c; c.engine.infer([X]); leave()",
+    "in a callback": """
+        engine = make()
+        future = engine.submit([X])
+        future.add_done_callback(lambda f: engine.stats())
+        leave()
+    """,
+    "with daemon threads inside infer": """
+        engine = make(instances=2)
+        for _ in range(8): keep_calling(engine)
+        started.wait(); leave()
+    """,
+    "with daemon threads that wait": """
+        engine = make(hang)
+        for _ in range(4): keep_calling(engine)
+        started.wait(); leave()
+    """,
+    "with two hung functions": """
+        engines = [make(hang), make(hang)]
+        futures = [engine.submit([X]) for engine in engines]
+        started.wait(); leave()
+    """,
+    "with submits pending": "engine = make(); futures = [engine.submit([X]) for _ in range(500)]; leave()",
+    "by sys.exit inside with": "with make() as engine:\n    engine.infer([X]); leave(); sys.exit(0)",
+}
+PADDLE_EXITS = {
+    "with Paddle and daemon threads": """
+        x = [np.ones((1, 16), "float32")]
+        engine = paddleinfer.Engine(sys.argv[1], onednn=False, instances=2)
+        keep_calling(engine, x)
+        keep_calling(engine, x)
+        for _ in range(50): engine.infer(x)
+        leave()
+    """,
+    "with Paddle in a global": """
+        engine = paddleinfer.Engine(sys.argv[1], instances=2)
+        engine.infer([np.ones((1, 16), "float32")]); leave()
+    """,
+    "with Paddle through Python": """
+        x = [np.ones((1, 16), "float32")]
+        engine = paddleinfer.Engine(sys.argv[1], driver="python", instances=2)
+        keep_calling(engine, x)
+        for _ in range(20): engine.infer(x)
+        leave()
+    """,
+}
+
+
+def start(code: str, *arguments: str) -> subprocess.Popen[str]:
+    script = PRELUDE + textwrap.dedent(code)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(process: subprocess.Popen[str], word: str) -> None:
+    """Until the process prints the word; what it printed before is Paddle's."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == word:
+            return
+    _, stderr = process.communicate(timeout=START_SECONDS)
+    pytest.fail(f"it ended with {process.returncode} before {word!r}:\n{stderr}")
+
+
+def finish(process: subprocess.Popen[str], seconds: float = EXIT_SECONDS) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"it had not ended after {seconds} s: {process.communicate()}")
+
+
+def noise_free(stderr: str) -> list[str]:
+    """Lines that are not glog's."""
+    return [line for line in stderr.splitlines() if line and line[:1] not in "IW" and "ccache" not in line]
+
+
+@pytest.mark.parametrize("kind", EXITS)
+def test_an_interpreter_with_a_running_engine_exits_cleanly(kind: str) -> None:
+    for _ in range(max(1, EXIT_RUNS // (len(EXITS) + len(PADDLE_EXITS)))):
+        process = start(EXITS[kind])
+        wait_for(process, "leaving")
+        _, stderr = finish(process)
+        assert process.returncode == 0, stderr
+        assert "Fatal" not in stderr and "terminate called" not in stderr, stderr
+
+
+@pytest.mark.parametrize("kind", PADDLE_EXITS)
+def test_an_interpreter_with_a_running_paddle_model_exits_cleanly(zoo: Zoo, kind: str) -> None:
+    directory: Path = zoo.directory("mlp", "legacy")
+    for _ in range(max(1, EXIT_RUNS // (len(EXITS) + len(PADDLE_EXITS)))):
+        process = start(PADDLE_EXITS[kind], str(directory))
+        wait_for(process, "leaving")
+        _, stderr = finish(process)
+        assert process.returncode == 0, stderr
+        assert not [line for line in noise_free(stderr) if "Fatal" in line or "terminate" in line], stderr
+
+
+def test_an_exception_that_nobody_caught_ends_the_process_with_one() -> None:
+    process = start("engine = make(); engine.infer([X]); raise SystemExit('no more')")
+    _, stderr = finish(process, START_SECONDS)
+    assert process.returncode == 1 and "no more" in stderr
+
+
+# Ctrl-C
+
+
+INTERRUPTED = {
+    "infer": "engine.infer([X])",
+    "a future's result": "engine.submit([X]).result()",
+    "close": "futures = [engine.submit([X])]; started.wait(); engine.close(timeout=None)",
+}
+
+
+@pytest.mark.parametrize("waiting", INTERRUPTED)
+def test_ctrl_c_ends_the_wait(waiting: str) -> None:
+    process = start(
+        f"""
+        gate = threading.Event()
+        def hang(feeds):
+            started.set()
+            gate.wait()
+            return {{"y": feeds["x"] * 2}}
+        engine = make(hang, instances=2)
+        def watch():
+            started.wait()
+            while {waiting == "close"} and not engine.closed:
+                time.sleep(0.001)
+            print("hanging", flush=True)
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            {INTERRUPTED[waiting]}
+        except KeyboardInterrupt:
+            print("interrupted", engine.stats()["cancelled"], flush=True)
+        gate.set()
+        if not engine.closed:
+            print((engine.infer([X], timeout=30)["y"] == 2).all())
+        engine.close()
+        """
+    )
+    wait_for(process, "hanging")
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = finish(process)
+    assert process.returncode == 0, stderr
+    cancelled = 1 if waiting == "infer" else 0
+    expected = [f"interrupted {cancelled}"] + ([] if waiting == "close" else ["True"])
+    assert stdout.split("\n")[:-1] == expected, stderr
+
+
+# Fork
+
+
+def test_a_forked_child_is_told_to_make_its_own_engine() -> None:
+    process = start(
+        """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: threads and fork
+        engine = make(instances=2)
+        pending = make(hang).submit([X])
+        engine.infer([X])
+        for _ in range(3): keep_calling(engine)
+        child = os.fork()
+        if child == 0:
+            for call in (lambda: engine.infer([X]), lambda: engine.submit([X]), engine.stats, pending.result):
+                try:
+                    call()
+                except paddleinfer.EngineClosed as error:
+                    assert "create the engine after the fork" in str(error), error
+                else:
+                    os._exit(3)
+            engine.close()
+            assert engine.closed and "forked" in repr(engine)
+            with make() as own:
+                assert (own.infer([X])["y"] == 2).all()
+            del engine
+            gc.collect()
+            sys.exit(0)
+        _, status = os.waitpid(child, 0)
+        assert (engine.infer([X])["y"] == 2).all()
+        print("child", os.waitstatus_to_exitcode(status), flush=True)
+        engine.close()
+        """
+    )
+    stdout, stderr = finish(process, START_SECONDS)
+    assert process.returncode == 0 and stdout.strip() == "child 0", (stdout, stderr)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing_children_make_their_own_engine(tmp_path: Path, method: str) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(
+        PRELUDE
+        + textwrap.dedent(
+            f"""
+            import multiprocessing, pickle, warnings
+            warnings.simplefilter("ignore", DeprecationWarning)
+            def work(number):
+                with make() as own:
+                    return float(own.infer([X * number])["y"][0, 0])
+            if __name__ == "__main__":
+                engine = make()
+                engine.infer([X])
+                with multiprocessing.get_context("{method}").Pool(2) as pool:
+                    print(pool.map(work, [1, 2, 3]))
+                try:
+                    pickle.dumps(engine)
+                except TypeError as error:
+                    print("cannot be pickled" in str(error))
+                engine.close()
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=START_SECONDS, check=False
+    )
+    assert done.returncode == 0 and done.stdout.split("\n")[:2] == ["[2.0, 4.0, 6.0]", "True"], done.stderr
