@@ -23,7 +23,7 @@ from benchmarks.models import MODELS, directory
 
 CALLERS = 4
 SIZES = (1, 2, 3, 5, 8, 13, 16, 24, 32)
-WARM_UP = 20_000
+WARM_UP = 500_000  # until every thread has met every size, inline runs on the callers included
 GROWTH_MB = 10
 # Two instances keep the kernels of 128 shapes each (max_onednn_shapes), up to 3 MB a shape.
 SHAPES_BOUND_MB = 700

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -81,13 +82,14 @@ def gated(**options: Any) -> Iterator[tuple[paddleinfer.Engine, Gate]]:
 
 def eventually(condition: Callable[[], object], timeout: float = 5.0) -> bool:
     """Whether it comes true; looks often, returns as soon as it does."""
+    end = time.monotonic() + timeout
     pause = threading.Event()
-    for _ in range(int(timeout / 0.002)):
-        gc.collect(0)
-        if condition():
-            return True
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        gc.collect()  # all of it: an earlier collection may have made what is waited for old
         pause.wait(0.002)
-    return False
+    return True
 
 
 def run_threads(count: int, target: Callable[[int], None]) -> None:

@@ -24,6 +24,7 @@ class Reader {
   void join() {
     if (thread_.joinable()) thread_.join();
   }
+  bool stopped() const { return stopped_; }
   // How often this request was delivered.
   int delivered(const RequestPtr& request) const {
     const std::lock_guard<std::mutex> lock(mu_);
@@ -40,7 +41,10 @@ class Reader {
     for (;;) {
       const News news = dispatcher_->completions().wait();
       for (const RequestPtr& request : news.overdue) dispatcher_->end_early(request, Outcome::expired);
-      if (news.stopped) return;
+      if (news.stopped) {
+        stopped_ = true;
+        return;
+      }
       const std::lock_guard<std::mutex> lock(mu_);
       for (const RequestPtr& request : news.ended) {
         CHECK(request->done());
@@ -54,6 +58,7 @@ class Reader {
   mutable std::mutex mu_;
   std::map<const Request*, int> delivered_;  // guarded by mu_
   std::vector<RequestPtr> kept_;             // guarded by mu_; so that no address comes twice
+  std::atomic<bool> stopped_{false};
   std::thread thread_;
 };
 

@@ -114,6 +114,24 @@ TEST("an engine whose closing was begun and not finished may be dropped") {
   CHECK(survived);
 }
 
+TEST("an engine whose closing was begun and not finished stops its reader after the last end") {
+  Gate gate;
+  Engine engine({.on_run = [&](float) { gate.pass(); }});
+  Reader reader(engine.dispatcher);
+  const RequestPtr running = engine.submit(1, kNever, true);
+  REQUIRE(gate.await(1));
+  const RequestPtr queued = engine.submit(2, kNever, true);
+  engine.dispatcher->begin_close(true);
+  CHECK(!reader.stopped());
+  gate.open();
+  const bool stopped = eventually([&] { return reader.stopped(); });
+  CHECK(stopped);
+  engine.dispatcher->finish_close();
+  reader.join();
+  CHECK_EQ(reader.delivered(running), 1);
+  CHECK_EQ(reader.delivered(queued), 1);
+}
+
 TEST("a model that hangs does not hold close() past its deadline") {
   Gate gate;
   std::weak_ptr<Dispatcher> left;
