@@ -159,6 +159,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       const std::lock_guard<std::mutex> lock(mu_);
       closing_ = true;
     }
+    completions_.stop();  // once all ends are read
     const std::size_t ended = drain ? 0 : end_queued();
     wake_all();
     return ended;
@@ -181,26 +182,17 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     }
     report.ended_requests += end_queued();  // what no instance was left to run
     report.abandoned_instances = part_with_threads();
-    completions_.stop();
     return report;
   }
 
   // For a destructor: close without waiting; the threads end by themselves.
   void close_in_background() {
-    {
-      const std::lock_guard<std::mutex> lock(mu_);
-      closing_ = true;
+    begin_close(false);
+    const std::lock_guard<std::mutex> lock(mu_);
+    parted_ = true;
+    for (const auto& instance : instances_) {
+      if (instance->thread.joinable()) instance->thread.detach();
     }
-    end_queued();
-    wake_all();
-    {
-      const std::lock_guard<std::mutex> lock(mu_);
-      parted_ = true;
-      for (const auto& instance : instances_) {
-        if (instance->thread.joinable()) instance->thread.detach();
-      }
-    }
-    completions_.stop();
   }
 
   Load load() {
