@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from paddleinfer.engine import Engine as Engine
     from paddleinfer.errors import *  # noqa: F403
     from paddleinfer.exporting import export as export
+    from paddleinfer.futures import InferFuture as InferFuture
     from paddleinfer.model import ModelSpec as ModelSpec
     from paddleinfer.model import TensorSpec as TensorSpec
 
@@ -21,6 +22,7 @@ _HOMES = {
     "config": "BatchingOptions EngineConfig RuntimeOptions",
     "errors": f"{_ERRORS} PaddleInferError QueueFull",
     "exporting": "export",
+    "futures": "InferFuture",
     "model": "ModelSpec TensorSpec",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

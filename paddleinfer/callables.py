@@ -90,6 +90,7 @@ def instances(config: EngineConfig, settings: Settings) -> int:
     for name in vars(defaults):
         if name != "instances" and getattr(config.runtime, name) != getattr(defaults, name):
             raise ConfigError(f"{name} acts on Paddle's predictors and has no effect on a callable")
+        settings.put(name, getattr(defaults, name), "default", "without effect on a callable")
     settings.put("driver", "callable", "option", "a Python function, called with the GIL held")
     if config.runtime.instances == "auto":
         settings.put("instances", 1, "auto", "a function may not be thread-safe")
@@ -115,7 +116,8 @@ def _ordered(given: object, outputs: tuple[TensorSpec, ...]) -> list[Array]:
     if isinstance(given, Mapping):
         missing = [tensor.name for tensor in outputs if tensor.name not in given]
         if missing:
-            raise TypeError(f"the function gave no output {missing[0]!r}, only {', '.join(map(str, given))}")
+            listed = ", ".join(map(str, given)) or "nothing"
+            raise TypeError(f"the function gave no output {missing[0]!r}, only {listed}")
         values = [given[tensor.name] for tensor in outputs]
     elif isinstance(given, (list, tuple)):
         values = list(given)

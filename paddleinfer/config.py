@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from paddleinfer.errors import ConfigError
 
@@ -50,9 +51,11 @@ def check_timeout(name: str, value: object) -> None:
     """A timeout is None or a finite number of seconds that is not negative."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ConfigError(f"{name} must be None or a number of seconds, not {value!r}")
-    if not 0 <= value < 2**1000:  # also without a float's range, and false for NaN and infinity
+    if (
+        not 0 <= cast("float", value) < 2**1000
+    ):  # also without a float's range, and false for NaN and infinity
         raise ConfigError(f"{name} must be a finite number of seconds >= 0, not {value!r}")
 
 

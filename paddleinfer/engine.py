@@ -265,6 +265,8 @@ class Engine:
             itself with its memory. None waits for ever.
         """
         check_timeout("timeout", timeout)
+        if not isinstance(drain, bool):
+            raise ConfigError(f"drain must be True or False, not {drain!r}")
         if self._core.forked:
             return
         end = None if timeout is None else time.monotonic() + min(timeout, threading.TIMEOUT_MAX / 2)

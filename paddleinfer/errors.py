@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
+
 __all__ = [
     "Cancelled",
     "ConfigError",
@@ -52,8 +54,8 @@ class DeadlineExceeded(PaddleInferError, TimeoutError):
     """The request's deadline passed before its result was there."""
 
 
-class Cancelled(PaddleInferError):
-    """The request was cancelled before it ended."""
+class Cancelled(PaddleInferError, CancelledError):
+    """The request was cancelled before it ran."""
 
 
 class EngineClosed(PaddleInferError, RuntimeError):

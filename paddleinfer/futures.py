@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from paddleinfer.errors import Cancelled
+
 if TYPE_CHECKING:
     from paddleinfer import _ext
 
@@ -69,7 +71,7 @@ class InferFuture(concurrent.futures.Future[Results]):
         ------
         concurrent.futures.TimeoutError
             It is not there yet.
-        concurrent.futures.CancelledError, DeadlineExceeded, ModelError, EngineClosed
+        Cancelled, DeadlineExceeded, ModelError, EngineClosed
             How the request ended.
         """
         error = self.exception(timeout)
@@ -86,7 +88,7 @@ class InferFuture(concurrent.futures.Future[Results]):
         if not self._own().wait(timeout):
             raise concurrent.futures.TimeoutError(f"no result after {timeout:g} s of waiting")
         if self.cancelled():
-            raise concurrent.futures.CancelledError
+            raise Cancelled("the request was cancelled")
         self._take()
         return self._error
 

@@ -129,6 +129,8 @@ def _set_cpu(
     elif options.onednn is False and installed.onednn:
         _call_either(config, "disable_onednn", "disable_mkldnn")
     if options.precision == "bfloat16":
+        if spec.format != "json" and not options.ir_optim:
+            raise ConfigError('precision="bfloat16" needs ir_optim=True for a legacy program')
         _call_either(config, "enable_onednn", "enable_mkldnn")
         _set_bfloat16(config)
     on = installed.onednn and _enabled(config)
@@ -138,6 +140,9 @@ def _set_cpu(
         _call_either(config, "set_onednn_cache_capacity", "set_mkldnn_cache_capacity", 0)
     if on and spec.format != "json" and not options.ir_optim:
         note = "; ".join(filter(None, (note, "a legacy program uses its kernels with ir_optim=True only")))
+    settings.put(
+        "gpu_memory_mb", options.gpu_memory_mb, options.source("gpu_memory_mb"), "without effect: on the CPU"
+    )
     settings.put("onednn", on, "paddle" if options.onednn == "auto" else "option", note)
     settings.put("precision", options.precision, options.source("precision"))
 
@@ -173,3 +178,6 @@ def _set_gpu(config: Any, options: RuntimeOptions, inference: Any, device: str, 
         )
     settings.put("precision", options.precision, options.source("precision"))
     settings.put("onednn", False, "auto", "for the CPU only")
+    settings.put(
+        "cpu_threads", options.cpu_threads, options.source("cpu_threads"), "without effect: on a GPU"
+    )

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,8 @@ __all__ = ["apply_malloc_tuning", "check_mkl", "eager_deletion", "prepare_mkl"]
 _MKL_VARIABLE = "MKL_DEBUG_CPU_TYPE"
 _MKL_AVX2 = "5"
 _EAGER_FLAG = "FLAGS_eager_delete_tensor_gb"
+# Two engines made at once would restore each other's value. Predictors are made one at a time anyway.
+_eager_flag_lock = threading.Lock()
 
 # mallopt(3), <malloc.h>
 _M_TRIM_THRESHOLD = -1
@@ -32,26 +35,21 @@ _MMAP_THRESHOLDS = (1 << 30, 32 << 20)
 
 @contextlib.contextmanager
 def eager_deletion(paddle: ModuleType, options: RuntimeOptions, settings: Settings) -> Iterator[None]:
-    """While predictors are made: turns off the executor's helper thread that frees tensors during a run.
+    """While predictors are made: decides on the executor's helper thread that frees tensors during a run.
 
     The mode is fixed per predictor, so the process's own flag is put back afterwards.
     """
-    if options.eager_deletion:
-        settings.put("eager_deletion", True, "option", "Paddle frees intermediate tensors during each run")
-        yield
-        return
-    before = paddle.get_flags([_EAGER_FLAG])
-    paddle.set_flags({_EAGER_FLAG: -1.0})
-    settings.put(
-        "eager_deletion",
-        False,
-        "default",
-        "for this engine's predictors only; the process's flag is restored once they are made",
-    )
-    try:
-        yield
-    finally:
-        paddle.set_flags(before)
+    on = options.eager_deletion
+    note = "for this engine's predictors only; the process's flag is restored once they are made"
+    settings.put("eager_deletion", on, options.source("eager_deletion"), note)
+    with _eager_flag_lock:
+        before = paddle.get_flags([_EAGER_FLAG])
+        if on != (before[_EAGER_FLAG] >= 0):
+            paddle.set_flags({_EAGER_FLAG: 0.0 if on else -1.0})
+        try:
+            yield
+        finally:
+            paddle.set_flags(before)
 
 
 def apply_malloc_tuning(options: RuntimeOptions, settings: Settings) -> None:

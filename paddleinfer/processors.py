@@ -10,6 +10,7 @@ __all__ = ["free_memory_bytes", "is_amd", "usable_cores"]
 
 _CGROUP2 = Path("/sys/fs/cgroup")
 _CGROUP1 = Path("/sys/fs/cgroup/cpu")
+_CGROUP1_MEMORY = Path("/sys/fs/cgroup/memory")
 
 
 def _first_line(path: Path) -> str | None:
@@ -45,12 +46,30 @@ def free_memory_bytes() -> int | None:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
-    limit = _first_line(_CGROUP2 / "memory.max")
-    used = _first_line(_CGROUP2 / "memory.current")
-    if limit is not None and limit != "max" and used is not None:
-        left = max(0, int(limit) - int(used))
+    left = _cgroup_memory_left_bytes()
+    if left is not None:
         free = left if free is None else min(free, left)
     return free
+
+
+def _cgroup_memory_left_bytes() -> int | None:
+    """The control group's limit less what it uses and cannot give back; None without a limit."""
+    for limit_path, used_path, stat_path, cache in (
+        (_CGROUP2 / "memory.max", _CGROUP2 / "memory.current", _CGROUP2 / "memory.stat", "inactive_file"),
+        (
+            _CGROUP1_MEMORY / "memory.limit_in_bytes",
+            _CGROUP1_MEMORY / "memory.usage_in_bytes",
+            _CGROUP1_MEMORY / "memory.stat",
+            "total_inactive_file",
+        ),
+    ):
+        limit, used = _first_line(limit_path), _first_line(used_path)
+        if limit is None or limit == "max" or used is None:
+            continue
+        lines = stat_path.read_text().splitlines() if stat_path.exists() else []
+        cached = next((int(line.split()[1]) for line in lines if line.split()[0] == cache), 0)
+        return max(0, int(limit) - int(used) + cached)
+    return None
 
 
 def is_amd() -> bool:

@@ -213,7 +213,8 @@ def _choose_inline(options: RuntimeOptions, native: bool, settings: Settings) ->
     }
     reason = next((text for text, holds in reasons.items() if holds), "")
     note = reason or "a lone caller without a deadline runs the model itself, while runs take under 2 ms"
-    settings.put("inline", not reason, options.source("inline"), note)
+    overruled = options.inline and bool(reason)
+    settings.put("inline", not reason, "auto" if overruled else options.source("inline"), note)
 
 
 def _prepare_onednn(options: RuntimeOptions, library: _ext.PaddleLibrary, settings: Settings) -> None:

@@ -306,7 +306,7 @@ def test_effective_config_reports_every_option_that_a_function_takes() -> None:
         json.dumps(report)
         report["instances"]["value"] = 3  # a copy
         assert engine.effective_config()["instances"]["value"] == 2
-    assert all(line["source"] == "option" for line in report.values())
+    assert all(report[name]["source"] == "option" for name in given)
     assert report["batchable"]["value"] == "no" and report["default_timeout"]["value"] == 9.0
 
 

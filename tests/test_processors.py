@@ -40,3 +40,5 @@ def test_free_memory_is_cut_by_the_control_groups_limit(
     (tmp_path / "memory.current").write_text("2000\n")
     monkeypatch.setattr(processors, "_CGROUP2", tmp_path)
     assert processors.free_memory_bytes() == 3000
+    (tmp_path / "memory.stat").write_text("anon 900\ninactive_file 500\n")
+    assert processors.free_memory_bytes() == 3500
