@@ -35,8 +35,8 @@ InvalidArgumentError: Variable value (input) of OP(fluid.layers.embedding) is wr
         ("", "the model failed without a message"),
         (
             "ValueError: In user code:\n\n\n    InvalidArgumentError: Variable value (input) expected < 50, "
-            "but got 99. Please check input value.\n      [Hint: Expected ids < 50, but received ids:99 >= 50.] "
-            "(at /paddle/embedding.cc:63)\n      [operator < pd_kernel.phi_kernel > error]",
+            "but got 99. Please check input value.\n      [Hint: Expected ids < 50, but received ids:99 >= "
+            "50.] (at /paddle/embedding.cc:63)\n      [operator < pd_kernel.phi_kernel > error]",
             "InvalidArgumentError: Variable value (input) expected < 50, but got 99. Please check input "
             "value. "
             "[Expected ids < 50, but received ids:99 >= 50]",
