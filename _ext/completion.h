@@ -24,11 +24,13 @@ class CompletionQueue {
     ++expected_;
   }
   void expect_one_less() {
+    bool stopped = false;
     {
       const std::lock_guard<std::mutex> lock(mu_);
       --expected_;
+      stopped = stopped_;
     }
-    parker_.wake();
+    if (stopped) parker_.wake();
   }
 
   // The reader is woken at the deadline of a watched request, so that it can end it in time.

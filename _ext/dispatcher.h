@@ -12,7 +12,6 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -65,7 +64,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       } else {
         instance->thread = std::move(thread);
       }
-    } catch (const std::system_error&) {  // no thread: nobody will ever leave
+    } catch (...) {  // no thread: nobody will ever leave
       note_exit(*instance);
       throw;
     }

@@ -56,7 +56,7 @@ class OneDnnCache {
   }
   OneDnnCache(const OneDnnCache&) = delete;
   OneDnnCache& operator=(const OneDnnCache&) = delete;
-  ~OneDnnCache() { clear(); }
+  ~OneDnnCache() noexcept(false) { clear(); }
 
   void before_run(std::uint64_t shape) {
     if (!seen_.insert(shape).second || seen_.size() <= max_shapes_) return;

@@ -59,7 +59,7 @@ class PaddleBackend final : public Backend {
     if (!root_) throw std::runtime_error("Paddle made no predictor");
     predictor_ = root_.get();
     model_->root_ = predictor_;
-    open();
+    open_or_let_go();
   }
 
   // A clone of the root. The root must not run meanwhile: engines open only when all instances are there.
@@ -70,23 +70,13 @@ class PaddleBackend final : public Backend {
     if (model_->options.share_weights) {
       model_->weights_ = WeightSharing(model_->abi).share(model_->root_, predictor_, model_->options.parameters);
     }
-    open();
+    open_or_let_go();
   }
 
   // Tensor handles are not deleted: Paddle exports nothing that does, and they are a few dozen bytes.
   ~PaddleBackend() override {
     const std::lock_guard<std::mutex> lock(predictor_lock());
-    try {
-      onednn_.reset();
-      if (root_) {
-        model_->root_ = nullptr;
-        root_.reset();
-      } else {
-        model_->abi.destroy(predictor_);
-      }
-    } catch (...) {
-      std::fputs("paddleinfer: Paddle failed while it freed a predictor; its memory stays\n", stderr);
-    }
+    let_go();
   }
 
   void* input(std::size_t index, DType dtype, const Shape& shape) override {
@@ -167,6 +157,30 @@ class PaddleBackend final : public Backend {
       if (phi_code(DType(number)) == code) return DType(number);
     }
     throw std::invalid_argument("an output has a dtype that is not supported");
+  }
+
+  // Under the predictor lock, as is all that follows here.
+  void open_or_let_go() {
+    try {
+      open();
+    } catch (...) {  // a constructor that throws runs no destructor
+      let_go();
+      throw;
+    }
+  }
+
+  void let_go() noexcept {
+    try {
+      onednn_.reset();
+      if (root_) {
+        model_->root_ = nullptr;
+        root_.reset();
+      } else {
+        model_->abi.destroy(predictor_);
+      }
+    } catch (...) {
+      std::fputs("paddleinfer: Paddle failed while it freed a predictor; its memory stays\n", stderr);
+    }
   }
 
   void open() {

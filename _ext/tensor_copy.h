@@ -112,7 +112,7 @@ inline OwnedTensor copy_whole(const TensorView& view) {
 
 // Rows [first, first + rows) of a batched tensor. Throws when the tensor does not hold them.
 inline OwnedTensor copy_rows(const TensorView& view, std::int64_t first, std::int64_t rows) {
-  if (view.shape.rank == 0 || first < 0 || rows < 0 || first + rows > view.shape.dims[0]) {
+  if (view.shape.rank == 0 || first < 0 || rows < 0 || first > view.shape.dims[0] - rows) {
     throw std::out_of_range("an output does not hold the rows of its batch");
   }
   const Shape shape = view.shape.with_rows(rows);
