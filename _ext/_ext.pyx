@@ -1,6 +1,9 @@
 # The binding of the compiled core: NumPy arrays in and out, errors, waiting with signals. The C++ headers
 # hold the logic.
 import sys
+from asyncio import get_running_loop
+from math import ceil
+from weakref import ref
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
@@ -9,6 +12,8 @@ from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libcpp cimport bool as cbool
 from libcpp.memory cimport make_shared, shared_ptr
+from libcpp.pair cimport pair
+from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from core cimport (
@@ -16,12 +21,17 @@ from core cimport (
     Admission,
     CallResult,
     CloseReport,
+    CompletionQueue,
     Config,
     Counters,
+    CppScheduler,
+    Decision,
     Dispatcher,
+    DispatcherOptions,
     DType,
     HandedInput,
     Load,
+    Merging,
     Model,
     ModelOptions,
     Nanos,
@@ -31,13 +41,18 @@ from core cimport (
     Outcome,
     OwnedTensor,
     Place,
+    Plan,
     PythonFunctions,
+    Ran,
+    Reader,
     Request,
     RequestPtr,
     SchedulerOptions,
     Shape,
+    Slice,
     TensorView,
     WeightReport,
+    Woken,
     c_predictor_lock,
     kMaxRank,
     kNever,
@@ -45,6 +60,7 @@ from core cimport (
     onednn_clears,
     interpreter_ending,
     python_object,
+    rows_of,
     signature_of,
     start_paddle_instance,
     start_python_instance,
@@ -100,6 +116,14 @@ cdef class Core:
         Every name and alias of an output -> its place.
     rows_follow_batch
         Whether axis 0 of every input counts the same rows.
+    merging
+        "yes", "no", or "probe": find out when requests could first be merged, and tell `on_merging`.
+    max_hold_us
+        How long a request may be held back for company, in microseconds; None leaves it to the cost rule.
+    wait_when_full
+        Whether requests wait for room in a full queue, instead of being refused.
+    on_merging
+        Called with True or False and a reason when it turns out whether requests may be merged.
     normalise
         Called with the caller's inputs and the Core when they are not plain arrays of the right kind;
         gives such arrays in order, or raises InvalidInput.
@@ -117,6 +141,10 @@ cdef class Core:
     cdef vector[uint32_t] all_outputs
     cdef cbool rows_follow_batch
     cdef cbool inline_allowed
+    cdef cbool wait_when_full
+    cdef dict loop_sinks
+    cdef LoopSink last_sink
+    cdef object on_merging
     cdef object normalise
     cdef object explain
     cdef unsigned long main_thread
@@ -126,14 +154,23 @@ cdef class Core:
     cdef str label
 
     def __init__(self, *, str label, inputs, outputs, dict output_places, bint rows_follow_batch,
-                 bint inline, int64_t max_queue_rows, size_t max_queue_bytes, normalise, explain,
+                 bint inline, int64_t max_batch_size, int64_t max_queue_rows, size_t max_queue_bytes,
+                 max_hold_us, bint wait_when_full, str merging, on_merging, normalise, explain,
                  unsigned long main_thread):
-        cdef SchedulerOptions options
+        cdef DispatcherOptions options
         cdef Shape shape
         cdef size_t axis
-        options.max_queue_rows = max_queue_rows
-        options.max_queue_bytes = max_queue_bytes
-        self.dispatcher = make_shared[Dispatcher](options, <cbool>inline)
+        options.scheduler.max_batch_size = max_batch_size
+        options.scheduler.max_queue_rows = max_queue_rows
+        options.scheduler.max_queue_bytes = max_queue_bytes
+        options.scheduler.max_hold = kNever if max_hold_us is None else <Nanos>(max_hold_us * 1000)
+        options.scheduler.merging = merging_of(merging)
+        options.inline_allowed = inline
+        options.outputs = [name.encode() for name in outputs]
+        self.dispatcher = make_shared[Dispatcher](options)
+        self.loop_sinks = {}
+        self.wait_when_full = wait_when_full
+        self.on_merging = on_merging
         self.label = label
         self.input_names = tuple(name for name, _, _ in inputs)
         self.output_names = tuple(outputs)
@@ -221,40 +258,52 @@ cdef class Core:
             with nogil:
                 ran = self.dispatcher.get().run_inline(request)
         if not ran:
-            self.admit(request)
+            self.admit(request, True)
             self.wait_for(request)
         self.drain()
         return self.result(request, timeout, outputs)
 
     def submit(self, feeds, timeout, outputs, future):
         """Queues one request; wait_completions() will give `future` once it has ended."""
-        if type(outputs) is list:
-            outputs = tuple(outputs)  # the caller's may change while the request runs
-        cdef RequestPtr request = self.prepare(feeds, timeout, outputs)
-        cdef Handle handle = Handle.__new__(Handle)
-        request.get().sink = &self.dispatcher.get().completions()
-        handle.core = self
-        handle.request = request
-        handle.timeout = timeout
-        handle.outputs = outputs
+        cdef Handle handle = self.new_handle(Handle, feeds, timeout, outputs)
+        handle.request.get().sink = self.dispatcher.get().completions()
         future.attach(handle)
         Py_INCREF(future)
-        request.get().waiter = <void*>future
+        handle.request.get().waiter = <void*>future
         try:
-            self.admit(request)
+            self.admit(handle.request, False)
         except BaseException:
-            request.get().waiter = NULL
+            handle.request.get().waiter = NULL
             Py_XDECREF(<PyObject*>future)
             raise
+        self.wait_for_room(handle.request)
         self.drain()
         return handle
+
+    def start(self, feeds, timeout, outputs):
+        """Queues one request, waiting for room if need be; the handle is to be waited for."""
+        cdef Handle handle = self.new_handle(Handle, feeds, timeout, outputs)
+        handle.request.get().waits_for_room = True
+        self.admit(handle.request, False)
+        self.wait_for_room(handle.request)
+        self.drain()
+        return handle
+
+    def ainfer(self, feeds, timeout, outputs):
+        """One request of the running event loop, as an AsyncCall; it is queued when the loop's turn ends."""
+        cdef AsyncCall call = self.new_handle(AsyncCall, feeds, timeout, outputs)
+        loop = get_running_loop()
+        call.sink = self.sink_of(loop)
+        call.future = loop.create_future()
+        call.sink.take_in(call)
+        return call
 
     def wait_completions(self):
         """Blocks until submitted requests have ended; their futures, or None after close()."""
         cdef News news
         cdef RequestPtr request
         with nogil:
-            news = self.dispatcher.get().completions().wait()
+            news = self.dispatcher.get().completions().get().wait()
             for request in news.overdue:
                 self.dispatcher.get().end_early(request, Outcome.expired)
         self.drain()
@@ -279,6 +328,8 @@ cdef class Core:
             raise PaddleInferError(
                 f"{self.label} was closed from inside its own model, where it would wait for itself")
         self.closed = True
+        for sink in list(self.loop_sinks.values()):
+            (<LoopSink>sink).queue.get().stop()
         if PyThread_get_thread_ident() == self.main_thread:
             return self.close_in_slices(drained, deadline)
         with nogil:
@@ -321,19 +372,22 @@ cdef class Core:
         return {
             "requests": counters.requests.load(),
             "rows": counters.rows.load(),
-            "executions": counters.executions.load(),
-            "inline_executions": counters.inline_executions.load(),
             "results": counters.results.load(),
             "errors": counters.errors.load(),
             "cancelled": counters.cancelled.load(),
             "expired": counters.expired.load(),
             "closed": counters.closed.load(),
             "refused": counters.refused.load(),
+            "executions": counters.executions.load(),
+            "executed_rows": counters.executed_rows.load(),
+            "batch_rows": dict(load.batch_rows),
+            "inline_executions": counters.inline_executions.load(),
             "queue_ns": counters.queue_ns.load(),
             "run_ns": counters.run_ns.load(),
             "queued_requests": load.queued_requests,
             "queued_rows": load.queued_rows,
             "queued_bytes": load.queued_bytes,
+            "requests_waiting_for_room": load.waiting_for_room,
             "running_executions": load.running_batches,
         }
 
@@ -346,10 +400,38 @@ cdef class Core:
                 "parent only; create the engine after the fork")
 
     cdef drain(self):
-        """Gives up the Python objects that native threads have done with."""
+        """Passes on what native threads have left for a thread with the GIL. Gives up the Python objects that native threads have done with."""
         cdef void* item
+        cdef pair[Merging, string] change
         for item in self.dispatcher.get().releases().get().take():
             Py_XDECREF(<PyObject*>item)
+        if self.dispatcher.get().merging_changed() and self.on_merging is not None:
+            change = self.dispatcher.get().take_merging_change()
+            self.on_merging(change.first == Merging.yes, change.second.decode("utf-8", "replace"))
+
+    cdef Handle new_handle(self, kind, feeds, timeout, outputs):
+        cdef Handle handle = kind.__new__(kind)
+        if type(outputs) is list:
+            outputs = tuple(outputs)  # the caller's may change while the request runs
+        handle.core = self
+        handle.timeout = timeout
+        handle.outputs = outputs
+        handle.request = self.prepare(feeds, timeout, outputs)
+        return handle
+
+    cdef LoopSink sink_of(self, loop):
+        cdef LoopSink sink = self.last_sink
+        if sink is not None and sink.loop() is loop:
+            return sink
+        sink = self.loop_sinks.get(id(loop))
+        if sink is None or sink.loop() is not loop:
+            for other, of_other in list(self.loop_sinks.items()):
+                if (<LoopSink>of_other).gone():
+                    del self.loop_sinks[other]
+            sink = LoopSink(self, loop)
+            self.loop_sinks[id(loop)] = sink
+        self.last_sink = sink
+        return sink
 
     cdef RequestPtr prepare(self, feeds, timeout, outputs) except *:
         cdef RequestPtr request = make_shared[Request]()
@@ -376,8 +458,9 @@ cdef class Core:
             target.wanted = self.all_outputs
         else:
             self.select(target, outputs)
+        target.waits_for_room = self.wait_when_full
         Py_INCREF(arrays)
-        target.input_owner = <void*>arrays
+        target.own_inputs(<void*>arrays)
         return request
 
     cdef plain_arrays(self, feeds):
@@ -423,47 +506,70 @@ cdef class Core:
                     f"there is no output {name!r}; the model has {', '.join(self.output_names)}")
             target.wanted.push_back(<uint32_t>place)
 
-    cdef admit(self, const RequestPtr& request):
+    cdef admit(self, const RequestPtr& request, cbool look_out):
+        """Queues it, or raises why not; `look_out`: the caller will wait for the result."""
         cdef Admission admission = Admission.accepted
         cdef cbool open
-        cdef Load load
+        cdef cbool taken
         with nogil:
             open = self.dispatcher.get().admit(request, admission)
-        if open and admission == Admission.accepted:
-            return
-        # Never queued: the inputs are still this thread's.
+            taken = open and Dispatcher.is_in(admission)
+            if taken and look_out:
+                self.dispatcher.get().look_out_for(request.get()[0])
+        if not taken:
+            raise self.refusal(request, open, admission)
+
+    cdef refusal(self, const RequestPtr& request, cbool open, Admission admission):
+        """The error for a request that was not queued, whose inputs are still this thread's."""
+        cdef Load load
         self.take_inputs_back(request)
         if not open:
-            raise EngineClosed(f"{self.label} is closed")
+            return EngineClosed(f"{self.label} is closed")
         if admission == Admission.rows_over_limit:
-            raise InvalidInput(
+            return InvalidInput(
                 f"the request has {request.get().rows} rows, more than max_queue_rows lets wait at all")
         if admission == Admission.bytes_over_limit:
-            raise InvalidInput(
+            return InvalidInput(
                 f"the request has {request.get().bytes} bytes of input, more than max_queue_bytes lets wait at all")
         load = self.dispatcher.get().load()
-        raise QueueFull(
+        return QueueFull(
             f"{self.label} has {load.queued_rows} rows and {load.queued_bytes} bytes waiting, "
-            "and takes no more for now", self.retry_after_s(load))
-
-    cdef double retry_after_s(self, const Load& load):
-        """Seconds the queue needs at the mean run time so far."""
-        cdef const Counters* counters = &self.dispatcher.get().counters()
-        cdef int64_t executions = counters.executions.load()
-        cdef double mean_ns = counters.run_ns.load() / <double>executions if executions > 0 else 0.0
-        return max(0.001, mean_ns * load.queued_requests / max(1, load.running_batches) / 1e9)
+            "and takes no more for now", max(0.001, load.drain_ns / 1e9))
 
     cdef take_inputs_back(self, const RequestPtr& request):
-        Py_XDECREF(<PyObject*>request.get().input_owner)
-        request.get().input_owner = NULL
+        Py_XDECREF(<PyObject*>request.get().take_inputs_back())
+
+    cdef wait_for_room(self, const RequestPtr& request):
+        """Until the request is in the queue or has ended. Past its deadline, or at Ctrl-C, this ends it."""
+        cdef cbool main = PyThread_get_thread_ident() == self.main_thread
+        cdef Nanos until = request.get().deadline
+        cdef Woken woken = Woken.timed_out
+        if not request.get().waits_for_room:
+            return
+        while woken != Woken.changed:
+            if main:
+                until = min(request.get().deadline, monotonic_now() + SIGNAL_SLICE_NS)
+            with nogil:
+                woken = self.dispatcher.get().wait_for_room(request.get()[0], until)
+                if woken != Woken.changed and monotonic_now() >= request.get().deadline:
+                    self.dispatcher.get().end_early(request, Outcome.expired)
+            if main:
+                self.check_signals(request)
+
+    cdef check_signals(self, const RequestPtr& request):
+        """On the main thread; what a signal handler raises cancels the request."""
+        try:
+            PyErr_CheckSignals()
+        except BaseException:
+            self.dispatcher.get().end_early(request, Outcome.cancelled)
+            self.drain()
+            raise
 
     cdef wait_for(self, const RequestPtr& request):
         """Until the request has ended. Past its deadline, or at Ctrl-C, this ends it."""
         cdef cbool main = PyThread_get_thread_ident() == self.main_thread
         cdef Request* target = request.get()
         cdef Nanos until = target.deadline
-        with nogil:
-            self.dispatcher.get().look_out_for(target[0])
         while not target.done():
             if main:
                 until = min(target.deadline, monotonic_now() + SIGNAL_SLICE_NS)
@@ -473,12 +579,7 @@ cdef class Core:
                     self.dispatcher.get().end_early(request, Outcome.expired)
                     target.wait(kNever)
             if main:
-                try:
-                    PyErr_CheckSignals()
-                except BaseException:
-                    self.dispatcher.get().end_early(request, Outcome.cancelled)
-                    self.drain()
-                    raise
+                self.check_signals(request)
 
     cdef result(self, const RequestPtr& request, timeout, outputs):
         """What a request that is done gives its caller; its outputs go to the first who asks."""
@@ -513,6 +614,16 @@ cdef class Core:
 
 
 include "handle.pxi"
+include "loop_sink.pxi"
+include "scheduler.pxi"
+
+
+cdef Merging merging_of(str name) except *:
+    if name == "yes":
+        return Merging.yes
+    if name == "no":
+        return Merging.no
+    return Merging.probe
 
 
 cdef Nanos deadline_after(timeout) except? -1:

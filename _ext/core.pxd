@@ -3,6 +3,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr
+from libcpp.pair cimport pair
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
@@ -64,7 +65,6 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
         closed
 
     cdef cppclass ReleaseList:
-        void push(void*) except +
         vector[void*] take() except +
 
     cdef cppclass Failure:
@@ -76,11 +76,12 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
         vector[TensorView] inputs
         vector[uint32_t] wanted
         int64_t rows
+        int64_t rows_unfinished
         size_t bytes
         uint64_t signature
         Nanos deadline
-        CompletionQueue* sink
-        void* input_owner
+        shared_ptr[CompletionQueue] sink
+        cbool waits_for_room
         void* waiter
         Outcome outcome
         vector[OwnedTensor] outputs
@@ -89,8 +90,16 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
         cbool ended() noexcept
         cbool started() noexcept
         Woken wait(Nanos) noexcept
+        void own_inputs(void*) noexcept
+        void* take_inputs_back() noexcept
 
     ctypedef shared_ptr[Request] RequestPtr
+
+    cdef cppclass Slice:
+        RequestPtr request
+        int64_t first_row
+        int64_t rows
+    int64_t rows_of(const vector[Slice]&) noexcept
     uint64_t signature_of(const vector[TensorView]&, cbool) noexcept
 
 
@@ -98,23 +107,72 @@ cdef extern from "completion.h" namespace "paddleinfer" nogil:
     cdef cppclass News:
         vector[RequestPtr] ended
         vector[RequestPtr] overdue
+        Nanos next_deadline
         cbool stopped
 
+    cdef enum class Reader "paddleinfer::CompletionQueue::Reader":
+        thread
+        loop
+
     cdef cppclass CompletionQueue:
+        CompletionQueue(Reader, shared_ptr[ReleaseList]) except +
         News wait() except +
+        News take() except +
+        void stop() except +
+        void abandon() except +
+        int descriptor() except +
 
 
 cdef extern from "scheduler.h" namespace "paddleinfer" nogil:
+    cdef enum class Merging(unsigned char):
+        no
+        probe
+        probing
+        yes
+
     cdef cppclass SchedulerOptions:
+        int64_t max_batch_size
         int64_t max_queue_rows
         size_t max_queue_bytes
+        Nanos max_hold
+        Merging merging
 
-    cdef enum class Admission:
+    cdef enum class Admission(unsigned char):
         accepted
+        waits_for_room
         too_many_rows
         too_many_bytes
         rows_over_limit
         bytes_over_limit
+
+    cdef cppclass Ran:
+        int64_t rows
+        Nanos run_ns
+        cbool failed
+
+    cdef cppclass Plan:
+        int64_t instances
+        Nanos wake_at
+
+    cdef cppclass Decision:
+        vector[Slice] batch
+        vector[RequestPtr] expired
+        Nanos wake_at
+
+    cdef cppclass CppScheduler "paddleinfer::Scheduler":
+        CppScheduler(const SchedulerOptions&) except +
+        void set_instances(int64_t) noexcept
+        Admission admit(const RequestPtr&, Nanos) except +
+        Plan plan(Nanos) except +
+        Decision next(Nanos) except +
+        void done(const vector[Slice]&, const vector[Ran]&, Nanos) except +
+        cbool forget(Request&, Nanos) except +
+        int64_t queued_requests() noexcept
+        int64_t queued_rows() noexcept
+        size_t queued_bytes() noexcept
+        int64_t running_batches() noexcept
+        int64_t waiting_for_room() noexcept
+        double predicted_drain_ns() except +
 
 
 cdef extern from "<atomic>" namespace "std" nogil:
@@ -142,20 +200,33 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         atomic_int64 inline_executions
         atomic_int64 queue_ns
         atomic_int64 run_ns
+        atomic_int64 executed_rows
 
     cdef cppclass Load:
         int64_t queued_requests
         int64_t queued_rows
         size_t queued_bytes
         int64_t running_batches
+        int64_t waiting_for_room
+        double drain_ns
+        vector[pair[int64_t, int64_t]] batch_rows
 
     cdef cppclass CloseReport:
         size_t abandoned_instances
         size_t ended_requests
 
+    cdef cppclass DispatcherOptions:
+        SchedulerOptions scheduler
+        cbool inline_allowed
+        vector[string] outputs
+
     cdef cppclass Dispatcher:
-        Dispatcher(const SchedulerOptions&, cbool) except +
+        Dispatcher(const DispatcherOptions&) except +
         cbool admit(const RequestPtr&, Admission&) except +
+        cbool admit(const vector[RequestPtr]&, vector[Admission]&) except +
+        @staticmethod
+        cbool is_in(Admission) noexcept
+        Woken wait_for_room(const Request&, Nanos) except +
         cbool run_inline(const RequestPtr&) except +
         void look_out_for(const Request&) noexcept
         cbool end_early(const RequestPtr&, Outcome) except +
@@ -166,9 +237,11 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         CloseReport finish_close() except +
         void close_in_background() except +
         Load load() except +
+        cbool merging_changed() noexcept
+        pair[Merging, string] take_merging_change() except +
         cbool on_instance_thread() noexcept
         const Counters& counters() noexcept
-        CompletionQueue& completions() noexcept
+        const shared_ptr[CompletionQueue]& completions() noexcept
         const shared_ptr[ReleaseList]& releases() noexcept
 
 

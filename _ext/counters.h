@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 namespace paddleinfer {
 
@@ -21,13 +23,18 @@ struct Counters {
   std::atomic<std::int64_t> inline_executions{0};
   std::atomic<std::int64_t> queue_ns{0};
   std::atomic<std::int64_t> run_ns{0};
+  std::atomic<std::int64_t> executed_rows{0};
 };
 
+// At this moment.
 struct Load {
   std::int64_t queued_requests = 0;
   std::int64_t queued_rows = 0;
   std::size_t queued_bytes = 0;
   std::int64_t running_batches = 0;
+  std::int64_t waiting_for_room = 0;
+  double drain_ns = 0;                                            // predicted for what waits
+  std::vector<std::pair<std::int64_t, std::int64_t>> batch_rows;  // rows of a batch, how many such ran
 };
 
 }  // namespace paddleinfer

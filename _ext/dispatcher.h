@@ -1,9 +1,8 @@
 // One engine's core: the lock, the scheduler behind it, the instances, and every request's one end.
 //
-// Lock order: mu_ alone, or the process-wide predictor lock alone; nothing is woken while mu_ is held.
+// Lock order: mu_ alone, or the process-wide predictor lock alone; nothing is woken while mu_ is held, and
+// nobody who holds it waits for the GIL.
 #pragma once
-
-#include <pthread.h>
 
 #include <atomic>
 #include <exception>
@@ -12,19 +11,27 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "backend.h"
+#include "batch_probe.h"
 #include "completion.h"
 #include "counters.h"
-#include "instance.h"
+#include "ends.h"
+#include "execution.h"
+#include "instance_pool.h"
+#include "look_out.h"
 #include "request.h"
-#include "run_time.h"
 #include "scheduler.h"
 
 namespace paddleinfer {
+
+struct DispatcherOptions {
+  SchedulerOptions scheduler;
+  bool inline_allowed = false;
+  std::vector<std::string> outputs;  // their names
+};
 
 struct CloseReport {
   std::size_t abandoned_instances = 0;  // still running when the time was up; left to themselves
@@ -38,8 +45,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   // A run longer than this is never done on a caller's thread: it could not be interrupted there.
   static constexpr Nanos kInlineRunLimit = 2'000'000;
 
-  Dispatcher(const SchedulerOptions& options, bool inline_allowed)
-      : inline_allowed_(inline_allowed), scheduler_(options) {}
+  explicit Dispatcher(const DispatcherOptions& options) : options_(options), scheduler_(options.scheduler) {}
 
   // Makes the backend on a new thread of its own and waits until it is there. Throws what the factory threw.
   // A root is what others are cloned from: it goes when they are gone.
@@ -49,25 +55,12 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     {
       const std::lock_guard<std::mutex> lock(mu_);
       if (closing_) throw std::runtime_error("the engine was closed while it started");
-      instances_.push_back(std::make_unique<Instance>(instances_.size(), root));
-      instance = instances_.back().get();
-      if (!root) ++clones_alive_;
+      instance = &pool_.add(root);
+      scheduler_.set_instances(pool_.alive());
     }
-    try {
-      std::thread thread([self = shared_from_this(), instance, start, factory = std::move(factory)] {
-        self->thread_main(*instance, *start, factory);
-      });
-      pthread_setname_np(thread.native_handle(), ("paddleinfer-" + std::to_string(instance->index)).c_str());
-      const std::lock_guard<std::mutex> lock(mu_);
-      if (parted_) {
-        thread.detach();
-      } else {
-        instance->thread = std::move(thread);
-      }
-    } catch (...) {  // no thread: nobody will ever leave
-      note_exit(*instance);
-      throw;
-    }
+    pool_.launch(*instance, [self = shared_from_this(), instance, start, factory = std::move(factory)] {
+      self->thread_main(*instance, *start, factory);
+    });
     for (;;) {
       const std::uint32_t seen = start->parker.epoch();
       if (start->finished.load(std::memory_order_acquire)) break;
@@ -76,70 +69,104 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     if (start->failure) std::rethrow_exception(start->failure);
   }
 
-  // Queues a request. False when the engine is closing.
-  bool admit(const RequestPtr& request, Admission& admission) {
-    Instance* woken = nullptr;
+  // Queues requests of one reader, or of callers who wait themselves; `admissions` says what became of each.
+  // False when the engine is closing: none was queued.
+  bool admit(const std::vector<RequestPtr>& requests, std::vector<Admission>& admissions) {
+    // A request may be gone as soon as the lock is free, and with it its word for the sink.
+    const std::shared_ptr<CompletionQueue> sink = requests.front()->sink;
+    admissions.assign(requests.size(), Admission::accepted);
+    if (sink) sink->expect(requests.size());
+    std::size_t refused = 0;
+    std::int64_t rows = 0;
     bool open = false;
-    admission = Admission::accepted;
-    if (request->sink != nullptr) request->sink->expect();
+    std::vector<Instance*> woken;
     {
       const std::lock_guard<std::mutex> lock(mu_);
       open = !closing_;
-      if (open) admission = scheduler_.admit(request, monotonic_now());
-      if (open && admission == Admission::accepted) woken = take_idle();
+      const Nanos now = monotonic_now();
+      for (std::size_t place = 0; open && place < requests.size(); ++place) {
+        admissions[place] = scheduler_.admit(requests[place], now);
+        if (is_in(admissions[place])) {
+          rows += requests[place]->rows;
+        } else {
+          ++refused;
+        }
+      }
+      if (open) woken = instances_to_wake(now);
     }
-    if (!open || admission != Admission::accepted) {
-      if (request->sink != nullptr) request->sink->expect_one_less();
-      if (open) add(counters_.refused);
-      return open;
+    for (Instance* instance : woken) instance->parker.wake();
+    if (!open) {
+      if (sink) sink->expect_less(requests.size());
+      return false;
     }
-    add(counters_.requests);
-    add(counters_.rows, request->rows);
-    if (woken != nullptr) woken->parker.wake();
-    if (request->sink != nullptr) request->sink->watch(request);
+    if (sink && refused > 0) sink->expect_less(refused);
+    add(counters_.refused, std::int64_t(refused));
+    add(counters_.requests, std::int64_t(requests.size() - refused));
+    add(counters_.rows, rows);
+    for (std::size_t place = 0; sink && place < requests.size(); ++place) {
+      if (is_in(admissions[place])) sink->watch(requests[place]);
+    }
     return true;
   }
 
-  // Runs the request on the calling thread if nothing else is queued or running. False: use admit().
+  bool admit(const RequestPtr& request, Admission& admission) {
+    std::vector<Admission> admissions;
+    const bool open = admit(std::vector<RequestPtr>{request}, admissions);
+    admission = admissions.front();
+    return open;
+  }
+
+  static bool is_in(Admission admission) noexcept {
+    return admission == Admission::accepted || admission == Admission::waits_for_room;
+  }
+
+  // Until the request has room in the queue, has ended, or `until`.
+  Woken wait_for_room(const Request& request, Nanos until) {
+    for (;;) {
+      const std::uint32_t seen = room_.epoch();
+      {
+        const std::lock_guard<std::mutex> lock(mu_);
+        if (!request.at_door) return Woken::changed;
+      }
+      const Woken woken = room_.wait(seen, until);
+      if (woken != Woken::changed) return woken;
+    }
+  }
+
+  // Runs the request on the calling thread if its caller is the only one of late. False: use admit().
   bool run_inline(const RequestPtr& request) {
-    if (!inline_allowed_ || !run_time_.known_below(kInlineRunLimit) || !scheduler_.fits(*request)) return false;
+    if (!options_.inline_allowed) return false;
     Instance* instance = nullptr;
     {
       const std::lock_guard<std::mutex> lock(mu_);
-      if (closing_ || scheduler_.queued_requests() > 0 || scheduler_.running_batches() > 0) return false;
-      instance = take_idle();
-      if (instance == nullptr) return false;
-      request->arrival = monotonic_now();
-      occupy(*instance, {request});
-      scheduler_.begin_inline();
+      if (closing_ || !pool_.any_idle()) return false;
+      if (!scheduler_.begin_inline(*request, kInlineRunLimit, monotonic_now())) return false;
+      instance = pool_.take_idle();
+      occupy(*instance, {{request, 0, request->rows}});
     }
     add(counters_.requests);
     add(counters_.rows, request->rows);
     add(counters_.inline_executions);
-    if (run(*instance, {request})) instance->parker.wake();
+    Decision decision;
+    decision.batch = {{request, 0, request->rows}};
+    if (run(*instance, decision)) instance->parker.wake();
     return true;
   }
 
   // For a caller that is about to wait.
   void look_out_for(const Request& request) noexcept {
-    if (!run_time_.known_below(LookOut::kRunLimit)) return;
-    result_look_out_.until([&] { return request.done(); }, 2 * run_time_.mean());
+    if (request.lone_run_ns > LookOut::kRunLimit) return;
+    result_look_out_.until([&] { return request.done(); }, 2 * request.lone_run_ns);
   }
 
   // Ends a request before its result is there. False when it has ended already, or must be queued and is not.
   bool end_early(const RequestPtr& request, Outcome outcome, bool only_queued = false) {
-    if (request->claim(Request::State::queued)) {
-      {
-        const std::lock_guard<std::mutex> lock(mu_);
-        scheduler_.forget(*request);
-      }
-      releases_->push(std::exchange(request->input_owner, nullptr));
-    } else if (only_queued || !request->claim(Request::State::running)) {
-      return false;
-    }
-    std::vector<RequestPtr> ended;
-    finish(request, outcome, ended);
-    completions_.push(std::move(ended));
+    const bool queued = request->claim(Request::State::queued);
+    if (!queued && (only_queued || !request->claim(Request::State::running))) return false;
+    give_up_what_waits({request});
+    Ends ends(counters_, /*several=*/false);
+    ends.add(request, outcome);
+    ends.tell();
     return true;
   }
 
@@ -157,54 +184,57 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     {
       const std::lock_guard<std::mutex> lock(mu_);
       closing_ = true;
+      scheduler_.close();
     }
-    completions_.stop();  // once all ends are read
+    completions_->stop();  // once all ends are read
     const std::size_t ended = drain ? 0 : end_queued();
-    wake_all();
+    pool_.wake_all();
     return ended;
   }
 
   // True when all threads have left, or somebody has given up on those that have not.
-  bool wait_until_left(Nanos deadline) { return wait_for_exits(deadline, /*only_vacant=*/false); }
+  bool wait_until_left(Nanos deadline) { return pool_.wait_for_exits(deadline, /*only_vacant=*/false); }
 
   CloseReport finish_close() {
     CloseReport report;
-    if (!wait_for_exits(0, /*only_vacant=*/false)) {
+    if (!pool_.wait_for_exits(0, /*only_vacant=*/false)) {
       report.ended_requests += end_queued() + end_running();
-      {
-        const std::lock_guard<std::mutex> lock(mu_);
-        abandoned_ = true;
-      }
-      exits_.wake();
-      wake_all();
-      wait_for_exits(monotonic_now() + kNanosPerSecond, /*only_vacant=*/true);
+      pool_.abandon();
+      pool_.wait_for_exits(monotonic_now() + kNanosPerSecond, /*only_vacant=*/true);
     }
     report.ended_requests += end_queued();  // what no instance was left to run
-    report.abandoned_instances = part_with_threads();
+    report.abandoned_instances = pool_.part_with_threads();
     return report;
   }
 
   // For a destructor: close without waiting; the threads end by themselves.
   void close_in_background() {
     begin_close(false);
-    const std::lock_guard<std::mutex> lock(mu_);
-    parted_ = true;
-    for (const auto& instance : instances_) {
-      if (instance->thread.joinable()) instance->thread.detach();
-    }
+    pool_.let_go_of_threads();
   }
 
   Load load() {
     const std::lock_guard<std::mutex> lock(mu_);
-    return {scheduler_.queued_requests(), scheduler_.queued_rows(), scheduler_.queued_bytes(),
-            scheduler_.running_batches()};
+    const auto& batch_rows = scheduler_.batch_rows();
+    return {scheduler_.queued_requests(),          scheduler_.queued_rows(),      scheduler_.queued_bytes(),
+            scheduler_.running_batches(),          scheduler_.waiting_for_room(), scheduler_.predicted_drain_ns(),
+            {batch_rows.begin(), batch_rows.end()}};
+  }
+
+  // Whether rows of several requests share runs, and once, after it has changed, why. Cheap when it has not.
+  bool merging_changed() const noexcept { return merging_changed_.load(std::memory_order_acquire); }
+  std::pair<Merging, std::string> take_merging_change() {
+    const std::lock_guard<std::mutex> lock(mu_);
+    merging_changed_.store(false, std::memory_order_release);
+    return {scheduler_.merging(), why_unmerged_};
   }
 
   // True on one of this engine's own instance threads: waiting there for the engine would wait forever.
   bool on_instance_thread() const noexcept { return current() == this; }
 
   const Counters& counters() const noexcept { return counters_; }
-  CompletionQueue& completions() noexcept { return completions_; }
+  // Of submitted requests, read by a thread.
+  const std::shared_ptr<CompletionQueue>& completions() const noexcept { return completions_; }
   const std::shared_ptr<ReleaseList>& releases() const noexcept { return releases_; }
 
  private:
@@ -240,148 +270,173 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   }
 
   void loop(Instance& self) {
-    bool ran = false;
+    bool ran_for_lone_caller = false;
     for (;;) {
       Decision decision;
       bool stop = false;
       std::uint32_t seen = 0;
+      std::vector<Instance*> woken;
       {
         const std::lock_guard<std::mutex> lock(mu_);
         seen = self.parker.epoch();
+        if (std::exchange(self.coming, false)) --coming_;
+        if (watcher_ == &self) watcher_ = nullptr;
         if (!self.occupied) {
-          decision = scheduler_.next(monotonic_now());
+          const Nanos now = monotonic_now();
+          decision = scheduler_.next(now);
           if (!decision.batch.empty()) {
-            unlist(self);
+            pool_.unlist(self);
             occupy(self, decision.batch);
+            woken = instances_to_wake(now);
           } else if (closing_) {
-            unlist(self);
+            pool_.unlist(self);
             stop = true;
           } else {
-            list_idle(self);
+            pool_.list_idle(self);
+            if (decision.wake_at != kNever) {
+              watcher_ = &self;
+              watched_until_ = decision.wake_at;
+            }
           }
         }
       }
+      for (Instance* instance : woken) instance->parker.wake();
+      room_.wake();
       end_all(decision.expired, Outcome::expired);
       if (stop) return;
       if (decision.batch.empty()) {
-        // The last caller may come straight back.
-        if (std::exchange(ran, false) && run_time_.known_below(LookOut::kRunLimit)) {
+        // The lone caller may come straight back.
+        if (std::exchange(ran_for_lone_caller, false)) {
           work_look_out_.until([&] { return self.parker.epoch() != seen; });
         }
         self.parker.wait(seen, decision.wake_at);
         continue;
       }
-      run(self, decision.batch);
-      ran = true;
+      run(self, decision);
+      ran_for_lone_caller = decision.lone_run_ns <= LookOut::kRunLimit;
     }
   }
 
   // Clones go before roots; where a clone is left running, the roots stay.
   void leave(Instance& self) {
-    if (self.root && !wait_for_clones()) static_cast<void>(self.backend.release());
+    if (self.root && !pool_.wait_for_clones()) static_cast<void>(self.backend.release());
     self.backend.reset();
-    note_exit(self);
-  }
-
-  void note_exit(Instance& instance) {
-    {
-      const std::lock_guard<std::mutex> lock(mu_);
-      instance.exited = true;
-      if (!instance.root) --clones_alive_;
-    }
-    exits_.wake();
-  }
-
-  // False when some will never go.
-  bool wait_for_clones() {
-    for (;;) {
-      const std::uint32_t seen = exits_.epoch();
-      {
-        const std::lock_guard<std::mutex> lock(mu_);
-        if (clones_alive_ == 0) return true;
-        if (abandoned_) return false;
-      }
-      exits_.wait(seen, kNever);
-    }
+    pool_.note_exit(self);
+    const std::lock_guard<std::mutex> lock(mu_);
+    scheduler_.set_instances(pool_.alive());
   }
 
   // Lets go of the instance before it tells anybody of the end: a caller who comes straight back finds it
   // free. True when there is more for the instance's own thread to do.
-  bool run(Instance& instance, Batch batch) {
+  bool run(Instance& instance, const Decision& decision) {
     const Nanos begin = monotonic_now();
     Batch started;
-    started.reserve(batch.size());
-    for (RequestPtr& request : batch) {
-      add(counters_.queue_ns, begin - request->arrival);
-      if (request->start()) started.push_back(std::move(request));
+    started.reserve(decision.batch.size());
+    for (const Slice& slice : decision.batch) {
+      if (slice.first_row == 0) add(counters_.queue_ns, begin - slice.request->arrival);
+      if (slice.request->start()) {
+        started.push_back(slice);
+      } else {
+        slice.request->let_go_of_inputs(*releases_);
+      }
     }
-    Execution execution;
-    if (!started.empty()) {
-      execution = execute(*instance.backend, started, *releases_);
+    ProbeVerdict verdict;
+    if (decision.probe) {
+      verdict.kind = ProbeVerdict::Kind::unclear;
+      if (!started.empty()) verdict = BatchProbe(*instance.backend, options_.outputs, started).run();
+    }
+    Execution execution(*instance.backend, started, *releases_);
+    if (!started.empty()) execution.run(/*apart=*/verdict.kind != ProbeVerdict::Kind::same);
+    std::vector<Ran> runs = execution.runs();
+    for (Ran& ran : runs) {
+      ran.first_of_its_size = instance.sizes_run.note(started.front().request->signature, ran.rows);
       add(counters_.executions);
-      add(counters_.run_ns, execution.run_ns);
-      if (!execution.failed) run_time_.note(execution.run_ns);
+      add(counters_.executed_rows, ran.rows);
+      add(counters_.run_ns, ran.run_ns);
+    }
+    std::vector<RequestPtr> failed_in_part;
+    for (std::size_t place = 0; place < started.size(); ++place) {
+      if (execution.ends()[place].failed && !started[place].whole()) failed_in_part.push_back(started[place].request);
     }
     bool more = false;
     {
       const std::lock_guard<std::mutex> lock(mu_);
-      vacate(instance);
-      more = closing_ || scheduler_.queued_requests() > 0;
-      if (!more) list_idle(instance);
-    }
-    std::vector<RequestPtr> ended;
-    for (std::size_t place = 0; place < started.size(); ++place) {
-      const RequestPtr& request = started[place];
-      if (!request->claim(Request::State::running)) continue;
-      if (execution.failed) {
-        // The last one takes it: its reader must find itself the only holder of the exception.
-        const bool last = place + 1 == started.size();
-        request->failure = last ? std::move(execution.failure) : execution.failure;
-        finish(request, Outcome::error, ended);
-      } else {
-        request->outputs = std::move(execution.outputs[place]);
-        finish(request, Outcome::result, ended);
+      if (decision.probe) settle_merging(verdict);
+      if (!execution.rows_differ().empty()) {
+        settle_merging({ProbeVerdict::Kind::different, rows_differ_sentence(execution)});
       }
+      scheduler_.done(instance.running, runs, monotonic_now());
+      instance.occupied = false;
+      instance.running.clear();
+      more = closing_ || scheduler_.queued_requests() > 0;
+      pool_.list_idle(instance);
     }
-    completions_.push(std::move(ended));
+    give_up_what_waits(failed_in_part);
+    tell(started, execution);
     return more;
   }
 
-  // The one end of a claimed request.
-  void finish(const RequestPtr& request, Outcome outcome, std::vector<RequestPtr>& for_sink) {
-    request->outcome = outcome;
-    switch (outcome) {
-      case Outcome::result:
-        add(counters_.results);
-        break;
-      case Outcome::error:
-        add(counters_.errors);
-        break;
-      case Outcome::cancelled:
-        add(counters_.cancelled);
-        break;
-      case Outcome::expired:
-        add(counters_.expired);
-        break;
-      default:
-        add(counters_.closed);
-        break;
+  void tell(const Batch& started, Execution& execution) {
+    Ends ends(counters_, /*several=*/started.size() > 2);
+    for (std::size_t place = 0; place < started.size(); ++place) {
+      const RequestPtr& request = started[place].request;
+      SliceEnd& end = execution.ends()[place];
+      if ((!end.failed && !end.complete) || !request->claim(Request::State::running)) continue;
+      if (end.failed) {
+        request->failure = std::move(end.failure);
+        ends.add(request, Outcome::error);
+      } else {
+        request->outputs = request->joined ? request->joined->take() : std::move(end.outputs);
+        ends.add(request, Outcome::result);
+      }
     }
-    if (request->sink != nullptr) for_sink.push_back(request);
-    request->publish();
+    ends.tell();
   }
 
-  // Requests that are out of the queue and not started.
+  // Under mu_.
+  void settle_merging(const ProbeVerdict& verdict) {
+    using Kind = ProbeVerdict::Kind;
+    if (verdict.kind == Kind::unclear) return scheduler_.set_merging(Merging::probe);
+    if (scheduler_.merging() == Merging::no) return;
+    scheduler_.set_merging(verdict.kind == Kind::same ? Merging::yes : Merging::no);
+    why_unmerged_ = verdict.reason;
+    merging_changed_.store(true, std::memory_order_release);
+  }
+
+  std::string rows_differ_sentence(const Execution& execution) const {
+    return "output " + options_.outputs.at(execution.differing_output()) + " " + execution.rows_differ();
+  }
+
+  // What still waits of requests that have ended, or are about to.
+  void give_up_what_waits(const std::vector<RequestPtr>& requests) {
+    if (requests.empty()) return;
+    std::vector<RequestPtr> held;
+    std::vector<Instance*> woken;
+    {
+      const std::lock_guard<std::mutex> lock(mu_);
+      const Nanos now = monotonic_now();
+      for (const RequestPtr& request : requests) {
+        if (scheduler_.forget(*request, now)) held.push_back(request);
+      }
+      woken = instances_to_wake(now);  // others may have come in from the door
+    }
+    for (Instance* instance : woken) instance->parker.wake();
+    room_.wake();
+    for (const RequestPtr& request : held) request->let_go_of_inputs(*releases_);
+  }
+
+  // Requests that the scheduler has given back.
   std::size_t end_all(const std::vector<RequestPtr>& requests, Outcome outcome) {
+    if (requests.empty()) return 0;
     std::size_t count = 0;
-    std::vector<RequestPtr> ended;
+    Ends ends(counters_, /*several=*/requests.size() > 2);
     for (const RequestPtr& request : requests) {
-      if (!request->claim(Request::State::queued)) continue;
-      releases_->push(std::exchange(request->input_owner, nullptr));
-      finish(request, outcome, ended);
+      request->let_go_of_inputs(*releases_);
+      if (!request->claim(Request::State::queued) && !request->claim(Request::State::running)) continue;
+      ends.add(request, outcome);
       ++count;
     }
-    completions_.push(std::move(ended));
+    ends.tell();
     return count;
   }
 
@@ -389,8 +444,9 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     std::vector<RequestPtr> queued;
     {
       const std::lock_guard<std::mutex> lock(mu_);
-      queued = scheduler_.take_all();
+      queued = scheduler_.take_all(monotonic_now());
     }
+    room_.wake();
     return end_all(queued, Outcome::closed);
   }
 
@@ -398,8 +454,8 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     std::vector<RequestPtr> running;
     {
       const std::lock_guard<std::mutex> lock(mu_);
-      for (const auto& instance : instances_) {
-        running.insert(running.end(), instance->running.begin(), instance->running.end());
+      for (const auto& instance : pool_.all()) {
+        for (const Slice& slice : instance->running) running.push_back(slice.request);
       }
     }
     std::size_t count = 0;
@@ -410,78 +466,22 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     return count;
   }
 
-  void wake_all() {
-    std::vector<Instance*> all;
-    {
-      const std::lock_guard<std::mutex> lock(mu_);
-      for (const auto& instance : instances_) all.push_back(instance.get());
+  // The idle instances to wake: those that have something to do now, or one to watch how long a batch is held.
+  // Those that are on their way already count. Under mu_.
+  std::vector<Instance*> instances_to_wake(Nanos now) {
+    std::vector<Instance*> woken;
+    if (!pool_.any_idle()) return woken;
+    const Plan plan = scheduler_.plan(now);
+    const bool unwatched = plan.wake_at != kNever && (watcher_ == nullptr || watched_until_ > plan.wake_at);
+    const std::int64_t wanted = std::max<std::int64_t>(plan.instances, unwatched ? 1 : 0);
+    while (coming_ < wanted) {
+      Instance* instance = pool_.take_idle();
+      if (instance == nullptr) break;
+      instance->coming = true;
+      ++coming_;
+      woken.push_back(instance);
     }
-    for (Instance* instance : all) instance->parker.wake();
-  }
-
-  // True when every thread (or every one without a batch) has left in time, or was given up on.
-  bool wait_for_exits(Nanos deadline, bool only_vacant) {
-    for (;;) {
-      const std::uint32_t seen = exits_.epoch();
-      bool all = true;
-      {
-        const std::lock_guard<std::mutex> lock(mu_);
-        for (const auto& instance : instances_) {
-          all = all && (instance->exited || (only_vacant && instance->occupied));
-        }
-        all = all || (!only_vacant && abandoned_);
-      }
-      if (all) return true;
-      if (exits_.wait(seen, deadline) == Woken::timed_out) return false;
-    }
-  }
-
-  std::size_t part_with_threads() {
-    std::vector<std::thread> finished;
-    std::size_t abandoned = 0;
-    {
-      const std::lock_guard<std::mutex> lock(mu_);
-      parted_ = true;
-      for (const auto& instance : instances_) {
-        if (!instance->thread.joinable()) continue;  // parted with by an earlier close()
-        if (instance->exited) {
-          finished.push_back(std::move(instance->thread));
-        } else {
-          ++abandoned;
-          instance->thread.detach();
-        }
-      }
-    }
-    for (std::thread& thread : finished) thread.join();
-    return abandoned;
-  }
-
-  // The most recently used instance: its caches are warm. Under mu_.
-  Instance* take_idle() {
-    if (idle_.empty()) return nullptr;
-    Instance* instance = idle_.back();
-    idle_.pop_back();
-    instance->idle = false;
-    return instance;
-  }
-
-  // Under mu_.
-  void list_idle(Instance& instance) {
-    if (instance.idle) return;
-    instance.idle = true;
-    idle_.push_back(&instance);
-  }
-
-  // Under mu_.
-  void unlist(Instance& instance) {
-    if (!instance.idle) return;
-    instance.idle = false;
-    for (auto place = idle_.begin(); place != idle_.end(); ++place) {
-      if (*place == &instance) {
-        idle_.erase(place);
-        return;
-      }
-    }
+    return woken;
   }
 
   // Under mu_.
@@ -490,30 +490,24 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     instance.running = batch;
   }
 
-  // Under mu_.
-  void vacate(Instance& instance) {
-    scheduler_.done(instance.running);
-    instance.occupied = false;
-    instance.running.clear();
-  }
-
-  const bool inline_allowed_;
+  const DispatcherOptions options_;
   const std::shared_ptr<ReleaseList> releases_ = std::make_shared<ReleaseList>();
-  CompletionQueue completions_;
+  const std::shared_ptr<CompletionQueue> completions_ =
+      std::make_shared<CompletionQueue>(CompletionQueue::Reader::thread, releases_);
   Counters counters_;
-  RunTime run_time_;
   LookOut result_look_out_;  // callers
   LookOut work_look_out_;    // instances
-  Parker exits_;             // woken when an instance thread leaves
+  Parker room_;              // woken when requests may have come in from the door
+  std::atomic<bool> merging_changed_{false};
 
   std::mutex mu_;
-  Scheduler scheduler_;                               // guarded by mu_
-  std::vector<std::unique_ptr<Instance>> instances_;  // guarded by mu_; only grows
-  std::vector<Instance*> idle_;                       // guarded by mu_
-  std::size_t clones_alive_ = 0;                      // guarded by mu_; instances that are no root
-  bool closing_ = false;                              // guarded by mu_
-  bool parted_ = false;                               // guarded by mu_; threads are no longer joined
-  bool abandoned_ = false;                            // guarded by mu_
+  Scheduler scheduler_;           // guarded by mu_
+  InstancePool pool_{mu_};        // its lists are guarded by mu_
+  std::int64_t coming_ = 0;       // guarded by mu_; instances that were woken and have not looked yet
+  Instance* watcher_ = nullptr;   // guarded by mu_; sleeps until a batch has been held long enough
+  Nanos watched_until_ = kNever;  // guarded by mu_
+  std::string why_unmerged_;      // guarded by mu_
+  bool closing_ = false;          // guarded by mu_
 };
 
 }  // namespace paddleinfer

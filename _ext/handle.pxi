@@ -44,6 +44,12 @@ cdef class Handle:
         self.core.drain()
         return ended
 
+    def give_up(self):
+        """Ends the request, also one that runs: nobody wants its result any more."""
+        self.core.check_alive()
+        self.core.dispatcher.get().end_early(self.request, Outcome.cancelled)
+        self.core.drain()
+
     def result(self):
         """The outputs, or the error raised. To be called once, when done."""
         return self.core.result(self.request, self.timeout, self.outputs)

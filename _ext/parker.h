@@ -43,8 +43,9 @@ inline Woken futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected
   return errno == EINTR ? Woken::interrupted : Woken::changed;
 }
 
-inline void futex_wake_all(std::atomic<std::uint32_t>& word) noexcept {
-  syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+// How many it woke.
+inline long futex_wake_all(std::atomic<std::uint32_t>& word) noexcept {
+  return syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
 // Usage: seen = epoch(); check the condition; wait(seen, deadline). A wake in between is never lost.

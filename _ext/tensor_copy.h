@@ -110,16 +110,41 @@ inline OwnedTensor copy_whole(const TensorView& view) {
   return copy;
 }
 
-// Rows [first, first + rows) of a batched tensor. Throws when the tensor does not hold them.
-inline OwnedTensor copy_rows(const TensorView& view, std::int64_t first, std::int64_t rows) {
-  if (view.shape.rank == 0 || first < 0 || rows < 0 || first > view.shape.dims[0] - rows) {
+// Memory for `rows` rows like those of a batched tensor.
+inline OwnedTensor allocate_rows(const TensorView& like, std::int64_t rows) {
+  const Shape shape = like.shape.with_rows(rows);
+  return {like.dtype, shape, allocate(shape.bytes(like.dtype))};
+}
+
+// Whether axis 0 counts so many rows.
+inline bool holds_rows(const TensorView& view, std::int64_t rows) noexcept {
+  return view.shape.rank > 0 && view.shape.dims[0] == rows;
+}
+
+// Rows [from_row, from_row + rows) of a batched tensor to rows [to_row, ...) of another. Throws when either does
+// not hold them, or their rows differ in size or dtype.
+inline void copy_rows_into(OwnedTensor& target, std::int64_t to_row, const TensorView& view, std::int64_t from_row,
+                           std::int64_t rows) {
+  const auto inside = [rows](const Shape& shape, std::int64_t first) {
+    return shape.rank > 0 && first >= 0 && rows >= 0 && first <= shape.dims[0] - rows;
+  };
+  if (!inside(view.shape, from_row) || !inside(target.shape, to_row)) {
     throw std::out_of_range("an output does not hold the rows of its batch");
   }
-  const Shape shape = view.shape.with_rows(rows);
+  if (view.dtype != target.dtype || !view.shape.same_beyond_rows(target.shape)) {
+    throw std::out_of_range("an output changed its shape or dtype between the parts of a request");
+  }
   const std::size_t row_bytes = view.shape.with_rows(1).bytes(view.dtype);
-  OwnedTensor copy{view.dtype, shape, allocate(shape.bytes(view.dtype))};
-  const char* source = static_cast<const char*>(view.data) + row_bytes * static_cast<std::size_t>(first);
-  if (shape.bytes(view.dtype) > 0) std::memcpy(copy.data.get(), source, shape.bytes(view.dtype));
+  if (row_bytes == 0 || rows == 0) return;
+  std::memcpy(static_cast<char*>(target.data.get()) + row_bytes * static_cast<std::size_t>(to_row),
+              static_cast<const char*>(view.data) + row_bytes * static_cast<std::size_t>(from_row),
+              row_bytes * static_cast<std::size_t>(rows));
+}
+
+// Rows [first, first + rows) of a batched tensor. Throws when the tensor does not hold them.
+inline OwnedTensor copy_rows(const TensorView& view, std::int64_t first, std::int64_t rows) {
+  OwnedTensor copy = allocate_rows(view, rows);
+  copy_rows_into(copy, 0, view, first, rows);
   return copy;
 }
 

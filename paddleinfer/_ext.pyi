@@ -1,6 +1,7 @@
 """Types of the compiled core; its own docstrings stand in ``_ext/_ext.pyx``."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -58,8 +59,13 @@ class Core:
         output_places: dict[str, int],
         rows_follow_batch: bool,
         inline: bool,
+        max_batch_size: int,
         max_queue_rows: int,
         max_queue_bytes: int,
+        max_hold_us: int | None,
+        wait_when_full: bool,
+        merging: str,
+        on_merging: Callable[[bool, str], None],
         normalise: Callable[[object], list[Array]],
         explain: Callable[[str], str],
         main_thread: int,
@@ -88,12 +94,13 @@ class Core:
     def submit(
         self, feeds: object, timeout: float | None, outputs: Sequence[str] | None, future: InferFuture
     ) -> Handle: ...
+    def start(self, feeds: object, timeout: float | None, outputs: Sequence[str] | None) -> Handle: ...
+    def ainfer(self, feeds: object, timeout: float | None, outputs: Sequence[str] | None) -> AsyncCall: ...
     def wait_completions(self) -> list[InferFuture] | None: ...
     def close(self, drain: bool, timeout: float | None) -> tuple[int, int]: ...
     def mark_forked(self) -> None: ...
-    def stats(self) -> dict[str, int]: ...
+    def stats(self) -> dict[str, Any]: ...
 
-@final
 class Handle:
     cancelled: bool
     def done(self) -> bool: ...
@@ -101,3 +108,51 @@ class Handle:
     def wait(self, timeout: float | None) -> bool: ...
     def cancel(self) -> bool: ...
     def result(self) -> dict[str, Array]: ...
+    def give_up(self) -> None: ...
+
+@final
+class AsyncCall(Handle):
+    future: asyncio.Future[dict[str, Array]]
+
+@final
+class LoopSink:
+    def abandon(self, _: object = None) -> None: ...
+    def flush(self) -> None: ...
+    def deliver(self) -> None: ...
+
+ADMISSIONS: tuple[str, ...]
+
+@final
+class Scheduler:
+    def __init__(
+        self,
+        *,
+        instances: int = 1,
+        max_batch_size: int = 32,
+        max_queue_rows: int = 4096,
+        max_queue_bytes: int = ...,
+        max_hold_us: int | None = None,
+        merging: str = "yes",
+    ) -> None: ...
+    def admit(
+        self,
+        number: Hashable,
+        now: int,
+        *,
+        rows: int = 1,
+        bytes: int = 0,
+        bucket: int = 0,
+        deadline: int | None = None,
+        wait_when_full: bool = False,
+    ) -> str: ...
+    def plan(self, now: int) -> tuple[int, int | None]: ...
+    def next(self, now: int) -> tuple[int | None, list[tuple[Any, int, int]], list[Any], int | None]: ...
+    def done(self, batch: int, run_ns: int, now: int, *, failed: bool = False) -> list[Any]: ...
+    def forget(self, number: Hashable, now: int) -> bool: ...
+    def load(self) -> dict[str, float]: ...
+
+@final
+class RequestHolder: ...
+
+@final
+class BatchHolder: ...

@@ -20,6 +20,7 @@ __all__ = ["BatchingOptions", "EngineConfig", "RuntimeOptions", "option_names"]
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 Driver = Literal["auto", "native", "python"]
+OnFull = Literal["raise", "wait"]
 
 _PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 _DRIVERS = ("auto", "native", "python")
@@ -141,14 +142,24 @@ class BatchingOptions:
     """How requests are queued and merged."""
 
     batchable: bool | Literal["auto"] = "auto"
-    """Whether axis 0 of every input is the batch; "auto" asks the model's file."""
+    """Whether axis 0 of every input and output is the batch; "auto" asks the model's file, then the model."""
+    max_batch_size: int = 32
+    """Rows that run together at most; a request of more runs in parts."""
+    max_queue_delay_us: int | None = None
+    """Microseconds that a request may be held back for company; None: while it is predicted to pay."""
     max_queue_rows: int = 4096
     """Rows that may wait at once."""
     max_queue_bytes: int = 256 << 20
     """Bytes of input that may wait at once."""
+    on_full: OnFull = "raise"
+    """When the queue is full: "raise" QueueFull, or "wait" for room."""
 
     def __post_init__(self) -> None:
         _check_switch("batchable", self.batchable)
+        _check_int("max_batch_size", self.max_batch_size, 1, 1 << 20)
+        if self.max_queue_delay_us is not None:
+            _check_int("max_queue_delay_us", self.max_queue_delay_us, 0, 1 << 40)
+        _check_choice("on_full", self.on_full, ("raise", "wait"))
         _check_int("max_queue_rows", self.max_queue_rows, 1, 1 << 40)
         _check_int("max_queue_bytes", self.max_queue_bytes, 1, 1 << 50)
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy.typing as npt
 
 from paddleinfer import _ext, callables, lifecycle
-from paddleinfer.config import EngineConfig, check_timeout
+from paddleinfer.config import EngineConfig, check_timeout, option_names
 from paddleinfer.conversion import Converter
 from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.futures import InferFuture, deliver
 from paddleinfer.model import ModelSpec, TensorSpec, load_spec
 from paddleinfer.paddle_errors import useful_line
 from paddleinfer.settings import Settings
+from paddleinfer.streams import in_order
 
 __all__ = ["Engine"]
 
@@ -119,15 +121,21 @@ class Engine:
         places = {tensor.name: place for place, tensor in enumerate(spec.outputs)}
         places.update({t.alias: place for place, t in enumerate(spec.outputs) if t.alias is not None})
         self._default_timeout = config.default_timeout
+        label = f"Engine({str(spec.path)!r})"
         self._core = _ext.Core(
-            label=f"Engine({str(spec.path)!r})",
+            label=label,
             inputs=[(tensor.name, tensor.dtype, tensor.shape) for tensor in spec.inputs],
             outputs=[tensor.name for tensor in spec.outputs],
             output_places=places,
             rows_follow_batch=rows_follow_batch,
             inline=inline,
+            max_batch_size=config.batching.max_batch_size,
             max_queue_rows=config.batching.max_queue_rows,
             max_queue_bytes=config.batching.max_queue_bytes,
+            max_hold_us=config.batching.max_queue_delay_us,
+            wait_when_full=config.batching.on_full == "wait",
+            merging=_merging(rows_follow_batch, config),
+            on_merging=functools.partial(_note_merging, label, settings),
             normalise=converter,
             explain=useful_line,
             main_thread=threading.main_thread().ident or 0,
@@ -144,7 +152,8 @@ class Engine:
 
     def _report_engine_options(self) -> None:
         defaults = EngineConfig().flat()
-        for name in ("max_queue_rows", "max_queue_bytes", "strict_dtypes", "default_timeout"):
+        own = [name for name, group in option_names().items() if group != "runtime" and name != "batchable"]
+        for name in own:
             value = self._config.flat()[name]
             self._settings.put(name, value, "default" if value == defaults[name] else "option")
 
@@ -200,6 +209,70 @@ class Engine:
         self._core.submit(inputs, timeout, outputs, future)
         return future
 
+    async def ainfer(
+        self, inputs: Inputs, *, timeout: float | None = None, outputs: Sequence[str] | None = None
+    ) -> Results:
+        """Runs the model on one request and awaits the result; ``infer`` says what it takes, gives and raises.
+
+        Requests of one turn of the event loop are queued together when the turn ends. Cancelling the task
+        cancels the request. The arrays must not be written to before the result is there.
+        """
+        if timeout is None:
+            timeout = self._default_timeout
+        else:
+            _check_call_timeout(timeout)
+        call = self._core.ainfer(inputs, timeout, outputs)
+        try:
+            results: Results = await call.future
+        except BaseException:
+            call.give_up()
+            raise
+        return results
+
+    def infer_many(
+        self,
+        inputs: Iterable[Inputs],
+        *,
+        timeout: float | None = None,
+        outputs: Sequence[str] | None = None,
+        look_ahead: int | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Results]:
+        """Runs the model on each item of an iterable and gives the results in order, as they are asked for.
+
+        For more data than fits in memory: at most `look_ahead` items are under way, and the iterable is only
+        asked for the next when there is room for it. Leaving the loop early cancels what is under way.
+
+        Parameters
+        ----------
+        inputs
+            Each item is what ``infer`` takes.
+        timeout, outputs
+            For each request, as of ``infer``.
+        look_ahead
+            Items under way at once; None is enough for every instance to have a full batch running and
+            another waiting.
+        progress
+            Called with the number of results so far, before each is given.
+
+        Raises
+        ------
+        ConfigError
+            `look_ahead` is not a positive integer.
+        Exception
+            What ``infer`` raises, or the iterable, after the results of the items before it.
+        """
+        if look_ahead is None:
+            look_ahead = 2 * self._settings["instances"].value * self._config.batching.max_batch_size
+        elif isinstance(look_ahead, bool) or not isinstance(look_ahead, int) or look_ahead < 1:
+            raise ConfigError(f"look_ahead must be a positive integer, not {look_ahead!r}")
+        if timeout is None:
+            timeout = self._default_timeout
+        else:
+            _check_call_timeout(timeout)
+        start = functools.partial(self._core.start, timeout=timeout, outputs=outputs)
+        return in_order(iter(inputs), start, look_ahead, progress)
+
     def _start_completions(self) -> None:
         if self._completions is not None or self._core.closed or self._core.forked:
             return
@@ -228,11 +301,13 @@ class Engine:
         """Whether close() was called, or the engine belongs to a process that this one was forked from."""
         return self._core.closed or self._core.forked
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, Any]:
         """Counters since the engine began, and what is queued and running now. Durations in nanoseconds.
 
         ``requests`` and ``rows`` count what was accepted; it ends as ``results``, ``errors``, ``cancelled``,
-        ``expired`` or ``closed``. ``executions`` counts runs of the model.
+        ``expired`` or ``closed``; ``refused`` never was. ``executions`` counts runs of the model,
+        ``executed_rows`` their rows, ``batch_rows`` how many runs had how many rows; the few runs that find out
+        whether rows may share one are left out. ``queue_ns`` is the sum over requests, ``run_ns`` over runs.
         """
         return self._core.stats()
 
@@ -240,7 +315,7 @@ class Engine:
         """What is in force: option -> {"value", "source", and a "note" where there is something to know}.
 
         ``source`` is "default", "option", "auto" (decided here, the note says why), "paddle" (its own
-        default), "model" (its file says so) or "environment".
+        default), "model" (its file says so), "measured" (found out by running it) or "environment".
         """
         return self._settings.as_dict()
 
@@ -316,6 +391,21 @@ def _check_call_timeout(timeout: object) -> None:
         check_timeout("timeout", timeout)
     except ConfigError as error:
         raise InvalidInput(str(error)) from None
+
+
+def _merging(rows_follow_batch: bool, config: EngineConfig) -> str:
+    if not rows_follow_batch:
+        return "no"
+    return "yes" if config.batching.batchable is True else "probe"
+
+
+def _note_merging(label: str, settings: Settings, merges: bool, reason: str) -> None:
+    """Called once it has turned out whether requests may share a run."""
+    if merges:
+        settings.put("batchable", "yes", "measured", "rows are in a batch what they are alone")
+        return
+    settings.put("batchable", "no", "measured", reason)
+    _log.warning("%s runs each request by itself, for its rows cannot share a run: %s", label, reason)
 
 
 def _rows_follow_batch(spec: ModelSpec, config: EngineConfig, settings: Settings) -> bool:

@@ -44,7 +44,7 @@ LAYERS = {
         "runtime",
         "exporting",
     ),
-    "engine": ("callables", "conversion", "futures", "lifecycle", "engine"),
+    "engine": ("callables", "conversion", "futures", "lifecycle", "streams", "engine"),
     "demo": ("demo",),
 }
 MAY_IMPORT_PADDLE = {"runtime", "demo"}

@@ -1,0 +1,83 @@
+// Who calls, and how soon the next call may come; for one bucket of shapes.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "parker.h"
+
+namespace paddleinfer {
+
+// Callers mostly wait for one answer before they ask again. So the most requests that were outstanding at once
+// of late are its callers; while fewer are outstanding the others may come back any moment, and once all are,
+// nobody will. The gap is measured only while somebody may come.
+class Arrivals {
+ public:
+  // Fewer measured gaps than this say nothing.
+  static constexpr std::int64_t kGapsToKnow = 8;
+
+  void arrived(std::int64_t rows, Nanos now) noexcept {
+    if (requests_ < callers()) {
+      const Nanos gap = now - may_come_since_;
+      // After so long a silence, what was measured before it says nothing about now.
+      if (gaps_ >= kGapsToKnow && double(gap) > kForgetAfterGaps * gap_ns_ && requests_ == 0) gaps_ = 0;
+      gap_ns_ += (double(gap) - gap_ns_) * std::max(1.0 / double(gaps_ + 1), kWeight);
+      ++gaps_;
+    }
+    ++requests_;
+    rows_ += rows;
+    peak_.raise(requests_, rows_);
+    may_come_since_ = now;
+    if (++arrivals_in_window_ > 4 * peak_.requests + 16) {
+      arrivals_in_window_ = 0;
+      former_peak_ = peak_;
+      peak_ = {requests_, rows_};
+    }
+  }
+
+  // Rows that were run or given up; `requests` of them are over with that.
+  void left(std::int64_t requests, std::int64_t rows, Nanos now) noexcept {
+    if (requests_ == callers()) may_come_since_ = now;
+    requests_ -= requests;
+    rows_ -= rows;
+  }
+
+  // A batch was held for company that did not come.
+  void nobody_came() noexcept {
+    for (Peak* peak : {&peak_, &former_peak_}) {
+      peak->requests = std::min(peak->requests, requests_ + (peak->requests - requests_) / 2);
+      peak->rows = std::min(peak->rows, rows_ + (peak->rows - rows_) / 2);
+    }
+  }
+
+  bool knows_gap() const noexcept { return gaps_ >= kGapsToKnow; }
+  double gap_ns() const noexcept { return gap_ns_; }
+  std::int64_t outstanding() const noexcept { return requests_; }
+  std::int64_t callers() const noexcept { return std::max(peak_.requests, former_peak_.requests); }
+  // The most rows that were outstanding at once of late.
+  std::int64_t peak_rows() const noexcept { return std::max({peak_.rows, former_peak_.rows, rows_}); }
+
+ private:
+  static constexpr double kWeight = 1.0 / 8;
+  static constexpr double kForgetAfterGaps = 10;
+
+  struct Peak {
+    std::int64_t requests = 0;
+    std::int64_t rows = 0;
+    void raise(std::int64_t now_requests, std::int64_t now_rows) noexcept {
+      requests = std::max(requests, now_requests);
+      rows = std::max(rows, now_rows);
+    }
+  };
+
+  std::int64_t requests_ = 0;  // admitted, not over
+  std::int64_t rows_ = 0;
+  Peak peak_;  // of this window and the one before
+  Peak former_peak_;
+  std::int64_t arrivals_in_window_ = 0;
+  Nanos may_come_since_ = 0;
+  std::int64_t gaps_ = 0;
+  double gap_ns_ = 0;
+};
+
+}  // namespace paddleinfer

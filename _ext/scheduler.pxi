@@ -1,0 +1,144 @@
+# The scheduler by itself, driven by hand: for tests and simulation. Time is an argument, and nothing runs.
+
+ADMISSIONS = (
+    "accepted", "waits_for_room", "too_many_rows", "too_many_bytes", "rows_over_limit", "bytes_over_limit",
+)
+
+
+cdef class Scheduler:
+    """The scheduler that engines use, without threads, clocks or tensors.
+
+    Requests are numbers that the caller chooses; times are nanoseconds on whatever clock the caller keeps.
+
+    Parameters
+    ----------
+    instances
+        How many there are; `next` is for one of them that is idle.
+    max_batch_size, max_queue_rows, max_queue_bytes, max_hold_us, merging
+        As of Core.
+    """
+    cdef shared_ptr[CppScheduler] scheduler
+    cdef dict requests  # number -> RequestHolder, until it has left
+    cdef dict batches
+    cdef object next_batch
+
+    def __init__(self, *, int64_t instances=1, int64_t max_batch_size=32, int64_t max_queue_rows=4096,
+                 size_t max_queue_bytes=1 << 28, max_hold_us=None, str merging="yes"):
+        cdef SchedulerOptions options
+        options.max_batch_size = max_batch_size
+        options.max_queue_rows = max_queue_rows
+        options.max_queue_bytes = max_queue_bytes
+        options.max_hold = kNever if max_hold_us is None else <Nanos>(max_hold_us * 1000)
+        options.merging = merging_of(merging)
+        self.scheduler = make_shared[CppScheduler](options)
+        self.scheduler.get().set_instances(instances)
+        self.requests = {}
+        self.batches = {}
+        self.next_batch = 0
+
+    def admit(self, number, now, *, rows=1, bytes=0, bucket=0, deadline=None, wait_when_full=False):
+        """One of ADMISSIONS. Requests of one `bucket` (a number) may share a batch."""
+        cdef RequestHolder holder = RequestHolder.__new__(RequestHolder)
+        cdef Request* request
+        cdef TensorView view
+        holder.request = make_shared[Request]()
+        holder.number = number
+        request = holder.request.get()
+        view.shape.rank = 2
+        view.shape.dims[0] = rows
+        view.shape.dims[1] = bucket
+        request.inputs.push_back(view)
+        request.signature = signature_of(request.inputs, False)
+        request.rows = rows
+        request.bytes = bytes
+        request.deadline = kNever if deadline is None else <Nanos>deadline
+        request.waits_for_room = wait_when_full
+        request.waiter = <void*>holder
+        admission = ADMISSIONS[<int><unsigned char>self.scheduler.get().admit(holder.request, now)]
+        if admission in ("accepted", "waits_for_room"):
+            self.requests[number] = holder
+        return admission
+
+    def plan(self, now):
+        """(instances that have something to do now, when there may be something for one or None)."""
+        cdef Plan plan = self.scheduler.get().plan(now)
+        return plan.instances, None if plan.wake_at == kNever else plan.wake_at
+
+    def next(self, now):
+        """(batch number or None, its slices, expired requests, when to look again or None).
+
+        A slice is (request, first row, rows).
+        """
+        cdef Decision decision = self.scheduler.get().next(now)
+        cdef BatchHolder holder
+        cdef size_t place
+        expired = [holder_of(request).number for request in decision.expired]
+        for number in expired:
+            del self.requests[number]
+        wake_at = None if decision.wake_at == kNever else decision.wake_at
+        if decision.batch.empty():
+            return None, [], expired, wake_at
+        holder = BatchHolder.__new__(BatchHolder)
+        holder.batch = decision.batch
+        self.next_batch += 1
+        self.batches[self.next_batch] = holder
+        slices = []
+        for place in range(holder.batch.size()):
+            slices.append((holder_of(holder.batch[place].request).number,
+                           holder.batch[place].first_row, holder.batch[place].rows))
+        return self.next_batch, slices, expired, wake_at
+
+    def done(self, batch, run_ns, now, *, failed=False):
+        """The batch has run. Requests that are over with it."""
+        cdef BatchHolder holder = self.batches.pop(batch)
+        cdef vector[Ran] runs
+        cdef Ran ran
+        cdef size_t place
+        ran.rows = rows_of(holder.batch)
+        ran.run_ns = run_ns
+        ran.failed = failed
+        runs.push_back(ran)
+        self.scheduler.get().done(holder.batch, runs, now)
+        over = []
+        for place in range(holder.batch.size()):
+            if holder.batch[place].request.get().rows_unfinished == 0:
+                number = holder_of(holder.batch[place].request).number
+                if self.requests.pop(number, None) is not None:
+                    over.append(number)
+        return over
+
+    def forget(self, number, now):
+        """The request has ended early: what waits of it is given back. False when nothing waits."""
+        cdef RequestHolder holder = self.requests.get(number)
+        if holder is None or not self.scheduler.get().forget(holder.request.get()[0], now):
+            return False
+        if holder.request.get().rows_unfinished == 0:
+            del self.requests[number]
+        return True
+
+    def load(self):
+        """What waits and runs now."""
+        cdef CppScheduler* scheduler = self.scheduler.get()
+        return {
+            "queued_requests": scheduler.queued_requests(),
+            "queued_rows": scheduler.queued_rows(),
+            "queued_bytes": scheduler.queued_bytes(),
+            "running_batches": scheduler.running_batches(),
+            "waiting_for_room": scheduler.waiting_for_room(),
+            "drain_ns": scheduler.predicted_drain_ns(),
+        }
+
+
+cdef class RequestHolder:
+    """A request of a Scheduler, and the number its caller chose."""
+    cdef RequestPtr request
+    cdef object number
+
+
+cdef class BatchHolder:
+    """A batch that a Scheduler has handed out."""
+    cdef vector[Slice] batch
+
+
+cdef RequestHolder holder_of(const RequestPtr& request):
+    return <RequestHolder>request.get().waiter
