@@ -99,6 +99,7 @@ cdef extern from "numpy/arrayobject.h":
 cdef Nanos SIGNAL_SLICE_NS = 50_000_000
 
 include "arrays.pxi"
+include "feeds.pxi"
 include "python_model.pxi"
 include "paddle.pxi"
 
@@ -132,20 +133,15 @@ cdef class Core:
     """
     cdef shared_ptr[Dispatcher] dispatcher
     cdef shared_ptr[Model] model
-    cdef tuple input_names
+    cdef FeedReader feeds
     cdef tuple output_names
     cdef dict output_places
-    cdef vector[int] input_dtypes
-    cdef vector[Shape] input_shapes
-    cdef vector[cbool] shape_known
     cdef vector[uint32_t] all_outputs
-    cdef cbool rows_follow_batch
     cdef cbool inline_allowed
     cdef cbool wait_when_full
     cdef dict loop_sinks
     cdef LoopSink last_sink
     cdef object on_merging
-    cdef object normalise
     cdef object explain
     cdef unsigned long main_thread
     cdef object __weakref__
@@ -158,8 +154,6 @@ cdef class Core:
                  max_hold_us, bint wait_when_full, str merging, on_merging, normalise, explain,
                  unsigned long main_thread):
         cdef DispatcherOptions options
-        cdef Shape shape
-        cdef size_t axis
         options.scheduler.max_batch_size = max_batch_size
         options.scheduler.max_queue_rows = max_queue_rows
         options.scheduler.max_queue_bytes = max_queue_bytes
@@ -172,21 +166,12 @@ cdef class Core:
         self.wait_when_full = wait_when_full
         self.on_merging = on_merging
         self.label = label
-        self.input_names = tuple(name for name, _, _ in inputs)
+        self.feeds = FeedReader(inputs, rows_follow_batch, normalise)
         self.output_names = tuple(outputs)
         self.output_places = output_places
-        self.rows_follow_batch = rows_follow_batch
         self.inline_allowed = inline
-        self.normalise = normalise
         self.explain = explain
         self.main_thread = main_thread
-        for _, dtype, dims in inputs:
-            self.input_dtypes.push_back(DTYPE_NAMES.index(dtype))
-            shape.rank = len(dims or ())
-            for axis in range(shape.rank):
-                shape.dims[axis] = dims[axis]
-            self.input_shapes.push_back(shape)
-            self.shape_known.push_back(dims is not None)
         for place in range(len(self.output_names)):
             self.all_outputs.push_back(<uint32_t>place)
 
@@ -365,31 +350,8 @@ cdef class Core:
 
     def stats(self):
         """Counters since the start, and what is queued and running now."""
-        cdef const Counters* counters = &self.dispatcher.get().counters()
-        cdef Load load
         self.check_alive()
-        load = self.dispatcher.get().load()
-        return {
-            "requests": counters.requests.load(),
-            "rows": counters.rows.load(),
-            "results": counters.results.load(),
-            "errors": counters.errors.load(),
-            "cancelled": counters.cancelled.load(),
-            "expired": counters.expired.load(),
-            "closed": counters.closed.load(),
-            "refused": counters.refused.load(),
-            "executions": counters.executions.load(),
-            "executed_rows": counters.executed_rows.load(),
-            "batch_rows": dict(load.batch_rows),
-            "inline_executions": counters.inline_executions.load(),
-            "queue_ns": counters.queue_ns.load(),
-            "run_ns": counters.run_ns.load(),
-            "queued_requests": load.queued_requests,
-            "queued_rows": load.queued_rows,
-            "queued_bytes": load.queued_bytes,
-            "requests_waiting_for_room": load.waiting_for_room,
-            "running_executions": load.running_batches,
-        }
+        return stats_of(self.dispatcher.get())
 
     # Inside
 
@@ -400,7 +362,7 @@ cdef class Core:
                 "parent only; create the engine after the fork")
 
     cdef drain(self):
-        """Passes on what native threads have left for a thread with the GIL. Gives up the Python objects that native threads have done with."""
+        """Sees to what native threads leave to whoever holds the GIL: objects to release, and news."""
         cdef void* item
         cdef pair[Merging, string] change
         for item in self.dispatcher.get().releases().get().take():
@@ -435,64 +397,20 @@ cdef class Core:
 
     cdef RequestPtr prepare(self, feeds, timeout, outputs) except *:
         cdef RequestPtr request = make_shared[Request]()
-        cdef Request* target = request.get()
-        cdef size_t index
         self.check_alive()
         if self.closed:
             raise EngineClosed(f"{self.label} is closed")
         if self.dispatcher.get().on_instance_thread():
             raise PaddleInferError(
                 f"{self.label} was called from inside its own model, where it would wait for itself")
-        target.deadline = deadline_after(timeout)
-        arrays = self.plain_arrays(feeds)
-        if arrays is None:
-            arrays = self.normalise(feeds)
-        target.inputs.reserve(len(arrays))
-        for index in range(self.input_dtypes.size()):
-            target.inputs.push_back(view_of(<cnp.ndarray>arrays[index], self.input_dtypes[index]))
-            target.bytes += target.inputs.back().bytes()
-        if self.rows_follow_batch:
-            target.rows = target.inputs.front().shape.dims[0]
-        target.signature = signature_of(target.inputs, not self.rows_follow_batch)
+        request.get().deadline = deadline_after(timeout)
+        request.get().waits_for_room = self.wait_when_full
         if outputs is None:
-            target.wanted = self.all_outputs
+            request.get().wanted = self.all_outputs
         else:
-            self.select(target, outputs)
-        target.waits_for_room = self.wait_when_full
-        Py_INCREF(arrays)
-        target.own_inputs(<void*>arrays)
+            self.select(request.get(), outputs)
+        self.feeds.read(feeds, request.get())
         return request
-
-    cdef plain_arrays(self, feeds):
-        """The inputs in order when nothing about them needs a second look, else None."""
-        cdef size_t index
-        cdef size_t axis
-        cdef cnp.ndarray array
-        cdef const Shape* declared
-        cdef int64_t rows = -1
-        cdef int64_t size
-        if type(feeds) is not dict or len(<dict>feeds) != <Py_ssize_t>self.input_dtypes.size():
-            return None
-        arrays = []
-        for index in range(self.input_dtypes.size()):
-            value = (<dict>feeds).get(self.input_names[index])
-            if not is_plain(value, self.input_dtypes[index]):
-                return None
-            array = <cnp.ndarray>value
-            declared = &self.input_shapes[index]
-            if not self.shape_known[index] or cnp.PyArray_NDIM(array) != <int>declared.rank:
-                return None
-            for axis in range(declared.rank):
-                size = cnp.PyArray_DIM(array, <int>axis)
-                if size <= 0 or size > INT_MAX or (declared.dims[axis] >= 0 and declared.dims[axis] != size):
-                    return None
-            if self.rows_follow_batch:
-                size = cnp.PyArray_DIM(array, 0)
-                if rows >= 0 and rows != size:
-                    return None
-                rows = size
-            arrays.append(array)
-        return arrays
 
     cdef select(self, Request* target, outputs):
         if isinstance(outputs, (str, bytes)) or not isinstance(outputs, (list, tuple)):
@@ -615,6 +533,7 @@ cdef class Core:
 
 include "handle.pxi"
 include "loop_sink.pxi"
+include "stats.pxi"
 include "scheduler.pxi"
 
 

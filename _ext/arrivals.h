@@ -16,13 +16,14 @@ class Arrivals {
   // Fewer measured gaps than this say nothing.
   static constexpr std::int64_t kGapsToKnow = 8;
 
+  // What comes at one instant counts as one arrival.
   void arrived(std::int64_t rows, Nanos now) noexcept {
-    if (requests_ < callers()) {
-      const Nanos gap = now - may_come_since_;
-      // After so long a silence, what was measured before it says nothing about now.
-      if (gaps_ >= kGapsToKnow && double(gap) > kForgetAfterGaps * gap_ns_ && requests_ == 0) gaps_ = 0;
-      gap_ns_ += (double(gap) - gap_ns_) * std::max(1.0 / double(gaps_ + 1), kWeight);
-      ++gaps_;
+    if (now == last_arrival_) {
+      rows_at_once_ += double(rows) * (gaps_ == 0 ? 1 : kWeight);
+    } else {
+      if (requests_ < callers()) note_gap(now - may_come_since_);
+      rows_at_once_ += (double(rows) - rows_at_once_) * (gaps_ == 0 ? 1 : kWeight);
+      last_arrival_ = now;
     }
     ++requests_;
     rows_ += rows;
@@ -52,6 +53,8 @@ class Arrivals {
 
   bool knows_gap() const noexcept { return gaps_ >= kGapsToKnow; }
   double gap_ns() const noexcept { return gap_ns_; }
+  // Rows that one arrival brings.
+  double rows_at_once() const noexcept { return std::max(1.0, rows_at_once_); }
   std::int64_t outstanding() const noexcept { return requests_; }
   std::int64_t callers() const noexcept { return std::max(peak_.requests, former_peak_.requests); }
   // The most rows that were outstanding at once of late.
@@ -70,14 +73,23 @@ class Arrivals {
     }
   };
 
+  void note_gap(Nanos gap) noexcept {
+    // After so long a silence, what was measured before it says nothing about now.
+    if (gaps_ >= kGapsToKnow && double(gap) > kForgetAfterGaps * gap_ns_ && requests_ == 0) gaps_ = 0;
+    gap_ns_ += (double(gap) - gap_ns_) * std::max(1.0 / double(gaps_ + 1), kWeight);
+    ++gaps_;
+  }
+
   std::int64_t requests_ = 0;  // admitted, not over
   std::int64_t rows_ = 0;
   Peak peak_;  // of this window and the one before
   Peak former_peak_;
   std::int64_t arrivals_in_window_ = 0;
   Nanos may_come_since_ = 0;
+  Nanos last_arrival_ = kNever;
   std::int64_t gaps_ = 0;
   double gap_ns_ = 0;
+  double rows_at_once_ = 1;
 };
 
 }  // namespace paddleinfer

@@ -224,6 +224,7 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         Dispatcher(const DispatcherOptions&) except +
         cbool admit(const RequestPtr&, Admission&) except +
         cbool admit(const vector[RequestPtr]&, vector[Admission]&) except +
+
         @staticmethod
         cbool is_in(Admission) noexcept
         Woken wait_for_room(const Request&, Nanos) except +

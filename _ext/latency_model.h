@@ -44,8 +44,9 @@ class LatencyModel {
     update(bin_of(rows));
   }
 
-  // Whether the cost of one more row is known at all.
-  bool knows_line() const noexcept { return known_bins_ >= 2; }
+  // Whether the cost of one more row is known. While only single rows have run it is taken for nothing, or
+  // nobody would ever find out.
+  bool knows_line() const noexcept { return known_bins_ >= 2 || bins_[0].runs > 0; }
   Line line() const noexcept { return line_; }
 
   // 0 when nothing has run.
@@ -67,7 +68,7 @@ class LatencyModel {
     }
     if (above != nullptr) return above->ns;
     if (below == nullptr) return 0;
-    if (!knows_line()) return below->ns * double(rows) / below->rows;
+    if (known_bins_ == 1) return below->ns * double(rows) / below->rows;
     return below->ns + line_.per_row_ns * (double(rows) - below->rows);
   }
 
@@ -124,7 +125,10 @@ class LatencyModel {
       rows_ns += bin.rows * bin.ns;
     }
     if (changed > best_) runs_since_look_ = 0;
-    if (known_bins_ < 2) return;
+    if (known_bins_ < 2) {
+      line_ = {ns, 0};
+      return;
+    }
     const double count = double(known_bins_);
     const double slope = (count * rows_ns - rows * ns) / (count * rows_rows - rows * rows);
     line_.per_row_ns = std::max(0.0, slope);

@@ -350,17 +350,27 @@ class Scheduler {
     return std::min(options_.max_batch_size, bucket.times.peak_rows());
   }
 
+  // The rows of a batch that is worth no more waiting.
+  std::int64_t full_batch(const Bucket& bucket) const noexcept {
+    const std::int64_t of_callers = divided(bucket.arrivals.peak_rows(), instances_);
+    return std::min({options_.max_batch_size, bucket.times.best_rows(), of_callers});
+  }
+
+  // The rows that an idle instance takes of those that wait, while others are idle too.
   std::int64_t batch_limit(const Bucket& bucket) const noexcept {
-    const auto divided = [](std::int64_t rows, std::int64_t by) { return (rows + by - 1) / by; };
-    const std::int64_t share = divided(bucket.queued_rows, std::max<std::int64_t>(1, idle_instances()));
-    const std::int64_t of_callers = divided(bucket.arrivals.peak_rows(), std::max<std::int64_t>(1, instances_));
-    return std::max<std::int64_t>(1, std::min({options_.max_batch_size, bucket.times.best_rows(), share, of_callers}));
+    return std::min(full_batch(bucket), divided(bucket.queued_rows, idle_instances()));
+  }
+
+  // Rounded up; at least 1.
+  static std::int64_t divided(std::int64_t rows, std::int64_t by) noexcept {
+    by = std::max<std::int64_t>(1, by);
+    return std::max<std::int64_t>(1, (rows + by - 1) / by);
   }
 
   // Until when the bucket should be held back; `now`: it should go.
   Nanos hold_until(Bucket& bucket, Nanos now) {
     const bool pointless = merging_ != Merging::yes || options_.max_hold == 0 || closing_ || idle_instances() > 1 ||
-                           bucket.queued_rows == 0 || bucket.queued_rows >= batch_limit(bucket);
+                           bucket.queued_rows == 0 || bucket.queued_rows >= full_batch(bucket);
     if (!pointless) return bucket.hold_until(now, options_.max_hold);
     bucket.end_hold();
     return now;

@@ -46,6 +46,15 @@ class predictor_lock:
     def __exit__(self, *_: object) -> None: ...
 
 @final
+class FeedReader:
+    def __init__(
+        self,
+        inputs: Sequence[tuple[str, str, tuple[int, ...] | None]],
+        rows_follow_batch: bool,
+        normalise: Callable[[object], list[Array]],
+    ) -> None: ...
+
+@final
 class Core:
     closed: bool
     forked: bool

@@ -212,7 +212,7 @@ class Engine:
     async def ainfer(
         self, inputs: Inputs, *, timeout: float | None = None, outputs: Sequence[str] | None = None
     ) -> Results:
-        """Runs the model on one request and awaits the result; ``infer`` says what it takes, gives and raises.
+        """Runs the model on one request and awaits the result. See ``infer`` for what it takes and raises.
 
         Requests of one turn of the event loop are queued together when the turn ends. Cancelling the task
         cancels the request. The arrays must not be written to before the result is there.
@@ -306,8 +306,9 @@ class Engine:
 
         ``requests`` and ``rows`` count what was accepted; it ends as ``results``, ``errors``, ``cancelled``,
         ``expired`` or ``closed``; ``refused`` never was. ``executions`` counts runs of the model,
-        ``executed_rows`` their rows, ``batch_rows`` how many runs had how many rows; the few runs that find out
-        whether rows may share one are left out. ``queue_ns`` is the sum over requests, ``run_ns`` over runs.
+        ``executed_rows`` their rows, ``batch_rows`` how many runs had how many rows; the few runs that find
+        out whether rows may share one are left out. ``queue_ns`` is the sum over requests, ``run_ns`` over
+        runs.
         """
         return self._core.stats()
 

@@ -1,0 +1,77 @@
+# A caller's inputs as a request's views: read as they are where nothing is in the way, else converted first.
+
+cdef class FeedReader:
+    """What a model takes in.
+
+    Parameters
+    ----------
+    inputs, rows_follow_batch, normalise
+        As of Core.
+    """
+    cdef tuple names
+    cdef vector[int] dtypes
+    cdef vector[Shape] shapes
+    cdef vector[cbool] shape_known
+    cdef cbool rows_follow_batch
+    cdef object normalise
+
+    def __init__(self, inputs, bint rows_follow_batch, normalise):
+        cdef Shape shape
+        cdef size_t axis
+        self.names = tuple(name for name, _, _ in inputs)
+        self.rows_follow_batch = rows_follow_batch
+        self.normalise = normalise
+        for _, dtype, dims in inputs:
+            self.dtypes.push_back(DTYPE_NAMES.index(dtype))
+            shape.rank = len(dims or ())
+            for axis in range(shape.rank):
+                shape.dims[axis] = dims[axis]
+            self.shapes.push_back(shape)
+            self.shape_known.push_back(dims is not None)
+
+    cdef read(self, feeds, Request* target):
+        """Sets the request's inputs, and has it own what keeps their memory."""
+        cdef size_t index
+        arrays = self.plain_arrays(feeds)
+        if arrays is None:
+            arrays = self.normalise(feeds)
+        target.inputs.reserve(len(arrays))
+        for index in range(self.dtypes.size()):
+            target.inputs.push_back(view_of(<cnp.ndarray>arrays[index], self.dtypes[index]))
+            target.bytes += target.inputs.back().bytes()
+        if self.rows_follow_batch:
+            target.rows = target.inputs.front().shape.dims[0]
+        target.signature = signature_of(target.inputs, not self.rows_follow_batch)
+        Py_INCREF(arrays)
+        target.own_inputs(<void*>arrays)
+
+    cdef plain_arrays(self, feeds):
+        """The inputs in order when nothing about them needs a second look, else None."""
+        cdef size_t index
+        cdef size_t axis
+        cdef cnp.ndarray array
+        cdef const Shape* declared
+        cdef int64_t rows = -1
+        cdef int64_t size
+        if type(feeds) is not dict or len(<dict>feeds) != <Py_ssize_t>self.dtypes.size():
+            return None
+        arrays = []
+        for index in range(self.dtypes.size()):
+            value = (<dict>feeds).get(self.names[index])
+            if not is_plain(value, self.dtypes[index]):
+                return None
+            array = <cnp.ndarray>value
+            declared = &self.shapes[index]
+            if not self.shape_known[index] or cnp.PyArray_NDIM(array) != <int>declared.rank:
+                return None
+            for axis in range(declared.rank):
+                size = cnp.PyArray_DIM(array, <int>axis)
+                if size <= 0 or size > INT_MAX or (declared.dims[axis] >= 0 and declared.dims[axis] != size):
+                    return None
+            if self.rows_follow_batch:
+                size = cnp.PyArray_DIM(array, 0)
+                if rows >= 0 and rows != size:
+                    return None
+                rows = size
+            arrays.append(array)
+        return arrays
