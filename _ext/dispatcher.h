@@ -15,11 +15,10 @@
 #include <vector>
 
 #include "backend.h"
-#include "batch_probe.h"
+#include "batch_run.h"
 #include "completion.h"
 #include "counters.h"
 #include "ends.h"
-#include "execution.h"
 #include "instance_pool.h"
 #include "look_out.h"
 #include "request.h"
@@ -330,67 +329,29 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   // free. True when there is more for the instance's own thread to do.
   bool run(Instance& instance, const Decision& decision) {
     const Nanos begin = monotonic_now();
-    Batch started;
-    started.reserve(decision.batch.size());
     for (const Slice& slice : decision.batch) {
       if (slice.first_row == 0) add(counters_.queue_ns, begin - slice.request->arrival);
-      if (slice.request->start()) {
-        started.push_back(slice);
-      } else {
-        slice.request->let_go_of_inputs(*releases_);
-      }
     }
-    ProbeVerdict verdict;
-    if (decision.probe) {
-      verdict.kind = ProbeVerdict::Kind::unclear;
-      if (!started.empty()) verdict = BatchProbe(*instance.backend, options_.outputs, started).run();
-    }
-    Execution execution(*instance.backend, started, *releases_);
-    if (!started.empty()) execution.run(/*apart=*/verdict.kind != ProbeVerdict::Kind::same);
-    std::vector<Ran> runs = execution.runs();
-    for (Ran& ran : runs) {
-      ran.first_of_its_size = instance.sizes_run.note(started.front().request->signature, ran.rows);
+    BatchRun batch(instance, decision, options_.outputs, *releases_);
+    batch.run();
+    for (const Ran& ran : batch.runs()) {
       add(counters_.executions);
       add(counters_.executed_rows, ran.rows);
       add(counters_.run_ns, ran.run_ns);
     }
-    std::vector<RequestPtr> failed_in_part;
-    for (std::size_t place = 0; place < started.size(); ++place) {
-      if (execution.ends()[place].failed && !started[place].whole()) failed_in_part.push_back(started[place].request);
-    }
     bool more = false;
     {
       const std::lock_guard<std::mutex> lock(mu_);
-      if (decision.probe) settle_merging(verdict);
-      if (!execution.rows_differ().empty()) {
-        settle_merging({ProbeVerdict::Kind::different, rows_differ_sentence(execution)});
-      }
-      scheduler_.done(instance.running, runs, monotonic_now());
+      if (batch.has_verdict()) settle_merging(batch.verdict());
+      scheduler_.done(instance.running, batch.runs(), monotonic_now());
       instance.occupied = false;
       instance.running.clear();
       more = closing_ || scheduler_.queued_requests() > 0;
       pool_.list_idle(instance);
     }
-    give_up_what_waits(failed_in_part);
-    tell(started, execution);
+    give_up_what_waits(batch.failed_in_part());
+    batch.tell(counters_);
     return more;
-  }
-
-  void tell(const Batch& started, Execution& execution) {
-    Ends ends(counters_, /*several=*/started.size() > 2);
-    for (std::size_t place = 0; place < started.size(); ++place) {
-      const RequestPtr& request = started[place].request;
-      SliceEnd& end = execution.ends()[place];
-      if ((!end.failed && !end.complete) || !request->claim(Request::State::running)) continue;
-      if (end.failed) {
-        request->failure = std::move(end.failure);
-        ends.add(request, Outcome::error);
-      } else {
-        request->outputs = request->joined ? request->joined->take() : std::move(end.outputs);
-        ends.add(request, Outcome::result);
-      }
-    }
-    ends.tell();
   }
 
   // Under mu_.
@@ -401,10 +362,6 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     scheduler_.set_merging(verdict.kind == Kind::same ? Merging::yes : Merging::no);
     why_unmerged_ = verdict.reason;
     merging_changed_.store(true, std::memory_order_release);
-  }
-
-  std::string rows_differ_sentence(const Execution& execution) const {
-    return "output " + options_.outputs.at(execution.differing_output()) + " " + execution.rows_differ();
   }
 
   // What still waits of requests that have ended, or are about to.

@@ -1,0 +1,101 @@
+// What an instance does with a batch, from its start to the word for those who wait.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "batch_probe.h"
+#include "counters.h"
+#include "ends.h"
+#include "execution.h"
+#include "instance.h"
+#include "request.h"
+#include "scheduler.h"
+
+namespace paddleinfer {
+
+class BatchRun {
+ public:
+  // Starts the requests that nobody has ended meanwhile.
+  BatchRun(Instance& instance, const Decision& decision, const std::vector<std::string>& outputs, ReleaseList& releases)
+      : instance_(instance),
+        outputs_(outputs),
+        probe_(decision.probe),
+        started_(started(decision.batch, releases)),
+        execution_(*instance.backend, started_, releases) {}
+
+  // Probes if need be, then runs; together where that is allowed.
+  void run() {
+    if (started_.empty()) {
+      if (probe_) verdict_.kind = ProbeVerdict::Kind::unclear;
+      return;
+    }
+    if (probe_) verdict_ = BatchProbe(*instance_.backend, outputs_, started_).run();
+    execution_.run(/*apart=*/verdict_.kind != ProbeVerdict::Kind::same);
+    runs_ = execution_.runs();
+    const std::uint64_t signature = started_.front().request->signature;
+    for (Ran& ran : runs_) ran.first_of_its_size = instance_.sizes_run.note(signature, ran.rows);
+    if (execution_.rows_differ().empty()) return;
+    verdict_ = {ProbeVerdict::Kind::different,
+                "output " + outputs_.at(execution_.differing_output()) + " " + execution_.rows_differ()};
+  }
+
+  const std::vector<Ran>& runs() const noexcept { return runs_; }
+
+  // Whether it has found out something about merging, by a probe or by the way.
+  bool has_verdict() const noexcept { return probe_ || verdict_.kind == ProbeVerdict::Kind::different; }
+  const ProbeVerdict& verdict() const noexcept { return verdict_; }
+
+  // Requests whose other parts need not run any more.
+  std::vector<RequestPtr> failed_in_part() {
+    std::vector<RequestPtr> failed;
+    for (std::size_t place = 0; place < started_.size(); ++place) {
+      if (execution_.ends()[place].failed && !started_[place].whole()) failed.push_back(started_[place].request);
+    }
+    return failed;
+  }
+
+  // Ends the requests that nobody has ended before.
+  void tell(Counters& counters) {
+    Ends ends(counters, /*several=*/started_.size() > 2);
+    for (std::size_t place = 0; place < started_.size(); ++place) {
+      const RequestPtr& request = started_[place].request;
+      SliceEnd& end = execution_.ends()[place];
+      if ((!end.failed && !end.complete) || !request->claim(Request::State::running)) continue;
+      if (end.failed) {
+        request->failure = std::move(end.failure);
+        ends.add(request, Outcome::error);
+      } else {
+        request->outputs = request->joined ? request->joined->take() : std::move(end.outputs);
+        ends.add(request, Outcome::result);
+      }
+    }
+    ends.tell();
+  }
+
+ private:
+  static Batch started(const Batch& batch, ReleaseList& releases) {
+    Batch started;
+    started.reserve(batch.size());
+    for (const Slice& slice : batch) {
+      if (slice.request->start()) {
+        started.push_back(slice);
+      } else {
+        slice.request->let_go_of_inputs(releases);
+      }
+    }
+    return started;
+  }
+
+  Instance& instance_;
+  const std::vector<std::string>& outputs_;
+  const bool probe_;
+  const Batch started_;
+  Execution execution_;
+  std::vector<Ran> runs_;
+  ProbeVerdict verdict_;
+};
+
+}  // namespace paddleinfer
