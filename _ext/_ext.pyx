@@ -28,6 +28,7 @@ from core cimport (
     Decision,
     Dispatcher,
     DispatcherOptions,
+    DispatchReason,
     DType,
     HandedInput,
     Load,
@@ -42,6 +43,7 @@ from core cimport (
     OwnedTensor,
     Place,
     Plan,
+    Policy,
     PythonFunctions,
     Ran,
     Reader,
@@ -150,15 +152,13 @@ cdef class Core:
     cdef str label
 
     def __init__(self, *, str label, inputs, outputs, dict output_places, bint rows_follow_batch,
-                 bint inline, int64_t max_batch_size, int64_t max_queue_rows, size_t max_queue_bytes,
+                 bint inline, str policy, int64_t max_batch_size, preferred_batch_sizes,
+                 int64_t max_queue_rows, size_t max_queue_bytes,
                  max_hold_us, bint wait_when_full, str merging, on_merging, normalise, explain,
                  unsigned long main_thread):
         cdef DispatcherOptions options
-        options.scheduler.max_batch_size = max_batch_size
-        options.scheduler.max_queue_rows = max_queue_rows
-        options.scheduler.max_queue_bytes = max_queue_bytes
-        options.scheduler.max_hold = kNever if max_hold_us is None else <Nanos>(max_hold_us * 1000)
-        options.scheduler.merging = merging_of(merging)
+        options.scheduler = scheduler_options(
+            policy, max_batch_size, preferred_batch_sizes, max_queue_rows, max_queue_bytes, max_hold_us, merging)
         options.inline_allowed = inline
         options.outputs = [name.encode() for name in outputs]
         self.dispatcher = make_shared[Dispatcher](options)
@@ -450,6 +450,10 @@ cdef class Core:
             return InvalidInput(
                 f"the request has {request.get().bytes} bytes of input, more than max_queue_bytes lets wait at all")
         load = self.dispatcher.get().load()
+        if admission == Admission.would_be_late:
+            return QueueFull(
+                f"{self.label} is too busy to give a result before this request's deadline",
+                max(0.001, load.drain_ns / 1e9))
         return QueueFull(
             f"{self.label} has {load.queued_rows} rows and {load.queued_bytes} bytes waiting, "
             "and takes no more for now", max(0.001, load.drain_ns / 1e9))
@@ -515,6 +519,8 @@ cdef class Core:
             raise self.model_error(target)
         if target.outcome == Outcome.expired:
             raise DeadlineExceeded(f"no result within {timeout:g} s")
+        if target.outcome == Outcome.shed:
+            raise DeadlineExceeded(f"dropped before it ran: no result could be there within {timeout:g} s any more")
         if target.outcome == Outcome.cancelled:
             raise Cancelled("the request was cancelled")
         raise EngineClosed(f"{self.label} was closed before the request ended")
@@ -535,14 +541,6 @@ include "handle.pxi"
 include "loop_sink.pxi"
 include "stats.pxi"
 include "scheduler.pxi"
-
-
-cdef Merging merging_of(str name) except *:
-    if name == "yes":
-        return Merging.yes
-    if name == "no":
-        return Merging.no
-    return Merging.probe
 
 
 cdef Nanos deadline_after(timeout) except? -1:

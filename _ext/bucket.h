@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "arrivals.h"
 #include "latency_model.h"
 #include "request.h"
+#include "schedule.h"
 
 namespace paddleinfer {
 
@@ -22,6 +24,9 @@ struct Place {
 
 class Bucket {
  public:
+  static constexpr std::int64_t kNoCap = std::numeric_limits<std::int64_t>::max();
+  static constexpr std::int64_t kRunsToProbe = 64;
+
   explicit Bucket(const std::vector<TensorView>& example) {
     for (const TensorView& view : example) example_.push_back({view.dtype, view.shape, nullptr});
   }
@@ -60,13 +65,63 @@ class Bucket {
   // done g + b * m later and the m are done a - g sooner than if the n went now. That pays in sum while
   // (n / m + 1) * g + n * b < a. A step ends after two gaps, all of them after a, or after `max_hold` of the first
   // request, or when that one could no longer be in time.
-  Nanos hold_until(Nanos now, Nanos max_hold) noexcept {
-    const Nanos until = wanted_hold(now, max_hold);
-    if (until > now) return until;
-    end_hold();
-    return now;
+  Nanos hold_until(Nanos now, Nanos max_hold, DispatchReason& reason) noexcept {
+    if (arrivals.outstanding() >= arrivals.callers()) {
+      reason = DispatchReason::all_here;
+      return now;
+    }
+    if (!arrivals.knows_gap() || !times.knows_line()) return now;
+    const LatencyModel::Line line = times.line();
+    const double rows = double(queued_rows);
+    const double gap = arrivals.gap_ns();
+    if ((rows / arrivals.rows_at_once() + 1) * gap + rows * line.per_row_ns >= line.fixed_ns) {
+      if (held_since != kNever) reason = DispatchReason::held_over;
+      return now;
+    }
+    if (held_since == kNever) {
+      held_since = now;
+      step_requests_ = 0;
+    }
+    const Request& head = *first();
+    Nanos end = held_since + Nanos(line.fixed_ns);
+    if (max_hold != kNever) end = std::min(end, head.arrival + max_hold);
+    const Nanos latest_start = latest_start_of(head);
+    if (step_requests_ != queued_requests) {
+      step_requests_ = queued_requests;
+      step_end_ = now + std::max<Nanos>(1, Nanos(2 * gap));
+    }
+    if (now >= step_end_) arrivals.nobody_came();
+    end = std::min(end, step_end_);
+    reason = latest_start <= now && latest_start < end ? DispatchReason::deadline : DispatchReason::held_over;
+    return std::min(end, latest_start);
   }
-  void end_hold() noexcept { hold_began_ = step_end_ = kNever; }
+
+  // The classic rule: until the first request has waited so long.
+  Nanos fixed_hold_until(Nanos now, Nanos delay) noexcept {
+    if (held_since == kNever) held_since = now;
+    return first()->arrival + delay;
+  }
+
+  void end_hold() noexcept { held_since = step_end_ = kNever; }
+
+  Nanos held_since = kNever;  // when the batch that is being held was first held back
+
+  // A run that was out of memory halves what the next ones are given; every so many good ones double it again.
+  void note_memory(const Ran& run) noexcept {
+    if (run.out_of_memory && run.rows > 1) {
+      memory_cap = std::min(memory_cap, run.rows) / 2;
+      runs_at_cap = 0;
+    } else if (!run.failed && memory_cap != kNoCap && ++runs_at_cap >= kRunsToProbe) {
+      memory_cap = memory_cap > kNoCap / 2 ? kNoCap : 2 * memory_cap;
+      runs_at_cap = 0;
+    }
+  }
+
+  std::int64_t memory_cap = kNoCap;
+  std::int64_t runs_at_cap = 0;
+
+  std::int64_t running = 0;  // batches
+  Nanos last_ended = 0;
 
  private:
   struct Entry {
@@ -75,34 +130,13 @@ class Bucket {
   };
   static bool later(const Entry& a, const Entry& b) noexcept { return b.place < a.place; }
 
-  Nanos wanted_hold(Nanos now, Nanos max_hold) noexcept {
-    if (arrivals.outstanding() >= arrivals.callers() || !arrivals.knows_gap() || !times.knows_line()) {
-      return now;
-    }
-    const LatencyModel::Line line = times.line();
-    const double rows = double(queued_rows);
-    const double gap = arrivals.gap_ns();
-    if ((rows / arrivals.rows_at_once() + 1) * gap + rows * line.per_row_ns >= line.fixed_ns) return now;
-    if (hold_began_ == kNever) {
-      hold_began_ = now;
-      step_requests_ = 0;
-    }
-    const Request& head = *first();
-    Nanos end = hold_began_ + Nanos(line.fixed_ns);
-    if (max_hold != kNever) end = std::min(end, head.arrival + max_hold);
-    if (head.deadline != kNever) end = std::min(end, head.deadline - Nanos(times.predict_ns(queued_rows)));
-    if (step_requests_ != queued_requests) {
-      step_requests_ = queued_requests;
-      step_end_ = now + std::max<Nanos>(1, Nanos(2 * gap));
-    }
-    if (now >= step_end_) arrivals.nobody_came();
-    return std::min(end, step_end_);
+  Nanos latest_start_of(const Request& request) const noexcept {
+    if (request.deadline == kNever) return kNever;
+    return request.deadline - Nanos(times.predict_p95_ns(queued_rows));
   }
 
   std::vector<TensorView> example_;  // dtypes and shapes; no data
   std::vector<Entry> heap_;
-  // While the head is held back for company.
-  Nanos hold_began_ = kNever;
   Nanos step_end_ = kNever;
   std::int64_t step_requests_ = 0;
 };

@@ -62,6 +62,7 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
         error
         cancelled
         expired
+        shed
         closed
 
     cdef cppclass ReleaseList:
@@ -81,6 +82,7 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
         uint64_t signature
         Nanos deadline
         shared_ptr[CompletionQueue] sink
+        int priority
         cbool waits_for_room
         void* waiter
         Outcome outcome
@@ -123,19 +125,26 @@ cdef extern from "completion.h" namespace "paddleinfer" nogil:
         int descriptor() except +
 
 
-cdef extern from "scheduler.h" namespace "paddleinfer" nogil:
+cdef extern from "schedule.h" namespace "paddleinfer" nogil:
     cdef enum class Merging(unsigned char):
         no
         probe
         probing
         yes
 
+    cdef enum class Policy(unsigned char):
+        adaptive
+        eager
+        fixed_delay
+
     cdef cppclass SchedulerOptions:
+        Policy policy
         int64_t max_batch_size
         int64_t max_queue_rows
         size_t max_queue_bytes
         Nanos max_hold
         Merging merging
+        vector[int64_t] preferred_sizes
 
     cdef enum class Admission(unsigned char):
         accepted
@@ -144,6 +153,16 @@ cdef extern from "scheduler.h" namespace "paddleinfer" nogil:
         too_many_bytes
         rows_over_limit
         bytes_over_limit
+        would_be_late
+
+    cdef enum class DispatchReason(unsigned char):
+        idle
+        full
+        all_here
+        held_over
+        deadline
+        alone
+        closing
 
     cdef cppclass Ran:
         int64_t rows
@@ -157,8 +176,14 @@ cdef extern from "scheduler.h" namespace "paddleinfer" nogil:
     cdef cppclass Decision:
         vector[Slice] batch
         vector[RequestPtr] expired
+        vector[RequestPtr] shed
         Nanos wake_at
+        Nanos predicted_ns
+        Nanos held_since
+        DispatchReason reason
 
+
+cdef extern from "scheduler.h" namespace "paddleinfer" nogil:
     cdef cppclass CppScheduler "paddleinfer::Scheduler":
         CppScheduler(const SchedulerOptions&) except +
         void set_instances(int64_t) noexcept
@@ -195,6 +220,7 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         atomic_int64 errors
         atomic_int64 cancelled
         atomic_int64 expired
+        atomic_int64 shed
         atomic_int64 closed
         atomic_int64 executions
         atomic_int64 inline_executions

@@ -18,6 +18,7 @@ struct Counters {
   std::atomic<std::int64_t> errors{0};
   std::atomic<std::int64_t> cancelled{0};
   std::atomic<std::int64_t> expired{0};
+  std::atomic<std::int64_t> shed{0};
   std::atomic<std::int64_t> closed{0};
   std::atomic<std::int64_t> executions{0};
   std::atomic<std::int64_t> inline_executions{0};

@@ -302,6 +302,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       for (Instance* instance : woken) instance->parker.wake();
       room_.wake();
       end_all(decision.expired, Outcome::expired);
+      end_all(decision.shed, Outcome::shed);
       if (stop) return;
       if (decision.batch.empty()) {
         // The lone caller may come straight back.

@@ -45,6 +45,7 @@ class Ends {
     if (outcome == Outcome::error) counter = &counters_.errors;
     if (outcome == Outcome::cancelled) counter = &counters_.cancelled;
     if (outcome == Outcome::expired) counter = &counters_.expired;
+    if (outcome == Outcome::shed) counter = &counters_.shed;
     counter->fetch_add(1, std::memory_order_relaxed);
   }
 

@@ -3,16 +3,19 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "parker.h"
 
 namespace paddleinfer {
 
-// Runs are gathered by size in bins (1, 2, 3 to 4, 5 to 8, ...), each a moving mean of rows and of time. From
-// the bins follow the time of any size, the line a + b * rows through them, and the size to go up to.
+// Runs are gathered by size in bins (1, 2, 3 to 4, 5 to 8, ...), each a moving mean of rows and of time, and the
+// last runs for the 95th percentile. From the bins follow the time of any size, the line a + b * rows through
+// them, and the size to go up to.
 //
 // Nobody knows a model's best batch beforehand, so it is found on the way: sizes double while rows per second
 // rise; past the peak the next size up is tried again now and then, in case noise had hidden it.
@@ -25,13 +28,17 @@ class LatencyModel {
 
   // `first` is the first run of these very rows on its instance: kernels are made and memory is fetched, so
   // it counts only while nothing better is known.
-  void note(std::int64_t rows, Nanos run_ns, bool first) noexcept {
+  void note(std::int64_t rows, Nanos run_ns, bool first) {
     if (rows < 1) return;
     Bin& bin = bins_[bin_of(rows)];
     if (first && bin.runs > 0) return;
     const double ns = std::max(1.0, double(run_ns));
     if (bin.runs == 0 || (bin.only_first && !first)) {
-      bin = {1, double(rows), ns, first};
+      bin.recent.clear();
+      bin.runs = 1;
+      bin.rows = double(rows);
+      bin.ns = ns;
+      bin.only_first = first;
     } else {
       // A single slow run says little: it counts as at most four times what was expected.
       const double scaled = bin.ns * double(rows) / bin.rows;
@@ -40,6 +47,7 @@ class LatencyModel {
       bin.rows += (double(rows) - bin.rows) * weight;
       bin.ns += (capped - bin.ns) * weight;
     }
+    bin.keep(ns);
     ++runs_since_look_;
     update(bin_of(rows));
   }
@@ -49,27 +57,28 @@ class LatencyModel {
   bool knows_line() const noexcept { return known_bins_ >= 2 || bins_[0].runs > 0; }
   Line line() const noexcept { return line_; }
 
-  // 0 when nothing has run.
+  bool knows_anything() const noexcept { return known_bins_ > 0; }
+
+  // The mean of such a run. 0 when nothing has run.
   double predict_ns(std::int64_t rows) const noexcept {
-    const Bin* below = nullptr;
-    const Bin* above = nullptr;
-    for (const Bin& bin : bins_) {
-      if (bin.runs == 0) continue;
-      if (bin.rows <= double(rows)) {
-        below = &bin;
-      } else {
-        above = &bin;
-        break;
-      }
+    return interpolated(rows, [](const Bin& bin) { return bin.ns; });
+  }
+
+  // What 19 of 20 such runs stay within, as far as the last ones tell. Rises with rows. 0 when nothing has run.
+  double predict_p95_ns(std::int64_t rows) const noexcept {
+    return interpolated(rows, [](const Bin& bin) { return bin.p95_ns; });
+  }
+
+  // The most rows, at most `limit`, whose run stays within so long; 0 when not even one row's does.
+  std::int64_t rows_within(double ns, std::int64_t limit) const noexcept {
+    if (predict_p95_ns(limit) <= ns) return limit;
+    std::int64_t fits = 0;
+    std::int64_t beyond = limit;
+    while (beyond - fits > 1) {
+      const std::int64_t middle = fits + (beyond - fits) / 2;
+      (predict_p95_ns(middle) <= ns ? fits : beyond) = middle;
     }
-    if (below != nullptr && above != nullptr) {
-      const double share = (double(rows) - below->rows) / (above->rows - below->rows);
-      return below->ns + share * std::max(0.0, above->ns - below->ns);
-    }
-    if (above != nullptr) return above->ns;
-    if (below == nullptr) return 0;
-    if (known_bins_ == 1) return below->ns * double(rows) / below->rows;
-    return below->ns + line_.per_row_ns * (double(rows) - below->rows);
+    return fits;
   }
 
   // The size at which rows per second have been seen to peak; past it is only loss. Unlimited while no loss
@@ -90,8 +99,21 @@ class LatencyModel {
   // Nanoseconds a row at the best size. 0 when nothing has run.
   double best_row_ns() const noexcept { return known_bins_ == 0 ? 0 : bins_[best_].ns / bins_[best_].rows; }
 
+  // Measured (rows, mean ns, p95 ns), smallest first.
+  struct Point {
+    double rows, mean_ns, p95_ns;
+  };
+  std::vector<Point> points() const {
+    std::vector<Point> points;
+    for (const Bin& bin : bins_) {
+      if (bin.runs > 0) points.push_back({bin.rows, bin.ns, bin.p95_ns});
+    }
+    return points;
+  }
+
  private:
   static constexpr std::size_t kBins = 24;
+  static constexpr std::size_t kRecent = 32;
   static constexpr double kWeight = 1.0 / 8;
   static constexpr double kWorthwhile = 1.02;  // a larger batch must bring this much
   static constexpr std::int64_t kRunsBetweenLooks = 64;
@@ -100,15 +122,54 @@ class LatencyModel {
     std::int64_t runs = 0;
     double rows = 0;
     double ns = 0;
+    double p95_ns = 0;
     bool only_first = false;
+    std::vector<double> recent;  // a ring of the last run times
+    std::size_t oldest = 0;
 
     double rate() const noexcept { return rows / ns; }
+
+    void keep(double run_ns) {
+      if (recent.size() < kRecent) {
+        recent.push_back(run_ns);
+        oldest = 0;
+      } else {
+        recent[oldest] = run_ns;
+        oldest = (oldest + 1) % kRecent;
+      }
+      std::array<double, kRecent> sorted;
+      std::copy(recent.begin(), recent.end(), sorted.begin());
+      const auto rank = std::size_t(std::ceil(0.95 * double(recent.size()))) - 1;
+      std::nth_element(sorted.begin(), sorted.begin() + std::ptrdiff_t(rank),
+                       sorted.begin() + std::ptrdiff_t(recent.size()));
+      p95_ns = sorted[rank];
+    }
   };
 
   static std::size_t bin_of(std::int64_t rows) noexcept {
     std::size_t bin = 0;
     while (bin < kBins - 1 && (std::int64_t{1} << bin) < rows) ++bin;
     return bin;
+  }
+
+  // Between the bins' points, never falling as rows rise.
+  template <typename Time>
+  double interpolated(std::int64_t rows, Time&& time) const noexcept {
+    const Bin* below = nullptr;
+    double below_ns = 0;
+    for (const Bin& bin : bins_) {
+      if (bin.runs == 0) continue;
+      const double ns = std::max(below_ns, time(bin));
+      if (bin.rows > double(rows)) {
+        if (below == nullptr) return ns;
+        return below_ns + (ns - below_ns) * (double(rows) - below->rows) / (bin.rows - below->rows);
+      }
+      below = &bin;
+      below_ns = ns;
+    }
+    if (below == nullptr) return 0;
+    if (known_bins_ == 1) return below_ns * double(rows) / below->rows;
+    return below_ns + line_.per_row_ns * (double(rows) - below->rows);
   }
 
   void update(std::size_t changed) noexcept {

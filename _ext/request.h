@@ -16,7 +16,8 @@
 
 namespace paddleinfer {
 
-enum class Outcome : std::uint8_t { none, result, error, cancelled, expired, closed };
+// `expired`: its deadline passed; `shed`: it was dropped because its deadline could no longer be met.
+enum class Outcome : std::uint8_t { none, result, error, cancelled, expired, shed, closed };
 
 // How a request failed. `exception` is a Python exception of a callable, given back through a ReleaseList.
 struct Failure {
@@ -71,12 +72,15 @@ class Request {
   std::uint64_t signature = 0;  // of dtypes and shapes without the rows
   Nanos deadline = kNever;
   std::shared_ptr<CompletionQueue> sink;  // told of the end, beside whoever waits
+  int priority = 1;                       // class 0, 1 or 2: the most urgent first
   bool waits_for_room = false;            // when the queue is full, instead of being refused
   // A Python object for the sink's reader (a future).
   void* waiter = nullptr;
 
   // Guarded by the dispatcher's lock.
   Nanos arrival = 0;
+  Nanos key = 0;
+  Nanos row_cost_ns = 0;             // what the backlog counts for each of its rows
   std::int64_t next_row = 0;         // rows before it have been handed out
   std::int64_t rows_unfinished = 0;  // admitted, and neither run nor given up
   bool in_queue = false;             // some rows wait

@@ -3,20 +3,21 @@
 // PARAMETERS AND BEHAVIOUR
 //   admit(request, now)  takes a request or says why not; never blocks.
 //   plan(now)            whether an idle instance has something to do now, or until when it should wait.
-//   next(now)            the batch an idle instance should run, or until when there is nothing to do.
-//                        Requests whose deadline has passed come back in `expired` and never run.
+//   next(now)            the batch an idle instance should run, or until when there is nothing to do. Requests
+//                        whose deadline has passed or can no longer be met come back, too, and never run.
 //   done(batch, runs)    the batch has ended, well or badly.
 //   forget(request, now) a request ended early; what still waits of it is given back at once.
 //
-// Requests wait in buckets, one for each set of dtypes and shapes beyond the rows, ordered by key: the deadline,
-// or arrival plus kSlack, whichever is sooner. The bucket whose head has the smallest key goes first.
+// Requests wait in buckets, one for each set of dtypes and shapes beyond the rows, ordered by key: the deadline, or
+// arrival plus the slack of the priority class, whichever is sooner. So nothing starves. The bucket whose head has
+// the smallest key goes first. How many rows go, and when, is BatchRules' to say.
 //
-// A batch holds at most max_batch_size rows; not more than the size at which measured rows per second peak; not
-// more than its share of what waits, divided over the idle instances; not more than the rows of all callers
-// divided over the instances, so that callers who wait for their answers keep every instance busy.
-//
-// An idle instance starts at once, unless waiting for one more row is predicted to pay (Bucket::hold_until); only
-// the last idle instance may hold, and only while callers of late are missing.
+// With the adaptive policy and a deadline, a request is refused at once when what waits ahead of it and one run are
+// predicted to take longer; it is shed when its turn comes too late for a run to end in time (19 of 20 such runs);
+// the batch is made no larger than its most urgent request allows; and in overload, when the head would force a
+// batch of less than half the best rate while more than a full one waits, the shortest run of heads is shed whose
+// loss raises the rows finished in time. While nothing has run of late, what is predicted may be out of date: then
+// one request is let through to find out.
 //
 // A request of more rows than a batch is handed out in parts, all under its one deadline; part k is due k runs
 // later than its first, so that other requests may run in between.
@@ -26,76 +27,34 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <set>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "bucket.h"
+#include "backlog.h"
+#include "batch_rules.h"
+#include "bucket_map.h"
 #include "door.h"
 #include "request.h"
+#include "schedule.h"
 
 namespace paddleinfer {
 
-// Whether rows of several requests may share a run.
-enum class Merging : std::uint8_t {
-  no,
-  probe,    // unknown: the first batch that could hold several is to be probed
-  probing,  // an instance does so; until it knows nothing is merged
-  yes,
-};
-
-struct SchedulerOptions {
-  std::int64_t max_batch_size = 32;
-  std::int64_t max_queue_rows = 4096;
-  std::size_t max_queue_bytes = std::size_t{256} << 20;
-  Nanos max_hold = kNever;  // of one request, for company; 0 never holds
-  Merging merging = Merging::yes;
-};
-
-enum class Admission : std::uint8_t {
-  accepted,
-  waits_for_room,
-  too_many_rows,
-  too_many_bytes,
-  rows_over_limit,
-  bytes_over_limit
-};
-
-struct Decision {
-  Batch batch;
-  bool probe = false;          // find out first whether its rows may share a run
-  Nanos lone_run_ns = kNever;  // predicted, when its only caller is the only one of late
-  std::vector<RequestPtr> expired;
-  Nanos wake_at = kNever;
-};
-
-struct Plan {
-  std::int64_t instances = 0;  // that have something to do now
-  Nanos wake_at = kNever;      // when there may be something for one, if nothing happens before
-};
-
-// One run of the model.
-struct Ran {
-  std::int64_t rows = 0;
-  Nanos run_ns = 0;
-  bool failed = false;
-  bool first_of_its_size = false;  // on its instance: slow for reasons of its own
-};
-
 class Scheduler {
  public:
-  static constexpr Nanos kSlack = kNanosPerSecond;
+  // Of the priority classes.
+  static constexpr Nanos kSlack[3] = {kNanosPerSecond / 10, kNanosPerSecond, 10 * kNanosPerSecond};
 
-  explicit Scheduler(const SchedulerOptions& options) : options_(options), merging_(options.merging) {}
+  explicit Scheduler(const SchedulerOptions& options) : options_(options) {}
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
 
-  void set_instances(std::int64_t count) noexcept { instances_ = count; }
+  void set_instances(std::int64_t count) noexcept { rules_.instances = count; }
 
   Admission admit(const RequestPtr& request, Nanos now) {
     if (request->rows > options_.max_queue_rows) return Admission::rows_over_limit;
     if (request->bytes > options_.max_queue_bytes) return Admission::bytes_over_limit;
-    const bool room = has_room(*request);
     request->arrival = now;
+    const bool room = has_room(*request);
     if (request->waits_for_room && (!room || door_.waiting() > 0)) {
       door_.push(request);
       return Admission::waits_for_room;
@@ -104,7 +63,10 @@ class Scheduler {
       const bool rows = queued_rows_ + request->rows > options_.max_queue_rows;
       return rows ? Admission::too_many_rows : Admission::too_many_bytes;
     }
-    enqueue(request, now);
+    Bucket& bucket = buckets_.of(*request);
+    request->key = std::min(request->deadline, now + kSlack[request->priority]);
+    if (predicts_lateness(*request, bucket, now)) return Admission::would_be_late;
+    enqueue(request, bucket, now);
     return Admission::accepted;
   }
 
@@ -115,27 +77,31 @@ class Scheduler {
 
   Plan plan(Nanos now) {
     Plan plan;
-    if (idle_instances() < 1) return plan;
+    if (rules_.idle() < 1) return plan;
     Bucket* bucket = nullptr;
-    plan.wake_at = look(now, bucket);
+    DispatchReason reason{};
+    plan.wake_at = look(now, bucket, reason);
     if (bucket == nullptr) return plan;
-    const std::int64_t limit = batch_limit(*bucket);
-    const std::int64_t batches =
-        merging_ == Merging::yes ? (bucket->queued_rows + limit - 1) / limit : bucket->queued_requests;
-    plan.instances = std::min(idle_instances(), std::max({batches, std::int64_t(heads_.size()), std::int64_t{1}}));
+    const std::int64_t wanted = std::max(rules_.batches(*bucket), std::int64_t(buckets_.heads().size()));
+    plan.instances = std::min(rules_.idle(), std::max<std::int64_t>(1, wanted));
     return plan;
   }
 
   Decision next(Nanos now) {
     Decision decision;
+    Bucket* bucket = nullptr;
     do {
       open_door(now);
-      Bucket* bucket = nullptr;
-      decision.wake_at = look(now, bucket);
+      bucket = nullptr;
+      decision.wake_at = look(now, bucket, decision.reason);
       if (bucket == nullptr) return decision;
       fill(decision, *bucket, now);
     } while (decision.batch.empty());
-    ++running_batches_;
+    decision.held_since = bucket->held_since;
+    bucket->end_hold();
+    ++bucket->running;
+    ++rules_.running;
+    decision.predicted_ns = Nanos(bucket->times.predict_ns(rows_of(decision.batch)));
     decision.lone_run_ns = decision.batch.front().request->lone_run_ns;
     open_door(now);
     return decision;
@@ -144,11 +110,14 @@ class Scheduler {
   // `runs` are the runs of the model that this took: one, as a rule.
   void done(const Batch& batch, const std::vector<Ran>& runs, Nanos now) {
     if (batch.empty()) return;
-    --running_batches_;
-    Bucket& bucket = bucket_of(*batch.front().request);
+    --rules_.running;
+    Bucket& bucket = buckets_.of(*batch.front().request);
+    --bucket.running;
+    bucket.last_ended = now;
     for (const Ran& run : runs) {
       ++batch_rows_[run.rows];
       if (!run.failed) bucket.times.note(run.rows, run.run_ns, run.first_of_its_size);
+      bucket.note_memory(run);
     }
     std::int64_t over = 0;
     for (const Slice& slice : batch) {
@@ -161,16 +130,18 @@ class Scheduler {
   // A request that runs on its caller's thread, if nothing else is queued or running and this caller is alone.
   // `limit_ns` is how long it may be predicted to take.
   bool begin_inline(Request& request, Nanos limit_ns, Nanos now) {
-    if (queued_requests_ > 0 || running_batches_ > 0 || door_.waiting() > 0 || !fits(request)) return false;
-    if (merging_ == Merging::yes && request.rows > options_.max_batch_size) return false;
-    Bucket& bucket = bucket_of(request);
+    if (queued_requests_ > 0 || rules_.running > 0 || door_.waiting() > 0 || !fits(request)) return false;
+    if (rules_.merging == Merging::yes && request.rows > options_.max_batch_size) return false;
+    Bucket& bucket = buckets_.of(request);
     const double expected_ns = bucket.times.predict_ns(request.rows);
     if (expected_ns <= 0 || expected_ns > double(limit_ns) || bucket.arrivals.callers() > 1) return false;
     request.arrival = now;
     request.rows_unfinished = request.rows;
     request.next_row = request.rows;
+    request.lone_run_ns = Nanos(expected_ns);
     bucket.arrivals.arrived(request.rows, now);
-    ++running_batches_;
+    ++bucket.running;
+    ++rules_.running;
     return true;
   }
 
@@ -181,9 +152,11 @@ class Scheduler {
       return true;
     }
     if (!request.in_queue) return false;
-    Bucket& bucket = bucket_of(request);
-    leave_queue(bucket, request, now);
-    if (++dead_entries_ > queued_requests_ + 64) drop_dead_entries();
+    leave_queue(buckets_.of(request), request, now);
+    if (++dead_entries_ > queued_requests_ + 64) {
+      buckets_.drop_dead();
+      dead_entries_ = 0;
+    }
     open_door(now);
     return true;
   }
@@ -191,9 +164,9 @@ class Scheduler {
   // Empties the queue, in the order it would have run, and the door.
   std::vector<RequestPtr> take_all(Nanos now) {
     std::vector<RequestPtr> taken;
-    while (!heads_.empty()) {
-      Bucket& bucket = *heads_.begin()->bucket;
-      RequestPtr request = pop_head(bucket);
+    while (!buckets_.heads().empty()) {
+      Bucket& bucket = *buckets_.heads().begin()->bucket;
+      RequestPtr request = buckets_.pop(bucket);
       if (!request->in_queue) continue;
       leave_queue(bucket, *request, now);
       taken.push_back(std::move(request));
@@ -204,82 +177,33 @@ class Scheduler {
   }
 
   // No more requests will come.
-  void close() noexcept { closing_ = true; }
+  void close() noexcept { rules_.closing = true; }
 
-  Merging merging() const noexcept { return merging_; }
-  void set_merging(Merging merging) noexcept { merging_ = merging; }
+  Merging merging() const noexcept { return rules_.merging; }
+  void set_merging(Merging merging) noexcept { rules_.merging = merging; }
+
+  // Of the bucket of this request.
+  LatencyModel& times_of(const Request& request) { return buckets_.of(request).times; }
 
   // Nanoseconds until what waits has run, by the best rate measured. 0 when nothing has been measured.
   double predicted_drain_ns() const {
     double ns = 0;
-    for (const auto& [signature, bucket] : buckets_) ns += double(bucket.queued_rows) * bucket.times.best_row_ns();
-    return ns / double(std::max<std::int64_t>(1, instances_));
+    for (const auto& [signature, bucket] : buckets_.all()) {
+      ns += double(bucket.queued_rows) * bucket.times.best_row_ns();
+    }
+    return ns / double(std::max<std::int64_t>(1, rules_.instances));
   }
 
   std::int64_t queued_requests() const noexcept { return queued_requests_; }
   std::int64_t queued_rows() const noexcept { return queued_rows_; }
   std::size_t queued_bytes() const noexcept { return queued_bytes_; }
-  std::int64_t running_batches() const noexcept { return running_batches_; }
+  std::int64_t running_batches() const noexcept { return rules_.running; }
   std::int64_t waiting_for_room() const noexcept { return door_.waiting(); }
   // Rows of a batch -> how many such batches have ended.
   const std::map<std::int64_t, std::int64_t>& batch_rows() const noexcept { return batch_rows_; }
 
  private:
   static constexpr int kBucketsToLookAt = 8;
-  static constexpr std::size_t kBucketsToKeep = 1024;  // of shapes that nobody uses now
-
-  struct Head {
-    Place place;
-    Bucket* bucket;
-    bool operator<(const Head& other) const noexcept { return place < other.place; }
-  };
-
-  std::int64_t idle_instances() const noexcept { return instances_ - running_batches_; }
-
-  // -- buckets
-
-  // Its own, made if need be. Signatures that collide by chance get different buckets.
-  Bucket& bucket_of(const Request& request) {
-    std::uint64_t signature = request.signature;
-    for (;;) {
-      const auto found = buckets_.find(signature);
-      if (found == buckets_.end()) break;
-      if (found->second.takes(request)) return found->second;
-      signature = signature * 0x9e3779b97f4a7c15u + 1;
-    }
-    if (buckets_.size() >= kBucketsToKeep) drop_unused_buckets();
-    return buckets_.emplace(signature, Bucket(request.inputs)).first->second;
-  }
-
-  void drop_unused_buckets() {
-    for (auto bucket = buckets_.begin(); bucket != buckets_.end();) {
-      const bool unused = bucket->second.empty() && bucket->second.arrivals.outstanding() == 0;
-      bucket = unused ? buckets_.erase(bucket) : std::next(bucket);
-    }
-  }
-
-  void push(Bucket& bucket, const Place& place, const RequestPtr& request) {
-    if (!bucket.empty()) heads_.erase({bucket.first_place(), &bucket});
-    bucket.push(place, request);
-    heads_.insert({bucket.first_place(), &bucket});
-  }
-
-  RequestPtr pop_head(Bucket& bucket) {
-    heads_.erase({bucket.first_place(), &bucket});
-    RequestPtr request = bucket.pop();
-    if (!bucket.empty()) heads_.insert({bucket.first_place(), &bucket});
-    return request;
-  }
-
-  // Each entry is dropped at most once, so this costs O(1) amortised a request.
-  void drop_dead_entries() {
-    heads_.clear();
-    for (auto& [signature, bucket] : buckets_) {
-      bucket.drop_dead();
-      if (!bucket.empty()) heads_.insert({bucket.first_place(), &bucket});
-    }
-    dead_entries_ = 0;
-  }
 
   // -- the way in and out
 
@@ -288,19 +212,42 @@ class Scheduler {
            queued_bytes_ + request.bytes <= options_.max_queue_bytes;
   }
 
-  void enqueue(const RequestPtr& request, Nanos now) {
-    Bucket& bucket = bucket_of(*request);
+  // Whether what waits ahead of it and a run of its own will take longer than its deadline allows.
+  bool predicts_lateness(const Request& request, const Bucket& bucket, Nanos now) const noexcept {
+    if (!minds_deadlines(request) || out_of_date(bucket, now)) return false;
+    const std::int64_t batch = std::min(rules_.full_batch(bucket), bucket.queued_rows + request.rows);
+    const double own_ns = bucket.times.predict_p95_ns(std::max<std::int64_t>(batch, 1));
+    const double instances = double(std::max<std::int64_t>(1, rules_.instances));
+    double before_ns = double(backlog_.ahead(request.key, now)) / instances;
+    if (rules_.idle() < 1) before_ns += bucket.times.predict_ns(rules_.full_batch(bucket)) / (instances + 1);
+    return double(now) + before_ns + own_ns > double(request.deadline);
+  }
+
+  bool minds_deadlines(const Request& request) const noexcept {
+    return options_.policy == Policy::adaptive && request.deadline != kNever;
+  }
+
+  // Nothing is known, or nothing has run for longer than a run takes, and nothing does.
+  static bool out_of_date(const Bucket& bucket, Nanos now) noexcept {
+    if (!bucket.times.knows_anything()) return true;
+    return bucket.running == 0 && bucket.queued_rows == 0 &&
+           double(now - bucket.last_ended) > bucket.times.predict_p95_ns(1);
+  }
+
+  void enqueue(const RequestPtr& request, Bucket& bucket, Nanos now) {
     request->in_queue = true;
     request->rows_unfinished = request->rows;
+    request->row_cost_ns = Nanos(bucket.times.best_row_ns());
     queued_rows_ += request->rows;
     queued_bytes_ += request->bytes;
     ++queued_requests_;
     ++bucket.queued_requests;
     bucket.queued_rows += request->rows;
+    backlog_.add(request->key, request->rows * request->row_cost_ns);
     bucket.arrivals.arrived(request->rows, now);
     const double alone_ns = bucket.times.predict_ns(request->rows);
     if (alone_ns > 0 && bucket.arrivals.callers() == 1) request->lone_run_ns = Nanos(alone_ns);
-    push(bucket, {std::min(request->deadline, now + kSlack), next_order_++}, request);
+    buckets_.push(bucket, {request->key, next_order_++}, request);
   }
 
   // The rows that wait are given up.
@@ -315,6 +262,7 @@ class Scheduler {
   void take_out(Bucket& bucket, Request& request, std::int64_t rows) noexcept {
     queued_rows_ -= rows;
     bucket.queued_rows -= rows;
+    backlog_.remove(request.key, rows * request.row_cost_ns);
     if (request.next_row < request.rows) return;
     request.in_queue = false;
     queued_bytes_ -= request.bytes;
@@ -324,17 +272,20 @@ class Scheduler {
 
   void open_door(Nanos now) {
     door_.open([this](const Request& request) { return has_room(request); },
-               [this, now](const RequestPtr& request) { enqueue(request, now); });
+               [this, now](const RequestPtr& request) {
+                 request->key = std::min(request->deadline, now + kSlack[request->priority]);
+                 enqueue(request, buckets_.of(*request), now);
+               });
   }
 
   // -- what runs
 
   // The bucket that should go now, none if there is none; then until when the first one is held back.
-  Nanos look(Nanos now, Bucket*& bucket) {
+  Nanos look(Nanos now, Bucket*& bucket, DispatchReason& reason) {
     Nanos wake_at = kNever;
     int looked_at = 0;
-    for (const Head& head : heads_) {
-      const Nanos hold = hold_until(*head.bucket, now);
+    for (const BucketMap::Head& head : buckets_.heads()) {
+      const Nanos hold = rules_.hold_until(*head.bucket, now, reason);
       if (hold <= now) {
         bucket = head.bucket;
         return kNever;
@@ -345,73 +296,107 @@ class Scheduler {
     return wake_at;
   }
 
-  // The rows past which a request is handed out in parts.
-  std::int64_t part_limit(const Bucket& bucket) const noexcept {
-    return std::min(options_.max_batch_size, bucket.times.peak_rows());
-  }
-
-  // The rows of a batch that is worth no more waiting.
-  std::int64_t full_batch(const Bucket& bucket) const noexcept {
-    const std::int64_t of_callers = divided(bucket.arrivals.peak_rows(), instances_);
-    return std::min({options_.max_batch_size, bucket.times.best_rows(), of_callers});
-  }
-
-  // The rows that an idle instance takes of those that wait, while others are idle too.
-  std::int64_t batch_limit(const Bucket& bucket) const noexcept {
-    return std::min(full_batch(bucket), divided(bucket.queued_rows, idle_instances()));
-  }
-
-  // Rounded up; at least 1.
-  static std::int64_t divided(std::int64_t rows, std::int64_t by) noexcept {
-    by = std::max<std::int64_t>(1, by);
-    return std::max<std::int64_t>(1, (rows + by - 1) / by);
-  }
-
-  // Until when the bucket should be held back; `now`: it should go.
-  Nanos hold_until(Bucket& bucket, Nanos now) {
-    const bool pointless = merging_ != Merging::yes || options_.max_hold == 0 || closing_ || idle_instances() > 1 ||
-                           bucket.queued_rows == 0 || bucket.queued_rows >= full_batch(bucket);
-    if (!pointless) return bucket.hold_until(now, options_.max_hold);
-    bucket.end_hold();
-    return now;
-  }
-
   // Fills the decision from one bucket, until it holds a batch or the bucket is empty.
   void fill(Decision& decision, Bucket& bucket, Nanos now) {
-    const std::int64_t limit = merging_ == Merging::yes || merging_ == Merging::probe ? batch_limit(bucket) : 1;
+    drop_late(decision, bucket, now);
+    if (bucket.empty()) return;
+    relieve(decision, bucket, now);
+    const bool merges = rules_.merging == Merging::yes || rules_.merging == Merging::probe;
+    const std::int64_t limit = merges ? rules_.batch_limit(bucket) : 1;
+    const std::int64_t part_limit = rules_.part_limit(bucket);
     std::int64_t rows = 0;
+    Nanos soonest = kNever;
     while (!bucket.empty()) {
-      const RequestPtr& head = bucket.first();
-      if (!head->in_queue) {  // ended early, and given back then
-        pop_head(bucket);
+      if (rows > 0) drop_late(decision, bucket, now);
+      if (bucket.empty()) break;
+      const Request& head = *bucket.first();
+      const std::int64_t left = head.rows - head.next_row;
+      const bool in_parts = rules_.merging == Merging::yes && left > part_limit;
+      std::int64_t taken = in_parts ? std::min(limit, part_limit) - rows : left;
+      if (rows > 0 && (taken <= 0 || rows + taken > limit)) break;
+      if (minds_deadlines(head)) soonest = std::min(soonest, head.deadline);
+      if (soonest != kNever) {
+        const std::int64_t in_time = bucket.times.rows_within(double(soonest - now), rows + taken);
+        if (in_parts && rows == 0) taken = std::max<std::int64_t>(1, std::min(taken, in_time));
+        if (rows > 0 && in_time < rows + taken && bucket.times.knows_anything()) {
+          decision.reason = DispatchReason::deadline;
+          break;
+        }
+      }
+      if (in_parts) {
+        hand_out_part(decision, bucket, taken);
+      } else {
+        hand_out(decision, bucket, left);
+      }
+      rows += taken;
+    }
+    if (rules_.merging == Merging::probe && (decision.batch.size() > 1 || rows > options_.max_batch_size)) {
+      decision.probe = true;
+      rules_.merging = Merging::probing;
+    }
+  }
+
+  // Drops heads that have ended, that have expired, and that can no longer be in time.
+  void drop_late(Decision& decision, Bucket& bucket, Nanos now) {
+    while (!bucket.empty()) {
+      Request& head = *bucket.first();
+      if (!head.in_queue) {  // ended early, and given back then
+        buckets_.pop(bucket);
         --dead_entries_;
         continue;
       }
-      if (head->deadline <= now) {
-        const RequestPtr late = pop_head(bucket);
-        leave_queue(bucket, *late, now);
-        decision.expired.push_back(late);
-        continue;
-      }
-      const std::int64_t left = head->rows - head->next_row;
-      if (merging_ == Merging::yes && left > part_limit(bucket)) {
-        if (rows >= std::min(limit, part_limit(bucket))) break;
-        rows += hand_out_part(decision, bucket, std::min(limit, part_limit(bucket)) - rows);
-        continue;
-      }
-      if (rows > 0 && rows + left > limit) break;
-      hand_out(decision, bucket, left);
-      rows += left;
+      const bool expired = head.deadline <= now;
+      if (!expired && !(minds_deadlines(head) && too_late(bucket, head, now))) return;
+      const RequestPtr late = buckets_.pop(bucket);
+      leave_queue(bucket, *late, now);
+      (expired ? decision.expired : decision.shed).push_back(late);
     }
-    if (merging_ == Merging::probe && (decision.batch.size() > 1 || rows > options_.max_batch_size)) {
-      decision.probe = true;
-      merging_ = Merging::probing;
+  }
+
+  bool too_late(const Bucket& bucket, const Request& head, Nanos now) const noexcept {
+    // The only one, with nothing running: it may as well find out whether what is predicted still holds.
+    if (bucket.running == 0 && bucket.queued_requests == 1) return false;
+    const std::int64_t rows = std::min(head.rows - head.next_row, rules_.part_limit(bucket));
+    return bucket.times.predict_p95_ns(rows) > double(head.deadline - now);
+  }
+
+  // In overload: sheds the shortest run of heads whose loss raises the rows finished in time.
+  void relieve(Decision& decision, Bucket& bucket, Nanos now) {
+    const std::int64_t full = rules_.full_batch(bucket);
+    if (rules_.merging != Merging::yes || !minds_deadlines(*bucket.first()) || bucket.queued_rows <= full) return;
+    const LatencyModel& times = bucket.times;
+    const double full_ns = times.predict_ns(full);
+    const auto rows_in_a_run = [&](const Request& head) {
+      const std::int64_t rows = head.deadline == kNever ? full : times.rows_within(double(head.deadline - now), full);
+      return rows == 0 ? 0.0 : double(rows) * full_ns / times.predict_ns(rows);
+    };
+    const double as_it_is = rows_in_a_run(*bucket.first());
+    if (as_it_is >= 0.5 * double(full)) return;
+    std::vector<std::pair<Place, RequestPtr>> taken;
+    std::int64_t lost = 0;
+    bool pays = false;
+    while (!bucket.empty() && lost < full && !pays) {
+      const Place place = bucket.first_place();
+      taken.push_back({place, buckets_.pop(bucket)});
+      if (!taken.back().second->in_queue) continue;
+      lost += taken.back().second->rows - taken.back().second->next_row;
+      pays = !bucket.empty() && rows_in_a_run(*bucket.first()) - double(lost) > as_it_is;
+    }
+    for (auto& [place, request] : taken) {
+      if (!request->in_queue) {
+        --dead_entries_;
+      } else if (pays) {
+        leave_queue(bucket, *request, now);
+        decision.shed.push_back(std::move(request));
+      } else {
+        buckets_.push(bucket, place, request);
+      }
     }
   }
 
   // All that is left of the head.
   void hand_out(Decision& decision, Bucket& bucket, std::int64_t rows) {
-    RequestPtr request = pop_head(bucket);
+    RequestPtr request = buckets_.pop(bucket);
     const std::int64_t first_row = request->next_row;
     request->next_row = request->rows;
     take_out(bucket, *request, rows);
@@ -419,32 +404,30 @@ class Scheduler {
   }
 
   // The first rows of what is left of the head, which goes back to its place among the others.
-  std::int64_t hand_out_part(Decision& decision, Bucket& bucket, std::int64_t rows) {
-    const Nanos key = bucket.first_place().key;
-    RequestPtr request = pop_head(bucket);
+  void hand_out_part(Decision& decision, Bucket& bucket, std::int64_t rows) {
+    RequestPtr request = buckets_.pop(bucket);
     if (!request->joined) request->joined = std::make_unique<Joined>(request->rows);
     request->hold_inputs();
     decision.batch.push_back({request, request->next_row, rows});
     request->next_row += rows;
     take_out(bucket, *request, rows);
-    const Nanos due = std::min(request->deadline, key + Nanos(bucket.times.predict_ns(rows)));
-    push(bucket, {due, next_order_++}, request);
-    return rows;
+    const std::int64_t left = request->rows - request->next_row;
+    backlog_.remove(request->key, left * request->row_cost_ns);
+    request->key = std::min(request->deadline, request->key + Nanos(bucket.times.predict_ns(rows)));
+    backlog_.add(request->key, left * request->row_cost_ns);
+    buckets_.push(bucket, {request->key, next_order_++}, request);
   }
 
   const SchedulerOptions options_;
-  Merging merging_;
-  bool closing_ = false;
-  std::int64_t instances_ = 1;
-  std::unordered_map<std::uint64_t, Bucket> buckets_;
-  std::set<Head> heads_;  // of buckets that are not empty
+  BatchRules rules_{options_};
+  BucketMap buckets_;
+  Backlog backlog_;  // nanoseconds of work, by key
   Door door_;
   std::uint64_t next_order_ = 0;
   std::int64_t dead_entries_ = 0;  // ended early, still in a bucket
   std::int64_t queued_requests_ = 0;
   std::int64_t queued_rows_ = 0;
   std::size_t queued_bytes_ = 0;
-  std::int64_t running_batches_ = 0;
   std::map<std::int64_t, std::int64_t> batch_rows_;
 };
 

@@ -2,7 +2,10 @@
 
 ADMISSIONS = (
     "accepted", "waits_for_room", "too_many_rows", "too_many_bytes", "rows_over_limit", "bytes_over_limit",
+    "would_be_late",
 )
+POLICIES = ("adaptive", "eager", "fixed_delay")
+DISPATCH_REASONS = ("idle", "full", "all_here", "held_over", "deadline", "alone", "closing")
 
 
 cdef class Scheduler:
@@ -14,7 +17,7 @@ cdef class Scheduler:
     ----------
     instances
         How many there are; `next` is for one of them that is idle.
-    max_batch_size, max_queue_rows, max_queue_bytes, max_hold_us, merging
+    policy, max_batch_size, preferred_batch_sizes, max_queue_rows, max_queue_bytes, max_hold_us, merging
         As of Core.
     """
     cdef shared_ptr[CppScheduler] scheduler
@@ -22,21 +25,19 @@ cdef class Scheduler:
     cdef dict batches
     cdef object next_batch
 
-    def __init__(self, *, int64_t instances=1, int64_t max_batch_size=32, int64_t max_queue_rows=4096,
-                 size_t max_queue_bytes=1 << 28, max_hold_us=None, str merging="yes"):
-        cdef SchedulerOptions options
-        options.max_batch_size = max_batch_size
-        options.max_queue_rows = max_queue_rows
-        options.max_queue_bytes = max_queue_bytes
-        options.max_hold = kNever if max_hold_us is None else <Nanos>(max_hold_us * 1000)
-        options.merging = merging_of(merging)
+    def __init__(self, *, int64_t instances=1, str policy="adaptive", int64_t max_batch_size=32,
+                 preferred_batch_sizes=(), int64_t max_queue_rows=4096, size_t max_queue_bytes=1 << 28,
+                 max_hold_us=None, str merging="yes"):
+        cdef SchedulerOptions options = scheduler_options(
+            policy, max_batch_size, preferred_batch_sizes, max_queue_rows, max_queue_bytes, max_hold_us, merging)
         self.scheduler = make_shared[CppScheduler](options)
         self.scheduler.get().set_instances(instances)
         self.requests = {}
         self.batches = {}
         self.next_batch = 0
 
-    def admit(self, number, now, *, rows=1, bytes=0, bucket=0, deadline=None, wait_when_full=False):
+    def admit(self, number, now, *, rows=1, bytes=0, bucket=0, deadline=None, priority=1,
+              wait_when_full=False):
         """One of ADMISSIONS. Requests of one `bucket` (a number) may share a batch."""
         cdef RequestHolder holder = RequestHolder.__new__(RequestHolder)
         cdef Request* request
@@ -52,6 +53,7 @@ cdef class Scheduler:
         request.rows = rows
         request.bytes = bytes
         request.deadline = kNever if deadline is None else <Nanos>deadline
+        request.priority = priority
         request.waits_for_room = wait_when_full
         request.waiter = <void*>holder
         admission = ADMISSIONS[<int><unsigned char>self.scheduler.get().admit(holder.request, now)]
@@ -65,32 +67,37 @@ cdef class Scheduler:
         return plan.instances, None if plan.wake_at == kNever else plan.wake_at
 
     def next(self, now):
-        """(batch number or None, its slices, expired requests, when to look again or None).
-
-        A slice is (request, first row, rows).
-        """
+        """What an idle instance should do, as a Batch; its `number` is None when that is nothing."""
         cdef Decision decision = self.scheduler.get().next(now)
-        cdef BatchHolder holder
+        cdef Batch batch = Batch.__new__(Batch)
         cdef size_t place
-        expired = [holder_of(request).number for request in decision.expired]
-        for number in expired:
+        batch.slices = []
+        batch.late = []
+        for request in decision.expired:
+            batch.late.append((holder_of(request).number, "expired"))
+        for request in decision.shed:
+            batch.late.append((holder_of(request).number, "shed"))
+        for number, _ in batch.late:
             del self.requests[number]
-        wake_at = None if decision.wake_at == kNever else decision.wake_at
+        batch.wake_at = None if decision.wake_at == kNever else decision.wake_at
         if decision.batch.empty():
-            return None, [], expired, wake_at
-        holder = BatchHolder.__new__(BatchHolder)
-        holder.batch = decision.batch
+            return batch
         self.next_batch += 1
-        self.batches[self.next_batch] = holder
-        slices = []
-        for place in range(holder.batch.size()):
-            slices.append((holder_of(holder.batch[place].request).number,
-                           holder.batch[place].first_row, holder.batch[place].rows))
-        return self.next_batch, slices, expired, wake_at
+        batch.number = self.next_batch
+        batch.rows = rows_of(decision.batch)
+        batch.reason = DISPATCH_REASONS[<int><unsigned char>decision.reason]
+        batch.predicted_ns = decision.predicted_ns
+        batch.held_since = None if decision.held_since == kNever else decision.held_since
+        batch.batch = decision.batch
+        self.batches[batch.number] = batch
+        for place in range(decision.batch.size()):
+            batch.slices.append((holder_of(decision.batch[place].request).number,
+                                 decision.batch[place].first_row, decision.batch[place].rows))
+        return batch
 
     def done(self, batch, run_ns, now, *, failed=False):
         """The batch has run. Requests that are over with it."""
-        cdef BatchHolder holder = self.batches.pop(batch)
+        cdef Batch holder = self.batches.pop(batch)
         cdef vector[Ran] runs
         cdef Ran ran
         cdef size_t place
@@ -135,10 +142,51 @@ cdef class RequestHolder:
     cdef object number
 
 
-cdef class BatchHolder:
-    """A batch that a Scheduler has handed out."""
+cdef class Batch:
+    """What a Scheduler has decided.
+
+    Attributes
+    ----------
+    number
+        Of the batch; None when there is nothing to run.
+    slices
+        (request, first row, rows) of each request in it.
+    late
+        (request, "expired" or "shed") of requests that will not run.
+    wake_at
+        When to look again if nothing happens before; None: not at all.
+    """
     cdef vector[Slice] batch
+    cdef readonly object number
+    cdef readonly int64_t rows
+    cdef readonly list slices
+    cdef readonly list late
+    cdef readonly object wake_at
+    cdef readonly str reason
+    cdef readonly int64_t predicted_ns
+    cdef readonly object held_since
 
 
 cdef RequestHolder holder_of(const RequestPtr& request):
     return <RequestHolder>request.get().waiter
+
+
+cdef SchedulerOptions scheduler_options(str policy, int64_t max_batch_size, preferred_batch_sizes,
+                                        int64_t max_queue_rows, size_t max_queue_bytes, max_hold_us,
+                                        str merging) except *:
+    cdef SchedulerOptions options
+    if policy == "eager":
+        options.policy = Policy.eager
+    elif policy == "fixed_delay":
+        options.policy = Policy.fixed_delay
+    options.max_batch_size = max_batch_size
+    options.preferred_sizes = preferred_batch_sizes
+    options.max_queue_rows = max_queue_rows
+    options.max_queue_bytes = max_queue_bytes
+    options.max_hold = kNever if max_hold_us is None else <Nanos>(max_hold_us * 1000)
+    options.merging = Merging.probe
+    if merging == "yes":
+        options.merging = Merging.yes
+    elif merging == "no":
+        options.merging = Merging.no
+    return options

@@ -10,6 +10,7 @@ cdef dict stats_of(Dispatcher* dispatcher):
         "errors": counters.errors.load(),
         "cancelled": counters.cancelled.load(),
         "expired": counters.expired.load(),
+        "shed": counters.shed.load(),
         "closed": counters.closed.load(),
         "refused": counters.refused.load(),
         "executions": counters.executions.load(),

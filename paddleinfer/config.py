@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import numbers
 import re
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,11 @@ __all__ = ["BatchingOptions", "EngineConfig", "RuntimeOptions", "option_names"]
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 Driver = Literal["auto", "native", "python"]
 OnFull = Literal["raise", "wait"]
+Policy = Literal["adaptive", "eager", "fixed_delay"]
 
 _PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 _DRIVERS = ("auto", "native", "python")
+_POLICIES = ("adaptive", "eager", "fixed_delay")
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
 
@@ -46,6 +49,15 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         listed = ", ".join(f'"{choice}"' for choice in choices)
         raise ConfigError(f"{name} must be one of {listed}, not {value!r}")
+
+
+def _checked_sizes(name: str, value: object, most: int) -> tuple[int, ...]:
+    sizes = tuple(value) if isinstance(value, (list, tuple)) else None
+    if sizes is None or not all(isinstance(size, int) and 1 <= size <= most for size in sizes):
+        raise ConfigError(f"{name} must be a list of integers from 1 to max_batch_size={most}, not {value!r}")
+    if any(later <= earlier for earlier, later in itertools.pairwise(sizes)):
+        raise ConfigError(f"{name} must rise, and {value!r} does not")
+    return sizes
 
 
 def check_timeout(name: str, value: object) -> None:
@@ -145,6 +157,10 @@ class BatchingOptions:
     """Whether axis 0 of every input and output is the batch; "auto" asks the model's file, then the model."""
     max_batch_size: int = 32
     """Rows that run together at most; a request of more runs in parts."""
+    policy: Policy = "adaptive"
+    """"adaptive" goes by what is measured; "eager" takes what waits; "fixed_delay" waits for a full batch."""
+    preferred_batch_sizes: tuple[int, ...] = ()
+    """Rising sizes at which a batch counts as full."""
     max_queue_delay_us: int | None = None
     """Microseconds that a request may be held back for company; None: while it is predicted to pay."""
     max_queue_rows: int = 4096
@@ -157,6 +173,13 @@ class BatchingOptions:
     def __post_init__(self) -> None:
         _check_switch("batchable", self.batchable)
         _check_int("max_batch_size", self.max_batch_size, 1, 1 << 20)
+        _check_choice("policy", self.policy, _POLICIES)
+        preferred = _checked_sizes("preferred_batch_sizes", self.preferred_batch_sizes, self.max_batch_size)
+        object.__setattr__(self, "preferred_batch_sizes", preferred)
+        if self.policy == "fixed_delay" and self.max_queue_delay_us is None:
+            raise ConfigError('policy="fixed_delay" needs max_queue_delay_us, the delay in microseconds')
+        if self.policy == "eager" and self.max_queue_delay_us is not None:
+            raise ConfigError('max_queue_delay_us has no effect with policy="eager", which never waits')
         if self.max_queue_delay_us is not None:
             _check_int("max_queue_delay_us", self.max_queue_delay_us, 0, 1 << 40)
         _check_choice("on_full", self.on_full, ("raise", "wait"))
