@@ -29,6 +29,7 @@ from core cimport (
     Dispatcher,
     DispatcherOptions,
     DispatchReason,
+    Explanation,
     DType,
     HandedInput,
     Load,
@@ -56,6 +57,8 @@ from core cimport (
     WeightReport,
     Woken,
     c_predictor_lock,
+    c_relative_difference,
+    c_tolerance_of,
     kMaxRank,
     kNever,
     monotonic_now,
@@ -152,13 +155,14 @@ cdef class Core:
     cdef str label
 
     def __init__(self, *, str label, inputs, outputs, dict output_places, bint rows_follow_batch,
-                 bint inline, str policy, int64_t max_batch_size, preferred_batch_sizes,
+                 bint inline, str policy, int64_t max_batch_size, preferred_batch_sizes, allowed_batch_sizes,
                  int64_t max_queue_rows, size_t max_queue_bytes,
                  max_hold_us, bint wait_when_full, str merging, on_merging, normalise, explain,
                  unsigned long main_thread):
         cdef DispatcherOptions options
         options.scheduler = scheduler_options(
             policy, max_batch_size, preferred_batch_sizes, max_queue_rows, max_queue_bytes, max_hold_us, merging)
+        options.batch_sizes = allowed_batch_sizes
         options.inline_allowed = inline
         options.outputs = [name.encode() for name in outputs]
         self.dispatcher = make_shared[Dispatcher](options)
@@ -233,11 +237,11 @@ cdef class Core:
 
     # Calling
 
-    def infer(self, feeds, timeout, outputs):
-        """Runs one request and waits for it; `timeout` in seconds or None."""
+    def infer(self, feeds, timeout, outputs, priority, bint explained):
+        """Runs one request and waits for it; `timeout` in seconds or None. With `explained`: (results, info)."""
         if type(outputs) is list:
             outputs = tuple(outputs)  # the caller's may change while the request runs
-        cdef RequestPtr request = self.prepare(feeds, timeout, outputs)
+        cdef RequestPtr request = self.prepare(feeds, timeout, outputs, priority)
         cdef cbool ran = False
         if self.inline_allowed and request.get().deadline == kNever:
             with nogil:
@@ -246,11 +250,12 @@ cdef class Core:
             self.admit(request, True)
             self.wait_for(request)
         self.drain()
-        return self.result(request, timeout, outputs)
+        results = self.result(request, timeout, outputs)
+        return (results, self.info(request)) if explained else results
 
-    def submit(self, feeds, timeout, outputs, future):
+    def submit(self, feeds, timeout, outputs, priority, future):
         """Queues one request; wait_completions() will give `future` once it has ended."""
-        cdef Handle handle = self.new_handle(Handle, feeds, timeout, outputs)
+        cdef Handle handle = self.new_handle(Handle, feeds, timeout, outputs, priority)
         handle.request.get().sink = self.dispatcher.get().completions()
         future.attach(handle)
         Py_INCREF(future)
@@ -265,18 +270,41 @@ cdef class Core:
         self.drain()
         return handle
 
-    def start(self, feeds, timeout, outputs):
+    def start(self, feeds, timeout, outputs, priority):
         """Queues one request, waiting for room if need be; the handle is to be waited for."""
-        cdef Handle handle = self.new_handle(Handle, feeds, timeout, outputs)
+        cdef Handle handle = self.new_handle(Handle, feeds, timeout, outputs, priority)
         handle.request.get().waits_for_room = True
         self.admit(handle.request, False)
         self.wait_for_room(handle.request)
         self.drain()
         return handle
 
-    def ainfer(self, feeds, timeout, outputs):
+    def warmup(self, feeds, size_t instance):
+        """Has one instance run a request by itself; the handle is to be waited for."""
+        cdef Handle handle = self.new_handle(Handle, feeds, None, None, 1)
+        cdef cbool open
+        with nogil:
+            open = self.dispatcher.get().warmup(handle.request, instance)
+        if not open:
+            self.take_inputs_back(handle.request)
+            raise EngineClosed(f"{self.label} is closed")
+        return handle
+
+    def settle_merging(self, bint merges, str why_not):
+        """Says whether requests may share a run, and if not, why."""
+        self.dispatcher.get().settle_merging_as(merges, why_not.encode())
+        self.drain()
+
+    def predicted_run_ns(self, feeds, int64_t rows):
+        """What a run of so many rows like these is predicted to take; 0 when nothing is known."""
+        cdef RequestPtr request = self.prepare(feeds, None, None, 1)
+        cdef double predicted = self.dispatcher.get().predicted_run_ns(request.get()[0], rows)
+        self.take_inputs_back(request)
+        return predicted
+
+    def ainfer(self, feeds, timeout, outputs, priority):
         """One request of the running event loop, as an AsyncCall; it is queued when the loop's turn ends."""
-        cdef AsyncCall call = self.new_handle(AsyncCall, feeds, timeout, outputs)
+        cdef AsyncCall call = self.new_handle(AsyncCall, feeds, timeout, outputs, priority)
         loop = get_running_loop()
         call.sink = self.sink_of(loop)
         call.future = loop.create_future()
@@ -371,14 +399,14 @@ cdef class Core:
             change = self.dispatcher.get().take_merging_change()
             self.on_merging(change.first == Merging.yes, change.second.decode("utf-8", "replace"))
 
-    cdef Handle new_handle(self, kind, feeds, timeout, outputs):
+    cdef Handle new_handle(self, kind, feeds, timeout, outputs, priority):
         cdef Handle handle = kind.__new__(kind)
         if type(outputs) is list:
             outputs = tuple(outputs)  # the caller's may change while the request runs
         handle.core = self
         handle.timeout = timeout
         handle.outputs = outputs
-        handle.request = self.prepare(feeds, timeout, outputs)
+        handle.request = self.prepare(feeds, timeout, outputs, priority)
         return handle
 
     cdef LoopSink sink_of(self, loop):
@@ -395,7 +423,7 @@ cdef class Core:
         self.last_sink = sink
         return sink
 
-    cdef RequestPtr prepare(self, feeds, timeout, outputs) except *:
+    cdef RequestPtr prepare(self, feeds, timeout, outputs, priority) except *:
         cdef RequestPtr request = make_shared[Request]()
         self.check_alive()
         if self.closed:
@@ -405,6 +433,9 @@ cdef class Core:
                 f"{self.label} was called from inside its own model, where it would wait for itself")
         request.get().deadline = deadline_after(timeout)
         request.get().waits_for_room = self.wait_when_full
+        if priority not in (0, 1, 2):
+            raise InvalidInput(f"priority must be 0 (the most urgent), 1 or 2, not {priority!r}")
+        request.get().priority = priority
         if outputs is None:
             request.get().wanted = self.all_outputs
         else:
@@ -524,6 +555,23 @@ cdef class Core:
         if target.outcome == Outcome.cancelled:
             raise Cancelled("the request was cancelled")
         raise EngineClosed(f"{self.label} was closed before the request ended")
+
+    cdef dict info(self, const RequestPtr& request):
+        """What became of a request that is done, and why; None when it never ran."""
+        cdef const Explanation* explanation = &request.get().explanation
+        if explanation.batch_rows == 0:
+            return None
+        return {
+            "queue_us": explanation.queue_ns / 1e3,
+            "hold_us": explanation.hold_ns / 1e3,
+            "batch_rows": explanation.batch_rows,
+            "bucket": self.feeds.bucket_of(request.get()),
+            "padded_share": 1 - explanation.batch_rows / <double>explanation.padded_rows,
+            "run_us": explanation.run_ns / 1e3,
+            "predicted_us": explanation.predicted_ns / 1e3 if explanation.predicted_ns > 0 else None,
+            "instance": explanation.instance,
+            "dispatch_reason": name_of(explanation.reason),
+        }
 
     cdef model_error(self, Request* target):
         text = target.failure.message.decode("utf-8", "replace")

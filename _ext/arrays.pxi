@@ -61,3 +61,18 @@ cdef cbool is_plain(object value, int dtype_index) noexcept:
         and cnp.PyArray_NDIM(array) <= <int>kMaxRank
         and cnp.PyArray_ISCARRAY_RO(array)
     )
+
+
+def tolerance_of(dtype):
+    """The relative difference within which results of this dtype count as equal; 0 for integers."""
+    return c_tolerance_of(dtype_from_index(index_of_type(np.dtype(dtype).num)))
+
+
+def relative_difference(a, b):
+    """max|a - b| / max|b| of two arrays of one dtype and shape; infinite where only one is a number."""
+    left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return float("inf")
+    return c_relative_difference(
+        dtype_from_index(index_of_type(left.dtype.num)),
+        cnp.PyArray_DATA(<cnp.ndarray>left), cnp.PyArray_DATA(<cnp.ndarray>right), left.size)

@@ -16,7 +16,7 @@ class BatchRules {
 
   // The rows past which a request is handed out in parts.
   std::int64_t part_limit(const Bucket& bucket) const noexcept {
-    const std::int64_t most = std::min(options_.max_batch_size, bucket.memory_cap);
+    const std::int64_t most = most_rows(bucket);
     return options_.policy == Policy::adaptive ? std::min(most, bucket.times.peak_rows()) : most;
   }
 
@@ -24,7 +24,7 @@ class BatchRules {
   // second peak; not more than the rows of all callers divided over the instances, so that callers who wait for
   // their answers keep every instance busy.
   std::int64_t full_batch(const Bucket& bucket) const noexcept {
-    const std::int64_t most = std::min(options_.max_batch_size, bucket.memory_cap);
+    const std::int64_t most = most_rows(bucket);
     if (options_.policy != Policy::adaptive) return most;
     const std::int64_t of_callers = divided(bucket.arrivals.peak_rows(), instances);
     return preferred(std::min({most, bucket.times.best_rows(), of_callers}));
@@ -50,6 +50,10 @@ class BatchRules {
   std::int64_t idle() const noexcept { return instances - running; }
 
  private:
+  std::int64_t most_rows(const Bucket& bucket) const noexcept {
+    return std::min(options_.max_batch_size, bucket.memory_cap);
+  }
+
   Nanos wanted_hold(Bucket& bucket, Nanos now, DispatchReason& reason) const noexcept {
     reason = DispatchReason::idle;
     if (closing) {
@@ -57,7 +61,8 @@ class BatchRules {
     } else if (merging != Merging::yes) {
       reason = DispatchReason::alone;
     } else if (bucket.queued_rows >= full_batch(bucket)) {
-      reason = DispatchReason::full;
+      const bool full = bucket.queued_rows >= std::min(most_rows(bucket), bucket.times.best_rows());
+      reason = full ? DispatchReason::full : DispatchReason::all_here;
     } else if (bucket.queued_rows > 0 && options_.max_hold != 0) {
       if (options_.policy == Policy::fixed_delay) {
         reason = DispatchReason::held_over;

@@ -12,27 +12,29 @@
 #include "execution.h"
 #include "instance.h"
 #include "request.h"
-#include "scheduler.h"
+#include "schedule.h"
 
 namespace paddleinfer {
 
 class BatchRun {
  public:
   // Starts the requests that nobody has ended meanwhile.
-  BatchRun(Instance& instance, const Decision& decision, const std::vector<std::string>& outputs, ReleaseList& releases)
+  // `outputs`: their names. `sizes`: the rows that the model may see at once; empty: any.
+  BatchRun(Instance& instance, const Decision& decision, const std::vector<std::string>& outputs,
+           const std::vector<std::int64_t>& sizes, ReleaseList& releases)
       : instance_(instance),
+        decision_(decision),
         outputs_(outputs),
-        probe_(decision.probe),
         started_(started(decision.batch, releases)),
-        execution_(*instance.backend, started_, releases) {}
+        execution_(*instance.backend, started_, sizes, releases) {}
 
   // Probes if need be, then runs; together where that is allowed.
   void run() {
     if (started_.empty()) {
-      if (probe_) verdict_.kind = ProbeVerdict::Kind::unclear;
+      if (decision_.probe) verdict_.kind = ProbeVerdict::Kind::unclear;
       return;
     }
-    if (probe_) verdict_ = BatchProbe(*instance_.backend, outputs_, started_).run();
+    if (decision_.probe) verdict_ = BatchProbe(*instance_.backend, outputs_, started_).run();
     execution_.run(/*apart=*/verdict_.kind != ProbeVerdict::Kind::same);
     runs_ = execution_.runs();
     const std::uint64_t signature = started_.front().request->signature;
@@ -45,7 +47,7 @@ class BatchRun {
   const std::vector<Ran>& runs() const noexcept { return runs_; }
 
   // Whether it has found out something about merging, by a probe or by the way.
-  bool has_verdict() const noexcept { return probe_ || verdict_.kind == ProbeVerdict::Kind::different; }
+  bool has_verdict() const noexcept { return decision_.probe || verdict_.kind == ProbeVerdict::Kind::different; }
   const ProbeVerdict& verdict() const noexcept { return verdict_; }
 
   // Requests whose other parts need not run any more.
@@ -64,6 +66,7 @@ class BatchRun {
       const RequestPtr& request = started_[place].request;
       SliceEnd& end = execution_.ends()[place];
       if ((!end.failed && !end.complete) || !request->claim(Request::State::running)) continue;
+      request->explanation = explained(*request);
       if (end.failed) {
         request->failure = std::move(end.failure);
         ends.add(request, Outcome::error);
@@ -76,6 +79,21 @@ class BatchRun {
   }
 
  private:
+  Explanation explained(const Request& request) const noexcept {
+    Explanation explanation;
+    explanation.queue_ns = request.first_started - request.arrival;
+    explanation.hold_ns = request.hold_ns;
+    explanation.predicted_ns = decision_.predicted_ns;
+    explanation.instance = std::uint32_t(instance_.index);
+    explanation.reason = decision_.reason;
+    if (!runs_.empty()) {
+      explanation.run_ns = runs_.front().run_ns;
+      explanation.batch_rows = runs_.front().rows;
+      explanation.padded_rows = runs_.front().padded_rows;
+    }
+    return explanation;
+  }
+
   static Batch started(const Batch& batch, ReleaseList& releases) {
     Batch started;
     started.reserve(batch.size());
@@ -90,8 +108,8 @@ class BatchRun {
   }
 
   Instance& instance_;
+  const Decision& decision_;
   const std::vector<std::string>& outputs_;
-  const bool probe_;
   const Batch started_;
   Execution execution_;
   std::vector<Ran> runs_;

@@ -68,6 +68,27 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
     cdef cppclass ReleaseList:
         vector[void*] take() except +
 
+    cdef enum class DispatchReason(unsigned char):
+        idle
+        full
+        all_here
+        held_over
+        deadline
+        alone
+        closing
+        on_caller
+        warmup
+
+    cdef cppclass Explanation:
+        Nanos queue_ns
+        Nanos hold_ns
+        Nanos run_ns
+        Nanos predicted_ns
+        int64_t batch_rows
+        int64_t padded_rows
+        uint32_t instance
+        DispatchReason reason
+
     cdef cppclass Failure:
         string message
         shared_ptr[void] exception
@@ -86,6 +107,7 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
         cbool waits_for_room
         void* waiter
         Outcome outcome
+        Explanation explanation
         vector[OwnedTensor] outputs
         Failure failure
         cbool done() noexcept
@@ -154,15 +176,6 @@ cdef extern from "schedule.h" namespace "paddleinfer" nogil:
         rows_over_limit
         bytes_over_limit
         would_be_late
-
-    cdef enum class DispatchReason(unsigned char):
-        idle
-        full
-        all_here
-        held_over
-        deadline
-        alone
-        closing
 
     cdef cppclass Ran:
         int64_t rows
@@ -245,6 +258,7 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         SchedulerOptions scheduler
         cbool inline_allowed
         vector[string] outputs
+        vector[int64_t] batch_sizes
 
     cdef cppclass Dispatcher:
         Dispatcher(const DispatcherOptions&) except +
@@ -255,6 +269,7 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         cbool is_in(Admission) noexcept
         Woken wait_for_room(const Request&, Nanos) except +
         cbool run_inline(const RequestPtr&) except +
+        cbool warmup(const RequestPtr&, size_t instance) except +
         void look_out_for(const Request&) noexcept
         cbool end_early(const RequestPtr&, Outcome) except +
         cbool end_early(const RequestPtr&, Outcome, cbool only_queued) except +
@@ -266,10 +281,18 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         Load load() except +
         cbool merging_changed() noexcept
         pair[Merging, string] take_merging_change() except +
+        void settle_merging_as(cbool, const string&) except +
+        double predicted_run_ns(const Request&, int64_t) except +
         cbool on_instance_thread() noexcept
         const Counters& counters() noexcept
         const shared_ptr[CompletionQueue]& completions() noexcept
         const shared_ptr[ReleaseList]& releases() noexcept
+
+
+cdef extern from "batch_probe.h" namespace "paddleinfer" nogil:
+    double c_tolerance_of "paddleinfer::tolerance_of"(DType) noexcept
+    double c_relative_difference "paddleinfer::relative_difference"(
+        DType, const void*, const void*, size_t) noexcept
 
 
 cdef extern from "python_backend.h" namespace "paddleinfer" nogil:

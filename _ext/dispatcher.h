@@ -29,7 +29,8 @@ namespace paddleinfer {
 struct DispatcherOptions {
   SchedulerOptions scheduler;
   bool inline_allowed = false;
-  std::vector<std::string> outputs;  // their names
+  std::vector<std::string> outputs;       // their names
+  std::vector<std::int64_t> batch_sizes;  // rows that the model may see at once, rising; empty: any
 };
 
 struct CloseReport {
@@ -136,19 +137,38 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   bool run_inline(const RequestPtr& request) {
     if (!options_.inline_allowed) return false;
     Instance* instance = nullptr;
+    Decision decision;
+    decision.batch = {{request, 0, request->rows}};
+    decision.reason = DispatchReason::on_caller;
     {
       const std::lock_guard<std::mutex> lock(mu_);
+      const Nanos now = monotonic_now();
       if (closing_ || !pool_.any_idle()) return false;
-      if (!scheduler_.begin_inline(*request, kInlineRunLimit, monotonic_now())) return false;
+      if (!scheduler_.begin_inline(*request, kInlineRunLimit, now)) return false;
       instance = pool_.take_idle();
-      occupy(*instance, {{request, 0, request->rows}});
+      occupy(*instance, decision, now);
     }
+    decision.predicted_ns = request->lone_run_ns;
     add(counters_.requests);
     add(counters_.rows, request->rows);
     add(counters_.inline_executions);
-    Decision decision;
-    decision.batch = {{request, 0, request->rows}};
     if (run(*instance, decision)) instance->parker.wake();
+    return true;
+  }
+
+  // Has one instance run a request by itself, as it is, before anything else. False when the engine is closing.
+  bool warmup(const RequestPtr& request, std::size_t instance) {
+    Instance* ordered = nullptr;
+    {
+      const std::lock_guard<std::mutex> lock(mu_);
+      if (closing_) return false;
+      ordered = pool_.all().at(instance).get();
+      request->arrival = monotonic_now();
+      ordered->orders.push_back(request);
+    }
+    add(counters_.requests);
+    add(counters_.rows, request->rows);
+    ordered->parker.wake();
     return true;
   }
 
@@ -228,6 +248,19 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     return {scheduler_.merging(), why_unmerged_};
   }
 
+  // What somebody else has found out about merging.
+  void settle_merging_as(bool merges, const std::string& why_not) {
+    const std::lock_guard<std::mutex> lock(mu_);
+    using Kind = ProbeVerdict::Kind;
+    settle_merging({merges ? Kind::same : Kind::different, why_not});
+  }
+
+  // The predicted time of a run of so many rows like the request's; 0 when nothing is known.
+  double predicted_run_ns(const Request& request, std::int64_t rows) {
+    const std::lock_guard<std::mutex> lock(mu_);
+    return scheduler_.times_of(request).predict_ns(rows);
+  }
+
   // True on one of this engine's own instance threads: waiting there for the engine would wait forever.
   bool on_instance_thread() const noexcept { return current() == this; }
 
@@ -282,10 +315,10 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
         if (watcher_ == &self) watcher_ = nullptr;
         if (!self.occupied) {
           const Nanos now = monotonic_now();
-          decision = scheduler_.next(now);
+          decision = self.orders.empty() ? scheduler_.next(now) : next_order(self);
           if (!decision.batch.empty()) {
             pool_.unlist(self);
-            occupy(self, decision.batch);
+            occupy(self, decision, now);
             woken = instances_to_wake(now);
           } else if (closing_) {
             pool_.unlist(self);
@@ -317,6 +350,17 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     }
   }
 
+  // Under mu_.
+  Decision next_order(Instance& self) {
+    Decision decision;
+    const RequestPtr request = std::move(self.orders.front());
+    self.orders.pop_front();
+    decision.batch = {{request, 0, request->rows}};
+    decision.reason = DispatchReason::warmup;
+    scheduler_.begin_outside_queue(*request);
+    return decision;
+  }
+
   // Clones go before roots; where a clone is left running, the roots stay.
   void leave(Instance& self) {
     if (self.root && !pool_.wait_for_clones()) static_cast<void>(self.backend.release());
@@ -329,11 +373,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   // Lets go of the instance before it tells anybody of the end: a caller who comes straight back finds it
   // free. True when there is more for the instance's own thread to do.
   bool run(Instance& instance, const Decision& decision) {
-    const Nanos begin = monotonic_now();
-    for (const Slice& slice : decision.batch) {
-      if (slice.first_row == 0) add(counters_.queue_ns, begin - slice.request->arrival);
-    }
-    BatchRun batch(instance, decision, options_.outputs, *releases_);
+    BatchRun batch(instance, decision, options_.outputs, options_.batch_sizes, *releases_);
     batch.run();
     for (const Ran& ran : batch.runs()) {
       add(counters_.executions);
@@ -359,7 +399,8 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   void settle_merging(const ProbeVerdict& verdict) {
     using Kind = ProbeVerdict::Kind;
     if (verdict.kind == Kind::unclear) return scheduler_.set_merging(Merging::probe);
-    if (scheduler_.merging() == Merging::no) return;
+    const Merging before = scheduler_.merging();
+    if (before == Merging::no || (before == Merging::yes && verdict.kind == Kind::same)) return;
     scheduler_.set_merging(verdict.kind == Kind::same ? Merging::yes : Merging::no);
     why_unmerged_ = verdict.reason;
     merging_changed_.store(true, std::memory_order_release);
@@ -403,6 +444,10 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     {
       const std::lock_guard<std::mutex> lock(mu_);
       queued = scheduler_.take_all(monotonic_now());
+      for (const auto& instance : pool_.all()) {
+        queued.insert(queued.end(), instance->orders.begin(), instance->orders.end());
+        instance->orders.clear();
+      }
     }
     room_.wake();
     return end_all(queued, Outcome::closed);
@@ -443,9 +488,16 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   }
 
   // Under mu_.
-  void occupy(Instance& instance, const Batch& batch) {
+  void occupy(Instance& instance, const Decision& decision, Nanos now) {
     instance.occupied = true;
-    instance.running = batch;
+    instance.running = decision.batch;
+    for (const Slice& slice : decision.batch) {
+      if (slice.first_row > 0) continue;
+      Request& request = *slice.request;
+      request.first_started = now;
+      if (decision.held_since != kNever) request.hold_ns = now - std::max(decision.held_since, request.arrival);
+      add(counters_.queue_ns, now - request.arrival);
+    }
   }
 
   const DispatcherOptions options_;

@@ -3,15 +3,17 @@
 
 #include <cxxabi.h>
 
+#include <algorithm>
 #include <cstring>
 #include <exception>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "backend.h"
 #include "request.h"
-#include "scheduler.h"
+#include "schedule.h"
 
 namespace paddleinfer {
 
@@ -42,32 +44,39 @@ class RowsDiffer : public std::exception {
   std::string message_;
 };
 
-// Copies the slices' rows of each input one after the other into the backend's.
-inline void gather(Backend& backend, const Batch& batch) {
+// Copies the slices' rows of each input one after the other into the backend's; its last row again up to
+// `padded_rows`.
+inline void gather(Backend& backend, const Batch& batch, std::int64_t padded_rows) {
   const Request& head = *batch.front().request;
   const std::int64_t rows = rows_of(batch);
-  const bool as_it_is = batch.size() == 1 && batch.front().whole();
+  const bool as_it_is = batch.size() == 1 && batch.front().whole() && padded_rows == rows;
   for (std::size_t index = 0; index < head.inputs.size(); ++index) {
     const TensorView& first = head.inputs[index];
-    const Shape shape = as_it_is ? first.shape : first.shape.with_rows(rows);
+    const Shape shape = as_it_is ? first.shape : first.shape.with_rows(padded_rows);
+    const std::size_t row_bytes = first.shape.with_rows(1).bytes(first.dtype);
     char* target = static_cast<char*>(backend.input(index, first.dtype, shape));
     for (const Slice& slice : batch) {
       const TensorView& view = slice.request->inputs[index];
-      const std::size_t row_bytes = as_it_is ? 0 : view.shape.with_rows(1).bytes(view.dtype);
       const std::size_t bytes = as_it_is ? view.bytes() : row_bytes * std::size_t(slice.rows);
-      if (bytes == 0) continue;
-      std::memcpy(target, static_cast<const char*>(view.data) + row_bytes * std::size_t(slice.first_row), bytes);
+      const char* source = static_cast<const char*>(view.data) + row_bytes * std::size_t(slice.first_row);
+      if (bytes > 0) std::memcpy(target, source, bytes);
       target += bytes;
+    }
+    for (std::int64_t row = rows; row < padded_rows && row_bytes > 0; ++row) {
+      std::memcpy(target, target - row_bytes, row_bytes);
+      target += row_bytes;
     }
   }
 }
+inline void gather(Backend& backend, const Batch& batch) { gather(backend, batch, rows_of(batch)); }
 
 // One batch whose requests are in state `running`. It runs together; where that fails, its requests run again in
 // halves, and those again, until only the culprits fail: at most 2 * log2(n) + 1 more runs for one of n.
 class Execution {
  public:
-  Execution(Backend& backend, const Batch& batch, ReleaseList& releases)
-      : backend_(backend), batch_(batch), releases_(releases), ends_(batch.size()) {}
+  // `sizes`: the rows that the model may see at once, rising; a batch is padded to the next of them. Empty: any.
+  Execution(Backend& backend, const Batch& batch, const std::vector<std::int64_t>& sizes, ReleaseList& releases)
+      : backend_(backend), batch_(batch), sizes_(sizes), releases_(releases), ends_(batch.size()) {}
 
   // `apart`: each by itself from the start.
   void run(bool apart) {
@@ -116,6 +125,7 @@ class Execution {
     const Batch slices(batch_.begin() + std::ptrdiff_t(from), batch_.begin() + std::ptrdiff_t(to));
     Ran ran;
     ran.rows = rows_of(slices);
+    ran.padded_rows = padded(ran.rows);
     ran.failed = true;
     bool inputs_are_held = true;
     const auto let_go = [&] {
@@ -123,12 +133,13 @@ class Execution {
       slices.front().request->let_go_of_inputs(releases_);  // it will not run again
     };
     try {
-      gather(backend_, slices);
+      gather(backend_, slices, ran.padded_rows);
       let_go();
+      if (all_ended(slices)) return true;
       const Nanos begin = monotonic_now();
       backend_.run();
       ran.run_ns = monotonic_now() - begin;
-      scatter(slices, from);
+      scatter(slices, from, ran.padded_rows);
       ran.failed = false;
     } catch (abi::__forced_unwind&) {  // the interpreter ends this thread: it must not be stopped
       throw;
@@ -141,19 +152,39 @@ class Execution {
       failure = {"output " + std::to_string(error.output()) + " " + error.what() +
                      ", so the parts of a request cannot be joined; batchable=False runs such a model unmerged",
                  nullptr};
+    } catch (const std::bad_alloc&) {
+      failure = {"out of memory", nullptr};
+      ran.out_of_memory = true;
     } catch (const std::exception& error) {
       failure = {error.what(), nullptr};
     } catch (...) {
       failure = {"the model threw something that is not a C++ exception", nullptr};
     }
     let_go();
+    ran.out_of_memory = ran.out_of_memory || says_out_of_memory(failure.message);
     runs_.push_back(ran);
     return !ran.failed;
   }
 
-  void scatter(const Batch& slices, std::size_t from) {
-    const std::int64_t batch_rows = rows_of(slices);
-    const bool as_it_is = slices.size() == 1 && slices.front().whole();
+  std::int64_t padded(std::int64_t rows) const noexcept {
+    const auto size = std::lower_bound(sizes_.begin(), sizes_.end(), rows);
+    return size == sizes_.end() ? rows : *size;
+  }
+
+  static bool all_ended(const Batch& slices) noexcept {
+    return std::all_of(slices.begin(), slices.end(), [](const Slice& slice) { return slice.request->ended(); });
+  }
+
+  // Paddle's name for it, its allocators' words, and Python's name.
+  static bool says_out_of_memory(const std::string& message) noexcept {
+    for (const char* sign : {"ResourceExhausted", "Out of memory", "out of memory", "MemoryError"}) {
+      if (message.find(sign) != std::string::npos) return true;
+    }
+    return false;
+  }
+
+  void scatter(const Batch& slices, std::size_t from, std::int64_t batch_rows) {
+    const bool as_it_is = slices.size() == 1 && slices.front().whole() && batch_rows == slices.front().rows;
     std::vector<TensorView> views;  // by output, fetched once
     std::vector<bool> fetched;
     const auto view_of = [&](std::uint32_t output) -> const TensorView& {
@@ -196,6 +227,7 @@ class Execution {
 
   Backend& backend_;
   const Batch& batch_;
+  const std::vector<std::int64_t>& sizes_;
   ReleaseList& releases_;
   std::vector<SliceEnd> ends_;
   std::vector<Ran> runs_;

@@ -75,3 +75,15 @@ cdef class FeedReader:
                 rows = size
             arrays.append(array)
         return arrays
+
+    cdef str bucket_of(self, Request* request):
+        """What requests of one batch have in common: dtypes, and shapes beyond the rows."""
+        cdef size_t index
+        cdef size_t axis
+        parts = []
+        for index in range(request.inputs.size()):
+            sizes = ["rows"] if self.rows_follow_batch else []
+            for axis in range(len(sizes), request.inputs[index].shape.rank):
+                sizes.append(str(request.inputs[index].shape.dims[axis]))
+            parts.append(f"{self.names[index]}: {DTYPE_NAMES[self.dtypes[index]]}[{', '.join(sizes)}]")
+        return "; ".join(parts)

@@ -50,6 +50,10 @@ cdef class Handle:
         self.core.dispatcher.get().end_early(self.request, Outcome.cancelled)
         self.core.drain()
 
+    def info(self):
+        """Why it went as it did; None before its end, and when it never ran."""
+        return self.core.info(self.request) if self.request.get().done() else None
+
     def result(self):
         """The outputs, or the error raised. To be called once, when done."""
         return self.core.result(self.request, self.timeout, self.outputs)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <thread>
 #include <unordered_set>
@@ -50,6 +51,7 @@ struct Instance {
   bool occupied = false;  // a batch runs on it
   bool exited = false;
   Batch running;
+  std::deque<RequestPtr> orders;  // to be run on this very instance
 };
 
 }  // namespace paddleinfer

@@ -19,6 +19,31 @@ namespace paddleinfer {
 // `expired`: its deadline passed; `shed`: it was dropped because its deadline could no longer be met.
 enum class Outcome : std::uint8_t { none, result, error, cancelled, expired, shed, closed };
 
+// Why a batch went when it went.
+enum class DispatchReason : std::uint8_t {
+  idle,       // an instance was idle, and waiting was not predicted to pay
+  full,       // no more rows were worth waiting for
+  all_here,   // every caller of late was waiting already
+  held_over,  // it had been held as long as that was worth
+  deadline,   // its first request had to start, or allowed no larger batch
+  alone,      // nothing else may share its run
+  closing,
+  on_caller,  // it ran on its only caller's own thread
+  warmup,
+};
+
+// What happened to a request, for who asks. Of one in parts: of the part that ended last.
+struct Explanation {
+  Nanos queue_ns = 0;      // from arrival to the start of its (first) batch
+  Nanos hold_ns = 0;       // of that, while an instance was idle and held it back
+  Nanos run_ns = 0;        // of the batch; 0 when it did not run
+  Nanos predicted_ns = 0;  // for that; 0 where nothing was known
+  std::int64_t batch_rows = 0;
+  std::int64_t padded_rows = 0;  // of the batch, with padding
+  std::uint32_t instance = 0;
+  DispatchReason reason = DispatchReason::idle;
+};
+
 // How a request failed. `exception` is a Python exception of a callable, given back through a ReleaseList.
 struct Failure {
   std::string message;
@@ -83,15 +108,19 @@ class Request {
   Nanos row_cost_ns = 0;             // what the backlog counts for each of its rows
   std::int64_t next_row = 0;         // rows before it have been handed out
   std::int64_t rows_unfinished = 0;  // admitted, and neither run nor given up
-  bool in_queue = false;             // some rows wait
-  bool at_door = false;              // waits for room in the queue
-  Nanos lone_run_ns = kNever;        // predicted, when its caller is the only one of late; also read by that one
+  Nanos first_started = 0;           // with its hold: set before any of its rows run, constant from then on
+  Nanos hold_ns = 0;
+  bool outside_queue = false;  // for a warm-up: it says nothing about callers
+  bool in_queue = false;       // some rows wait
+  bool at_door = false;        // waits for room in the queue
+  Nanos lone_run_ns = kNever;  // predicted, when its caller is the only one of late; also read by that one
 
   // Set under the dispatcher's lock when the first of several parts is handed out.
   std::unique_ptr<Joined> joined;
 
   // Written by the claimant, read after done().
   Outcome outcome = Outcome::none;
+  Explanation explanation;
   std::vector<OwnedTensor> outputs;
   Failure failure;
 

@@ -43,17 +43,6 @@ enum class Admission : std::uint8_t {
   would_be_late,  // by what is predicted, its deadline would pass before its result
 };
 
-// Why a batch went when it went.
-enum class DispatchReason : std::uint8_t {
-  idle,       // an instance was idle, and waiting was not predicted to pay
-  full,       // no more rows were worth waiting for
-  all_here,   // every caller of late was waiting already
-  held_over,  // it had been held as long as that was worth
-  deadline,   // its first request had to start, or allowed no larger batch
-  alone,      // nothing else may share its run
-  closing,
-};
-
 struct Decision {
   Batch batch;
   bool probe = false;          // find out first whether its rows may share a run
@@ -78,6 +67,7 @@ struct Ran {
   bool failed = false;
   bool first_of_its_size = false;  // on its instance: slow for reasons of its own
   bool out_of_memory = false;
+  std::int64_t padded_rows = 0;  // the rows that the model saw
 };
 
 }  // namespace paddleinfer

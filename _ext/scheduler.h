@@ -119,6 +119,7 @@ class Scheduler {
       if (!run.failed) bucket.times.note(run.rows, run.run_ns, run.first_of_its_size);
       bucket.note_memory(run);
     }
+    if (batch.front().request->outside_queue) return;
     std::int64_t over = 0;
     for (const Slice& slice : batch) {
       slice.request->rows_unfinished -= slice.rows;
@@ -135,14 +136,17 @@ class Scheduler {
     Bucket& bucket = buckets_.of(request);
     const double expected_ns = bucket.times.predict_ns(request.rows);
     if (expected_ns <= 0 || expected_ns > double(limit_ns) || bucket.arrivals.callers() > 1) return false;
-    request.arrival = now;
-    request.rows_unfinished = request.rows;
-    request.next_row = request.rows;
     request.lone_run_ns = Nanos(expected_ns);
+    request.arrival = now;
+    begin(request, bucket);
     bucket.arrivals.arrived(request.rows, now);
-    ++bucket.running;
-    ++rules_.running;
     return true;
+  }
+
+  // A request that one instance is to run by itself.
+  void begin_outside_queue(Request& request) {
+    request.outside_queue = true;
+    begin(request, buckets_.of(request));
   }
 
   // True when the request's hold on its inputs has become the caller's to let go of.
@@ -279,6 +283,13 @@ class Scheduler {
   }
 
   // -- what runs
+
+  void begin(Request& request, Bucket& bucket) noexcept {
+    request.rows_unfinished = request.rows;
+    request.next_row = request.rows;
+    ++bucket.running;
+    ++rules_.running;
+  }
 
   // The bucket that should go now, none if there is none; then until when the first one is held back.
   Nanos look(Nanos now, Bucket*& bucket, DispatchReason& reason) {

@@ -5,7 +5,9 @@ ADMISSIONS = (
     "would_be_late",
 )
 POLICIES = ("adaptive", "eager", "fixed_delay")
-DISPATCH_REASONS = ("idle", "full", "all_here", "held_over", "deadline", "alone", "closing")
+DISPATCH_REASONS = (
+    "idle", "full", "all_here", "held_over", "deadline", "alone", "closing", "on_caller", "warmup",
+)
 
 
 cdef class Scheduler:
@@ -56,7 +58,8 @@ cdef class Scheduler:
         request.priority = priority
         request.waits_for_room = wait_when_full
         request.waiter = <void*>holder
-        admission = ADMISSIONS[<int><unsigned char>self.scheduler.get().admit(holder.request, now)]
+        cdef Py_ssize_t place = <Py_ssize_t><unsigned char>self.scheduler.get().admit(holder.request, now)
+        admission = ADMISSIONS[place]
         if admission in ("accepted", "waits_for_room"):
             self.requests[number] = holder
         return admission
@@ -85,7 +88,7 @@ cdef class Scheduler:
         self.next_batch += 1
         batch.number = self.next_batch
         batch.rows = rows_of(decision.batch)
-        batch.reason = DISPATCH_REASONS[<int><unsigned char>decision.reason]
+        batch.reason = name_of(decision.reason)
         batch.predicted_ns = decision.predicted_ns
         batch.held_since = None if decision.held_since == kNever else decision.held_since
         batch.batch = decision.batch
@@ -169,6 +172,11 @@ cdef class Batch:
 
 cdef RequestHolder holder_of(const RequestPtr& request):
     return <RequestHolder>request.get().waiter
+
+
+cdef str name_of(DispatchReason reason):
+    cdef Py_ssize_t place = <Py_ssize_t><unsigned char>reason
+    return DISPATCH_REASONS[place]
 
 
 cdef SchedulerOptions scheduler_options(str policy, int64_t max_batch_size, preferred_batch_sizes,

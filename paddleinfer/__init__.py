@@ -11,19 +11,23 @@ if TYPE_CHECKING:
     from paddleinfer.config import RuntimeOptions as RuntimeOptions
     from paddleinfer.engine import Engine as Engine
     from paddleinfer.errors import *  # noqa: F403
+    from paddleinfer.explanation import InferInfo as InferInfo
     from paddleinfer.exporting import export as export
     from paddleinfer.futures import InferFuture as InferFuture
     from paddleinfer.model import ModelSpec as ModelSpec
     from paddleinfer.model import TensorSpec as TensorSpec
+    from paddleinfer.warmup import WarmupReport as WarmupReport
 
 _ERRORS = "Cancelled ConfigError DeadlineExceeded EngineClosed InvalidInput ModelError ModelLoadError"
 _HOMES = {
     "engine": "Engine",
     "config": "BatchingOptions EngineConfig RuntimeOptions",
     "errors": f"{_ERRORS} PaddleInferError QueueFull",
+    "explanation": "InferInfo",
     "exporting": "export",
     "futures": "InferFuture",
     "model": "ModelSpec TensorSpec",
+    "warmup": "WarmupReport",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -161,6 +161,8 @@ class BatchingOptions:
     """"adaptive" goes by what is measured; "eager" takes what waits; "fixed_delay" waits for a full batch."""
     preferred_batch_sizes: tuple[int, ...] = ()
     """Rising sizes at which a batch counts as full."""
+    allowed_batch_sizes: tuple[int, ...] = ()
+    """Rising sizes that the model may see; a batch is padded to the next. Empty: any."""
     max_queue_delay_us: int | None = None
     """Microseconds that a request may be held back for company; None: while it is predicted to pay."""
     max_queue_rows: int = 4096
@@ -176,6 +178,8 @@ class BatchingOptions:
         _check_choice("policy", self.policy, _POLICIES)
         preferred = _checked_sizes("preferred_batch_sizes", self.preferred_batch_sizes, self.max_batch_size)
         object.__setattr__(self, "preferred_batch_sizes", preferred)
+        allowed = _checked_sizes("allowed_batch_sizes", self.allowed_batch_sizes, self.max_batch_size)
+        object.__setattr__(self, "allowed_batch_sizes", allowed)
         if self.policy == "fixed_delay" and self.max_queue_delay_us is None:
             raise ConfigError('policy="fixed_delay" needs max_queue_delay_us, the delay in microseconds')
         if self.policy == "eager" and self.max_queue_delay_us is not None:
@@ -185,6 +189,11 @@ class BatchingOptions:
         _check_choice("on_full", self.on_full, ("raise", "wait"))
         _check_int("max_queue_rows", self.max_queue_rows, 1, 1 << 40)
         _check_int("max_queue_bytes", self.max_queue_bytes, 1, 1 << 50)
+
+    @property
+    def most_rows(self) -> int:
+        """Rows that run together at most: ``max_batch_size``, or the largest allowed size."""
+        return self.allowed_batch_sizes[-1] if self.allowed_batch_sizes else self.max_batch_size
 
 
 @dataclass(frozen=True)
@@ -201,6 +210,8 @@ class EngineConfig:
     batching: BatchingOptions = field(default_factory=BatchingOptions)
     strict_dtypes: bool = False
     """Refuse every conversion of an input's dtype."""
+    warmup: bool = False
+    """Run every batch size on every instance before the engine is ready."""
     default_timeout: float | None = None
     """Seconds from submission to result for calls that give no ``timeout``; None waits."""
 
@@ -210,6 +221,7 @@ class EngineConfig:
         if not isinstance(self.batching, BatchingOptions):
             raise ConfigError(f"batching must be BatchingOptions, not {self.batching!r}")
         _check_bool("strict_dtypes", self.strict_dtypes)
+        _check_bool("warmup", self.warmup)
         check_timeout("default_timeout", self.default_timeout)
 
     @classmethod

@@ -1,169 +1,56 @@
-"""The engine: a model as a thread-safe, parallel function."""
+"""The engine: a model as a thread-safe, parallel, self-batching function."""
 
 from __future__ import annotations
 
 import functools
-import logging
-import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, overload
 
-import numpy.typing as npt
-
-from paddleinfer import _ext, callables, lifecycle
-from paddleinfer.config import EngineConfig, check_timeout, option_names
-from paddleinfer.conversion import Converter
+from paddleinfer.config import check_timeout
+from paddleinfer.engine_base import EngineBase, Inputs, Results
 from paddleinfer.errors import ConfigError, InvalidInput
-from paddleinfer.futures import InferFuture, deliver
-from paddleinfer.model import ModelSpec, TensorSpec, load_spec
-from paddleinfer.paddle_errors import useful_line
-from paddleinfer.settings import Settings
+from paddleinfer.explanation import InferInfo
+from paddleinfer.futures import InferFuture
 from paddleinfer.streams import in_order
+from paddleinfer.warmup import WarmupReport, warmup
 
 __all__ = ["Engine"]
 
-_log = logging.getLogger("paddleinfer")
 
-Results = dict[str, npt.NDArray[Any]]
-Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | npt.ArrayLike
+class Engine(EngineBase):
+    __doc__ = EngineBase.__doc__
 
-
-class Engine:
-    """A Paddle model as a function that any number of threads may call.
-
-    Parameters
-    ----------
-    path
-        A directory, a file stem or a file of a model: ``*.json`` or ``*.pdmodel`` with ``*.pdiparams``,
-        ``__model__`` with its parameters, or a Paddle Serving directory.
-    config
-        All options, grouped; instead of keywords.
-    **options
-        The fields of ``RuntimeOptions``, ``BatchingOptions`` and ``EngineConfig``.
-
-    Raises
-    ------
-    ConfigError
-        An option is unknown, out of range, or cannot be had from the installed Paddle.
-    ModelLoadError
-        The path is not a model, or Paddle cannot load it.
-    """
-
-    def __init__(
-        self, path: str | os.PathLike[str], config: EngineConfig | None = None, **options: Any
-    ) -> None:
-        config = _one_config(config, options)
-        spec = load_spec(path)
-        from paddleinfer import runtime
-
-        prepared = runtime.prepare(spec, config.runtime)
-        self._open(spec, config, prepared.settings, inline=prepared.inline, start=prepared.start)
-
-    @classmethod
-    def from_callable(
-        cls,
-        fn: Callable[[Results], Any],
-        inputs: Mapping[str, tuple[str, Sequence[int]]],
-        outputs: Sequence[str] | Mapping[str, tuple[str, Sequence[int]]],
-        *,
-        config: EngineConfig | None = None,
-        **options: Any,
-    ) -> Engine:
-        """An engine over any Python function, with the same semantics.
-
-        Parameters
-        ----------
-        fn
-            Gets a dict of arrays of its own (name -> array) and gives a dict of arrays, a list in the order
-            of `outputs`, or one array for one output. It is called on the instance threads, by
-            ``instances`` of them at once (default: one).
-        inputs
-            Name -> (dtype, shape), -1 for a free dimension.
-        outputs
-            Names, or name -> (dtype, shape) to have them checked.
-
-        Raises
-        ------
-        ConfigError
-            A description is not understood, or an option acts on Paddle only.
-        """
-        config = _one_config(config, options)
-        spec = callables.spec_of(fn, inputs, outputs)
-        settings = Settings()
-        count = callables.instances(config, settings)
-        engine = cls.__new__(cls)
-
-        def start(core: _ext.Core) -> None:
-            core.start_python(callables.opener(fn, spec), count)
-
-        engine._open(spec, config, settings, inline=False, start=start)
-        return engine
-
-    def _open(
+    @overload
+    def infer(
         self,
-        spec: ModelSpec,
-        config: EngineConfig,
-        settings: Settings,
+        inputs: Inputs,
         *,
-        inline: bool,
-        start: Callable[[_ext.Core], None],
-    ) -> None:
-        self._spec = spec
-        self._config = config
-        self._settings = settings
-        rows_follow_batch = _rows_follow_batch(spec, config, settings)
-        self._report_engine_options()
-        converter = Converter(
-            spec.inputs, rows_follow_batch=rows_follow_batch, strict_dtypes=config.strict_dtypes
-        )
-        places = {tensor.name: place for place, tensor in enumerate(spec.outputs)}
-        places.update({t.alias: place for place, t in enumerate(spec.outputs) if t.alias is not None})
-        self._default_timeout = config.default_timeout
-        label = f"Engine({str(spec.path)!r})"
-        self._core = _ext.Core(
-            label=label,
-            inputs=[(tensor.name, tensor.dtype, tensor.shape) for tensor in spec.inputs],
-            outputs=[tensor.name for tensor in spec.outputs],
-            output_places=places,
-            rows_follow_batch=rows_follow_batch,
-            inline=inline,
-            policy=config.batching.policy,
-            max_batch_size=config.batching.max_batch_size,
-            preferred_batch_sizes=config.batching.preferred_batch_sizes,
-            max_queue_rows=config.batching.max_queue_rows,
-            max_queue_bytes=config.batching.max_queue_bytes,
-            max_hold_us=config.batching.max_queue_delay_us,
-            wait_when_full=config.batching.on_full == "wait",
-            merging=_merging(rows_follow_batch, config),
-            on_merging=functools.partial(_note_merging, label, settings),
-            normalise=converter,
-            explain=useful_line,
-            main_thread=threading.main_thread().ident or 0,
-        )
-        lifecycle.register(self._core)
-        self._completions_lock = threading.Lock()
-        self._completions: threading.Thread | None = None
-        try:
-            start(self._core)
-        except BaseException:
-            self._core.close(False, 1.0)
-            raise
-        _log.debug("%r is open", self)
+        timeout: float | None = ...,
+        outputs: Sequence[str] | None = ...,
+        priority: int = ...,
+        return_info: Literal[False] = ...,
+    ) -> Results: ...
 
-    def _report_engine_options(self) -> None:
-        defaults = EngineConfig().flat()
-        own = [name for name, group in option_names().items() if group != "runtime" and name != "batchable"]
-        for name in own:
-            value = self._config.flat()[name]
-            self._settings.put(name, value, "default" if value == defaults[name] else "option")
-
-    # Calling
+    @overload
+    def infer(
+        self,
+        inputs: Inputs,
+        *,
+        timeout: float | None = ...,
+        outputs: Sequence[str] | None = ...,
+        priority: int = ...,
+        return_info: Literal[True],
+    ) -> tuple[Results, InferInfo]: ...
 
     def infer(
-        self, inputs: Inputs, *, timeout: float | None = None, outputs: Sequence[str] | None = None
-    ) -> Results:
+        self,
+        inputs: Inputs,
+        *,
+        timeout: float | None = None,
+        outputs: Sequence[str] | None = None,
+        priority: int = 1,
+        return_info: bool = False,
+    ) -> Results | tuple[Results, InferInfo]:
         """Runs the model on one request and waits for the result.
 
         Parameters
@@ -175,61 +62,97 @@ class Engine:
             Seconds from this call to the result; None uses ``default_timeout``.
         outputs
             Names of the outputs to copy out; None is all of them.
+        priority
+            0, 1 or 2, the most urgent first. Without a deadline a request is due 0.1, 1 or 10 seconds after
+            its arrival; of those that wait, the one that is due first goes first.
+        return_info
+            Also return why the request went as it did.
 
         Returns
         -------
         dict
-            Name (as in `outputs`, else Paddle's) -> a writable array of its own.
+            Name (as in `outputs`, else Paddle's) -> a writable array of its own. With `return_info` a tuple
+            of it and an InferInfo.
 
         Raises
         ------
         InvalidInput
             The inputs do not fit the model; nothing ran.
-        QueueFull, DeadlineExceeded, ModelError, EngineClosed
+        QueueFull
+            Too much waits, or so much that the result would come after the deadline; nothing ran.
+        DeadlineExceeded, ModelError, EngineClosed
             How else the request ended.
         """
-        if timeout is None:
-            timeout = self._default_timeout
-        else:
-            _check_call_timeout(timeout)
-        return self._core.infer(inputs, timeout, outputs)
+        answer = self._core.infer(inputs, self._timeout(timeout), outputs, priority, return_info)
+        if not return_info:
+            return answer
+        results, info = answer
+        return results, InferInfo(**info)
 
     def submit(
-        self, inputs: Inputs, *, timeout: float | None = None, outputs: Sequence[str] | None = None
+        self,
+        inputs: Inputs,
+        *,
+        timeout: float | None = None,
+        outputs: Sequence[str] | None = None,
+        priority: int = 1,
     ) -> InferFuture:
         """Queues one request; see ``infer`` for the parameters and the errors raised at once.
 
         `timeout` is the request's deadline: past it the future ends with DeadlineExceeded. The arrays must
-        not be written to before the future is done.
+        not be written to before the future is done. Its ``info`` says why the request went as it did.
         """
-        if timeout is None:
-            timeout = self._default_timeout
-        else:
-            _check_call_timeout(timeout)
+        seconds = self._timeout(timeout)
         self._start_completions()
         future = InferFuture()
-        self._core.submit(inputs, timeout, outputs, future)
+        self._core.submit(inputs, seconds, outputs, priority, future)
         return future
 
+    @overload
     async def ainfer(
-        self, inputs: Inputs, *, timeout: float | None = None, outputs: Sequence[str] | None = None
-    ) -> Results:
+        self,
+        inputs: Inputs,
+        *,
+        timeout: float | None = ...,
+        outputs: Sequence[str] | None = ...,
+        priority: int = ...,
+        return_info: Literal[False] = ...,
+    ) -> Results: ...
+
+    @overload
+    async def ainfer(
+        self,
+        inputs: Inputs,
+        *,
+        timeout: float | None = ...,
+        outputs: Sequence[str] | None = ...,
+        priority: int = ...,
+        return_info: Literal[True],
+    ) -> tuple[Results, InferInfo]: ...
+
+    async def ainfer(
+        self,
+        inputs: Inputs,
+        *,
+        timeout: float | None = None,
+        outputs: Sequence[str] | None = None,
+        priority: int = 1,
+        return_info: bool = False,
+    ) -> Results | tuple[Results, InferInfo]:
         """Runs the model on one request and awaits the result. See ``infer`` for what it takes and raises.
 
         Requests of one turn of the event loop are queued together when the turn ends. Cancelling the task
         cancels the request. The arrays must not be written to before the result is there.
         """
-        if timeout is None:
-            timeout = self._default_timeout
-        else:
-            _check_call_timeout(timeout)
-        call = self._core.ainfer(inputs, timeout, outputs)
+        call = self._core.ainfer(inputs, self._timeout(timeout), outputs, priority)
         try:
             results: Results = await call.future
         except BaseException:
             call.give_up()
             raise
-        return results
+        if not return_info:
+            return results
+        return results, InferInfo(**call.info())
 
     def infer_many(
         self,
@@ -237,6 +160,7 @@ class Engine:
         *,
         timeout: float | None = None,
         outputs: Sequence[str] | None = None,
+        priority: int = 1,
         look_ahead: int | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Iterator[Results]:
@@ -249,7 +173,7 @@ class Engine:
         ----------
         inputs
             Each item is what ``infer`` takes.
-        timeout, outputs
+        timeout, outputs, priority
             For each request, as of ``infer``.
         look_ahead
             Items under way at once; None is enough for every instance to have a full batch running and
@@ -265,158 +189,44 @@ class Engine:
             What ``infer`` raises, or the iterable, after the results of the items before it.
         """
         if look_ahead is None:
-            look_ahead = 2 * self._settings["instances"].value * self._config.batching.max_batch_size
+            look_ahead = 2 * self._settings["instances"].value * self._config.batching.most_rows
         elif isinstance(look_ahead, bool) or not isinstance(look_ahead, int) or look_ahead < 1:
             raise ConfigError(f"look_ahead must be a positive integer, not {look_ahead!r}")
-        if timeout is None:
-            timeout = self._default_timeout
-        else:
-            _check_call_timeout(timeout)
-        start = functools.partial(self._core.start, timeout=timeout, outputs=outputs)
+        start = functools.partial(
+            self._core.start, timeout=self._timeout(timeout), outputs=outputs, priority=priority
+        )
         return in_order(iter(inputs), start, look_ahead, progress)
 
-    def _start_completions(self) -> None:
-        if self._completions is not None or self._core.closed or self._core.forked:
-            return
-        with self._completions_lock:
-            if self._completions is None:
-                thread = threading.Thread(
-                    target=deliver, args=(self._core,), name="paddleinfer-completions", daemon=True
-                )
-                thread.start()
-                self._completions = thread
+    def warmup(
+        self, inputs: Inputs | None = None, *, batch_sizes: Sequence[int] | None = None
+    ) -> WarmupReport:
+        """Runs the model at several batch sizes on every instance, so that nothing is cold or unknown.
 
-    # Looking
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """The model's inputs, in order."""
-        return self._spec.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The model's outputs, in order."""
-        return self._spec.outputs
-
-    @property
-    def closed(self) -> bool:
-        """Whether close() was called, or the engine belongs to a process that this one was forked from."""
-        return self._core.closed or self._core.forked
-
-    def stats(self) -> dict[str, Any]:
-        """Counters since the engine began, and what is queued and running now. Durations in nanoseconds.
-
-        ``requests`` and ``rows`` count what was accepted; it ends as ``results``, ``errors``, ``cancelled``,
-        ``expired`` or ``closed``; ``refused`` never was. ``executions`` counts runs of the model,
-        ``executed_rows`` their rows, ``batch_rows`` how many runs had how many rows; the few runs that find
-        out whether rows may share one are left out. ``queue_ns`` is the sum over requests, ``run_ns`` over
-        runs.
-        """
-        return self._core.stats()
-
-    def effective_config(self) -> dict[str, dict[str, Any]]:
-        """What is in force: option -> {"value", "source", and a "note" where there is something to know}.
-
-        ``source`` is "default", "option", "auto" (decided here, the note says why), "paddle" (its own
-        default), "model" (its file says so), "measured" (found out by running it) or "environment".
-        """
-        return self._settings.as_dict()
-
-    def __repr__(self) -> str:
-        state = "forked" if self._core.forked else "closed" if self._core.closed else "open"
-        inputs = ", ".join(tensor.name for tensor in self._spec.inputs)
-        outputs = ", ".join(tensor.name for tensor in self._spec.outputs)
-        instances = self._settings["instances"].value
-        return f"<Engine {str(self._spec.path)!r}: {inputs} -> {outputs}, instances={instances}, {state}>"
-
-    # Ending
-
-    def close(self, drain: bool = True, timeout: float | None = 30.0) -> None:
-        """Ends the engine; later calls raise EngineClosed. Calling it again does nothing.
+        It fills the table of run times, and compares rows alone with rows in a batch; a model that fails that
+        runs each request by itself from then on, with a warning.
 
         Parameters
         ----------
-        drain
-            Let accepted requests end; False ends those that have not started with EngineClosed.
-        timeout
-            Seconds to wait for what runs; past them its callers get EngineClosed, and the run is left to
-            itself with its memory. None waits for ever.
+        inputs
+            One example row, as ``infer`` takes it. None: random numbers (zeros for integers) where the
+            model's shape has no free dimension but the rows.
+        batch_sizes
+            None: 1, 2, 4 and so on up to ``max_batch_size``, or the allowed sizes.
+
+        Raises
+        ------
+        InvalidInput
+            The example does not fit the model, or the model needs one.
+        ModelError, EngineClosed
+            A run failed.
         """
-        check_timeout("timeout", timeout)
-        if not isinstance(drain, bool):
-            raise ConfigError(f"drain must be True or False, not {drain!r}")
-        if self._core.forked:
-            return
-        end = None if timeout is None else time.monotonic() + min(timeout, threading.TIMEOUT_MAX / 2)
-        abandoned, ended = self._core.close(drain, timeout)
-        if ended:
-            _log.warning("%r: %d requests were ended unserved", self, ended)
-        if abandoned:
-            _log.warning(
-                "%r: %d instances were still running when the time was up; they are left to themselves",
-                self,
-                abandoned,
-            )
-        thread = self._completions
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        return warmup(self, inputs, batch_sizes)
 
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        core = getattr(self, "_core", None)
-        if core is not None:
-            lifecycle.reap(core)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "an Engine cannot be pickled: it holds threads and native predictors; pass its path and options "
-            "and create one in the other process"
-        )
-
-
-def _one_config(config: EngineConfig | None, options: Mapping[str, Any]) -> EngineConfig:
-    if config is None:
-        return EngineConfig.from_options(options)
-    if options:
-        raise ConfigError(f"give options as keywords or as config=, not both: {', '.join(options)}")
-    if not isinstance(config, EngineConfig):
-        raise ConfigError(f"config must be an EngineConfig, not {config!r}")
-    return config
-
-
-def _check_call_timeout(timeout: object) -> None:
-    try:
-        check_timeout("timeout", timeout)
-    except ConfigError as error:
-        raise InvalidInput(str(error)) from None
-
-
-def _merging(rows_follow_batch: bool, config: EngineConfig) -> str:
-    if not rows_follow_batch:
-        return "no"
-    return "yes" if config.batching.batchable is True else "probe"
-
-
-def _note_merging(label: str, settings: Settings, merges: bool, reason: str) -> None:
-    """Called once it has turned out whether requests may share a run."""
-    if merges:
-        settings.put("batchable", "yes", "measured", "rows are in a batch what they are alone")
-        return
-    settings.put("batchable", "no", "measured", reason)
-    _log.warning("%s runs each request by itself, for its rows cannot share a run: %s", label, reason)
-
-
-def _rows_follow_batch(spec: ModelSpec, config: EngineConfig, settings: Settings) -> bool:
-    wanted = config.batching.batchable
-    if wanted is True and spec.batchable == "no":
-        raise ConfigError(f"batchable=True, but {spec.batchable_reason}")
-    if wanted == "auto":
-        settings.put("batchable", spec.batchable, "model", spec.batchable_reason)
-        return spec.batchable != "no"
-    settings.put("batchable", "yes" if wanted else "no", "option")
-    return bool(wanted)
+    def _timeout(self, given: float | None) -> float | None:
+        if given is None:
+            return self._default_timeout
+        try:
+            check_timeout("timeout", given)
+        except ConfigError as error:
+            raise InvalidInput(str(error)) from None
+        return given

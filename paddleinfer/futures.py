@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from paddleinfer.errors import Cancelled
+from paddleinfer.explanation import InferInfo
 
 if TYPE_CHECKING:
     from paddleinfer import _ext
@@ -91,6 +92,12 @@ class InferFuture(concurrent.futures.Future[Results]):
             raise Cancelled("the request was cancelled")
         self._take()
         return self._error
+
+    @property
+    def info(self) -> InferInfo | None:
+        """Why the request went as it did; None before its end, and when it never ran."""
+        info = self._own().info()
+        return None if info is None else InferInfo(**info)
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """As the standard library's; what `fn` raises is logged, SystemExit included."""

@@ -44,7 +44,17 @@ LAYERS = {
         "runtime",
         "exporting",
     ),
-    "engine": ("callables", "conversion", "futures", "lifecycle", "streams", "engine"),
+    "engine": (
+        "callables",
+        "conversion",
+        "explanation",
+        "futures",
+        "lifecycle",
+        "streams",
+        "warmup",
+        "engine_base",
+        "engine",
+    ),
     "demo": ("demo",),
 }
 MAY_IMPORT_PADDLE = {"runtime", "demo"}

@@ -1,0 +1,141 @@
+"""Warming up: every instance runs every batch size, and rows are compared alone and together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paddleinfer import _ext
+from paddleinfer.errors import ConfigError, InvalidInput
+
+if TYPE_CHECKING:
+    from paddleinfer.engine_base import EngineBase
+
+__all__ = ["WarmupReport", "warmup"]
+
+_log = logging.getLogger("paddleinfer")
+
+Array = npt.NDArray[Any]
+
+_SEED = 1
+_RUNS = 3  # of each size on each instance: the first makes kernels and is not counted
+
+
+@dataclass(frozen=True)
+class WarmupReport:
+    """What a warm-up found."""
+
+    run_us: dict[int, float]
+    """Rows -> the mean microseconds of a run."""
+    largest_difference: dict[str, float]
+    """Output -> the largest difference between a row alone and in a batch, over the largest magnitude."""
+    batchable: bool
+    """Whether requests may share a run."""
+
+
+def warmup(engine: EngineBase, inputs: Any, batch_sizes: Sequence[int] | None) -> WarmupReport:
+    """See ``Engine.warmup``."""
+    core = engine._core
+    row = _example_row(engine, inputs)
+    merges = engine.effective_config()["batchable"]["value"] != "no"
+    sizes = _sizes(engine, batch_sizes) if merges else [1]
+    instances = engine.effective_config()["instances"]["value"]
+    for size in sizes:
+        feeds = [np.repeat(array, size, axis=0) for array in row]
+        for _ in range(_RUNS):
+            handles = [core.warmup(feeds, instance) for instance in range(instances)]
+            for handle in handles:
+                handle.wait(None)
+                handle.result()
+    differences = _compare(core, row, sizes[-1]) if merges and sizes[-1] > 1 else {}
+    failed = {name: value for name, (value, tolerance) in differences.items() if value > tolerance}
+    if merges and sizes[-1] > 1:
+        reason = "; ".join(
+            f"output {name} of a row differs by {value:.2g} of its magnitude between the row alone and "
+            f"{sizes[-1]} rows together"
+            for name, value in failed.items()
+        )
+        core.settle_merging(not failed, reason)
+    return WarmupReport(
+        run_us={size: core.predicted_run_ns(row, size) / 1e3 for size in sizes},
+        largest_difference={name: value for name, (value, _) in differences.items()},
+        batchable=merges and not failed,
+    )
+
+
+def _example_row(engine: EngineBase, inputs: Any) -> list[Array]:
+    if inputs is not None:
+        arrays = engine._converter(inputs)
+        for tensor, array in zip(engine.inputs, arrays, strict=True):
+            if array.ndim and len(array) != 1:
+                raise InvalidInput(f"the example for {tensor.name!r} must be one row, not {len(array)}")
+        return arrays
+    random = np.random.default_rng(_SEED)
+    made = []
+    for tensor in engine.inputs:
+        if tensor.shape is None or any(size < 0 for size in tensor.shape[1:]):
+            raise InvalidInput(
+                f"input {tensor.name!r} has the shape {tensor.shape}; give warmup() one example row, "
+                "for its sizes cannot be guessed"
+            )
+        shape = (1, *tensor.shape[1:]) if tensor.shape and tensor.shape[0] < 0 else tensor.shape
+        dtype = _ext.NUMPY_DTYPES[tensor.dtype]
+        floats = tensor.dtype.startswith(("float", "bfloat"))
+        made.append(random.standard_normal(shape).astype(dtype) if floats else np.zeros(shape, dtype))
+    return made
+
+
+def _sizes(engine: EngineBase, batch_sizes: Sequence[int] | None) -> list[int]:
+    batching = engine._config.batching
+    if batch_sizes is not None:
+        sizes = sorted(set(batch_sizes))
+        if not sizes or not all(isinstance(n, int) and 1 <= n <= batching.most_rows for n in sizes):
+            raise ConfigError(
+                f"batch_sizes must be integers from 1 to {batching.most_rows}, not {batch_sizes!r}"
+            )
+        return sizes
+    if batching.allowed_batch_sizes:
+        return list(batching.allowed_batch_sizes)
+    sizes = [1]
+    while sizes[-1] < batching.most_rows:
+        sizes.append(min(2 * sizes[-1], batching.most_rows))
+    return sizes
+
+
+def _compare(core: _ext.Core, row: list[Array], count: int) -> dict[str, tuple[float, float]]:
+    """Output -> (largest difference between rows alone and together, tolerance)."""
+    feeds = [_varied(array, count) for array in row]
+    together = _run(core, feeds)
+    checked = sorted({0, count // 2, count - 1})
+    alone = [_run(core, [array[place : place + 1] for array in feeds]) for place in checked]
+    differences = {}
+    for name, output in together.items():
+        tolerance = _ext.tolerance_of(output.dtype)
+        if output.ndim == 0 or len(output) != count:
+            differences[name] = (float("inf"), tolerance)
+            continue
+        pairs = [
+            (output[place : place + 1], single[name]) for place, single in zip(checked, alone, strict=True)
+        ]
+        differences[name] = (max(_ext.relative_difference(a, b) for a, b in pairs), tolerance)
+    return differences
+
+
+def _varied(array: Array, count: int) -> Array:
+    """Rows that differ: the example times 1, 1/2, 1/3..., so that none leaves its range."""
+    rows = np.repeat(array, count, axis=0)
+    if array.dtype.kind in "iub":
+        return rows
+    divisors = np.arange(1, count + 1).reshape(count, *[1] * (array.ndim - 1))
+    return np.ascontiguousarray((rows.astype("float64") / divisors).astype(array.dtype))
+
+
+def _run(core: _ext.Core, feeds: list[Array]) -> dict[str, Array]:
+    handle = core.warmup(feeds, 0)
+    handle.wait(None)
+    return handle.result()
