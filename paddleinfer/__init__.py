@@ -6,22 +6,19 @@ from typing import TYPE_CHECKING, Any
 from paddleinfer._version import __version__
 
 if TYPE_CHECKING:
-    from paddleinfer.config import BatchingOptions as BatchingOptions
-    from paddleinfer.config import EngineConfig as EngineConfig
-    from paddleinfer.config import RuntimeOptions as RuntimeOptions
+    from paddleinfer.config import *  # noqa: F403
     from paddleinfer.engine import Engine as Engine
     from paddleinfer.errors import *  # noqa: F403
     from paddleinfer.explanation import InferInfo as InferInfo
     from paddleinfer.exporting import export as export
     from paddleinfer.futures import InferFuture as InferFuture
-    from paddleinfer.model import ModelSpec as ModelSpec
-    from paddleinfer.model import TensorSpec as TensorSpec
+    from paddleinfer.model import *  # noqa: F403
     from paddleinfer.warmup import WarmupReport as WarmupReport
 
 _ERRORS = "Cancelled ConfigError DeadlineExceeded EngineClosed InvalidInput ModelError ModelLoadError"
 _HOMES = {
     "engine": "Engine",
-    "config": "BatchingOptions EngineConfig RuntimeOptions",
+    "config": "BatchingOptions EngineConfig PadAxis RuntimeOptions",
     "errors": f"{_ERRORS} PaddleInferError QueueFull",
     "explanation": "InferInfo",
     "exporting": "export",

@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 
 from paddleinfer.errors import ConfigError
 
-__all__ = ["BatchingOptions", "EngineConfig", "RuntimeOptions", "option_names"]
+__all__ = ["BatchingOptions", "EngineConfig", "PadAxis", "RuntimeOptions"]
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 Driver = Literal["auto", "native", "python"]
@@ -54,7 +54,7 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 def _checked_sizes(name: str, value: object, most: int) -> tuple[int, ...]:
     sizes = tuple(value) if isinstance(value, (list, tuple)) else None
     if sizes is None or not all(isinstance(size, int) and 1 <= size <= most for size in sizes):
-        raise ConfigError(f"{name} must be a list of integers from 1 to max_batch_size={most}, not {value!r}")
+        raise ConfigError(f"{name} must be a list of integers from 1 to {most}, not {value!r}")
     if any(later <= earlier for earlier, later in itertools.pairwise(sizes)):
         raise ConfigError(f"{name} must rise, and {value!r} does not")
     return sizes
@@ -150,6 +150,52 @@ def _checked_device(value: object) -> str | tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class PadAxis:
+    """An axis, shared by some inputs, that is padded so that requests of different lengths share batches.
+
+    Raises
+    ------
+    ConfigError
+        A field is out of range; the sentence says what would be right.
+    """
+
+    inputs: Mapping[str, int]
+    """Input -> its axis, 1 or more."""
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    """Output -> its axis that is as long; the result is cropped there."""
+    sizes: tuple[int, ...] = ()
+    """Rising lengths; a request is padded to the next. One longer than all is left as it is."""
+    multiple: int = 1
+    """Instead of sizes: padded to the next multiple."""
+    fill: Mapping[str, float] = field(default_factory=dict)
+    """Input -> the value of its padding; 0 where not given."""
+    max_waste: float = 1.0
+    """A request of which more than this share would be padding is left as it is."""
+    mask: str | None = None
+    """An input of shape (rows, length) that is 1 where data is and 0 where padding is; made if not given."""
+    lengths: str | None = None
+    """An input that holds each row's length; made if the caller does not give it."""
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "outputs"):
+            axes = getattr(self, name)
+            fits = isinstance(axes, Mapping) and all(
+                isinstance(tensor, str) and isinstance(axis, int) and axis >= 1
+                for tensor, axis in axes.items()
+            )
+            if not fits or (name == "inputs" and not axes):
+                raise ConfigError(f"{name} of PadAxis must map tensor names to axes from 1 up, not {axes!r}")
+        object.__setattr__(self, "sizes", _checked_sizes("sizes of PadAxis", self.sizes, 1 << 31))
+        _check_int("multiple of PadAxis", self.multiple, 1, 1 << 31)
+        if bool(self.sizes) == (self.multiple > 1):
+            raise ConfigError("PadAxis needs sizes, or a multiple above 1, and not both")
+        if not isinstance(self.fill, Mapping):
+            raise ConfigError(f"fill of PadAxis must map input names to values, not {self.fill!r}")
+        if not isinstance(self.max_waste, (int, float)) or not 0 <= self.max_waste <= 1:
+            raise ConfigError(f"max_waste of PadAxis must be from 0 to 1, not {self.max_waste!r}")
+
+
+@dataclass(frozen=True)
 class BatchingOptions:
     """How requests are queued and merged."""
 
@@ -163,6 +209,8 @@ class BatchingOptions:
     """Rising sizes at which a batch counts as full."""
     allowed_batch_sizes: tuple[int, ...] = ()
     """Rising sizes that the model may see; a batch is padded to the next. Empty: any."""
+    pad: tuple[PadAxis, ...] = ()
+    """Axes that are padded, so that requests of different lengths share batches."""
     max_queue_delay_us: int | None = None
     """Microseconds that a request may be held back for company; None: while it is predicted to pay."""
     max_queue_rows: int = 4096
@@ -180,6 +228,10 @@ class BatchingOptions:
         object.__setattr__(self, "preferred_batch_sizes", preferred)
         allowed = _checked_sizes("allowed_batch_sizes", self.allowed_batch_sizes, self.max_batch_size)
         object.__setattr__(self, "allowed_batch_sizes", allowed)
+        pads = (self.pad,) if isinstance(self.pad, PadAxis) else self.pad
+        if not isinstance(pads, (list, tuple)) or not all(isinstance(pad, PadAxis) for pad in pads):
+            raise ConfigError(f"pad must be a PadAxis or a list of them, not {self.pad!r}")
+        object.__setattr__(self, "pad", tuple(pads))
         if self.policy == "fixed_delay" and self.max_queue_delay_us is None:
             raise ConfigError('policy="fixed_delay" needs max_queue_delay_us, the delay in microseconds')
         if self.policy == "eager" and self.max_queue_delay_us is not None:

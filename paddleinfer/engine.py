@@ -11,6 +11,7 @@ from paddleinfer.engine_base import EngineBase, Inputs, Results
 from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.explanation import InferInfo
 from paddleinfer.futures import InferFuture
+from paddleinfer.padding import Padded, explained, started
 from paddleinfer.streams import in_order
 from paddleinfer.warmup import WarmupReport, warmup
 
@@ -83,11 +84,13 @@ class Engine(EngineBase):
         DeadlineExceeded, ModelError, EngineClosed
             How else the request ended.
         """
-        answer = self._core.infer(inputs, self._timeout(timeout), outputs, priority, return_info)
-        if not return_info:
-            return answer
-        results, info = answer
-        return results, InferInfo(**info)
+        padded = self._padded(inputs)
+        feeds = inputs if padded is None else padded.feeds
+        answer = self._core.infer(feeds, self._timeout(timeout), outputs, priority, return_info)
+        results: Results = answer[0] if return_info else answer
+        if padded is not None:
+            results = padded.crop(results)
+        return (results, explained(answer[1], padded)) if return_info else results
 
     def submit(
         self,
@@ -104,8 +107,10 @@ class Engine(EngineBase):
         """
         seconds = self._timeout(timeout)
         self._start_completions()
-        future = InferFuture()
-        self._core.submit(inputs, seconds, outputs, priority, future)
+        padded = self._padded(inputs)
+        future = InferFuture(padded)
+        feeds = inputs if padded is None else padded.feeds
+        self._core.submit(feeds, seconds, outputs, priority, future)
         return future
 
     @overload
@@ -144,15 +149,17 @@ class Engine(EngineBase):
         Requests of one turn of the event loop are queued together when the turn ends. Cancelling the task
         cancels the request. The arrays must not be written to before the result is there.
         """
-        call = self._core.ainfer(inputs, self._timeout(timeout), outputs, priority)
+        padded = self._padded(inputs)
+        feeds = inputs if padded is None else padded.feeds
+        call = self._core.ainfer(feeds, self._timeout(timeout), outputs, priority)
         try:
             results: Results = await call.future
         except BaseException:
             call.give_up()
             raise
-        if not return_info:
-            return results
-        return results, InferInfo(**call.info())
+        if padded is not None:
+            results = padded.crop(results)
+        return (results, explained(call.info(), padded)) if return_info else results
 
     def infer_many(
         self,
@@ -195,6 +202,8 @@ class Engine(EngineBase):
         start = functools.partial(
             self._core.start, timeout=self._timeout(timeout), outputs=outputs, priority=priority
         )
+        if self._padding is not None:
+            return in_order(iter(inputs), started(start, self._padding), look_ahead, progress)
         return in_order(iter(inputs), start, look_ahead, progress)
 
     def warmup(
@@ -221,6 +230,9 @@ class Engine(EngineBase):
             A run failed.
         """
         return warmup(self, inputs, batch_sizes)
+
+    def _padded(self, inputs: Inputs) -> Padded | None:
+        return None if self._padding is None else self._padding.apply(inputs)
 
     def _timeout(self, given: float | None) -> float | None:
         if given is None:

@@ -18,6 +18,7 @@ from paddleinfer.conversion import Converter
 from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.futures import deliver
 from paddleinfer.model import ModelSpec, TensorSpec, load_spec
+from paddleinfer.padding import Padding
 from paddleinfer.paddle_errors import useful_line
 from paddleinfer.settings import Settings
 from paddleinfer.warmup import warmup
@@ -121,6 +122,8 @@ class EngineBase:
         self._converter = converter = Converter(
             spec.inputs, rows_follow_batch=rows_follow_batch, strict_dtypes=config.strict_dtypes
         )
+        pads = config.batching.pad
+        self._padding = Padding(pads, spec.inputs, spec.outputs, converter) if pads else None
         places = {tensor.name: place for place, tensor in enumerate(spec.outputs)}
         places.update({t.alias: place for place, t in enumerate(spec.outputs) if t.alias is not None})
         self._default_timeout = config.default_timeout

@@ -28,7 +28,7 @@ class InferInfo:
     instance: int
     """The number of the instance that ran it."""
     dispatch_reason: str
-    """Why the batch went when it went: "idle" (an instance was, and waiting was not predicted to pay), "full",
-    "all_here" (every caller of late was waiting), "held_over" (it had been held as long as was worth it),
-    "deadline" (its most urgent request left no more time), "alone" (nothing else may share its run), "closing",
-    "on_caller" (it ran on the thread of its only caller), "warmup"."""
+    """Why the batch went when it went: "idle" (an instance was, and waiting was not predicted to pay),
+    "full", "all_here" (every caller of late was waiting), "held_over" (it had been held as long as was worth
+    it), "deadline" (its most urgent request left no more time), "alone" (nothing else may share its run),
+    "closing", "on_caller" (it ran on the thread of its only caller), "warmup"."""

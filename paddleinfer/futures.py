@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from paddleinfer.errors import Cancelled
-from paddleinfer.explanation import InferInfo
+from paddleinfer.padding import Padded, explained
 
 if TYPE_CHECKING:
     from paddleinfer import _ext
+    from paddleinfer.explanation import InferInfo
 
 __all__ = ["InferFuture", "deliver"]
 
@@ -32,8 +33,9 @@ class InferFuture(concurrent.futures.Future[Results]):
     once on the adding thread when the future is done already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, padded: Padded | None = None) -> None:
         super().__init__()
+        self._padded = padded
         self._handle: _ext.Handle | None = None
         self._taken = threading.Lock()
         self._results: Results | None = None
@@ -96,8 +98,8 @@ class InferFuture(concurrent.futures.Future[Results]):
     @property
     def info(self) -> InferInfo | None:
         """Why the request went as it did; None before its end, and when it never ran."""
-        info = self._own().info()
-        return None if info is None else InferInfo(**info)
+        facts = self._own().info()
+        return None if facts is None else explained(facts, self._padded)
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """As the standard library's; what `fn` raises is logged, SystemExit included."""
@@ -127,7 +129,8 @@ class InferFuture(concurrent.futures.Future[Results]):
             if self._results is not None or self._error is not None:
                 return
             try:
-                self._results = self._own().result()
+                results = self._own().result()
+                self._results = results if self._padded is None else self._padded.crop(results)
             except Exception as error:
                 self._error = error
 

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from paddleinfer import _ext
 
 __all__ = ["in_order"]
 
 Results = dict[str, npt.NDArray[Any]]
 
 
+class UnderWay(Protocol):
+    """A request that was queued."""
+
+    def wait(self, timeout: float | None) -> bool:
+        """Waits for its end."""
+
+    def result(self) -> Results:
+        """Its outputs, or raises its error."""
+
+    def give_up(self) -> None:
+        """Ends it."""
+
+
 def in_order(
     inputs: Iterator[Any],
-    start: Callable[[Any], _ext.Handle],
+    start: Callable[[Any], UnderWay],
     look_ahead: int,
     progress: Callable[[int], object] | None,
 ) -> Iterator[Results]:
@@ -26,7 +36,7 @@ def in_order(
 
     What the iterator or `start` raises is raised after the results before it.
     """
-    under_way: deque[_ext.Handle] = deque()
+    under_way: deque[UnderWay] = deque()
     failure: BaseException | None = None
     ended = False
     given = 0

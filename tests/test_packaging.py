@@ -48,6 +48,7 @@ LAYERS = {
         "callables",
         "conversion",
         "explanation",
+        "padding",
         "futures",
         "lifecycle",
         "streams",
