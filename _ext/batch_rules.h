@@ -56,6 +56,9 @@ class BatchRules {
 
   Nanos wanted_hold(Bucket& bucket, Nanos now, DispatchReason& reason) const noexcept {
     reason = DispatchReason::idle;
+    if (merging == Merging::probing && bucket.first()->in_queue && bucket.first()->rows > options_.max_batch_size) {
+      return kNever;  // nobody knows yet whether it may run in parts
+    }
     if (closing) {
       reason = DispatchReason::closing;
     } else if (merging != Merging::yes) {

@@ -19,12 +19,13 @@ namespace paddleinfer {
 class BatchRun {
  public:
   // Starts the requests that nobody has ended meanwhile.
-  // `outputs`: their names. `sizes`: the rows that the model may see at once; empty: any.
-  BatchRun(Instance& instance, const Decision& decision, const std::vector<std::string>& outputs,
+  // `outputs`: their names. `max_rows`: of one run. `sizes`: the rows that the model may see at once; empty: any.
+  BatchRun(Instance& instance, const Decision& decision, const std::vector<std::string>& outputs, std::int64_t max_rows,
            const std::vector<std::int64_t>& sizes, ReleaseList& releases)
       : instance_(instance),
         decision_(decision),
         outputs_(outputs),
+        max_rows_(max_rows),
         started_(started(decision.batch, releases)),
         execution_(*instance.backend, started_, sizes, releases) {}
 
@@ -35,6 +36,10 @@ class BatchRun {
       return;
     }
     if (decision_.probe) verdict_ = BatchProbe(*instance_.backend, outputs_, started_).run();
+    if (decision_.probe && verdict_.kind == ProbeVerdict::Kind::same && rows_of(started_) > max_rows_) {
+      put_back_ = true;
+      return;
+    }
     execution_.run(/*apart=*/verdict_.kind != ProbeVerdict::Kind::same);
     runs_ = execution_.runs();
     const std::uint64_t signature = started_.front().request->signature;
@@ -45,6 +50,9 @@ class BatchRun {
   }
 
   const std::vector<Ran>& runs() const noexcept { return runs_; }
+
+  // Set when it was handed out whole to be probed, and turned out to run in parts: it has not run.
+  RequestPtr put_back() const noexcept { return put_back_ ? started_.front().request : nullptr; }
 
   // Whether it has found out something about merging, by a probe or by the way.
   bool has_verdict() const noexcept { return decision_.probe || verdict_.kind == ProbeVerdict::Kind::different; }
@@ -61,6 +69,7 @@ class BatchRun {
 
   // Ends the requests that nobody has ended before.
   void tell(Counters& counters) {
+    if (put_back_) return;
     Ends ends(counters, /*several=*/started_.size() > 2);
     for (std::size_t place = 0; place < started_.size(); ++place) {
       const RequestPtr& request = started_[place].request;
@@ -110,10 +119,12 @@ class BatchRun {
   Instance& instance_;
   const Decision& decision_;
   const std::vector<std::string>& outputs_;
+  const std::int64_t max_rows_;
   const Batch started_;
   Execution execution_;
   std::vector<Ran> runs_;
   ProbeVerdict verdict_;
+  bool put_back_ = false;
 };
 
 }  // namespace paddleinfer

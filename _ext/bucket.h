@@ -66,6 +66,55 @@ class Bucket {
   // (n / m + 1) * g + n * b < a. A step ends after two gaps, all of them after a, or after `max_hold` of the first
   // request, or when that one could no longer be in time.
   Nanos hold_until(Nanos now, Nanos max_hold, DispatchReason& reason) noexcept {
+    if (!hold_over_) {
+      const Nanos until = wanted_hold(now, max_hold, over_because_);
+      if (until > now) return until;
+      hold_over_ = true;  // who plans a batch and who takes it must find the same
+    }
+    reason = over_because_;
+    return now;
+  }
+
+  // The classic rule: until the first request has waited so long.
+  Nanos fixed_hold_until(Nanos now, Nanos delay) noexcept {
+    if (held_since == kNever) held_since = now;
+    return first()->arrival + delay;
+  }
+
+  // It has gone.
+  void end_hold() noexcept {
+    held_since = step_end_ = kNever;
+    hold_over_ = false;
+  }
+
+  Nanos held_since = kNever;  // when the batch that is being held was first held back
+
+  // A run that was out of memory halves what the next ones are given; every so many good ones double it again.
+  void note_memory(const Ran& run) noexcept {
+    if (run.out_of_memory && run.rows > 1) {
+      memory_cap = std::min(memory_cap, run.rows) / 2;
+      runs_at_cap = 0;
+    } else if (!run.failed && memory_cap != kNoCap && ++runs_at_cap >= kRunsToProbe) {
+      memory_cap = memory_cap > kNoCap / 2 ? kNoCap : 2 * memory_cap;
+      runs_at_cap = 0;
+    }
+  }
+
+  std::int64_t memory_cap = kNoCap;
+  std::int64_t runs_at_cap = 0;
+
+  std::int64_t running = 0;  // batches
+  Nanos last_ended = 0;
+
+ private:
+  struct Entry {
+    Place place;
+    RequestPtr request;
+  };
+  static bool later(const Entry& a, const Entry& b) noexcept { return b.place < a.place; }
+
+  Nanos wanted_hold(Nanos now, Nanos max_hold, DispatchReason& reason) noexcept {
+    reason = DispatchReason::idle;
     if (arrivals.outstanding() >= arrivals.callers()) {
       reason = DispatchReason::all_here;
       return now;
@@ -96,40 +145,6 @@ class Bucket {
     return std::min(end, latest_start);
   }
 
-  // The classic rule: until the first request has waited so long.
-  Nanos fixed_hold_until(Nanos now, Nanos delay) noexcept {
-    if (held_since == kNever) held_since = now;
-    return first()->arrival + delay;
-  }
-
-  void end_hold() noexcept { held_since = step_end_ = kNever; }
-
-  Nanos held_since = kNever;  // when the batch that is being held was first held back
-
-  // A run that was out of memory halves what the next ones are given; every so many good ones double it again.
-  void note_memory(const Ran& run) noexcept {
-    if (run.out_of_memory && run.rows > 1) {
-      memory_cap = std::min(memory_cap, run.rows) / 2;
-      runs_at_cap = 0;
-    } else if (!run.failed && memory_cap != kNoCap && ++runs_at_cap >= kRunsToProbe) {
-      memory_cap = memory_cap > kNoCap / 2 ? kNoCap : 2 * memory_cap;
-      runs_at_cap = 0;
-    }
-  }
-
-  std::int64_t memory_cap = kNoCap;
-  std::int64_t runs_at_cap = 0;
-
-  std::int64_t running = 0;  // batches
-  Nanos last_ended = 0;
-
- private:
-  struct Entry {
-    Place place;
-    RequestPtr request;
-  };
-  static bool later(const Entry& a, const Entry& b) noexcept { return b.place < a.place; }
-
   Nanos latest_start_of(const Request& request) const noexcept {
     if (request.deadline == kNever) return kNever;
     return request.deadline - Nanos(times.predict_p95_ns(queued_rows));
@@ -139,6 +154,8 @@ class Bucket {
   std::vector<Entry> heap_;
   Nanos step_end_ = kNever;
   std::int64_t step_requests_ = 0;
+  bool hold_over_ = false;
+  DispatchReason over_because_ = DispatchReason::idle;
 };
 
 }  // namespace paddleinfer

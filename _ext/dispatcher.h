@@ -373,7 +373,8 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   // Lets go of the instance before it tells anybody of the end: a caller who comes straight back finds it
   // free. True when there is more for the instance's own thread to do.
   bool run(Instance& instance, const Decision& decision) {
-    BatchRun batch(instance, decision, options_.outputs, options_.batch_sizes, *releases_);
+    BatchRun batch(instance, decision, options_.outputs, options_.scheduler.max_batch_size, options_.batch_sizes,
+                   *releases_);
     batch.run();
     for (const Ran& ran : batch.runs()) {
       add(counters_.executions);
@@ -384,7 +385,11 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     {
       const std::lock_guard<std::mutex> lock(mu_);
       if (batch.has_verdict()) settle_merging(batch.verdict());
-      scheduler_.done(instance.running, batch.runs(), monotonic_now());
+      if (const RequestPtr request = batch.put_back()) {
+        scheduler_.put_back(request);
+      } else {
+        scheduler_.done(instance.running, batch.runs(), monotonic_now());
+      }
       instance.occupied = false;
       instance.running.clear();
       more = closing_ || scheduler_.queued_requests() > 0;

@@ -153,6 +153,7 @@ class Scheduler {
   bool forget(Request& request, Nanos now) {
     if (request.at_door) {
       door_.forget(request);
+      open_door(now);  // those behind it may fit
       return true;
     }
     if (!request.in_queue) return false;
@@ -178,6 +179,15 @@ class Scheduler {
     door_.take_all(taken);
     dead_entries_ = 0;
     return taken;
+  }
+
+  // A request of more rows than a batch that was handed out whole, to be probed: it waits again, to run in parts.
+  void put_back(const RequestPtr& request) {
+    Bucket& bucket = buckets_.of(*request);
+    --rules_.running;
+    --bucket.running;
+    request->next_row = 0;
+    put_in(request, bucket);
   }
 
   // No more requests will come.
@@ -239,6 +249,13 @@ class Scheduler {
   }
 
   void enqueue(const RequestPtr& request, Bucket& bucket, Nanos now) {
+    put_in(request, bucket);
+    bucket.arrivals.arrived(request->rows, now);
+    const double alone_ns = bucket.times.predict_ns(request->rows);
+    if (alone_ns > 0 && bucket.arrivals.callers() == 1) request->lone_run_ns = Nanos(alone_ns);
+  }
+
+  void put_in(const RequestPtr& request, Bucket& bucket) {
     request->in_queue = true;
     request->rows_unfinished = request->rows;
     request->row_cost_ns = Nanos(bucket.times.best_row_ns());
@@ -248,9 +265,6 @@ class Scheduler {
     ++bucket.queued_requests;
     bucket.queued_rows += request->rows;
     backlog_.add(request->key, request->rows * request->row_cost_ns);
-    bucket.arrivals.arrived(request->rows, now);
-    const double alone_ns = bucket.times.predict_ns(request->rows);
-    if (alone_ns > 0 && bucket.arrivals.callers() == 1) request->lone_run_ns = Nanos(alone_ns);
     buckets_.push(bucket, {request->key, next_order_++}, request);
   }
 
@@ -271,7 +285,7 @@ class Scheduler {
     request.in_queue = false;
     queued_bytes_ -= request.bytes;
     --queued_requests_;
-    --bucket.queued_requests;
+    if (--bucket.queued_requests == 0) bucket.end_hold();
   }
 
   void open_door(Nanos now) {
@@ -307,10 +321,9 @@ class Scheduler {
     return wake_at;
   }
 
-  // Fills the decision from one bucket, until it holds a batch or the bucket is empty.
+  // Fills the decision from one bucket. Or drops its heads, where those have ended: another may be due sooner then.
   void fill(Decision& decision, Bucket& bucket, Nanos now) {
-    drop_late(decision, bucket, now);
-    if (bucket.empty()) return;
+    if (drop_late(decision, bucket, now)) return;
     relieve(decision, bucket, now);
     const bool merges = rules_.merging == Merging::yes || rules_.merging == Merging::probe;
     const std::int64_t limit = merges ? rules_.batch_limit(bucket) : 1;
@@ -347,9 +360,10 @@ class Scheduler {
     }
   }
 
-  // Drops heads that have ended, that have expired, and that can no longer be in time.
-  void drop_late(Decision& decision, Bucket& bucket, Nanos now) {
-    while (!bucket.empty()) {
+  // Drops heads that have ended, that have expired, and that can no longer be in time. Whether there were any.
+  bool drop_late(Decision& decision, Bucket& bucket, Nanos now) {
+    bool dropped = false;
+    for (; !bucket.empty(); dropped = true) {
       Request& head = *bucket.first();
       if (!head.in_queue) {  // ended early, and given back then
         buckets_.pop(bucket);
@@ -357,11 +371,12 @@ class Scheduler {
         continue;
       }
       const bool expired = head.deadline <= now;
-      if (!expired && !(minds_deadlines(head) && too_late(bucket, head, now))) return;
+      if (!expired && !(minds_deadlines(head) && too_late(bucket, head, now))) break;
       const RequestPtr late = buckets_.pop(bucket);
       leave_queue(bucket, *late, now);
       (expired ? decision.expired : decision.shed).push_back(late);
     }
+    return dropped;
   }
 
   bool too_late(const Bucket& bucket, const Request& head, Nanos now) const noexcept {

@@ -1,0 +1,224 @@
+"""When requests come: Poisson, bursty, from callers who wait for their answers, or as recorded.
+
+An arrival process draws its requests from a seed, before anything runs. So every policy that is simulated gets the
+same ones: the same times, kinds and, of callers who wait, the same pauses between an answer and the next call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from paddleinfer.errors import ConfigError
+
+__all__ = ["ArrivalProcess", "Bursty", "ClosedLoop", "Drawn", "Poisson", "Recorded", "RequestKind"]
+
+_NANOS = 1e9
+_TIMES, _KINDS, _STATES = range(3)  # streams of random numbers drawn from one seed
+
+
+@dataclass(frozen=True)
+class RequestKind:
+    """What a request asks for. A process with several kinds draws each request's by weight."""
+
+    rows: int = 1
+    deadline_ms: float | None = None
+    """Milliseconds from its arrival; None: it has no deadline."""
+    priority: int = 1
+    """The class: 0 is the most urgent, 2 the least."""
+    bucket: int = 0
+    """Requests of one bucket have the same shapes: they may share a batch."""
+    weight: float = 1.0
+    """How often this kind comes, against the other kinds' weights."""
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ConfigError(f"rows must be at least 1, not {self.rows!r}")
+        if self.deadline_ms is not None and not 0 < self.deadline_ms < math.inf:
+            raise ConfigError(f"deadline_ms must be a positive number or None, not {self.deadline_ms!r}")
+        if self.priority not in (0, 1, 2):
+            raise ConfigError(f"priority must be 0, 1 or 2, not {self.priority!r}")
+        if not 0 < self.weight < math.inf:
+            raise ConfigError(f"weight must be a positive number, not {self.weight!r}")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The requests of one simulation, by their numbers 0, 1, 2 and so on."""
+
+    kinds: tuple[RequestKind, ...]
+    kind_of: list[int]
+    """The place in ``kinds`` of each request."""
+    offsets_ns: list[int]
+    """When each request comes, in nanoseconds, never falling. With callers who wait: how long after the end of
+    the request ``callers`` numbers before it, or after the start."""
+    callers: int = 0
+    """Who wait for their answers: number n is of caller n % callers. 0: nobody waits."""
+
+
+class ArrivalProcess(Protocol):
+    """Anything with ``draw``."""
+
+    def draw(self, requests: int, seed: int) -> Drawn:
+        """So many requests; the same seed gives the same ones."""
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Independent callers: exponential gaps."""
+
+    rate_per_s: float
+    """Requests a second, on average."""
+    kinds: tuple[RequestKind, ...] = (RequestKind(),)
+
+    def __post_init__(self) -> None:
+        _check_positive("rate_per_s", self.rate_per_s)
+        _check_kinds(self.kinds)
+
+    def draw(self, requests: int, seed: int) -> Drawn:
+        """See ``ArrivalProcess``."""
+        times = _random(seed, _TIMES).standard_exponential(requests).cumsum() / self.rate_per_s
+        return Drawn(self.kinds, _kind_of(self.kinds, requests, seed), _nanos(times))
+
+
+@dataclass(frozen=True)
+class Bursty:
+    """A two-state Markov-modulated Poisson process: bursts and calm in turn, each of exponential length."""
+
+    rate_per_s: float
+    """Requests a second, on average over bursts and calm."""
+    burst_factor: float = 3.0
+    """The rate in a burst, in units of ``rate_per_s``. ``burst_factor * burst_share`` is at most 1."""
+    burst_share: float = 0.25
+    """The share of the time that is burst."""
+    burst_s: float = 0.2
+    """How long a burst is, in seconds, on average."""
+    kinds: tuple[RequestKind, ...] = (RequestKind(),)
+
+    def __post_init__(self) -> None:
+        _check_positive("rate_per_s", self.rate_per_s)
+        _check_positive("burst_s", self.burst_s)
+        if not 0 < self.burst_share < 1:
+            raise ConfigError(f"burst_share must be between 0 and 1, not {self.burst_share!r}")
+        if not 1 <= self.burst_factor <= 1 / self.burst_share:
+            raise ConfigError(
+                f"burst_factor must be from 1 to 1 / burst_share, which is {1 / self.burst_share:g}, "
+                f"not {self.burst_factor!r}"
+            )
+        _check_kinds(self.kinds)
+
+    def draw(self, requests: int, seed: int) -> Drawn:
+        """See ``ArrivalProcess``."""
+        # A Poisson process of rate 1, laid along the time in which the modulated rate grows by 1.
+        grown = _random(seed, _TIMES).standard_exponential(requests).cumsum()
+        ends, grown_at_ends = self._states(grown[-1] if requests else 0.0, _random(seed, _STATES))
+        return Drawn(
+            self.kinds,
+            _kind_of(self.kinds, requests, seed),
+            _nanos(np.interp(grown, grown_at_ends, ends)),
+        )
+
+    def _states(self, growth: float, random: np.random.Generator) -> tuple[_Floats, _Floats]:
+        """The ends of bursts and calm, in seconds, and what the rate has brought until each."""
+        calm_factor = (1 - self.burst_factor * self.burst_share) / (1 - self.burst_share)
+        calm_s = self.burst_s * (1 - self.burst_share) / self.burst_share
+        lengths = np.array([self.burst_s, calm_s])
+        rates = np.array([self.burst_factor, calm_factor]) * self.rate_per_s
+        if random.random() >= self.burst_share:
+            lengths, rates = lengths[::-1], rates[::-1]
+        both_s = float(lengths.sum())
+        ends, grown_at_ends = np.zeros(1), np.zeros(1)
+        while grown_at_ends[-1] <= growth:
+            pairs = 8 + int(1.2 * (growth - grown_at_ends[-1]) / (both_s * self.rate_per_s))
+            spent = random.standard_exponential((pairs, 2)) * lengths
+            ends = np.concatenate([ends, ends[-1] + spent.cumsum()])
+            grown_at_ends = np.concatenate([grown_at_ends, grown_at_ends[-1] + (spent * rates).cumsum()])
+        return ends, grown_at_ends
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """Callers who each wait for an answer, think, and call again."""
+
+    callers: int
+    think_ms: float = 0.0
+    """How long a caller thinks before a call, in milliseconds; exponential with this mean."""
+    kinds: tuple[RequestKind, ...] = (RequestKind(),)
+
+    def __post_init__(self) -> None:
+        if self.callers < 1:
+            raise ConfigError(f"callers must be at least 1, not {self.callers!r}")
+        if not 0 <= self.think_ms < math.inf:
+            raise ConfigError(f"think_ms must be 0 or more, not {self.think_ms!r}")
+        _check_kinds(self.kinds)
+
+    def draw(self, requests: int, seed: int) -> Drawn:
+        """See ``ArrivalProcess``."""
+        think_s = _random(seed, _TIMES).standard_exponential(requests) * self.think_ms / 1e3
+        return Drawn(self.kinds, _kind_of(self.kinds, requests, seed), _nanos(think_s), self.callers)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Arrivals as they were."""
+
+    times_s: Sequence[float]
+    """When requests came, in seconds from any origin; never falling."""
+    kinds: tuple[RequestKind, ...] = (RequestKind(),)
+    kind_of: Sequence[int] | None = None
+    """The place in ``kinds`` of each request. None: drawn by weight."""
+
+    def __post_init__(self) -> None:
+        times = np.asarray(self.times_s, dtype=np.float64)
+        if not np.isfinite(times).all() or (np.diff(times) < 0).any():
+            raise ConfigError("times_s must be finite numbers that never fall")
+        if self.kind_of is not None:
+            places = range(len(self.kinds))
+            if len(self.kind_of) != len(times) or not all(place in places for place in self.kind_of):
+                raise ConfigError(f"kind_of must have a place in kinds for each of the {len(times)} times")
+        _check_kinds(self.kinds)
+
+    def draw(self, requests: int, seed: int) -> Drawn:
+        """The first so many, or as many as were recorded; the seed only draws kinds."""
+        times = np.asarray(self.times_s[:requests], dtype=np.float64)
+        if self.kind_of is None:
+            kind_of = _kind_of(self.kinds, len(times), seed)
+        else:
+            kind_of = list(self.kind_of[: len(times)])
+        return Drawn(self.kinds, kind_of, _nanos(times - times[0] if len(times) else times))
+
+
+_Floats = npt.NDArray[np.float64]
+
+
+def _random(seed: int, stream: int) -> np.random.Generator:
+    return np.random.default_rng([seed, stream])
+
+
+def _nanos(seconds: _Floats) -> list[int]:
+    nanos: list[int] = np.rint(seconds * _NANOS).astype(np.int64).tolist()
+    return nanos
+
+
+def _kind_of(kinds: tuple[RequestKind, ...], requests: int, seed: int) -> list[int]:
+    if len(kinds) == 1:
+        return [0] * requests
+    weights = np.array([kind.weight for kind in kinds])
+    drawn = _random(seed, _KINDS).choice(len(kinds), size=requests, p=weights / weights.sum())
+    places: list[int] = drawn.tolist()
+    return places
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{name} must be a positive number, not {value!r}")
+
+
+def _check_kinds(kinds: tuple[RequestKind, ...]) -> None:
+    if not kinds:
+        raise ConfigError("kinds must hold at least one kind of request")

@@ -1,0 +1,148 @@
+"""How long a batch takes, by its rows, for simulations; and what follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from paddleinfer.errors import ConfigError
+from paddleinfer.warmup import WarmupReport
+
+__all__ = ["LatencyTable", "capacity", "mean_latency_bound"]
+
+_Z95 = 1.6448536269514722  # of a normal distribution
+_MOST_P95_TO_MEAN = math.exp(_Z95**2 / 2)  # a lognormal distribution has no more
+
+_JITTER = 0.05
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Mean and 95th percentile of a run, by rows. Made with ``linear``, ``points`` or ``measured``.
+
+    Between the sizes given, and beyond the largest, times follow straight lines; the times of one batch size are
+    lognormal.
+    """
+
+    sizes: tuple[tuple[float, float, float], ...]
+    """(rows, mean microseconds, 95th percentile in microseconds), rows rising."""
+
+    @classmethod
+    def linear(cls, a_us: float, b_us: float, jitter: float = _JITTER) -> LatencyTable:
+        """A run of n rows takes ``a_us + b_us * n`` microseconds on average.
+
+        ``jitter`` is the standard deviation of a run time over its mean.
+        """
+        for name, value in (("a_us", a_us), ("b_us", b_us)):
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"{name} must be 0 or more, not {value!r}")
+        if a_us + b_us <= 0:
+            raise ConfigError("a_us and b_us must not both be 0")
+        above = _p95_to_mean(jitter)
+        return cls(tuple((n, a_us + b_us * n, above * (a_us + b_us * n)) for n in (0, 1)))
+
+    @classmethod
+    def points(cls, times_us: Mapping[int, tuple[float, float]]) -> LatencyTable:
+        """Rows -> (mean, 95th percentile) of a run, in microseconds."""
+        if not times_us:
+            raise ConfigError("a latency table needs the times of at least one batch size")
+        for rows, (mean, p95) in times_us.items():
+            if rows < 1 or not 0 < mean <= p95 <= mean * _MOST_P95_TO_MEAN:
+                raise ConfigError(
+                    f"{rows!r} rows with a mean of {mean!r} and a 95th percentile of {p95!r} us: there must be "
+                    f"at least 1 row, and the percentile must be from 1 to {_MOST_P95_TO_MEAN:.1f} means"
+                )
+        return cls(tuple((rows, *times_us[rows]) for rows in sorted(times_us)))
+
+    @classmethod
+    def measured(cls, report: WarmupReport, jitter: float = _JITTER) -> LatencyTable:
+        """As ``Engine.warmup()`` measured; it tells means only, so the jitter is yours to say."""
+        above = _p95_to_mean(jitter)
+        return cls.points({rows: (mean, above * mean) for rows, mean in report.run_us.items()})
+
+    def mean_us(self, rows: int) -> float:
+        """The mean of a run of so many rows, in microseconds."""
+        return self._at(rows, 1)
+
+    def p95_us(self, rows: int) -> float:
+        """The 95th percentile of a run of so many rows, in microseconds."""
+        return self._at(rows, 2)
+
+    def spread(self, rows: int) -> float:
+        """The standard deviation of the logarithm of such a run time."""
+        above = min(max(self.p95_us(rows) / self.mean_us(rows), 1.0), _MOST_P95_TO_MEAN)
+        return _Z95 - math.sqrt(max(0.0, _Z95**2 - 2 * math.log(above)))
+
+    def _at(self, rows: int, column: int) -> float:
+        known = [size[0] for size in self.sizes]
+        times = [size[column] for size in self.sizes]
+        if rows <= known[-1]:
+            return float(np.interp(rows, known, times))
+        if len(known) == 1:
+            return times[0] * rows / known[0]
+        slope = (times[-1] - times[-2]) / (known[-1] - known[-2])
+        return times[-1] + slope * (rows - known[-1])
+
+
+def capacity(
+    table: LatencyTable,
+    instances: int = 1,
+    deadline_ms: float | None = None,
+    max_batch_size: int = _BATCH_SIZE,
+) -> float:
+    """The most rows a second that can be in time: the best of ``instances * b / mean(b)`` over batches of b rows.
+
+    A row waits for the run before its own, so only sizes count of which two runs of the 95th percentile fit into
+    the deadline. 0 where there is none.
+    """
+    rates = [
+        instances * rows / table.mean_us(rows) * 1e6
+        for rows in range(1, max_batch_size + 1)
+        if deadline_ms is None or 2 * table.p95_us(rows) <= deadline_ms * 1e3
+    ]
+    return max(rates, default=0.0)
+
+
+def mean_latency_bound(rate_per_s: float, a_us: float, b_us: float) -> float:
+    """Milliseconds that the mean latency cannot exceed with the eager policy; infinite from full load on.
+
+    For one instance, Poisson arrivals of one row each, runs of exactly a + b * n, and no limit on the batch. This
+    is the closed form of Inoue (arXiv 1912.06322), derived here anew. Let L be the arrivals a second, r = L * b
+    the load at which batches grow without end, N the rows of a batch and t(N) = a + b * N its time.
+
+    1.  During a run of N rows, K new ones come: Poisson with mean L * t(N). They are the next batch; if K is 0 the
+        next batch is the one row that comes first. So N' = K + [K = 0], and in equilibrium N' is like N. Write m
+        for E[N], s for E[N^2] and p for the probability that K is 0.
+    2.  Means: m = L * (a + b * m) + p, so m >= L * a / (1 - r) because p >= 0. And m >= 1.
+    3.  Squares: s = E[K^2] + p = L * E[t] + L^2 * E[t^2] + p = m + L^2 * E[t^2]. With
+        E[t^2] = b^2 * s + 2 * a * b * m + a^2 this gives
+        s / m = (1 + 2 * r * L * a + (L * a)^2 / m) / (1 - r^2).
+    4.  Latency, summed over the rows of one batch: those that came in the run before have waited half of it on
+        average, which sums to E[K * t(N) / 2] = L * E[t^2] / 2; the row that came to an idle instance has not
+        waited. All N' then stay for their own run, E[N * t(N)] = b * s + a * m. Over the m rows of a batch:
+        W = (s / m) * b * (1 + r / 2) + a * (1 + r) + L * a^2 / (2 * m).
+    5.  With 3 put into 4, W falls as m rises and depends on nothing else unknown. So putting a lower bound of m in
+        its place makes W larger: m = max(1, L * a / (1 - r)) from 2. With the first that is Inoue's phi0, with the
+        second his phi1 = 3 * a / (2 * (1 - r)) + b * (2 + r) / (2 * (1 - r^2)).
+    """
+    rate = rate_per_s / 1e6  # per microsecond
+    load = rate * b_us
+    if load >= 1:
+        return math.inf
+    rows = max(1.0, rate * a_us / (1 - load))
+    square_to_mean = (1 + 2 * load * rate * a_us + (rate * a_us) ** 2 / rows) / (1 - load**2)
+    return (
+        square_to_mean * b_us * (1 + load / 2) + a_us * (1 + load) + rate * a_us**2 / (2 * rows)
+    ) / 1e3
+
+
+def _p95_to_mean(jitter: float) -> float:
+    """Of a lognormal time whose standard deviation is ``jitter`` means."""
+    if not 0 <= jitter <= 1:
+        raise ConfigError(f"jitter must be from 0 to 1, not {jitter!r}")
+    spread = math.sqrt(math.log1p(jitter**2))
+    return math.exp(_Z95 * spread - spread**2 / 2)
