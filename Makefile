@@ -148,6 +148,9 @@ test-wheel: $(VENV)/.test
 bench: $(VENV)/.test $(VENV)/.built
 	$(BIN)/python -m benchmarks.bench_engine --json build/bench_engine.json
 	$(BIN)/python -m benchmarks.bench_memory --json build/bench_memory.json
+	$(BIN)/python -m benchmarks.bench_overload --json build/bench_overload.json
+	$(BIN)/python -m benchmarks.bench_padding --json build/bench_padding.json
+	$(BIN)/python -m benchmarks.bench_scheduler --json build/bench_scheduler.json
 
 dist: $(VENV)/.test
 	rm -rf dist

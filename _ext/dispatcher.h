@@ -392,7 +392,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       }
       instance.occupied = false;
       instance.running.clear();
-      more = closing_ || scheduler_.queued_requests() > 0;
+      more = closing_ || scheduler_.queued_requests() > 0 || !instance.orders.empty();
       pool_.list_idle(instance);
     }
     give_up_what_waits(batch.failed_in_part());

@@ -1,120 +1,320 @@
-"""What the scheduler makes of a load, on a virtual clock."""
+"""What the scheduler makes of a load, on a virtual clock.
+
+``simulate`` drives the very scheduler that an ``Engine`` has, without threads, tensors or a model: requests come
+from an arrival process, runs take as long as a latency table says, and nothing waits for real time. All that it
+draws follows from a seed: under each policy the same requests come, and the n-th run deviates from its mean by the
+same factor.
+
+``python -m paddleinfer.simulation`` compares the policies over a range of loads.
+"""
 
 from __future__ import annotations
 
+import argparse
 import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import importlib
+import importlib.util
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from paddleinfer import _ext
-from paddleinfer.arrival_processes import ArrivalProcess, Drawn
+from paddleinfer.arrival_processes import ArrivalProcess, Bursty, ClosedLoop, Drawn, Poisson, RequestKind
 from paddleinfer.errors import ConfigError
-from paddleinfer.run_times import LatencyTable
+from paddleinfer.run_times import LatencyTable, capacity
+
+__all__ = ["POLICIES", "Policy", "SimulationResult", "attainable_goodput", "main", "simulate"]
 
 _NEVER = 1 << 62
+_SHORTEST_RETRY_NS = 1_000_000  # of a caller who was refused: without it, no time might pass at all
+_NOISE = 3  # a stream of random numbers; arrival processes have those before it
+
+# In place of the time at which a request was done.
+_NOT_COME, _LEFT, _REFUSED, _SHED, _EXPIRED = -1, -2, -3, -4, -5
+_CODES = {"left": _LEFT, "refused": _REFUSED, "shed": _SHED, "expired": _EXPIRED}
 
 
 @dataclass(frozen=True)
 class Policy:
-    name: str
+    """How batches are made."""
+
+    name: str = "adaptive"
+    """"adaptive", "eager" (an idle instance takes what waits, up to a batch) or "fixed_delay" (a batch goes when it
+    is full, or when its first request has waited ``delay_ms``)."""
     delay_ms: float | None = None
+    """Milliseconds: the delay of "fixed_delay"; of "adaptive", the longest that a request is held; None: no limit."""
+
+    def __post_init__(self) -> None:
+        if self.name not in _ext.POLICIES:
+            raise ConfigError(f"a policy must be one of {', '.join(_ext.POLICIES)}, not {self.name!r}")
+        if self.delay_ms is None and self.name == "fixed_delay":
+            raise ConfigError("the policy fixed_delay needs a delay_ms")
+        if self.delay_ms is not None and not 0 <= self.delay_ms < math.inf:
+            raise ConfigError(f"delay_ms must be 0 or more, not {self.delay_ms!r}")
+
+    def __str__(self) -> str:
+        name = self.name.replace("_", " ")
+        return name if self.delay_ms is None else f"{name} {self.delay_ms:g} ms"
 
 
-def simulate(arrivals, table, policy=Policy("adaptive"), *, instances=1, requests=10000, seed=1, max_batch_size=32,
-             scheduler=None, **options):
+POLICIES = (Policy(), Policy("eager"), *(Policy("fixed_delay", delay_ms) for delay_ms in (1, 2, 5, 10)))
+"""Those that are compared."""
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What became of the requests. All of them are in one of the counts from ``in_time`` to ``left``."""
+
+    policy: Policy
+    seconds: float
+    """From the start of the virtual clock to the last event."""
+    offered: int
+    """Requests that came."""
+    in_time: int
+    """Requests done within their deadline, or done and without one."""
+    late: int
+    """Requests that ran, but were done after their deadline."""
+    refused: int
+    """Requests that were not taken: the queue was full, or their deadline was predicted to pass."""
+    shed: int
+    """Requests dropped when their turn came, because their deadline was predicted to pass."""
+    expired: int
+    """Requests dropped when their turn came, because their deadline had passed."""
+    left: int
+    """Requests that waited or ran when the simulation ended."""
+    goodput_per_s: float
+    """``in_time`` over ``seconds``."""
+    mean_ms: float
+    """Milliseconds from arrival to end, of the requests that were done; NaN where none was. So are the next two."""
+    p50_ms: float
+    p99_ms: float
+    runs: int
+    """Batches that were started."""
+    mean_batch_rows: float
+    reasons: dict[str, int]
+    """Why batches went (see ``InferInfo.dispatch_reason``) -> how many did."""
+    utilisation: float
+    """The share of its time for which an instance was busy, on average."""
+    latencies_ms: npt.NDArray[np.float64] = field(repr=False, compare=False)
+    """Milliseconds from arrival to end, by request; NaN for those that were not done."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON; without ``latencies_ms``."""
+        values = {name: value for name, value in vars(self).items() if name != "latencies_ms"}
+        finite = {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in values.items()
+        }
+        return {**finite, "policy": asdict(self.policy)}
+
+
+def simulate(
+    arrivals: ArrivalProcess,
+    table: LatencyTable,
+    policy: Policy = POLICIES[0],
+    *,
+    instances: int = 1,
+    requests: int = 10_000,
+    seed: int = 1,
+    max_batch_size: int = 32,
+    max_queue_rows: int = 4096,
+    drain: bool = True,
+    make_scheduler: Callable[..., Any] = _ext.Scheduler,
+) -> SimulationResult:
+    """Serve so many requests.
+
+    Parameters
+    ----------
+    instances
+        How many runs there can be at once.
+    max_batch_size, max_queue_rows
+        In rows; as an ``Engine`` has them.
+    drain
+        False: the simulation ends with the last arrival, and what has not ended by then is ``left``. Rates are
+        then those of steady traffic.
+    make_scheduler
+        Called with the options of ``_ext.Scheduler``; for something that watches one.
+    """
+    if instances < 1 or requests < 1 or max_batch_size < 1 or max_queue_rows < 1:
+        raise ConfigError("instances, requests, max_batch_size and max_queue_rows must be at least 1")
+    scheduler = make_scheduler(
+        instances=instances,
+        policy=policy.name,
+        max_batch_size=max_batch_size,
+        max_queue_rows=max_queue_rows,
+        max_hold_us=None if policy.delay_ms is None else round(policy.delay_ms * 1e3),
+    )
     drawn = arrivals.draw(requests, seed)
-    if scheduler is None:
-        scheduler = _ext.Scheduler(
-            instances=instances,
-            policy=policy.name,
-            max_batch_size=max_batch_size,
-            max_hold_us=None if policy.delay_ms is None else int(policy.delay_ms * 1000),
-            **options,
-        )
-    run = _Run(drawn, table, scheduler, instances, seed, max_batch_size)
-    run.go()
-    return run
+    simulation = _Simulation(drawn, scheduler, instances, _RunTimes(table, max_batch_size, seed))
+    simulation.go(drain)
+    return simulation.result(policy)
 
 
-class _Run:
-    def __init__(self, drawn, table, scheduler, instances, seed, max_batch_size):
-        self.drawn = drawn
-        self.scheduler = scheduler
-        self.instances = instances
-        rows = range(1, max_batch_size + 1)
-        self.mean_ns = [0.0] + [table.mean_us(n) * 1e3 for n in rows]
-        self.spread = [0.0] + [table.spread(n) for n in rows]
-        self.random = np.random.default_rng([seed, 3])
+class _RunTimes:
+    """Nanoseconds of one run after the other."""
 
-    def go(self):
-        drawn = self.drawn
-        count = len(drawn.kind_of)
-        admit, next_, done = self.scheduler.admit, self.scheduler.next, self.scheduler.done
-        offsets, kind_of = drawn.offsets_ns, drawn.kind_of
-        kinds = [
-            (k.rows, None if k.deadline_ms is None else round(k.deadline_ms * 1e6), k.priority, k.bucket)
-            for k in drawn.kinds
+    def __init__(self, table: LatencyTable, most_rows: int, seed: int) -> None:
+        sizes = range(1, most_rows + 1)
+        spreads = [0.0, *map(table.spread, sizes)]
+        self._spreads = spreads
+        # A lognormal factor exp(s * z) has the mean exp(s^2 / 2).
+        self._scales_ns = [0.0, *(table.mean_us(n) * 1e3 * math.exp(-(spreads[n] ** 2) / 2) for n in sizes)]
+        self._random = np.random.default_rng([seed, _NOISE])
+        self._deviations: list[float] = []
+
+    def draw(self, rows: int) -> int:
+        if not self._deviations:
+            self._deviations = self._random.standard_normal(4096).tolist()
+        return int(self._scales_ns[rows] * math.exp(self._spreads[rows] * self._deviations.pop())) or 1
+
+
+class _Simulation:
+    """One scheduler, its clock, and what has happened so far."""
+
+    def __init__(self, drawn: Drawn, scheduler: Any, instances: int, run_times: _RunTimes) -> None:
+        self._drawn = drawn
+        self._scheduler = scheduler
+        self._instances = instances
+        self._run_times = run_times
+        self._kinds = [
+            (kind.rows, round(kind.deadline_ms * 1e6) if kind.deadline_ms else None, kind.priority, kind.bucket)
+            for kind in drawn.kinds
         ]
-        callers = drawn.callers
-        mean_ns = self.mean_ns
-        arrived = [0] * count
-        ended = [-1] * count
-        busy = []
-        idle = self.instances
-        nexts = 0
-        place = 0
-        soonest_end = wake = _NEVER
-        coming = offsets[0]
-        refused = late = 0
-        runs = 0
-        rows, relative, priority, bucket = kinds[0]
-        single = len(kinds) == 1
-        factor = np.exp(self.spread[1]*self.random.standard_normal(count)-self.spread[1]**2/2).tolist()
+        self._count = len(drawn.kind_of)
+        # By request: when it came, and when, or else how, it ended.
+        self._arrived_ns = [0] * self._count
+        self._ended = [_NOT_COME] * self._count
+        self._offered = 0
+        # Heaps of (when, number): calls to come, and batches that run with the nanoseconds they take.
+        first = range(min(max(1, drawn.callers), self._count))
+        self._calls = sorted((drawn.offsets_ns[number], number) for number in first)
+        self._running: list[tuple[int, int, int]] = []
+        self._reasons: Counter[str] = Counter()
+        self._rows = self._busy_ns = self._now = 0
+
+    def go(self, drain: bool) -> None:
+        """Until all has ended, or with the last arrival."""
+        calls, running = self._calls, self._running
+        wake_at = _NEVER
         while True:
-            if coming <= soonest_end and coming <= wake:
-                now = coming
-                if not single:
-                    rows, relative, priority, bucket = kinds[kind_of[place]]
-                arrived[place] = now
-                if (
-                    admit(place, now, rows=rows, bucket=bucket,
-                          deadline=None if relative is None else now + relative, priority=priority)
-                    != "accepted"
-                ):
-                    refused += 1
-                place += 1
-                if place == count: break
-                coming = offsets[place]
-                if not idle or coming == now:
-                    continue
-            elif soonest_end <= wake:
-                now, batch, run_ns = heapq.heappop(busy)
-                idle += 1
-                for number in done(batch, run_ns, now):
-                    ended[number] = now
-                soonest_end = busy[0][0] if busy else _NEVER
-                if coming == now or soonest_end == now:
-                    continue
-            else:
-                now = wake
-            wake = _NEVER
-            while idle:
-                nexts += 1
-                batch = next_(now)
-                if batch.late:
-                    late += len(batch.late)
-                if batch.number is None:
-                    if batch.wake_at is not None:
-                        wake = batch.wake_at
-                    break
-                idle -= 1
-                run_ns = int(mean_ns[batch.rows] * factor[runs])
-                runs += 1
-                heapq.heappush(busy, (now + run_ns, batch.number, run_ns))
-                soonest_end = busy[0][0]
-        self.arrived, self.ended, self.refused, self.late, self.runs, self.nexts = arrived, ended, refused, late, runs, nexts
-        self.now = now
+            coming = calls[0][0] if calls else _NEVER
+            ending = running[0][0] if running else _NEVER
+            now = min(coming, ending, wake_at)
+            if now == _NEVER:
+                return
+            self._now = now
+            # A decision knows of all that happens at its instant.
+            while running and running[0][0] == now:
+                self._end_batch(now)
+            while calls and calls[0][0] == now:
+                self._admit(now)
+            wake_at = self._decide(now) if len(running) < self._instances else _NEVER
+            if not drain and self._offered == self._count:
+                return
+
+    def _admit(self, now: int) -> None:
+        number = heapq.heappop(self._calls)[1]
+        drawn = self._drawn
+        if not drawn.callers and number + 1 < self._count:
+            heapq.heappush(self._calls, (drawn.offsets_ns[number + 1], number + 1))
+        rows, allowed_ns, priority, bucket = self._kinds[drawn.kind_of[number]]
+        deadline = None if allowed_ns is None else now + allowed_ns
+        self._offered += 1
+        self._arrived_ns[number] = now
+        self._ended[number] = _LEFT
+        admission = self._scheduler.admit(
+            number, now, rows=rows, bucket=bucket, deadline=deadline, priority=priority
+        )
+        if admission != "accepted":
+            self._ended[number] = _REFUSED
+            self._call_again(number, now, _SHORTEST_RETRY_NS)
+
+    def _decide(self, now: int) -> int:
+        """Starts what should start now, and says when to look again."""
+        while len(self._running) < self._instances:
+            batch = self._scheduler.next(now)
+            for number, how in batch.late:
+                self._ended[number] = _SHED if how == "shed" else _EXPIRED
+                self._call_again(number, now)
+            if batch.number is None:
+                return _NEVER if batch.wake_at is None else int(batch.wake_at)
+            run_ns = self._run_times.draw(batch.rows)
+            self._reasons[batch.reason] += 1
+            self._rows += batch.rows
+            self._busy_ns += run_ns
+            heapq.heappush(self._running, (now + run_ns, batch.number, run_ns))
+        return _NEVER
+
+    def _end_batch(self, now: int) -> None:
+        _, batch, run_ns = heapq.heappop(self._running)
+        for number in self._scheduler.done(batch, run_ns, now):
+            self._ended[number] = now
+            self._call_again(number, now)
+
+    def _call_again(self, number: int, now: int, at_least_ns: int = 0) -> None:
+        """The caller of a request that has ended thinks and makes the next one."""
+        callers = self._drawn.callers
+        if callers and number + callers < self._count:
+            think_ns = max(at_least_ns, self._drawn.offsets_ns[number + callers])
+            heapq.heappush(self._calls, (now + think_ns, number + callers))
+
+    def result(self, policy: Policy) -> SimulationResult:
+        """The counts, and what they come to."""
+        ended = np.array(self._ended, dtype=np.int64)
+        done = ended >= 0
+        latencies_ms = np.where(done, (ended - np.array(self._arrived_ns, dtype=np.int64)) / 1e6, np.nan)
+        limits_ms = np.array([math.inf if kind.deadline_ms is None else kind.deadline_ms for kind in self._drawn.kinds])
+        in_time = int(np.sum(done & (latencies_ms <= limits_ms[self._drawn.kind_of])))
+        seconds = self._now / 1e9
+        busy_ns = self._busy_ns - sum(end - self._now for end, _, _ in self._running)
+        runs = sum(self._reasons.values())
+        of_done = latencies_ms[done] if done.any() else np.array([math.nan])
+        p50_ms, p99_ms = np.percentile(of_done, (50, 99))
+        return SimulationResult(
+            policy=policy,
+            seconds=seconds,
+            offered=self._offered,
+            in_time=in_time,
+            late=int(done.sum()) - in_time,
+            **{name: int(np.sum(ended == code)) for name, code in _CODES.items()},
+            goodput_per_s=in_time / seconds if seconds else 0.0,
+            mean_ms=float(of_done.mean()),
+            p50_ms=float(p50_ms),
+            p99_ms=float(p99_ms),
+            runs=runs,
+            mean_batch_rows=self._rows / runs if runs else 0.0,
+            reasons=dict(self._reasons),
+            utilisation=busy_ns / (self._now * self._instances) if self._now else 0.0,
+            latencies_ms=latencies_ms,
+        )
+
+
+def attainable_goodput(
+    arrivals: ArrivalProcess, rows_per_s: float, *, requests: int = 10_000, seed: int = 1
+) -> float:
+    """Requests a second that no policy can exceed, but for luck with run times, at this ``capacity``.
+
+    A server that does one row after another, first come first served, each in ``1 / rows_per_s``, and that knows
+    which requests it cannot end in time and leaves them out. It can do all that a server of batches can, because
+    the rows of a batch fit one after another into its run. For requests of one kind that do not wait for answers.
+    """
+    drawn = arrivals.draw(requests, seed)
+    if len(drawn.kinds) != 1 or drawn.callers:
+        raise ConfigError("attainable_goodput is for requests of one kind that do not wait for answers")
+    allowed_ns = math.inf if drawn.kinds[0].deadline_ms is None else drawn.kinds[0].deadline_ms * 1e6
+    work_ns = drawn.kinds[0].rows / rows_per_s * 1e9
+    free_ns, in_time = 0.0, 0
+    for time_ns in drawn.offsets_ns:
+        end_ns = max(free_ns, time_ns) + work_ns
+        if end_ns <= time_ns + allowed_ns:
+            free_ns = end_ns
+            in_time += 1
+    return in_time / (drawn.offsets_ns[-1] / 1e9)

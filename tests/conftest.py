@@ -10,6 +10,11 @@ import pytest
 from model_exports import exports  # noqa: F401 - a fixture
 from zoo import Zoo
 
+# Tests of the plugin run pytest inside pytest. A checkout that is not installed has no entry point for it.
+pytest_plugins = ["pytester"]
+if not importlib.metadata.entry_points(group="pytest11", name="paddleinfer"):
+    pytest_plugins.append("paddleinfer.pytest_plugin")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stress-seconds", type=float, default=20.0, help="how long the stress tests run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from engine_helpers import Arrays, engine_of, gated, rows
 
 import paddleinfer
+from paddleinfer.testing import EngineOpener, FakePredictor, assert_batches
 
 
 def test_info_says_what_happened() -> None:
@@ -31,19 +33,15 @@ def test_a_request_that_never_ran_has_no_info() -> None:
         assert waiting.info is None
 
 
-def test_batches_are_padded_to_allowed_sizes_and_cropped() -> None:
-    seen = []
-
-    def model(inputs: Arrays) -> Arrays:
-        seen.append(inputs["x"].copy())
-        return {"y": inputs["x"] * 2}
-
-    with engine_of(model, allowed_batch_sizes=[4, 8]) as engine:
-        x = np.arange(15, dtype="float32").reshape(5, 3)
-        results, info = engine.infer([x], return_info=True)
-    np.testing.assert_array_equal(results["y"], x * 2)
-    assert [len(batch) for batch in seen] == [8]
-    np.testing.assert_array_equal(seen[0][5:], np.repeat(x[-1:], 3, axis=0))
+def test_batches_are_padded_to_allowed_sizes_and_cropped(
+    fake_predictor: Callable[..., FakePredictor], paddle_engine: EngineOpener
+) -> None:
+    predictor = fake_predictor()
+    engine = paddle_engine(predictor, allowed_batch_sizes=[4, 8])
+    x = np.arange(15, dtype="float32").reshape(5, 3)
+    results, info = engine.infer([x], return_info=True)
+    np.testing.assert_array_equal(results["y"], x)
+    assert_batches(predictor, [[0, 3, 6, 9, 12, 12, 12, 12]])
     assert info.padded_share == pytest.approx(3 / 8) and info.batch_rows == 5
 
 

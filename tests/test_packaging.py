@@ -57,6 +57,17 @@ LAYERS = {
         "engine",
     ),
     "demo": ("demo",),
+    "pytest_plugin": (
+        "fake_predictor",
+        "virtual_requests",
+        "virtual_runs",
+        "virtual_engine",
+        "batch_assertions",
+        "engine_opener",
+        "exported_models",
+        "testing",
+        "pytest_plugin",
+    ),
 }
 MAY_IMPORT_PADDLE = {"runtime", "demo"}
 

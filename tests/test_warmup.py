@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from engine_helpers import Arrays, Gate, engine_of, rows
+from engine_helpers import Gate, X, engine_of, rows
 from zoo import Zoo
 
 import paddleinfer
+from paddleinfer.testing import EngineOpener, FakePredictor
 
 
-def test_every_instance_runs_every_size() -> None:
-    seen: dict[int, set[int]] = {}
-
-    def model(inputs: Arrays) -> Arrays:
-        import threading
-
-        seen.setdefault(threading.get_ident(), set()).add(len(inputs["x"]))
-        return {"y": inputs["x"] * 2}
-
-    with engine_of(model, instances=2, max_batch_size=12) as engine:
-        report = engine.warmup()
-    assert len(seen) == 2 and all({1, 2, 4, 8, 12} <= sizes for sizes in seen.values())
+def test_every_instance_runs_every_size(
+    fake_predictor: Callable[..., FakePredictor], paddle_engine: EngineOpener
+) -> None:
+    predictor = fake_predictor()
+    report = paddle_engine(predictor, {"x": X}, ["y"], instances=2, max_batch_size=12).warmup()
+    for thread in ("paddleinfer-0", "paddleinfer-1"):
+        assert {1, 2, 4, 8, 12} <= {run.rows for run in predictor.runs if run.thread == thread}
     assert list(report.run_us) == [1, 2, 4, 8, 12] and all(value > 0 for value in report.run_us.values())
     assert report.batchable and report.largest_difference == {"y": 0.0}
 
