@@ -181,6 +181,7 @@ cdef extern from "schedule.h" namespace "paddleinfer" nogil:
         int64_t rows
         Nanos run_ns
         cbool failed
+        cbool out_of_memory
 
     cdef cppclass Plan:
         int64_t instances

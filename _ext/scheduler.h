@@ -95,9 +95,9 @@ class Scheduler {
       bucket = nullptr;
       decision.wake_at = look(now, bucket, decision.reason);
       if (bucket == nullptr) return decision;
+      decision.held_since = bucket->held_since;  // taking its last request ends the hold
       fill(decision, *bucket, now);
     } while (decision.batch.empty());
-    decision.held_since = bucket->held_since;
     bucket->end_hold();
     ++bucket->running;
     ++rules_.running;

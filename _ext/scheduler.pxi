@@ -98,17 +98,20 @@ cdef class Scheduler:
                                  decision.batch[place].first_row, decision.batch[place].rows))
         return batch
 
-    def done(self, batch, run_ns, now, *, failed=False):
-        """The batch has run. Requests that are over with it."""
+    def done(self, batch, run_ns, now, *, failed=False, runs=None):
+        """The batch has run. Requests that are over with it.
+
+        `runs`: (rows, run_ns, failed, out_of_memory) of each run that it took, where that was not one of all rows.
+        """
         cdef Batch holder = self.batches.pop(batch)
-        cdef vector[Ran] runs
+        cdef vector[Ran] all_runs
         cdef Ran ran
         cdef size_t place
-        ran.rows = rows_of(holder.batch)
-        ran.run_ns = run_ns
-        ran.failed = failed
-        runs.push_back(ran)
-        self.scheduler.get().done(holder.batch, runs, now)
+        if runs is None:
+            runs = ((rows_of(holder.batch), run_ns, failed, False),)
+        for ran.rows, ran.run_ns, ran.failed, ran.out_of_memory in runs:
+            all_runs.push_back(ran)
+        self.scheduler.get().done(holder.batch, all_runs, now)
         over = []
         for place in range(holder.batch.size()):
             if holder.batch[place].request.get().rows_unfinished == 0:

@@ -1,4 +1,4 @@
-"""paddleinfer: a PaddlePaddle model as a thread-safe, parallel function inside a Python process."""
+"""paddleinfer: a PaddlePaddle model as a self-batching function inside a Python process."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 
 _ERRORS = "Cancelled ConfigError DeadlineExceeded EngineClosed InvalidInput ModelError ModelLoadError"
 _HOMES = {
-    "engine": "Engine",
+    "engine": "Engine InferInfo WarmupReport",
     "config": "BatchingOptions EngineConfig PadAxis RuntimeOptions",
     "errors": f"{_ERRORS} PaddleInferError QueueFull",
-    "explanation": "InferInfo",
     "exporting": "export",
     "futures": "InferFuture",
     "model": "ModelSpec TensorSpec",
-    "warmup": "WarmupReport",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
