@@ -8,16 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paddleinfer.arrival_processes import ArrivalProcess
 from paddleinfer.errors import ConfigError
 from paddleinfer.warmup import WarmupReport
 
-__all__ = ["LatencyTable", "capacity", "mean_latency_bound"]
+__all__ = ["LatencyTable", "RunTimes", "attainable_goodput", "capacity", "mean_latency_bound"]
 
 _Z95 = 1.6448536269514722  # of a normal distribution
 _MOST_P95_TO_MEAN = math.exp(_Z95**2 / 2)  # a lognormal distribution has no more
 
 _JITTER = 0.05
 _BATCH_SIZE = 32
+_NOISE = 3  # the stream of random numbers after those of arrival processes
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,27 @@ class LatencyTable:
         return times[-1] + slope * (rows - known[-1])
 
 
+class RunTimes:
+    """Times of one run after the other. The n-th deviates from its mean by the n-th factor that the seed gives."""
+
+    def __init__(self, table: LatencyTable, max_rows: int, seed: int) -> None:
+        sizes = range(1, max_rows + 1)
+        self._spreads = [0.0, *map(table.spread, sizes)]
+        # A lognormal factor exp(s * z) has the mean exp(s^2 / 2).
+        self._scales_ns = [
+            0.0,
+            *(1e3 * table.mean_us(n) * math.exp(-(self._spreads[n] ** 2) / 2) for n in sizes),
+        ]
+        self._random = np.random.default_rng([seed, _NOISE])
+        self._deviations: list[float] = []
+
+    def draw(self, rows: int) -> int:
+        """Nanoseconds of the next run."""
+        if not self._deviations:
+            self._deviations = self._random.standard_normal(4096).tolist()
+        return max(1, round(self._scales_ns[rows] * math.exp(self._spreads[rows] * self._deviations.pop())))
+
+
 def capacity(
     table: LatencyTable,
     instances: int = 1,
@@ -105,6 +128,31 @@ def capacity(
         if deadline_ms is None or 2 * table.p95_us(rows) <= deadline_ms * 1e3
     ]
     return max(rates, default=0.0)
+
+
+def attainable_goodput(
+    arrivals: ArrivalProcess, rows_per_s: float, *, requests: int = 10_000, seed: int = 1
+) -> float:
+    """Requests a second in time that no policy can exceed at this ``capacity``, but for luck with run times.
+
+    A server that does one row after another, first come first served, each in ``1 / rows_per_s``, and leaves out
+    what it cannot end in time. Whatever a server of batches does it can do, too: the rows of a batch fit one after
+    another into its run. It need not wait for a batch's last row, though, so it is a bound and no more. For
+    requests of one kind that do not wait for answers.
+    """
+    drawn = arrivals.draw(requests, seed)
+    if len(drawn.kinds) != 1 or drawn.callers:
+        raise ConfigError("attainable_goodput is for requests of one kind that do not wait for answers")
+    (kind,) = drawn.kinds
+    allowed_ns = math.inf if kind.deadline_ms is None else kind.deadline_ms * 1e6
+    work_ns = kind.rows / rows_per_s * 1e9
+    free_ns, in_time = 0.0, 0
+    for time_ns in drawn.offsets_ns:
+        end_ns = max(free_ns, time_ns) + work_ns
+        if end_ns <= time_ns + allowed_ns:
+            free_ns = end_ns
+            in_time += 1
+    return in_time / max(drawn.offsets_ns[-1] / 1e9, 1e-9)
 
 
 def mean_latency_bound(rate_per_s: float, a_us: float, b_us: float) -> float:

@@ -29,13 +29,12 @@ import numpy.typing as npt
 from paddleinfer import _ext
 from paddleinfer.arrival_processes import ArrivalProcess, Bursty, ClosedLoop, Drawn, Poisson, RequestKind
 from paddleinfer.errors import ConfigError
-from paddleinfer.run_times import LatencyTable, capacity
+from paddleinfer.run_times import LatencyTable, RunTimes, attainable_goodput, capacity
 
-__all__ = ["POLICIES", "Policy", "SimulationResult", "attainable_goodput", "main", "simulate"]
+__all__ = ["POLICIES", "Policy", "SimulationResult", "main", "simulate"]
 
 _NEVER = 1 << 62
 _SHORTEST_RETRY_NS = 1_000_000  # of a caller who was refused: without it, no time might pass at all
-_NOISE = 3  # a stream of random numbers; arrival processes have those before it
 
 # In place of the time at which a request was done.
 _NOT_COME, _LEFT, _REFUSED, _SHED, _EXPIRED = -1, -2, -3, -4, -5
@@ -153,33 +152,15 @@ def simulate(
         max_hold_us=None if policy.delay_ms is None else round(policy.delay_ms * 1e3),
     )
     drawn = arrivals.draw(requests, seed)
-    simulation = _Simulation(drawn, scheduler, instances, _RunTimes(table, max_batch_size, seed))
+    simulation = _Simulation(drawn, scheduler, instances, RunTimes(table, max_batch_size, seed))
     simulation.go(drain)
     return simulation.result(policy)
-
-
-class _RunTimes:
-    """Nanoseconds of one run after the other."""
-
-    def __init__(self, table: LatencyTable, most_rows: int, seed: int) -> None:
-        sizes = range(1, most_rows + 1)
-        spreads = [0.0, *map(table.spread, sizes)]
-        self._spreads = spreads
-        # A lognormal factor exp(s * z) has the mean exp(s^2 / 2).
-        self._scales_ns = [0.0, *(table.mean_us(n) * 1e3 * math.exp(-(spreads[n] ** 2) / 2) for n in sizes)]
-        self._random = np.random.default_rng([seed, _NOISE])
-        self._deviations: list[float] = []
-
-    def draw(self, rows: int) -> int:
-        if not self._deviations:
-            self._deviations = self._random.standard_normal(4096).tolist()
-        return int(self._scales_ns[rows] * math.exp(self._spreads[rows] * self._deviations.pop())) or 1
 
 
 class _Simulation:
     """One scheduler, its clock, and what has happened so far."""
 
-    def __init__(self, drawn: Drawn, scheduler: Any, instances: int, run_times: _RunTimes) -> None:
+    def __init__(self, drawn: Drawn, scheduler: Any, instances: int, run_times: RunTimes) -> None:
         self._drawn = drawn
         self._scheduler = scheduler
         self._instances = instances
@@ -297,24 +278,80 @@ class _Simulation:
         )
 
 
-def attainable_goodput(
-    arrivals: ArrivalProcess, rows_per_s: float, *, requests: int = 10_000, seed: int = 1
-) -> float:
-    """Requests a second that no policy can exceed, but for luck with run times, at this ``capacity``.
+@dataclass(frozen=True)
+class _Point:
+    """What came of one load."""
 
-    A server that does one row after another, first come first served, each in ``1 / rows_per_s``, and that knows
-    which requests it cannot end in time and leaves them out. It can do all that a server of batches can, because
-    the rows of a batch fit one after another into its run. For requests of one kind that do not wait for answers.
-    """
-    drawn = arrivals.draw(requests, seed)
-    if len(drawn.kinds) != 1 or drawn.callers:
-        raise ConfigError("attainable_goodput is for requests of one kind that do not wait for answers")
-    allowed_ns = math.inf if drawn.kinds[0].deadline_ms is None else drawn.kinds[0].deadline_ms * 1e6
-    work_ns = drawn.kinds[0].rows / rows_per_s * 1e9
-    free_ns, in_time = 0.0, 0
-    for time_ns in drawn.offsets_ns:
-        end_ns = max(free_ns, time_ns) + work_ns
-        if end_ns <= time_ns + allowed_ns:
-            free_ns = end_ns
-            in_time += 1
-    return in_time / (drawn.offsets_ns[-1] / 1e9)
+    load: float
+    attainable_per_s: float | None
+    results: list[SimulationResult]
+
+
+def _compare(options: argparse.Namespace, rows_per_s: float, table: LatencyTable) -> list[_Point]:
+    kinds = (RequestKind(deadline_ms=options.deadline_ms),)
+    points = []
+    for load in options.load:
+        rate = load * rows_per_s
+        arrivals: ArrivalProcess
+        if options.arrivals == "closed":
+            # As many callers as ask at this rate when an answer takes half the deadline.
+            callers = max(1, round(rate * 1.5 * options.deadline_ms / 1e3))
+            arrivals = ClosedLoop(callers, think_ms=options.deadline_ms, kinds=kinds)
+        else:
+            arrivals = (Poisson if options.arrivals == "poisson" else Bursty)(rate, kinds=kinds)
+        drawn = {"requests": options.requests, "seed": options.seed}
+        best = None if options.arrivals == "closed" else attainable_goodput(arrivals, rows_per_s, **drawn)
+        results = [
+            simulate(arrivals, table, policy, instances=options.instances, drain=False, **drawn)
+            for policy in POLICIES
+        ]
+        points.append(_Point(load, best, results))
+    return points
+
+
+def _table(points: list[_Point], rows_per_s: float) -> Any:
+    table = importlib.import_module("rich.table").Table(
+        caption="goodput: requests done in time, of the capacity; ms: of the requests that were done",
+    )
+    columns = "load policy goodput late refused shed expired mean\nms p50\nms p99\nms rows\nper_run busy"
+    for name in columns.split(" "):
+        table.add_column(name.replace("_", " "), justify="left" if name == "policy" else "right")
+    for point in points:
+        for result in point.results:
+            first = result is point.results[0]
+            shares = (result.late, result.refused, result.shed, result.expired)
+            table.add_row(
+                f"{point.load:g}" if first else "",
+                str(result.policy),
+                f"{result.goodput_per_s / rows_per_s:.1%}",
+                *(f"{count / result.offered:.1%}" if count else "" for count in shares),
+                *(f"{time_ms:.1f}" for time_ms in (result.mean_ms, result.p50_ms, result.p99_ms)),
+                f"{result.mean_batch_rows:.1f}",
+                f"{result.utilisation:.0%}",
+                style="bold" if first else None,
+                end_section=result is point.results[-1],
+            )
+    return table
+
+
+def _draw(path: Path, title: str, points: list[_Point], rows_per_s: float, deadline_ms: float) -> None:
+    importlib.import_module("matplotlib").use("Agg")
+    pyplot = importlib.import_module("matplotlib.pyplot")
+    figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(9, 8), sharex=True, layout="constrained")
+    loads = [point.load for point in points]
+    colours = ("#1f6feb", "#24292f", "#f2b88b", "#ec8f4f", "#d1622b", "#8f3a12")
+    for place in reversed(range(len(POLICIES))):
+        results = [point.results[place] for point in points]
+        style = {"color": colours[place], "lw": 1.4, "marker": "oDv^<>"[place], "ms": 5} | (
+            {"lw": 3.2, "ms": 7} if place == 0 else {}
+        )
+        label = str(POLICIES[place])
+        upper.plot(loads, [result.goodput_per_s / rows_per_s for result in results], label=label, **style)
+        lower.plot(loads, [result.p99_ms for result in results], **style)
+    if points[0].attainable_per_s is not None:
+        best = [(point.attainable_per_s or 0) / rows_per_s for point in points]
+        upper.plot(loads, best, color="#8c959f", lw=1.2, ls="--", label="upper bound", zorder=0)
+    lower.axhline(deadline_ms, color="#8c959f", lw=1.2, ls="--", zorder=0)
+    lower.annotate("deadline", (0, deadline_ms), (4, 5), "axes fraction", textcoords="offset points")
+    upper.set_ylabel("goodput, of the capacity")
+    upper.yaxis.set_major_formatter("{x:.0%}")

@@ -1,0 +1,173 @@
+"""What the scheduler costs a request, with ten thousand waiting. No model, no thread; time is an argument.
+
+Python's part is in it, but for the making of a request, which is measured apart: a tuple in a list for each
+request of a batch, and an entry taken out of a dictionary for each that ends.
+
+``python -m benchmarks.bench_scheduler [--quick] [--json FILE]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.harness import Effort, Section, differences, interleave, spread
+from paddleinfer._ext import Scheduler
+
+QUEUED = 10_000
+ROWS = 32
+"""Of a batch."""
+RUN_NS = 1_000_000
+SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What requests are like."""
+
+    deadlines: tuple[float, float] | None = None
+    """The range they are drawn from, in seconds from now; None: requests have none, and go as they came."""
+    buckets: int = 1
+    """Kinds whose rows do not share a batch."""
+
+
+MIXES = {
+    "as they came": Mix(),
+    "deadlines mixed": Mix((2.0, 20.0)),
+    "deadlines mixed, 16 shapes": Mix((2.0, 20.0), buckets=16),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Nanoseconds a request."""
+
+    admit: float
+    next: float
+    done: float
+
+    @property
+    def all(self) -> float:
+        """From its coming to its end."""
+        return self.admit + self.next + self.done
+
+
+class Queue:
+    """A scheduler that is kept at so many requests: as many come as go."""
+
+    def __init__(self, mix: Mix) -> None:
+        random = np.random.default_rng(1)
+        self._scheduler = Scheduler(max_batch_size=ROWS, max_queue_rows=2 * QUEUED)
+        self._ahead: list[int | None] = [None]
+        if mix.deadlines:
+            low, high = (int(seconds * SECOND) for seconds in mix.deadlines)
+            self._ahead = [int(each) for each in random.integers(low, high, 1 << 14)]
+        self._kinds = [int(each) for each in random.integers(0, mix.buckets, 1 << 14)]
+        self._number = 0
+        self._now = SECOND
+        self._learn(mix)
+        while self._number < QUEUED:
+            self._admit(1)
+
+    def _learn(self, mix: Mix) -> None:
+        """Runs of every size, so that every rule has something to go by."""
+        for kind in range(mix.buckets):
+            for rows in (1, 2, 4, 8, 16, 32) * 3:
+                self._scheduler.admit(-1, self._now, rows=rows, bucket=kind)
+                batch = self._scheduler.next(self._now)
+                self._now += RUN_NS
+                assert batch.number is not None
+                self._scheduler.done(batch.number, RUN_NS // 2 + RUN_NS * rows // (2 * ROWS), self._now)
+
+    def _admit(self, count: int, rows: int = 1) -> None:
+        admit, ahead, kinds, now = self._scheduler.admit, self._ahead, self._kinds, self._now
+        for number in range(self._number, self._number + count):
+            after = ahead[number % len(ahead)]
+            deadline = None if after is None else now + after
+            admit(number, now, rows=rows, bucket=kinds[number % len(kinds)], deadline=deadline)
+        self._number += count
+
+    def turns(self, count: int) -> Cost:
+        """So many batches: each is run, and as many requests come as it held."""
+        clock = time.perf_counter_ns
+        admitting = taking = ending = served = 0
+        for _ in range(count):
+            begin = clock()
+            batch = self._scheduler.next(self._now)
+            taken = clock()
+            self._now += RUN_NS
+            assert batch.number is not None
+            self._scheduler.done(batch.number, RUN_NS, self._now)
+            ended = clock()
+            self._admit(batch.rows)
+            admitting += clock() - ended
+            taking += taken - begin
+            ending += ended - taken
+            served += batch.rows
+            if batch.late or self._scheduler.load()["queued_requests"] != QUEUED:
+                raise SystemExit("requests were refused or shed: this measures something else")
+        return Cost(admitting / served, taking / served, ending / served)
+
+    def turned_down(self, count: int) -> float:
+        """Nanoseconds of a request with more rows than may wait at all: made, turned down at once, dropped.
+
+        That is what admitting costs before the scheduler has done anything.
+        """
+        clock = time.perf_counter_ns
+        begin = clock()
+        self._admit(count, rows=4 * QUEUED)
+        return (clock() - begin) / count
+
+
+def section(effort: Effort) -> Section:
+    """All mixes."""
+    table = Section(
+        f"Scheduler: nanoseconds a request with {QUEUED:,} waiting, batches of {ROWS}",
+        ["requests", "admit", "its share of next", "of done", "all", "unit", "without making the request"],
+    )
+    turns = effort.calls
+    queues = {name: Queue(mix) for name, mix in MIXES.items()}
+    for queue in queues.values():
+        queue.turns(turns // 4)
+
+    def costs(queue: Queue) -> tuple[Cost, float]:
+        return queue.turns(turns), queue.turned_down(turns * ROWS)
+
+    ways = {name: functools.partial(costs, queue) for name, queue in queues.items()}
+    for name, measured in interleave(ways, effort.rounds).items():
+        parts = {
+            part: [getattr(cost, part) for cost, _ in measured] for part in ("admit", "next", "done", "all")
+        }
+        python = [made for _, made in measured]
+        own = differences(parts["all"], python)
+        table.raw |= {f"{name}, {part}": values for part, values in parts.items()}
+        table.raw |= {f"{name}, making a request": python, f"{name}, without it": own}
+        table.rows.append([name, *(spread(values) for values in parts.values()), "ns", spread(own)])
+        table.verdict(f"us a request, {name}", statistics.median(own) / 1e3, at_most=1)
+    return table
+
+
+def main() -> None:
+    """Measures, prints, and writes."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_scheduler", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that it runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
+    options = parser.parse_args()
+    effort = Effort.of(options.quick)
+    for fact, value in harness.facts().items():
+        print(f"{fact}: {value}")
+    table = section(effort)
+    harness.show(table)
+    if options.json:
+        harness.write_json(options.json, {"scheduler": table}, asdict(effort))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The rounds of bench_overload: how much a model's engine can do in time, then every way at twice of that."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.baselines import Process
+from benchmarks.harness import Effort
+from benchmarks.overload_ways import ROWS, Full, Overload, Way
+
+FACTOR = 2.0
+
+ADAPTIVE, ADAPTIVE_UVLOOP, EAGER, BATCHER = (
+    "adaptive",
+    "adaptive, ainfer on uvloop",
+    "eager",
+    "40-line batcher",
+)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a way is served."""
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _fixed_delay(ms: int) -> Serving:
+    return Serving("thread", {"policy": "fixed_delay", "max_queue_delay_us": 1000 * ms})
+
+
+WAYS = {
+    ADAPTIVE: Serving("thread"),
+    ADAPTIVE_UVLOOP: Serving("uvloop"),
+    EAGER: Serving("thread", {"policy": "eager"}),
+    "fixed_delay, 2 ms": _fixed_delay(2),
+    "fixed_delay, 10 ms": _fixed_delay(10),
+    BATCHER: Serving("batcher"),
+}
+# Whoever of these gets the most done in time at any rate says what can be done.
+CAPABLE = (ADAPTIVE, EAGER)
+# Offered while looking for it: so many rates, the next above or below as the last was met or not.
+RATES = {False: 6, True: 4}
+# Of what full batches do: where the looking begins and ends.
+LOWEST, HIGHEST = 0.3, 1.3
+MET = 0.99
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Seconds of each load."""
+
+    rounds: int
+    looking: float
+    overload: float
+    full: float
+
+    @classmethod
+    def of(cls, effort: Effort, quick: bool) -> Lengths:
+        """Quick: to see that all of it runs."""
+        return cls(2, 1.0, 2.0, 0.3) if quick else cls(effort.rounds // 3, 3.0, 30.0, 1.0)
+
+
+@dataclass
+class Measured:
+    """Everything measured on one model, round by round."""
+
+    full: list[Full]
+    capacity: list[float] = field(default_factory=list)
+    """The most requests a second that were done in time."""
+    offered: list[tuple[str, float, Overload]] = field(default_factory=list)
+    """(way, rate, what it did) of every load while looking for that."""
+    loads: dict[str, list[Overload]] = field(default_factory=lambda: {way: [] for way in WAYS})
+
+    @property
+    def full_rows_per_s(self) -> float:
+        """Of the best full batches that leave time to wait for one."""
+        return max((full.rows_per_s for full in self.full if full.in_time), default=self.full[0].rows_per_s)
+
+
+def measure(model: str, lengths: Lengths, quick: bool, say: Callable[[str], None]) -> Measured:
+    """All rounds."""
+    with contextlib.closing(Process(model, 1)) as plain:
+        plain.ask("answers", ROWS)
+        expected = plain.answer()
+    start = functools.partial(_start, model, expected)
+    with contextlib.ExitStack() as closing:
+        capable = {way: closing.enter_context(contextlib.closing(start(way, {}))) for way in CAPABLE}
+        in_force = capable[ADAPTIVE].in_force
+        environment = {"MKL_DEBUG_CPU_TYPE": "5"} if in_force["mkl_amd"] else {}
+        measured = Measured(capable[ADAPTIVE].full(lengths.full))
+        for turn in range(lengths.rounds):
+            capacity = _capacity(measured, capable, lengths, RATES[quick], turn)
+            measured.capacity.append(capacity)
+            say(f"round {turn + 1} of {lengths.rounds}: capacity {capacity:,.0f} requests/s")
+            names = list(WAYS)
+            first = turn % len(names)
+            for way in names[first:] + names[:first]:
+                with contextlib.closing(start(way, environment)) as process:
+                    load = process.load(FACTOR * capacity, lengths.overload, turn)
+                measured.loads[way].append(load)
+    return measured
+
+
+def _start(model: str, expected: Any, way: str, environment: Mapping[str, str]) -> Way:
+    serving = WAYS[way]
+    return Way(model, serving.kind, expected, serving.options, environment)
+
+
+def _capacity(
+    measured: Measured, capable: Mapping[str, Way], lengths: Lengths, rates: int, turn: int
+) -> float:
+    """Halves the range of rates; the most done in time at any of them.
+
+    Of what was done, not of the rates that were met: where the machine stumbles once a rate is not met and
+    the looking goes on too low, but what was done stands.
+    """
+    low, high = LOWEST * measured.full_rows_per_s, HIGHEST * measured.full_rows_per_s
+    most = 0.0
+    for step in range(rates):
+        rate = (low + high) / 2
+        met = False
+        for way, process in capable.items():
+            load = process.load(rate, lengths.looking, 100 * turn + step)
+            measured.offered.append((way, rate, load))
+            most = max(most, load.in_time_per_s)
+            met = met or load.in_time >= MET
+        low, high = (rate, high) if met else (low, rate)
+    return most

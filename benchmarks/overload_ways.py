@@ -1,0 +1,240 @@
+"""One way to serve more requests than can be served, in a process of its own, as `Way` starts it.
+
+A load leaves its mark on a process (kernels, threads, a backlog), so each begins in a fresh one.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import uvloop
+
+from benchmarks import harness, rivals
+from benchmarks.baselines import Bare, rows_of
+from benchmarks.callers import Row
+from benchmarks.models import MODELS, directory
+from benchmarks.overload_load import DEADLINE_S, Generator, Tally, Tasks, Thread
+
+ROWS = 64
+BATCHES = (1, 2, 4, 8, 16, 32)
+# Of full load, before anything counts: times are learned, threads are there.
+WARM_UP_S = 0.5
+
+
+@dataclass(frozen=True)
+class Full:
+    """What instances do that are handed full batches of one size, back to back."""
+
+    rows: int
+    rows_per_s: float
+    mean_s: float
+    p95_s: float
+
+    @property
+    def in_time(self) -> bool:
+        """Whether a request that just missed a batch can still have its answer in time."""
+        return 2 * self.p95_s <= DEADLINE_S
+
+
+@dataclass(frozen=True)
+class Overload:
+    """What a way did with one load. Times are of the caller's clock."""
+
+    offered: int
+    in_time_per_s: float
+    in_time: float
+    """Share of what was offered."""
+    late: int
+    refused: int
+    exceeded: int
+    failed: int
+    uncalled: int
+    """The generator itself came too late, or the answer never came."""
+    shed: int
+    expired: int
+    ran: int
+    """Rows that a model ran."""
+    ran_in_time: float
+    """Share of these whose result was the request's end, as the engine counts."""
+    ran_in_hand: float
+    """Share of these that the caller had in hand in time, by its own clock."""
+    rows: float
+    """Of a batch, mean."""
+    refusal_cpu_us: float
+    refusal_p99_ms: float
+    p50_ms: float
+    p99_ms: float
+    lag_p99_ms: float
+    compared: int
+    different: int
+    reasons: dict[str, int]
+    run_over_predicted: float
+    """p95; 0 where nothing is predicted."""
+
+
+class Way(harness.Helper):
+    """The parent's side."""
+
+    def __init__(
+        self,
+        model: str,
+        kind: str,
+        expected: Sequence[Any],
+        options: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__("overload_ways", model, kind, json.dumps(options or {}), environment=environment)
+        self.tell(expected)
+        self.in_force: dict[str, Any] = self.answer()
+
+    def load(self, rate: float, seconds: float, seed: int) -> Overload:
+        """Offers so many requests a second."""
+        self.tell(["load", rate, seconds, seed])
+        return Overload(**self.answer())
+
+    def full(self, seconds: float) -> list[Full]:
+        """Full batches of every size."""
+        self.tell(["full", seconds])
+        return [Full(**answer) for answer in self.answer()]
+
+
+def summed_up(tally: Tally, seconds: float, rows: Sequence[Row], counted: Mapping[str, int]) -> Overload:
+    """Figures of a load; `counted` is what the engine counted meanwhile, empty for who counts nothing."""
+    ran = counted.get("executed_rows", tally.in_time + tally.late)
+    results = counted.get("results", tally.in_time)
+    executions = counted.get("executions", 0)
+    predicted = tally.run_over_predicted()
+    return Overload(
+        offered=max(1, tally.offered),
+        in_time_per_s=tally.in_time / seconds,
+        in_time=tally.in_time / max(1, tally.offered),
+        late=tally.late,
+        refused=tally.refused,
+        exceeded=tally.exceeded,
+        failed=tally.failed,
+        uncalled=tally.uncalled + tally.offered - tally.over,
+        shed=counted.get("shed", 0),
+        expired=counted.get("expired", 0),
+        ran=ran,
+        ran_in_time=results / max(1, ran),
+        ran_in_hand=tally.in_time / max(1, ran),
+        rows=ran / executions if executions else 0.0,
+        refusal_cpu_us=1e6 * sum(tally.refusal_cpu_s) / max(1, len(tally.refusal_cpu_s)),
+        refusal_p99_ms=_percentile_ms(tally.refusal_s, 99),
+        p50_ms=_percentile_ms(tally.latency_s, 50),
+        p99_ms=_percentile_ms(tally.latency_s, 99),
+        lag_p99_ms=_percentile_ms(tally.lag_s, 99),
+        compared=len(tally.kept),
+        different=tally.different(rows),
+        reasons=tally.reasons(),
+        run_over_predicted=float(np.percentile(predicted, 95)) if predicted else 0.0,
+    )
+
+
+def _percentile_ms(seconds: Sequence[float], percent: int) -> float:
+    return 1e3 * float(np.percentile(seconds, percent)) if seconds else 0.0
+
+
+def full_batches(infer: Callable[..., Any], instances: int, model: str, seconds: float) -> list[Full]:
+    """As many callers as instances, each with requests of a whole batch."""
+    measured = []
+    with ThreadPoolExecutor(instances) as callers:
+        for rows in BATCHES:
+            job = functools.partial(_back_to_back, infer, MODELS[model].feed(rows), seconds)
+            taken = [
+                each for caller in [callers.submit(job) for _ in range(instances)] for each in caller.result()
+            ]
+            mean, p95 = float(np.mean(taken)), float(np.percentile(taken, 95))
+            measured.append(Full(rows, instances * rows / mean, mean, p95))
+    return measured
+
+
+def _back_to_back(infer: Callable[..., Any], feeds: Any, seconds: float) -> list[float]:
+    clock = time.perf_counter
+    for _ in range(3):
+        infer(feeds)
+    times = [clock()]
+    while len(times) < 10 or times[-1] < times[0] + seconds:
+        infer(feeds)
+        times.append(clock())
+    return [float(each) for each in np.diff(times)]
+
+
+def serve_engine(model: str, kind: str, rows: Sequence[Row], options: Mapping[str, Any], stream: Any) -> None:
+    """The engine, from a thread that submits or from tasks."""
+    from paddleinfer import Engine
+
+    with Engine(directory(model), **options) as engine:
+        engine.warmup(MODELS[model].feed(1))
+
+        def submit(feeds: Any, timeout: float) -> Any:
+            return engine.submit(feeds, timeout=timeout)
+
+        generator: Generator = Thread(submit, rows)
+        if kind == "uvloop":
+            generator = Tasks(engine.ainfer, rows, uvloop.new_event_loop)
+        in_force = {name: setting["value"] for name, setting in engine.effective_config().items()}
+
+        def reply(question: Any) -> Any:
+            if question[0] == "full":
+                return [
+                    asdict(full)
+                    for full in full_batches(engine.infer, in_force["instances"], model, question[1])
+                ]
+            rate, seconds, seed = question[1:]
+            generator.load(rate, WARM_UP_S, seed + 1)
+            before = engine.stats()
+            tally = generator.load(rate, seconds, seed)
+            while (after := engine.stats())["running_executions"]:
+                time.sleep(0.01)
+            names = ("results", "executed_rows", "executions", "shed", "expired")
+            return asdict(
+                summed_up(tally, seconds, rows, {name: after[name] - before[name] for name in names})
+            )
+
+        print(json.dumps(in_force), file=stream, flush=True)
+        harness.serve(stream, reply)
+
+
+def serve_batcher(model: str, rows: Sequence[Row], stream: Any) -> None:
+    """The batcher of forty lines. Callers drop answers that come too late; it does not know."""
+    bare = Bare(directory(model), as_engine=True)
+    batcher = rivals.Batcher(bare)
+    for batch in BATCHES:
+        for _ in range(5):
+            bare(MODELS[model].feed(batch))
+    generator = Thread(lambda feeds, _: batcher.submit(feeds), rows)
+
+    def reply(question: Any) -> Any:
+        rate, seconds, seed = question[1:]
+        return asdict(summed_up(generator.load(rate, seconds, seed), seconds, rows, {}))
+
+    print(json.dumps({}), file=stream, flush=True)
+    harness.serve(stream, reply)
+    stream.flush()
+    os._exit(0)  # its thread would run what is left of the backlog
+
+
+def main(model: str, kind: str, options: str) -> None:
+    """The child's side."""
+    stream = harness.answers()
+    expected = json.loads(sys.stdin.readline())
+    feeds = rows_of(MODELS[model].feed(ROWS))
+    rows = [Row(feed, answers) for feed, answers in zip(feeds, expected, strict=True)]
+    if kind == "batcher":
+        serve_batcher(model, rows, stream)
+    else:
+        serve_engine(model, kind, rows, json.loads(options), stream)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
