@@ -32,7 +32,7 @@ class TimedLoop(asyncio.SelectorEventLoop):
         self.reader_s = 0.0
         self.flush_s = 0.0
 
-    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> Any:
+    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Times the callback."""
 
         @functools.wraps(callback)
@@ -43,7 +43,7 @@ class TimedLoop(asyncio.SelectorEventLoop):
 
         return super().add_reader(fd, timed, *args)
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Times the callback when it is an engine's."""

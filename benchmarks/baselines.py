@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +74,8 @@ def bare_config(path: Path, *, as_engine: bool = False, onednn: bool | None = No
             config.enable_new_ir(True)
         config.switch_ir_optim(False)
         config.enable_memory_optim()
+        if config.onednn_enabled():
+            config.set_onednn_cache_capacity(0)
     return config
 
 
@@ -100,59 +102,72 @@ class Locked:
             return self._bare(feeds)
 
 
-class Process:
-    """A bare loop in a process of its own: no GIL to share, and settings as Paddle comes."""
+class Process(harness.Helper):
+    """A bare loop in a process of its own: no GIL to share, and settings as Paddle comes.
 
-    def __init__(self, model: str, batch: int, *, format: str = "json") -> None:
+    Or, with `as_engine`, configured like an Engine's predictor; `environment` is for what an engine would set
+    before paddle is imported.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        batch: int,
+        *,
+        format: str = "json",
+        as_engine: bool = False,
+        onednn: bool | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         directory(model, format)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.baselines", model, str(batch), format],
-            cwd=harness.REPOSITORY,
-            env=harness.quiet_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        settings = {"format": format, "as_engine": as_engine, "onednn": onednn}
+        super().__init__("baselines", model, str(batch), json.dumps(settings), environment=environment)
+        self._batch = batch
         self.outputs = [np.asarray(output) for output in self.answer()]
 
-    def ask(self, what: str, amount: float) -> None:
-        """Starts "rate" over seconds or "p50" over calls."""
-        print(what, amount, file=cast("IO[str]", self._process.stdin), flush=True)
-
-    def answer(self) -> Any:
-        """What the last question gave."""
-        line = cast("IO[str]", self._process.stdout).readline()
-        if not line:
-            raise SystemExit("a baseline's process died")
-        return json.loads(line)
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
+    def ask(self, what: str, amount: float, batch: int | None = None) -> None:
+        """Starts "rate" over seconds, "p50" over calls, or "answers" to rows, one by one."""
+        self.tell([what, amount, batch or self._batch])
 
 
-def processes_rate(processes: list[Process], seconds: float) -> float:
+def processes_rate(processes: list[Process], seconds: float, batch: int | None = None) -> float:
     """Runs per second of all of them together."""
     for process in processes:
-        process.ask("rate", seconds)
+        process.ask("rate", seconds, batch)
     return float(sum(process.answer() for process in processes))
 
 
-def _serve(model: str, batch: int, format: str) -> None:
-    answers = harness.answers()
-    bare, feeds = Bare(directory(model, format)), MODELS[model].feed(batch)
-    for _ in range(5):
-        outputs = bare(feeds)
-    print(json.dumps([output.tolist() for output in outputs.values()]), file=answers, flush=True)
-    for line in sys.stdin:
-        what, amount = line.split()
-        if what == "rate":
-            value = harness.rate(lambda: bare(feeds), float(amount))
-        else:
-            value = harness.p50_us(lambda: bare(feeds), int(float(amount)))
-        print(json.dumps(value), file=answers, flush=True)
+def rows_of(feeds: Feeds) -> list[Feeds]:
+    """Every row as a request of its own."""
+    count = len(next(iter(feeds.values())))
+    return [{name: array[row : row + 1] for name, array in feeds.items()} for row in range(count)]
+
+
+def _serve(model: str, batch: int, format: str, as_engine: bool, onednn: bool | None) -> None:
+    stream = harness.answers()
+    bare = Bare(directory(model, format), as_engine=as_engine, onednn=onednn)
+
+    @functools.cache
+    def warm(batch: int) -> Feeds:
+        feeds = MODELS[model].feed(batch)
+        for _ in range(5):
+            bare(feeds)
+        return feeds
+
+    def reply(question: tuple[str, float, int]) -> Any:
+        what, amount, batch = question
+        if what == "answers":
+            return [_as_lists(bare(row)) for row in rows_of(MODELS[model].feed(int(amount)))]
+        call = functools.partial(bare, warm(batch))
+        return harness.rate(call, amount) if what == "rate" else harness.p50_us(call, int(amount))
+
+    print(json.dumps(_as_lists(bare(warm(batch)))), file=stream, flush=True)
+    harness.serve(stream, reply)
+
+
+def _as_lists(results: Results) -> list[Any]:
+    return [array.tolist() for array in results.values()]
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    _serve(sys.argv[1], int(sys.argv[2]), **json.loads(sys.argv[3]))

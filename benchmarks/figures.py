@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks import caller_figures
 from benchmarks.baselines import Bare, Locked, Process, processes_rate
 from benchmarks.harness import (
     Callers,
@@ -262,6 +263,7 @@ FIGURES: dict[str, Callable[[Effort], Section]] = {
     "latency": latency,
     "load": load,
     **{name: functools.partial(compare, name) for name in MODELS},
+    **{f"callers-{name}": functools.partial(caller_figures.section, name) for name in MODELS},
 }
 
 

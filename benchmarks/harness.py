@@ -9,15 +9,19 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar, cast
 
 import numpy as np
+
+_Name = TypeVar("_Name")
+_T = TypeVar("_T")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Equal results: the design's tolerance for float32.
@@ -92,9 +96,9 @@ def differences(left: Sequence[float], right: Sequence[float]) -> list[float]:
     return [a - b for a, b in zip(left, right, strict=True)]
 
 
-def interleave(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def interleave(ways: Mapping[_Name, Callable[[], _T]], rounds: int) -> dict[_Name, list[_T]]:
     """Every way once a round, each round beginning with another way."""
-    results: dict[str, list[float]] = {name: [] for name in ways}
+    results: dict[_Name, list[_T]] = {name: [] for name in ways}
     names = list(ways)
     for turn in range(rounds):
         first = turn % len(names)
@@ -111,9 +115,10 @@ class Callers:
         self._threads = [ThreadPoolExecutor(1) for _ in calls]
         self.each(lambda call: [call() for _ in range(warm_up)])
 
-    def each(self, job: Callable[[Callable[[], Any]], Any]) -> list[Any]:
-        """Runs the job for every call at the same time, each on its own thread."""
-        started = [thread.submit(job, call) for thread, call in zip(self._threads, self._calls, strict=True)]
+    def each(self, job: Callable[[Callable[[], Any]], Any], callers: int | None = None) -> list[Any]:
+        """Runs the job for every call, or the first few, at the same time, each on its own thread."""
+        pairs = list(zip(self._threads, self._calls, strict=True))[:callers]
+        started = [thread.submit(job, call) for thread, call in pairs]
         return [future.result() for future in started]
 
     def rate(self, seconds: float) -> float:
@@ -157,9 +162,14 @@ def check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any] | Sequence[An
     """Stops the benchmark when two ways do not compute the same."""
     wanted = list(theirs.values()) if isinstance(theirs, Mapping) else theirs
     for (name, result), expected in zip(ours.items(), wanted, strict=True):
-        a, b = np.asarray(result, np.float64), np.asarray(expected, np.float64)
-        if a.shape != b.shape or np.abs(a - b).max() > TOLERANCE * np.abs(b).max():
+        if not equal(result, expected):
             raise SystemExit(f"output {name} differs from plain Paddle's: the comparison means nothing")
+
+
+def equal(ours: Any, theirs: Any) -> bool:
+    """Whether two arrays agree within the tolerance, measured against the largest element."""
+    a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    return a.shape == b.shape and bool(np.abs(a - b).max() <= TOLERANCE * np.abs(b).max())
 
 
 # -- one process per measurement ---------------------------------------------------------------------
@@ -178,6 +188,46 @@ def child(module: str, *arguments: str, environment: Mapping[str, str] | None = 
     if done.returncode:
         raise SystemExit(f"benchmarks.{module} {' '.join(arguments)} failed:\n{done.stderr[-4000:]}")
     return json.loads(done.stdout)
+
+
+class Helper:
+    """A module of this package in a process of its own, which answers lines of JSON with lines of JSON."""
+
+    def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        self._name = f"benchmarks.{module} {' '.join(arguments)}"
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+            cwd=REPOSITORY,
+            env={**quiet_environment(), **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def tell(self, question: Any) -> None:
+        """Sends a question, without waiting for the answer."""
+        print(json.dumps(question), file=cast("IO[str]", self._process.stdin), flush=True)
+
+    def answer(self) -> Any:
+        """The next answer."""
+        line = cast("IO[str]", self._process.stdout).readline()
+        if not line:
+            self._errors.seek(0)
+            raise SystemExit(f"{self._name} died:\n{self._errors.read()[-4000:]}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+        self._errors.close()
+
+
+def serve(stream: IO[str], reply: Callable[[Any], Any]) -> None:
+    """A Helper's side: answers every line of standard input until it ends."""
+    for line in sys.stdin:
+        print(json.dumps(reply(json.loads(line))), file=stream, flush=True)
 
 
 def answers() -> IO[str]:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +125,21 @@ def directory(name: str, format: str = "json") -> Path:
 
 def _place(name: str, format: str) -> Path:
     return _CACHE / f"paddle-{importlib.metadata.version('paddlepaddle')}" / name / format
+
+
+def onnx_file(name: str) -> Path | None:
+    """The same model for onnxruntime, converted when missing; None where there is no paddle2onnx."""
+    if importlib.util.find_spec("paddle2onnx") is None:
+        return None
+    place = _place(name, "onnx") / "model.onnx"
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        source = ["--model_dir", str(directory(name)), "--model_filename", "inference.json"]
+        target = ["--params_filename", "inference.pdiparams", "--save_file", str(place)]
+        subprocess.run(
+            [sys.executable, "-m", "paddle2onnx.command", *source, *target], check=True, capture_output=True
+        )
+    return place
 
 
 def build(name: str) -> None:

@@ -1,0 +1,171 @@
+"""What callers are set upon, model by model, and the rounds in which all of it is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.baselines import Process, processes_rate
+from benchmarks.caller_ways import LOCKED, MOST_CALLERS, PER_THREAD, POOL, PREDICTORS, Server
+from benchmarks.callers import Load
+from benchmarks.harness import Effort, Helper, interleave
+
+# Callers -> their part of the seconds of a way: more of them take longer until each has been served.
+WINDOWS = {1: 0.2, 8: 0.3, MOST_CALLERS: 0.5}
+WARM_UP = 0.5
+
+DEFAULTS = "engine"
+NO_ONEDNN = "engine without oneDNN"
+ONE_INSTANCE = "engine without oneDNN, 1 instance"
+AS_IT_COMES = "two bare processes, Paddle's defaults"
+
+Options = Mapping[str, Any]
+_WITHOUT: Options = {"onednn": False}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured on one model."""
+
+    engines: Mapping[str, Options]
+    """Name -> the engine's options."""
+    onednn: bool | None = None
+    """For the rivals: what serves these callers best."""
+    batched_rows: int = 64
+    """The batch size of the package `batched` where it is tuned: the better of 8, 32 and 64."""
+    locked_callers: int = MOST_CALLERS
+    """Of the locked predictor; each thread of a predictor with oneDNN keeps its own copy of the weights."""
+    batches: tuple[int, ...] = (32,)
+    """Of the bare limit, which is the best of them."""
+    as_it_comes: int | None = None
+    """The batch size of two bare processes with Paddle's defaults."""
+    slowness: float = 1.0
+    """Windows are that much longer, so that enough answers fall into them."""
+
+
+PLANS = {
+    "mlp": Plan(
+        {DEFAULTS: {}, NO_ONEDNN: _WITHOUT, ONE_INSTANCE: {**_WITHOUT, "instances": 1}}, onednn=False
+    ),
+    "wide_mlp": Plan({DEFAULTS: {}, NO_ONEDNN: _WITHOUT}, locked_callers=8),
+    "mobilenet_v2": Plan({DEFAULTS: {}}, batched_rows=8, batches=(1, 2, 4, 8), as_it_comes=8, slowness=2.0),
+    "transformer": Plan({DEFAULTS: {}}),
+}
+
+
+def limit_of(onednn: bool | None) -> str:
+    """The bare processes with the settings of an engine with this option."""
+    return "two bare processes" + (" without oneDNN" if onednn is False else "")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything measured on one model, round by round."""
+
+    loads: dict[tuple[int, str], list[Load]] = field(default_factory=dict)
+    """(callers, way) -> what they got."""
+    limits: dict[tuple[int, str], list[float]] = field(default_factory=dict)
+    """(batch, processes) -> rows per second of both together."""
+
+    def rates(self, callers: int, way: str) -> list[float]:
+        """Requests per second."""
+        return [load.requests_per_s for load in self.loads[callers, way]]
+
+    def best(self, callers: int, start: str, end: str) -> str:
+        """The way with the highest median among those whose names begin and end so."""
+        names = [
+            way
+            for count, way in self.loads
+            if count == callers and way.startswith(start) and way.endswith(f", {end}")
+        ]
+        return max(names, key=lambda way: statistics.median(self.rates(callers, way)))
+
+    def limit(self, processes: str) -> list[float]:
+        """Rows per second at the best batch size."""
+        rates = [values for (_, name), values in self.limits.items() if name == processes]
+        return max(rates, key=statistics.median)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The processes of one model, ready to be asked."""
+
+    served: dict[str, tuple[Server, str]]
+    """Way -> who serves it, under which name."""
+    pairs: dict[str, list[Process]]
+
+    def load(self, callers: int, way: str, seconds: float) -> Load:
+        """Sets callers upon a way."""
+        server, name = self.served[way]
+        return server.load(name, callers, seconds)
+
+    def limit(self, batch: int, processes: str, seconds: float) -> float:
+        """Rows per second of two bare loops."""
+        return batch * processes_rate(self.pairs[processes], seconds, batch)
+
+
+def opened(model: str, plan: Plan, closing: contextlib.ExitStack) -> Opened:
+    """Starts every process; `closing` ends them."""
+
+    def kept(helper: Helper) -> Any:
+        closing.callback(helper.close)
+        return helper
+
+    plain = kept(Process(model, 1))
+    plain.ask("answers", MOST_CALLERS)
+    serve = functools.partial(Server, model=model, expected=plain.answer())
+    engines = {name: kept(serve("engine", options=options)) for name, options in plan.engines.items()}
+    # What an engine sets before paddle is imported belongs to the same settings.
+    environments = {
+        options.get("onednn"): {"MKL_DEBUG_CPU_TYPE": "5"} if engines[name].in_force["mkl_amd"] else {}
+        for name, options in plan.engines.items()
+    }
+    settings = {"onednn": plan.onednn, "batch_size": plan.batched_rows}
+    rivals = kept(serve("rivals", options=settings, environment=environments[plan.onednn]))
+    served = {f"{name}, {way}": (server, way) for name, server in engines.items() for way in server.ways}
+    served |= {way: (server, way) for server in (rivals, kept(serve("onnx"))) for way in server.ways}
+    pairs = {}
+    for onednn, environment in environments.items():
+        make = functools.partial(Process, model, 1, as_engine=True, onednn=onednn, environment=environment)
+        pairs[limit_of(onednn)] = [kept(make()) for _ in range(2)]
+    if plan.as_it_comes:
+        pairs[AS_IT_COMES] = [kept(Process(model, plan.as_it_comes)) for _ in range(2)]
+    return Opened(served, pairs)
+
+
+def has_callers(plan: Plan, way: str, callers: int) -> bool:
+    """Whether that many callers make sense for it."""
+    if way == LOCKED:
+        return callers <= plan.locked_callers
+    return callers <= PREDICTORS if way == PER_THREAD else callers > PREDICTORS or way != POOL
+
+
+def measure(model: str, effort: Effort) -> Measured:
+    """Every way with every number of callers, interleaved, once each has run for nothing."""
+    plan = PLANS[model]
+    seconds = effort.seconds * plan.slowness
+    with contextlib.ExitStack() as closing:
+        all_of_them = opened(model, plan, closing)
+        loads = [(n, way) for n in WINDOWS for way in all_of_them.served if has_callers(plan, way, n)]
+        limits = [
+            (batch, name)
+            for name in all_of_them.pairs
+            for batch in ([plan.as_it_comes] if name == AS_IT_COMES else plan.batches)
+            if batch
+        ]
+        for callers, way in loads:
+            if all_of_them.load(callers, way, WARM_UP * WINDOWS[callers] * seconds).different:
+                raise SystemExit(f"{model}, {way}: answers differ from plain Paddle's: no comparison")
+        ways: dict[tuple[int, str], Callable[[], Any]] = {
+            (n, way): functools.partial(all_of_them.load, n, way, WINDOWS[n] * seconds) for n, way in loads
+        }
+        for batch, name in limits:
+            ways[batch, name] = functools.partial(
+                all_of_them.limit, batch, name, WINDOWS[MOST_CALLERS] * seconds
+            )
+        rounds = interleave(ways, (effort.rounds + 1) // 2)
+    return Measured({key: rounds[key] for key in loads}, {key: rounds[key] for key in limits})

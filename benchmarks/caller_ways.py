@@ -1,0 +1,136 @@
+"""The ways in which callers are served, by the process they share: an engine's, the rivals', onnxruntime's.
+
+A process of its own for each, as `Server` starts it: Paddle's settings hold for a whole process.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import uvloop
+
+from benchmarks import harness, rivals
+from benchmarks.baselines import Bare, Locked, rows_of
+from benchmarks.callers import Call, Load, Row, Tasks, Threads, Way
+from benchmarks.models import MODELS, directory, onnx_file
+
+MOST_CALLERS = 64
+PREDICTORS = 8
+
+# Of the package `batched`: the best timeouts between 0 and 5 ms with 64 callers of the small MLP.
+TUNED_MS, TUNED_ASYNC_MS = 0.2, 0.0
+
+Ways = dict[str, Way]
+
+THREADS, ASYNCIO, UVLOOP = "threads", "asyncio", "asyncio on uvloop"
+LOCKED = "one locked predictor, threads"
+# With one caller it is the bare loop.
+PER_THREAD = "one predictor per thread"
+POOL = f"{PREDICTORS} predictors in a pool, threads"
+BATCHER = "40-line batcher, threads"
+
+
+def engine_ways(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Ways, Any]:
+    """The engine from threads, from asyncio and from uvloop; also what is in force."""
+    from paddleinfer import Engine
+
+    engine = Engine(directory(model), **options)
+    ways: Ways = {
+        THREADS: Threads([engine.infer] * MOST_CALLERS, rows),
+        ASYNCIO: Tasks(engine.ainfer, rows),
+        UVLOOP: Tasks(engine.ainfer, rows, uvloop.new_event_loop),
+    }
+    return ways, {name: setting["value"] for name, setting in engine.effective_config().items()}
+
+
+def rival_ways(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Ways, Any]:
+    """What Python can do with Paddle's predictors, configured like the engine's.
+
+    `batch_size` is the one of `batched` where it is tuned, `onednn` the predictors'.
+    """
+
+    def threads(call: Call, **more: Any) -> Threads:
+        return Threads([call] * MOST_CALLERS, rows, **more)
+
+    batch_size, onednn = options["batch_size"], options["onednn"]
+    own = [Bare(directory(model), as_engine=True, onednn=onednn) for _ in range(PREDICTORS)]
+    # One way runs at a time, so all but the ways with several predictors may share one.
+    bare = own[0]
+    as_it_comes = rivals.Batched(bare)
+    tuned = rivals.Batched(bare, batch_size=batch_size, timeout_ms=TUNED_MS)
+    tuned_async = functools.partial(
+        rivals.batched_async, bare, in_loop=True, batch_size=batch_size, timeout_ms=TUNED_ASYNC_MS
+    )
+    ways: Ways = {
+        LOCKED: threads(Locked(bare)),
+        PER_THREAD: Threads(own, rows),
+        POOL: threads(rivals.Pool(own)),
+        BATCHER: threads(rivals.Batcher(bare)),
+        "batched as it comes, threads": threads(as_it_comes, during=as_it_comes.awake),
+        "batched tuned, threads": threads(tuned, during=tuned.awake),
+        "batched as it comes, asyncio": Tasks(rivals.batched_async(bare, in_loop=False), rows),
+        "batched tuned, asyncio": Tasks(tuned_async(), rows),
+        "batched tuned, asyncio on uvloop": Tasks(tuned_async(), rows, uvloop.new_event_loop),
+    }
+    return ways, None
+
+
+def onnx_ways(model: str, rows: Sequence[Row], _: Mapping[str, Any]) -> tuple[Ways, Any]:
+    """The same model in onnxruntime, called by every thread itself."""
+    converted = onnx_file(model)
+    if converted is None:
+        return {}, None
+    return {"onnxruntime, threads": Threads([rivals.Onnx(converted)] * MOST_CALLERS, rows)}, None
+
+
+KINDS: dict[str, Callable[[str, Sequence[Row], Mapping[str, Any]], tuple[Ways, Any]]] = {
+    "engine": engine_ways,
+    "rivals": rival_ways,
+    "onnx": onnx_ways,
+}
+
+
+class Server(harness.Helper):
+    """The ways of one kind, in a process of their own."""
+
+    def __init__(
+        self,
+        kind: str,
+        model: str,
+        expected: Sequence[Any],
+        options: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__("caller_ways", kind, model, json.dumps(options or {}), environment=environment)
+        self.tell(expected)
+        self.ways, self.in_force = self.answer()
+
+    def load(self, way: str, callers: int, seconds: float) -> Load:
+        """Sets callers upon one of the ways."""
+        self.tell([way, callers, seconds])
+        return Load(*self.answer())
+
+
+def main(kind: str, model: str, options: str) -> None:
+    """A Server's side."""
+    stream = harness.answers()
+    expected = json.loads(sys.stdin.readline())
+    feeds = rows_of(MODELS[model].feed(MOST_CALLERS))
+    rows = [Row(feed, answers) for feed, answers in zip(feeds, expected, strict=True)]
+    ways, in_force = KINDS[kind](model, rows, json.loads(options))
+
+    def reply(question: tuple[str, int, float]) -> list[float]:
+        way, callers, seconds = question
+        load = ways[way].load(callers, seconds)
+        return list(vars(load).values())
+
+    print(json.dumps([list(ways), in_force]), file=stream, flush=True)
+    harness.serve(stream, reply)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
