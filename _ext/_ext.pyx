@@ -338,6 +338,11 @@ cdef class Core:
         self.drain()
         return (report.abandoned_instances, ended + report.ended_requests)
 
+    def pass_on_news(self):
+        """Reports what has turned out since the last call."""
+        if not self.forked:
+            self.drain()
+
     def mark_forked(self):
         """In a forked child: every call from now on raises EngineClosed; no lock is touched."""
         self.forked = True

@@ -19,9 +19,11 @@ namespace paddleinfer {
 class BatchRun {
  public:
   // Starts the requests that nobody has ended meanwhile.
-  BatchRun(Instance& instance, const Decision& decision, const std::vector<std::string>& outputs, ReleaseList& releases)
+  BatchRun(Instance& instance, const Decision& decision, const std::vector<std::string>& outputs, std::int64_t max_rows,
+           ReleaseList& releases)
       : instance_(instance),
         outputs_(outputs),
+        max_rows_(max_rows),
         probe_(decision.probe),
         started_(started(decision.batch, releases)),
         execution_(*instance.backend, started_, releases) {}
@@ -33,6 +35,10 @@ class BatchRun {
       return;
     }
     if (probe_) verdict_ = BatchProbe(*instance_.backend, outputs_, started_).run();
+    if (probe_ && verdict_.kind == ProbeVerdict::Kind::same && rows_of(started_) > max_rows_) {
+      put_back_ = true;
+      return;
+    }
     execution_.run(/*apart=*/verdict_.kind != ProbeVerdict::Kind::same);
     runs_ = execution_.runs();
     const std::uint64_t signature = started_.front().request->signature;
@@ -43,6 +49,9 @@ class BatchRun {
   }
 
   const std::vector<Ran>& runs() const noexcept { return runs_; }
+
+  // Set when it was handed out whole to be probed, and turned out to run in parts: it has not run.
+  RequestPtr put_back() const noexcept { return put_back_ ? started_.front().request : nullptr; }
 
   // Whether it has found out something about merging, by a probe or by the way.
   bool has_verdict() const noexcept { return probe_ || verdict_.kind == ProbeVerdict::Kind::different; }
@@ -59,6 +68,7 @@ class BatchRun {
 
   // Ends the requests that nobody has ended before.
   void tell(Counters& counters) {
+    if (put_back_) return;
     Ends ends(counters, /*several=*/started_.size() > 2);
     for (std::size_t place = 0; place < started_.size(); ++place) {
       const RequestPtr& request = started_[place].request;
@@ -91,11 +101,13 @@ class BatchRun {
 
   Instance& instance_;
   const std::vector<std::string>& outputs_;
+  const std::int64_t max_rows_;
   const bool probe_;
   const Batch started_;
   Execution execution_;
   std::vector<Ran> runs_;
   ProbeVerdict verdict_;
+  bool put_back_ = false;
 };
 
 }  // namespace paddleinfer

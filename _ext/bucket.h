@@ -61,12 +61,16 @@ class Bucket {
   // (n / m + 1) * g + n * b < a. A step ends after two gaps, all of them after a, or after `max_hold` of the first
   // request, or when that one could no longer be in time.
   Nanos hold_until(Nanos now, Nanos max_hold) noexcept {
-    const Nanos until = wanted_hold(now, max_hold);
+    const Nanos until = hold_over_ ? now : wanted_hold(now, max_hold);
     if (until > now) return until;
-    end_hold();
+    hold_over_ = true;  // who plans a batch and who takes it must find the same
     return now;
   }
-  void end_hold() noexcept { hold_began_ = step_end_ = kNever; }
+  // It has gone.
+  void end_hold() noexcept {
+    hold_began_ = step_end_ = kNever;
+    hold_over_ = false;
+  }
 
  private:
   struct Entry {
@@ -105,6 +109,7 @@ class Bucket {
   Nanos hold_began_ = kNever;
   Nanos step_end_ = kNever;
   std::int64_t step_requests_ = 0;
+  bool hold_over_ = false;
 };
 
 }  // namespace paddleinfer

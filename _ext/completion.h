@@ -107,6 +107,7 @@ class CompletionQueue {
     }
     if (!watched_.empty()) news.next_deadline = watched_.front().deadline;
     news.stopped = stopped_ && news.ended.empty() && expected_ == 0;
+    if (stopped_ && !news.stopped && expected_ == 0) notify();  // a loop has to look once more
     return news;
   }
 

@@ -332,7 +332,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     for (const Slice& slice : decision.batch) {
       if (slice.first_row == 0) add(counters_.queue_ns, begin - slice.request->arrival);
     }
-    BatchRun batch(instance, decision, options_.outputs, *releases_);
+    BatchRun batch(instance, decision, options_.outputs, options_.scheduler.max_batch_size, *releases_);
     batch.run();
     for (const Ran& ran : batch.runs()) {
       add(counters_.executions);
@@ -343,7 +343,11 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     {
       const std::lock_guard<std::mutex> lock(mu_);
       if (batch.has_verdict()) settle_merging(batch.verdict());
-      scheduler_.done(instance.running, batch.runs(), monotonic_now());
+      if (const RequestPtr request = batch.put_back()) {
+        scheduler_.put_back(request);
+      } else {
+        scheduler_.done(instance.running, batch.runs(), monotonic_now());
+      }
       instance.occupied = false;
       instance.running.clear();
       more = closing_ || scheduler_.queued_requests() > 0;

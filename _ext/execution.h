@@ -104,7 +104,10 @@ class Execution {
   }
 
   void run_alone(std::size_t place) {
-    if (batch_[place].request->ended()) return;
+    if (batch_[place].request->ended()) {
+      if (batch_.size() == 1) batch_[place].request->let_go_of_inputs(releases_);
+      return;
+    }
     Failure failure;
     if (run_together(place, place + 1, failure)) return;
     ends_[place].failed = true;
@@ -178,6 +181,7 @@ class Execution {
       if (!request.ended()) {
         SliceEnd& end = ends_[from + place];
         if (slice.whole()) {
+          end.outputs.clear();  // of a run that failed after it
           end.outputs.reserve(request.wanted.size());
           for (const std::uint32_t output : request.wanted) {
             const TensorView& view = view_of(output);

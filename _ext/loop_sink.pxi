@@ -104,6 +104,7 @@ cdef class LoopSink:
         for place in range(requests.size()):
             if not open or not Dispatcher.is_in(admissions[place]):
                 call = <AsyncCall><object>requests[place].get().waiter
+                call.queued = False
                 if not call.future.done():
                     call.future.set_exception(call.core.refusal(requests[place], open, admissions[place]))
                 release_waiter(requests[place])

@@ -36,7 +36,9 @@ class Joined {
   bool write(const std::vector<TensorView>& outputs, std::int64_t from_row, std::int64_t to_row, std::int64_t rows) {
     const std::lock_guard<std::mutex> lock(mu_);
     if (outputs_.empty()) {
-      for (const TensorView& view : outputs) outputs_.push_back(allocate_rows(view, rows_));
+      std::vector<OwnedTensor> all;  // or none, where memory does not suffice
+      for (const TensorView& view : outputs) all.push_back(allocate_rows(view, rows_));
+      outputs_ = std::move(all);
     }
     for (std::size_t place = 0; place < outputs.size(); ++place) {
       copy_rows_into(outputs_[place], to_row, outputs[place], from_row, rows);

@@ -178,6 +178,7 @@ class Scheduler {
   bool forget(Request& request, Nanos now) {
     if (request.at_door) {
       door_.forget(request);
+      open_door(now);  // those behind it may fit
       return true;
     }
     if (!request.in_queue) return false;
@@ -205,6 +206,15 @@ class Scheduler {
 
   // No more requests will come.
   void close() noexcept { closing_ = true; }
+
+  // A request of more rows than a batch that was handed out whole, to be probed: it waits again, to run in parts.
+  void put_back(const RequestPtr& request) {
+    --running_batches_;
+    Bucket& bucket = bucket_of(*request);
+    request->next_row = 0;
+    put_in(request, bucket);
+    push(bucket, {std::min(request->deadline, request->arrival + kSlack), next_order_++}, request);
+  }
 
   Merging merging() const noexcept { return merging_; }
   void set_merging(Merging merging) noexcept { merging_ = merging; }
@@ -290,6 +300,14 @@ class Scheduler {
 
   void enqueue(const RequestPtr& request, Nanos now) {
     Bucket& bucket = bucket_of(*request);
+    put_in(request, bucket);
+    bucket.arrivals.arrived(request->rows, now);
+    const double alone_ns = bucket.times.predict_ns(request->rows);
+    if (alone_ns > 0 && bucket.arrivals.callers() == 1) request->lone_run_ns = Nanos(alone_ns);
+    push(bucket, {std::min(request->deadline, now + kSlack), next_order_++}, request);
+  }
+
+  void put_in(const RequestPtr& request, Bucket& bucket) noexcept {
     request->in_queue = true;
     request->rows_unfinished = request->rows;
     queued_rows_ += request->rows;
@@ -297,10 +315,6 @@ class Scheduler {
     ++queued_requests_;
     ++bucket.queued_requests;
     bucket.queued_rows += request->rows;
-    bucket.arrivals.arrived(request->rows, now);
-    const double alone_ns = bucket.times.predict_ns(request->rows);
-    if (alone_ns > 0 && bucket.arrivals.callers() == 1) request->lone_run_ns = Nanos(alone_ns);
-    push(bucket, {std::min(request->deadline, now + kSlack), next_order_++}, request);
   }
 
   // The rows that wait are given up.
@@ -319,7 +333,7 @@ class Scheduler {
     request.in_queue = false;
     queued_bytes_ -= request.bytes;
     --queued_requests_;
-    --bucket.queued_requests;
+    if (--bucket.queued_requests == 0) bucket.end_hold();
   }
 
   void open_door(Nanos now) {
@@ -369,6 +383,10 @@ class Scheduler {
 
   // Until when the bucket should be held back; `now`: it should go.
   Nanos hold_until(Bucket& bucket, Nanos now) {
+    // Nobody knows yet whether it may run in parts; then it is all that may run at once.
+    if (merging_ == Merging::probing && bucket.first()->in_queue && bucket.first()->rows > options_.max_batch_size) {
+      return kNever;
+    }
     const bool pointless = merging_ != Merging::yes || options_.max_hold == 0 || closing_ || idle_instances() > 1 ||
                            bucket.queued_rows == 0 || bucket.queued_rows >= full_batch(bucket);
     if (!pointless) return bucket.hold_until(now, options_.max_hold);
@@ -376,7 +394,7 @@ class Scheduler {
     return now;
   }
 
-  // Fills the decision from one bucket, until it holds a batch or the bucket is empty.
+  // Fills the decision from one bucket. Or drops its head, when that has ended: another may be due sooner then.
   void fill(Decision& decision, Bucket& bucket, Nanos now) {
     const std::int64_t limit = merging_ == Merging::yes || merging_ == Merging::probe ? batch_limit(bucket) : 1;
     std::int64_t rows = 0;
@@ -385,12 +403,14 @@ class Scheduler {
       if (!head->in_queue) {  // ended early, and given back then
         pop_head(bucket);
         --dead_entries_;
+        if (decision.batch.empty()) return;
         continue;
       }
       if (head->deadline <= now) {
         const RequestPtr late = pop_head(bucket);
         leave_queue(bucket, *late, now);
         decision.expired.push_back(late);
+        if (decision.batch.empty()) return;
         continue;
       }
       const std::int64_t left = head->rows - head->next_row;
@@ -403,6 +423,7 @@ class Scheduler {
       hand_out(decision, bucket, left);
       rows += left;
     }
+    bucket.end_hold();
     if (merging_ == Merging::probe && (decision.batch.size() > 1 || rows > options_.max_batch_size)) {
       decision.probe = true;
       merging_ = Merging::probing;

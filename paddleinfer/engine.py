@@ -318,6 +318,7 @@ class Engine:
         ``source`` is "default", "option", "auto" (decided here, the note says why), "paddle" (its own
         default), "model" (its file says so), "measured" (found out by running it) or "environment".
         """
+        self._core.pass_on_news()
         return self._settings.as_dict()
 
     def __repr__(self) -> str:
