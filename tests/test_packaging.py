@@ -45,7 +45,7 @@ LAYERS = {
         "exporting",
     ),
     "engine": ("callables", "conversion", "futures", "lifecycle", "streams", "engine"),
-    "demo": ("demo",),
+    "demo": ("demo_load", "demo"),
 }
 MAY_IMPORT_PADDLE = {"runtime", "demo"}
 
