@@ -280,7 +280,7 @@ def test_random_submits_cancels_deadlines_and_failures_each_end_once(seed: int) 
     settled: list[int] = []
 
     def sometimes_fails(inputs: Arrays) -> Arrays:
-        if inputs["x"][0, 0] % 7 == 0:
+        if (inputs["x"] % 7 == 0).any():
             raise ValueError("a seventh")
         return double(inputs)
 
@@ -302,9 +302,10 @@ def test_random_submits_cancels_deadlines_and_failures_each_end_once(seed: int) 
     engine.close()
     for number, future in enumerate(futures):
         try:
-            assert (future.result(PATIENCE_S)["y"] == 2 * number).all()
+            results = future.result(PATIENCE_S)
         except (paddleinfer.PaddleInferError, CancelledError):
             continue
+        assert number % 7 != 0 and (results["y"] == 2 * number).all()
     assert eventually(lambda: len(settled) == len(futures))
     assert sorted(settled) == list(range(len(futures)))
     assert_all_ended(engine)
