@@ -23,7 +23,9 @@ JOBS := $(shell nproc)
 PACKAGING := setup.py pyproject.toml constraints.txt
 CXX ?= g++
 CXXFLAGS_CORE := -std=c++17 -O1 -g -Wall -Wextra -Werror -I_ext -Itests/core
-ASAN_TESTS := tests/test_conversion.py tests/test_engine.py tests/test_futures.py
+ASAN_TESTS := tests/test_conversion.py tests/test_engine.py tests/test_futures.py tests/test_asyncio.py \
+	tests/test_asyncio_ends.py tests/test_asyncio_loops.py tests/test_isolation.py tests/test_large_requests.py \
+	tests/test_queue_full.py tests/test_infer_many.py
 
 .PHONY: help demo test build lint format test-core test-core-sanitize test-python ci-more \
 	test-paddle26 test-asan test-wheel bench dist clean
@@ -51,8 +53,13 @@ $(VENV)/.demo: $(VENV)/.tools
 	@touch $@ $(VENV)/.built
 
 $(VENV)/.test: $(VENV)/.tools
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[cpu,demo,bench,test,dev]'
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[cpu,demo,test,dev]'
 	@touch $@ $(VENV)/.built
+
+# What the benchmarks compare with.
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[cpu,bench]'
+	@touch $@
 
 # After an edit in _ext.
 $(VENV)/.built: $(CORE) | $(VENV)/.tools
@@ -145,7 +152,7 @@ test-wheel: $(VENV)/.test
 
 # --- And the rest ---------------------------------------------------------------------------------
 
-bench: $(VENV)/.test $(VENV)/.built
+bench: $(VENV)/.bench $(VENV)/.built
 	$(BIN)/python -m benchmarks.bench_engine --json build/bench_engine.json
 	$(BIN)/python -m benchmarks.bench_memory --json build/bench_memory.json
 	$(BIN)/python -m benchmarks.bench_overload --json build/bench_overload.json

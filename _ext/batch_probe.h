@@ -116,12 +116,16 @@ class BatchProbe {
     }
     std::string reason = compare(alone, 1);
     for (std::size_t count = 2; count <= kRows && reason.empty(); ++count) {
+      const std::string fails = "it fails with " + std::to_string(count) + " rows together, and not with each alone";
       try {
         together_ = outputs_of(Batch(rows_.begin(), rows_.begin() + std::ptrdiff_t(count)));
       } catch (abi::__forced_unwind&) {
         throw;
       } catch (const std::exception& error) {
-        reason = "it fails with " + std::to_string(count) + " rows together, and not with each alone: " + error.what();
+        reason = fails + ": " + error.what();
+        break;
+      } catch (...) {
+        reason = fails;
         break;
       }
       reason = compare(alone, count);

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import harness
 from benchmarks.models import MODELS, directory
 
-NAMES = ["gil", "scaling", "latency", "load", *MODELS, *(f"callers-{model}" for model in MODELS)]
+NAMES = ["gil", "scaling", "latency", "load", "ainfer", *MODELS, *(f"callers-{name}" for name in MODELS)]
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks import caller_figures
+from benchmarks import ainfer_stages, caller_figures
 from benchmarks.baselines import Bare, Locked, Process, processes_rate
 from benchmarks.harness import (
     Callers,
@@ -262,6 +262,7 @@ FIGURES: dict[str, Callable[[Effort], Section]] = {
     "scaling": scaling,
     "latency": latency,
     "load": load,
+    "ainfer": ainfer_stages.stages,
     **{name: functools.partial(compare, name) for name in MODELS},
     **{f"callers-{name}": functools.partial(caller_figures.section, name) for name in MODELS},
 }

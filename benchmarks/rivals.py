@@ -94,7 +94,7 @@ class Batched:
     RESTING_S = 0.05
 
     def __init__(self, run: Call, **options: Any) -> None:
-        import batched  # type: ignore[import-untyped]
+        import batched
 
         self._processor = batched.dynamically(functools.partial(run_together, run), **options)
         self._polling_s = self._processor.batch_queue._timeout
@@ -135,7 +135,7 @@ class Onnx:
     """onnxruntime, which may be called by many threads at once; one math thread for each call."""
 
     def __init__(self, model: Path) -> None:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

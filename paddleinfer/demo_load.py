@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import itertools
 import math
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -180,7 +181,9 @@ class _Tally:
 
     def note(self, index: int, scores: Scores) -> None:
         """An answer has come."""
-        label = int(scores.argmax())
+        # Not argmax, which lets go of the GIL for ten numbers, and then waits for it among all the callers.
+        values = scores[0].tolist()
+        label = values.index(max(values))
         known, self._labels[index] = self._labels[index], label
         if known not in (-1, label):
             self._changed.append(index)
@@ -225,9 +228,8 @@ def drive_threads(way: Way, scores: Callable[[Images], Scores], load: Load, prog
             ready.wait()
             while (index := tally.take()) is not None:
                 begin = time.perf_counter()
-                answer = scores(images[index : index + 1])
+                tally.note(index, scores(images[index : index + 1]))
                 mine.append(time.perf_counter() - begin)
-                tally.note(index, answer)
         except threading.BrokenBarrierError:
             pass
         except BaseException as error:
@@ -263,13 +265,13 @@ def drive_tasks(
     """The load from asyncio tasks on one event loop, the one that asyncio comes with."""
     images = load.images
     tally = _Tally(way, load, progress)
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     async def work(mine: list[float]) -> None:
         while (index := tally.take()) is not None:
             begin = time.perf_counter()
-            answer = await scores(images[index : index + 1])
+            tally.note(index, await scores(images[index : index + 1]))
             mine.append(time.perf_counter() - begin)
-            tally.note(index, answer)
 
     async def move_bar() -> None:
         while True:
@@ -277,6 +279,10 @@ def drive_tasks(
             tally.tick()
 
     async def all_of_them() -> Outcome:
+        this = asyncio.current_task()
+        if interruptible and this is not None:
+            # Else Ctrl-C breaks off whatever the loop is about, and Python 3.10 shows where.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, this.cancel)
         await asyncio.gather(*(scores(images[:1]) for _ in range(load.callers)))
         moving = asyncio.create_task(move_bar())
         tally.start()
@@ -284,4 +290,7 @@ def drive_tasks(
         moving.cancel()
         return tally.outcome()
 
-    return asyncio.run(all_of_them())
+    try:
+        return asyncio.run(all_of_them())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None

@@ -14,7 +14,6 @@ import argparse
 import heapq
 import importlib
 import importlib.util
-import json
 import math
 import sys
 from collections import Counter
@@ -26,13 +25,16 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from paddleinfer import _ext
+from paddleinfer import _ext, simulation_report
 from paddleinfer.arrival_processes import ArrivalProcess, Bursty, ClosedLoop, Drawn, Poisson, RequestKind
 from paddleinfer.errors import ConfigError
 from paddleinfer.run_times import LatencyTable, RunTimes, attainable_goodput, capacity
+from paddleinfer.simulation_report import Point
 
 __all__ = ["POLICIES", "Policy", "SimulationResult", "main", "simulate"]
 
+_LOADS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0)
+_ARRIVALS = {"poisson": "Poisson arrivals", "bursty": "Bursty arrivals", "closed": "Callers who wait"}
 _NEVER = 1 << 62
 _SHORTEST_RETRY_NS = 1_000_000  # of a caller who was refused: without it, no time might pass at all
 
@@ -278,20 +280,58 @@ class _Simulation:
         )
 
 
-@dataclass(frozen=True)
-class _Point:
-    """What came of one load."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare the policies; the exit code is 2 for wrong values, missing packages and a picture that cannot be written."""
+    parser = _Parser(prog="python -m paddleinfer.simulation", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument(
+        "--load", type=_positive, nargs="+", default=_LOADS, help="offered loads, in units of the capacity"
+    )
+    parser.add_argument("--deadline-ms", type=_positive, default=50.0, help="of every request; default: 50")
+    parser.add_argument("--instances", type=_count, default=1, help="runs at once; default: 1")
+    parser.add_argument("--a-us", type=_positive, default=9000.0, help="a run of n rows takes a + b * n; 9000")
+    parser.add_argument("--b-us", type=_positive, default=300.0, help="microseconds a row; default: 300")
+    parser.add_argument("--arrivals", choices=tuple(_ARRIVALS), default="poisson")
+    parser.add_argument("--requests", type=_count, default=20_000, help="at each load; default: 20000")
+    parser.add_argument("--seed", type=_count, default=1, help="of all that is drawn; default: 1")
+    parser.add_argument("--out", type=Path, default=Path("simulation.png"), help="the picture")
+    parser.add_argument("--json", type=Path, help="where the figures go, too")
+    options = parser.parse_args(arguments)
+    missing = [name for name in ("matplotlib", "rich") if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.error(f'{" and ".join(missing)} must be installed: pip install "paddleinfer[demo]"')
+    table = LatencyTable.linear(options.a_us, options.b_us)
+    rows_per_s = capacity(table, options.instances, options.deadline_ms)
+    if rows_per_s == 0:
+        parser.error(
+            f"nothing can be in time: two runs of one row may take {2 * table.p95_us(1) / 1e3:.1f} ms, "
+            f"and the deadline is {options.deadline_ms:g} ms"
+        )
+    title = (
+        f"{_ARRIVALS[options.arrivals]}, {_counted(options.instances, 'instance')}, deadline {options.deadline_ms:g} ms, "
+        f"runs of {options.a_us / 1e3:g} ms + {options.b_us / 1e3:g} ms a row"
+    )
+    points = _compare(options, rows_per_s, table)
+    console = importlib.import_module("rich.console").Console()
+    console.print(f"{title}.", f"Capacity: {rows_per_s:,.0f} rows a second.", highlight=False)
+    console.print(simulation_report.table(points, rows_per_s))
+    try:
+        simulation_report.draw(options.out, title, points, rows_per_s, options.deadline_ms)
+        if options.json is not None:
+            options.json.write_text(simulation_report.as_json(vars(options), points, rows_per_s))
+    except OSError as error:
+        parser.error(f"cannot write {error.filename}: {error.strerror}")
+    files = [str(path) for path in (options.out, options.json) if path is not None]
+    console.print(f"files: {'  '.join(files)}", soft_wrap=True, highlight=False)
+    return 0
 
-    load: float
-    attainable_per_s: float | None
-    results: list[SimulationResult]
 
-
-def _compare(options: argparse.Namespace, rows_per_s: float, table: LatencyTable) -> list[_Point]:
+def _compare(options: argparse.Namespace, rows_per_s: float, table: LatencyTable) -> list[Point]:
     kinds = (RequestKind(deadline_ms=options.deadline_ms),)
+    drawn = {"requests": options.requests, "seed": options.seed}
     points = []
     for load in options.load:
         rate = load * rows_per_s
+        best = None
         arrivals: ArrivalProcess
         if options.arrivals == "closed":
             # As many callers as ask at this rate when an answer takes half the deadline.
@@ -299,59 +339,39 @@ def _compare(options: argparse.Namespace, rows_per_s: float, table: LatencyTable
             arrivals = ClosedLoop(callers, think_ms=options.deadline_ms, kinds=kinds)
         else:
             arrivals = (Poisson if options.arrivals == "poisson" else Bursty)(rate, kinds=kinds)
-        drawn = {"requests": options.requests, "seed": options.seed}
-        best = None if options.arrivals == "closed" else attainable_goodput(arrivals, rows_per_s, **drawn)
+            best = attainable_goodput(arrivals, rows_per_s, **drawn)
         results = [
             simulate(arrivals, table, policy, instances=options.instances, drain=False, **drawn)
             for policy in POLICIES
         ]
-        points.append(_Point(load, best, results))
+        points.append(Point(load, best, results))
     return points
 
 
-def _table(points: list[_Point], rows_per_s: float) -> Any:
-    table = importlib.import_module("rich.table").Table(
-        caption="goodput: requests done in time, of the capacity; ms: of the requests that were done",
-    )
-    columns = "load policy goodput late refused shed expired mean\nms p50\nms p99\nms rows\nper_run busy"
-    for name in columns.split(" "):
-        table.add_column(name.replace("_", " "), justify="left" if name == "policy" else "right")
-    for point in points:
-        for result in point.results:
-            first = result is point.results[0]
-            shares = (result.late, result.refused, result.shed, result.expired)
-            table.add_row(
-                f"{point.load:g}" if first else "",
-                str(result.policy),
-                f"{result.goodput_per_s / rows_per_s:.1%}",
-                *(f"{count / result.offered:.1%}" if count else "" for count in shares),
-                *(f"{time_ms:.1f}" for time_ms in (result.mean_ms, result.p50_ms, result.p99_ms)),
-                f"{result.mean_batch_rows:.1f}",
-                f"{result.utilisation:.0%}",
-                style="bold" if first else None,
-                end_section=result is point.results[-1],
-            )
-    return table
+class _Parser(argparse.ArgumentParser):
+    """One sentence for what is wrong, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
 
 
-def _draw(path: Path, title: str, points: list[_Point], rows_per_s: float, deadline_ms: float) -> None:
-    importlib.import_module("matplotlib").use("Agg")
-    pyplot = importlib.import_module("matplotlib.pyplot")
-    figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(9, 8), sharex=True, layout="constrained")
-    loads = [point.load for point in points]
-    colours = ("#1f6feb", "#24292f", "#f2b88b", "#ec8f4f", "#d1622b", "#8f3a12")
-    for place in reversed(range(len(POLICIES))):
-        results = [point.results[place] for point in points]
-        style = {"color": colours[place], "lw": 1.4, "marker": "oDv^<>"[place], "ms": 5} | (
-            {"lw": 3.2, "ms": 7} if place == 0 else {}
-        )
-        label = str(POLICIES[place])
-        upper.plot(loads, [result.goodput_per_s / rows_per_s for result in results], label=label, **style)
-        lower.plot(loads, [result.p99_ms for result in results], **style)
-    if points[0].attainable_per_s is not None:
-        best = [(point.attainable_per_s or 0) / rows_per_s for point in points]
-        upper.plot(loads, best, color="#8c959f", lw=1.2, ls="--", label="upper bound", zorder=0)
-    lower.axhline(deadline_ms, color="#8c959f", lw=1.2, ls="--", zorder=0)
-    lower.annotate("deadline", (0, deadline_ms), (4, 5), "axes fraction", textcoords="offset points")
-    upper.set_ylabel("goodput, of the capacity")
-    upper.yaxis.set_major_formatter("{x:.0%}")
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return value
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -44,27 +44,69 @@ def echo_engine(
 
 
 class Gate:
-    """A model whose runs wait, each until the gate is open."""
+    """A model whose runs wait until the gate is open, or lets them through one by one."""
 
     def __init__(self) -> None:
-        self.ran: list[float] = []
-        """The first value of each run's input."""
+        self.batches: list[list[float]] = []
+        """The first value of each row, run by run."""
         self._entered = threading.Semaphore(0)
-        self._open = threading.Event()
+        self._moves = threading.Condition()
+        self._is_open = False
+        self._passes = 0
+
+    @property
+    def ran(self) -> list[float]:
+        """The first value of each run's input."""
+        return [batch[0] for batch in self.batches]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The rows of each run."""
+        return [len(batch) for batch in self.batches]
 
     def __call__(self, inputs: Arrays) -> Arrays:
-        self.ran.append(float(inputs["x"].flat[0]))
+        self.batches.append(inputs["x"][:, 0].tolist())
         self._entered.release()
-        if not self._open.wait(PATIENCE_S):
-            raise AssertionError("nobody opened the gate")
+        with self._moves:
+            if not self._moves.wait_for(lambda: self._is_open or self._passes > 0, PATIENCE_S):
+                raise AssertionError("nobody opened the gate")
+            self._passes -= not self._is_open
         return double(inputs)
 
     def open(self) -> None:
-        self._open.set()
+        with self._moves:
+            self._is_open = True
+            self._moves.notify_all()
+
+    def shut(self) -> None:
+        """Later runs wait; those so far are forgotten."""
+        with self._moves:
+            self._is_open = False
+        self.batches.clear()
+        while self._entered.acquire(blocking=False):
+            pass
+
+    def let_one_through(self) -> None:
+        with self._moves:
+            self._passes += 1
+            self._moves.notify_all()
 
     def wait_entered(self) -> None:
         """Until one more run has begun."""
         assert self._entered.acquire(timeout=PATIENCE_S)
+
+
+class Steady(Gate):
+    """A gate whose runs take as long however many their rows, so that merging pays; negative rows fail."""
+
+    RUN_S = 0.004  # so long that a busy machine does not make eight rows look dearer than eight runs
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        results = super().__call__(inputs)
+        time.sleep(self.RUN_S)
+        if (inputs["x"] < 0).any():
+            raise ValueError("negative")
+        return results
 
 
 @contextmanager
@@ -73,11 +115,49 @@ def gated(**options: Any) -> Iterator[tuple[paddleinfer.Engine, Gate]]:
     gate = Gate()
     with engine_of(gate, **options) as engine:
         try:
-            engine.submit({"x": rows(value=-1)})
+            engine.submit({"x": rows(value=-1)}, timeout=PATIENCE_S)  # whatever default_timeout is
             gate.wait_entered()
             yield engine, gate
         finally:
             gate.open()
+
+
+def learn_sizes(engine: paddleinfer.Engine, most: int) -> None:
+    """Runs one row and `most` rows until the engine knows that the larger batch pays."""
+    for size, runs in ((1, 2), (most, 4)):
+        for _ in range(runs):
+            engine.infer({"x": rows(size)}, timeout=PATIENCE_S)
+
+
+@contextmanager
+def merging(
+    make: Callable[..., paddleinfer.Engine] = engine_of, *, max_batch_size: int = 8, **options: Any
+) -> Iterator[tuple[paddleinfer.Engine, Steady]]:
+    """An engine of one instance that knows that merging pays and is busy with a request until its gate opens.
+
+    `make` makes it of the gate and options.
+    """
+    gate = Steady()
+    gate.open()
+    options = {"batchable": True, "max_batch_size": max_batch_size, **options}
+    with make(gate, **options) as engine:
+        learn_sizes(engine, max_batch_size)
+        gate.shut()
+        try:
+            engine.submit({"x": rows(value=1000)}, timeout=PATIENCE_S)
+            gate.wait_entered()
+            gate.batches.clear()
+            yield engine, gate
+        finally:
+            gate.open()
+
+
+def assert_close(actual: Arrays, expected: Arrays) -> None:
+    """Equal within the tolerance that the engine promises for float32."""
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert actual[name].shape == value.shape and actual[name].dtype == value.dtype
+        assert np.abs(actual[name] - value).max() <= 1e-5 * np.abs(value).max(), name
 
 
 def eventually(condition: Callable[[], object], timeout: float = 5.0) -> bool:

@@ -297,8 +297,9 @@ def test_random_submits_cancels_deadlines_and_failures_each_end_once(
     engine.close()
     for number, future in futures.items():
         try:
-            assert (future.result(PATIENCE_S)["y"] == 2 * number).all()
+            results = future.result(PATIENCE_S)
         except (paddleinfer.PaddleInferError, CancelledError):
             continue
+        assert number % 7 != 0 and (results["y"] == 2 * number).all()
     assert eventually(lambda: len(settled) == len(futures))
     assert sorted(settled) == list(futures)

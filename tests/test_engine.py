@@ -169,7 +169,8 @@ def test_many_threads_get_their_own_results() -> None:
 
         run_threads(16, call)
         stats = engine.stats()
-    assert stats["results"] == stats["requests"] == stats["executions"] == 16 * 50
+    assert stats["results"] == stats["requests"] == 16 * 50
+    assert stats["executed_rows"] == stats["rows"] == 16 * sum(1 + turn % 5 for turn in range(50))
 
 
 # On Paddle
@@ -247,7 +248,7 @@ def test_an_engine_cannot_be_pickled_or_copied_and_says_what_to_do(copying: Any)
 
 
 def test_stats_add_up() -> None:
-    with gated(max_queue_rows=4) as (engine, gate):
+    with gated(max_queue_rows=4, max_batch_size=2) as (engine, gate):
         results = [engine.submit(rows(2)), engine.submit(rows(1))]
         assert engine.submit(rows(1)).cancel()
         with pytest.raises(paddleinfer.DeadlineExceeded):
@@ -261,6 +262,7 @@ def test_stats_add_up() -> None:
         for future in results:
             future.result()
         stats = engine.stats()
+    batch_rows = stats.pop("batch_rows")
     assert all(isinstance(value, int) and value >= 0 for value in stats.values())
     expected = {
         "requests": 5,
@@ -278,6 +280,7 @@ def test_stats_add_up() -> None:
     )
     assert stats["queued_requests"] == stats["queued_rows"] == stats["queued_bytes"] == 0
     assert stats["executions"] == 3 and stats["run_ns"] > 0 and stats["queue_ns"] > 0
+    assert stats["executed_rows"] == 4 and batch_rows == {1: 2, 2: 1}
 
 
 def test_effective_config_reports_every_option_that_a_function_takes() -> None:

@@ -18,7 +18,7 @@ EXIT_SECONDS = 5.0
 START_SECONDS = 60.0
 
 PRELUDE = """
-import gc, os, sys, threading, time
+import asyncio, gc, os, sys, threading, time
 import numpy as np
 import paddleinfer
 X = np.ones((1, 3), "float32")
@@ -66,6 +66,32 @@ EXITS = {
         started.wait(); leave()
     """,
     "with submits pending": "engine = make(); futures = [engine.submit([X]) for _ in range(500)]; leave()",
+    "with an event loop in a daemon thread": """
+        engine = make(instances=2)
+        async def ask():
+            while True: await engine.ainfer([X])
+        async def main():
+            await asyncio.gather(*(ask() for _ in range(8)))
+        threading.Thread(target=asyncio.run, args=(main(),), daemon=True).start()
+        started.wait(); leave()
+    """,
+    "with an event loop that was never closed": """
+        engine = make(hang)
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(engine.ainfer([X]))
+        while not started.is_set(): loop.run_until_complete(asyncio.sleep(0.001))
+        leave()
+    """,
+    "in the middle of infer_many": """
+        engine = make()
+        results = engine.infer_many([X] for _ in iter(int, 1))
+        next(results); leave()
+    """,
+    "with a daemon thread that waits for room": """
+        engine = make(hang, max_queue_rows=1, on_full="wait")
+        for _ in range(3): keep_calling(engine)
+        started.wait(); leave()
+    """,
     "by sys.exit inside with": "with make() as engine:\n    engine.infer([X]); leave(); sys.exit(0)",
 }
 PADDLE_EXITS = {
@@ -155,6 +181,10 @@ def test_an_exception_that_nobody_caught_ends_the_process_with_one() -> None:
 INTERRUPTED = {
     "infer": "engine.infer([X])",
     "a future's result": "engine.submit([X]).result()",
+    "infer_many": "list(engine.infer_many([[X]]))",
+    "ainfer": "asyncio.run(engine.ainfer([X]))",
+    "infer, for room": "fill(); engine.infer([X])",
+    "submit, for room": "fill(); engine.submit([X])",
     "close": "futures = [engine.submit([X])]; started.wait(); engine.close(timeout=None)",
 }
 
@@ -168,10 +198,17 @@ def test_ctrl_c_ends_the_wait(waiting: str) -> None:
             started.set()
             gate.wait()
             return {{"y": feeds["x"] * 2}}
-        engine = make(hang, instances=2)
+        engine = make(hang, instances=2, max_queue_rows=1, on_full="wait")
+        held = []
+        def fill():
+            while engine.stats()["running_executions"] < 2 or engine.stats()["queued_rows"] < 1:
+                held.append(engine.submit([X]))
+                while len(held) < 3 and engine.stats()["queued_rows"]: time.sleep(0.001)
         def watch():
             started.wait()
             while {waiting == "close"} and not engine.closed:
+                time.sleep(0.001)
+            while {"room" in waiting} and not engine.stats()["requests_waiting_for_room"]:
                 time.sleep(0.001)
             print("hanging", flush=True)
         threading.Thread(target=watch, daemon=True).start()
@@ -189,7 +226,7 @@ def test_ctrl_c_ends_the_wait(waiting: str) -> None:
     process.send_signal(signal.SIGINT)
     stdout, stderr = finish(process)
     assert process.returncode == 0, stderr
-    cancelled = 1 if waiting == "infer" else 0
+    cancelled = 0 if waiting in ("a future's result", "close") else 1
     expected = [f"interrupted {cancelled}"] + ([] if waiting == "close" else ["True"])
     assert stdout.split("\n")[:-1] == expected, stderr
 
@@ -208,7 +245,10 @@ def test_a_forked_child_is_told_to_make_its_own_engine() -> None:
         for _ in range(3): keep_calling(engine)
         child = os.fork()
         if child == 0:
-            for call in (lambda: engine.infer([X]), lambda: engine.submit([X]), engine.stats, pending.result):
+            for call in (
+                lambda: engine.infer([X]), lambda: engine.submit([X]), engine.stats, pending.result,
+                lambda: asyncio.run(engine.ainfer([X])), lambda: next(engine.infer_many([[X]])),
+            ):
                 try:
                     call()
                 except paddleinfer.EngineClosed as error:

@@ -56,7 +56,8 @@ LAYERS = {
         "engine_base",
         "engine",
     ),
-    "demo": ("demo",),
+    "simulation": ("arrival_processes", "run_times", "simulation_report", "simulation"),
+    "demo": ("demo_load", "demo"),
     "pytest_plugin": (
         "fake_predictor",
         "virtual_requests",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import run_threads
+from engine_helpers import assert_close, run_threads
 from zoo import Zoo
 
 import paddleinfer
@@ -27,13 +27,6 @@ def rss_bytes() -> int:
 
 def images(rows: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((rows, 3, height, width)).astype("float32")
-
-
-def assert_close(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    assert actual.keys() == expected.keys()
-    for name, value in expected.items():
-        assert actual[name].shape == value.shape
-        assert np.abs(actual[name] - value).max() <= 1e-5 * np.abs(value).max()
 
 
 def test_every_option_is_reported_with_its_source(zoo: Zoo) -> None:

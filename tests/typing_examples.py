@@ -11,5 +11,5 @@ reveal_type(list(engine.infer({"x": x})))  # list[str]
 reveal_type(engine.submit(x, timeout=1.0))  # paddleinfer.futures.InferFuture
 reveal_type(list(engine.submit([x]).result()))  # list[str]
 reveal_type(engine.inputs[0].shape)  # tuple[int, ...] | None
-reveal_type(engine.stats())  # dict[str, int]
+reveal_type(engine.stats())  # dict[str, Any]
 reveal_type(paddleinfer.QueueFull("full").retry_after_s)  # float

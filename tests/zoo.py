@@ -97,6 +97,16 @@ def _scalar(paddle: Any) -> tuple[Any, Any]:
     return Scalar(), {"x": ("float32", (-1, 3))}
 
 
+def _centred(paddle: Any) -> tuple[Any, Any]:
+    """Its input less the mean over the batch."""
+
+    class Centred(paddle.nn.Layer):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return x - x.mean(0, keepdim=True)
+
+    return Centred(), {"x": ("float32", (-1, 3))}
+
+
 def _same(paddle: Any, dtype: str) -> tuple[Any, Any]:
     """Its input with one axis more, in any dtype."""
 
@@ -107,4 +117,11 @@ def _same(paddle: Any, dtype: str) -> tuple[Any, Any]:
     return Same(), {"x": (dtype, (-1, 3))}
 
 
-_MODELS = {"mlp": _mlp, "wide": _wide, "conv": _conv, "embedding": _embedding, "scalar": _scalar}
+_MODELS = {
+    "mlp": _mlp,
+    "wide": _wide,
+    "conv": _conv,
+    "embedding": _embedding,
+    "scalar": _scalar,
+    "centred": _centred,
+}

@@ -30,7 +30,7 @@ struct Registered {
 struct Stop {};  // thrown by REQUIRE
 
 // Notes a failure of the running test.
-void fail(const char* file, int line, const std::string& what);
+void fail(const char* file, int line, const char* what);
 
 // Work for a test that runs longer with --stress and shorter under a sanitizer.
 std::int64_t scaled(std::int64_t count);
@@ -63,11 +63,11 @@ bool eventually(const Condition& condition) {
 }
 
 template <typename A, typename B>
-void check_equal(const char* file, int line, const char* text, const A& a, const B& b) {
+__attribute__((noinline)) void check_equal(const char* file, int line, const char* text, const A& a, const B& b) {
   if (a == b) return;
   std::ostringstream out;
   out << text << " (" << a << " and " << b << ")";
-  fail(file, line, out.str());
+  fail(file, line, out.str().c_str());
 }
 
 }  // namespace harness

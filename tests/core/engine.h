@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "dispatcher.h"
 #include "fakes.h"
 
 namespace fakes {
@@ -39,7 +40,7 @@ class Reader {
  private:
   void read() {
     for (;;) {
-      const News news = dispatcher_->completions().wait();
+      const News news = dispatcher_->completions()->wait();
       for (const RequestPtr& request : news.overdue) dispatcher_->end_early(request, Outcome::expired);
       if (news.stopped) {
         stopped_ = true;
@@ -66,19 +67,31 @@ struct EngineOptions {
   int instances = 1;
   bool inline_allowed = false;
   SchedulerOptions scheduler{};
+  std::vector<std::string> outputs = {"plus_one"};  // those whose rows are what they are alone
   std::function<void(float)> on_run{};
+  std::function<void(const std::vector<float>&)> on_rows{};
+  Nanos run_ns = 0;  // what a run costs, however many its rows
 };
+
+inline SchedulerOptions merging(Merging merging) {
+  SchedulerOptions options;
+  options.merging = merging;
+  return options;
+}
 
 // Instance 0 is the root. Closes at its end, where everything must have been given back.
 struct Engine {
   explicit Engine(const EngineOptions& options)
-      : dispatcher(std::make_shared<Dispatcher>(options.scheduler, options.inline_allowed)) {
+      : dispatcher(std::make_shared<Dispatcher>(
+            DispatcherOptions{options.scheduler, options.inline_allowed, options.outputs})) {
     model->on_run = options.on_run;
+    model->on_rows = options.on_rows;
+    model->run_ns = options.run_ns;
     for (int number = 0; number < options.instances; ++number) start(number == 0);
   }
   ~Engine() {
     dispatcher->close(true, from_now(10 * kNanosPerSecond));
-    ledger.drain(*dispatcher->releases());
+    drain();
     CHECK_EQ(ledger.held(), 0u);
     CHECK_EQ(model->overlaps, 0);
   }
@@ -92,7 +105,12 @@ struct Engine {
   // Queues it; the admission must be accepted.
   RequestPtr submit(float first, Nanos deadline = kNever, bool to_reader = false) {
     RequestPtr request = request_for(ledger, first, 1, deadline);
-    if (to_reader) request->sink = &dispatcher->completions();
+    if (to_reader) request->sink = dispatcher->completions();
+    submit(request);
+    return request;
+  }
+  RequestPtr submit_rows(float first, std::int64_t rows, Nanos deadline = kNever) {
+    RequestPtr request = request_for(ledger, first, rows, deadline);
     submit(request);
     return request;
   }
@@ -113,9 +131,7 @@ struct Engine {
     request->wait(kNever);
   }
   // Gives its inputs back early, so that nothing is released when it ends.
-  void let_go_of_inputs(const RequestPtr& request) {
-    if (request->input_owner != nullptr) ledger.give_back(std::exchange(request->input_owner, nullptr));
-  }
+  void let_go_of_inputs(const RequestPtr& request) { ledger.take_back(*request); }
   // As call(), after a look-out for the result.
   RequestPtr call_looking_out(float first) {
     RequestPtr request = submit(first);
@@ -132,11 +148,33 @@ struct Engine {
     }
     return request;
   }
-  // Runs so often that inline runs are allowed.
+  // Runs so often that runs of one row are known: the first on an instance does not count.
+  static constexpr int kWarmUpRuns = 3;
   void warm_up() {
-    for (int run = 0; run < RunTime::kRunsToKnow; ++run) call(0);
-    sleep_ns(2 * kMillisecond);  // the instance's thread has to look at its queue again
+    for (int run = 0; run < kWarmUpRuns; ++run) call(0);
   }
+  // Until so many rows have shared a run: the best size is found on the way. Its runs are forgotten.
+  void learn(std::size_t rows) {
+    const Nanos run_ns = model->run_ns.exchange(kMillisecond / 2);
+    for (int round = 0; model->most_rows() < rows && round < 100; ++round) {
+      std::vector<RequestPtr> requests;
+      for (std::size_t place = 0; place < 2 * rows; ++place) requests.push_back(request_for(ledger, 0));
+      submit_all(requests);
+      for (const RequestPtr& request : requests) await(request);
+    }
+    CHECK(model->most_rows() >= rows);
+    model->run_ns = run_ns;
+    model->forget_batches();
+    model->runs = 0;
+  }
+  // Queues them together; all must be accepted.
+  void submit_all(const std::vector<RequestPtr>& requests) {
+    std::vector<Admission> admissions;
+    CHECK(dispatcher->admit(requests, admissions));
+    CHECK_EQ(admissions.size(), requests.size());
+    for (const Admission admission : admissions) CHECK_EQ(admission, Admission::accepted);
+  }
+  void drain() { ledger.drain(*dispatcher->releases()); }
 
   // Whether every instance thread has let go of the dispatcher, abandoned ones too. Not with a Reader.
   bool threads_gone() const {

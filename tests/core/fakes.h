@@ -1,4 +1,4 @@
-// What the tests put in place of Paddle and Python: a model to script, inputs that count their release.
+// What the tests put in place of Paddle and Python: a model to script, and a gate to stop threads at.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,6 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
-#include <ostream>
 #include <set>
 #include <stdexcept>
 #include <thread>
@@ -17,8 +16,7 @@
 
 #include "backend.h"
 #include "check.h"
-#include "dispatcher.h"
-#include "request.h"
+#include "ledger.h"
 
 namespace fakes {
 
@@ -63,11 +61,14 @@ struct Life {
 
 class FakeBackend;
 
-// Output 0 is input 0 plus one; output 1 numbers the rows of the batch (int64, one a row).
+// Output 0 is input 0 plus one; output 1 numbers the rows of the batch (int64, one a row), so that its rows are not
+// what they are alone; output 2 is one number, however many rows there are.
 class FakeModel {
  public:
   // Called in each run with the first number of the batch. May throw, sleep, or stand at a gate.
   std::function<void(float first)> on_run;
+  // The same, with the first number of each row.
+  std::function<void(const std::vector<float>& rows)> on_rows;
   std::function<void()> on_destroy;
 
   std::atomic<int> runs{0};      // begun
@@ -82,6 +83,22 @@ class FakeModel {
     const std::lock_guard<std::mutex> lock(mu_);
     return lives_;
   }
+  // The first numbers of the rows of each run, in the order the runs began.
+  std::vector<std::vector<float>> batches() const {
+    const std::lock_guard<std::mutex> lock(mu_);
+    return batches_;
+  }
+  std::size_t most_rows() const {
+    std::size_t most = 0;
+    for (const std::vector<float>& batch : batches()) most = std::max(most, batch.size());
+    return most;
+  }
+  void forget_batches() {
+    const std::lock_guard<std::mutex> lock(mu_);
+    batches_.clear();
+  }
+  std::atomic<bool> keeps_batches{true};
+  std::atomic<paddleinfer::Nanos> run_ns{0};  // what a run costs beside, however many its rows
   inline void destroy_what_is_left();
 
  private:
@@ -89,6 +106,7 @@ class FakeModel {
   mutable std::mutex mu_;
   std::set<FakeBackend*> alive_;  // guarded by mu_; keeps a deliberately lost root in the LeakSanitizer's sight
   std::vector<Life> lives_;       // guarded by mu_
+  std::vector<std::vector<float>> batches_;  // guarded by mu_
 };
 
 class FakeBackend final : public Backend {
@@ -123,7 +141,10 @@ class FakeBackend final : public Backend {
     model_->runs.fetch_add(1, std::memory_order_relaxed);
     const float* numbers = reinterpret_cast<const float*>(inputs_[0].memory.data());
     const auto count = static_cast<std::size_t>(inputs_[0].shape.elements());
+    note(numbers, count);
     if (model_->on_run) model_->on_run(count > 0 ? numbers[0] : 0.0f);
+    if (model_->on_rows) model_->on_rows(rows_);
+    if (model_->run_ns > 0) harness::sleep_ns(model_->run_ns);
     plus_one_.resize(count);
     std::transform(numbers, numbers + count, plus_one_.begin(), [](float number) { return number + 1; });
     row_numbers_.resize(static_cast<std::size_t>(inputs_[0].shape.dims[0]));
@@ -132,15 +153,18 @@ class FakeBackend final : public Backend {
   TensorView output(std::size_t index) override {
     const Use use(*this);
     TensorView view;
+    view.shape.rank = 1;
     if (index == 0) {
       view = {DType::float32, inputs_[0].shape, plus_one_.data()};
     } else if (index == 1) {
       view.dtype = DType::int64;
-      view.shape.rank = 1;
       view.shape.dims[0] = static_cast<std::int64_t>(row_numbers_.size());
       view.data = row_numbers_.data();
+    } else if (index == 2) {
+      view.shape.dims[0] = 1;
+      view.data = plus_one_.data();
     } else {
-      throw std::out_of_range("the fake model has two outputs");
+      throw std::out_of_range("the fake model has three outputs");
     }
     return view;
   }
@@ -158,10 +182,20 @@ class FakeBackend final : public Backend {
     std::vector<char> memory;
   };
 
+  void note(const float* numbers, std::size_t count) {
+    const auto rows = static_cast<std::size_t>(inputs_[0].shape.dims[0]);
+    rows_.clear();
+    for (std::size_t row = 0; row < rows; ++row) rows_.push_back(numbers[row * count / rows]);
+    if (!model_->keeps_batches) return;
+    const std::lock_guard<std::mutex> lock(model_->mu_);
+    model_->batches_.push_back(rows_);
+  }
+
   const std::shared_ptr<FakeModel> model_;
   std::atomic<bool> used_{false};
   Life life_;
   std::vector<Input> inputs_;
+  std::vector<float> rows_;
   std::vector<float> plus_one_;
   std::vector<std::int64_t> row_numbers_;
 };
@@ -178,85 +212,4 @@ inline void FakeModel::destroy_what_is_left() {
   }
 }
 
-// The inputs' memory. Stands for the Python object behind `input_owner`; freed when it is given back, so that
-// the AddressSanitizer sees a read that comes too late.
-struct Owner {
-  std::vector<float> numbers;
-};
-
-// Knows which inputs have not been given back.
-class Ledger {
- public:
-  ~Ledger() {
-    for (Owner* owner : held_) delete owner;
-  }
-  Owner* make(std::vector<float> numbers) {
-    auto* owner = new Owner{std::move(numbers)};
-    const std::lock_guard<std::mutex> lock(mu_);
-    held_.insert(owner);
-    return owner;
-  }
-  void give_back(void* object) {
-    const std::lock_guard<std::mutex> lock(mu_);
-    auto* owner = static_cast<Owner*>(object);
-    CHECK_EQ(held_.erase(owner), 1u);  // else it came back twice
-    delete owner;
-  }
-  // What native threads have done with.
-  void drain(ReleaseList& releases) {
-    for (void* object : releases.take()) give_back(object);
-  }
-  std::size_t held() const {
-    const std::lock_guard<std::mutex> lock(mu_);
-    return held_.size();
-  }
-
- private:
-  mutable std::mutex mu_;
-  std::set<Owner*> held_;  // guarded by mu_
-};
-
-// A request of `rows` rows of two numbers: first, first, first + 1, first + 1...
-inline RequestPtr request_for(Ledger& ledger, float first, std::int64_t rows = 1, Nanos deadline = kNever) {
-  std::vector<float> numbers(static_cast<std::size_t>(rows) * 2);
-  for (std::size_t place = 0; place < numbers.size(); ++place) numbers[place] = first + float(place / 2);
-  Owner* owner = ledger.make(std::move(numbers));
-  auto request = std::make_shared<Request>();
-  TensorView view;
-  view.shape.rank = 2;
-  view.shape.dims[0] = rows;
-  view.shape.dims[1] = 2;
-  view.data = owner->numbers.data();
-  request->inputs = {view};
-  request->wanted = {0};
-  request->rows = rows;
-  request->bytes = view.bytes();
-  request->signature = signature_of(request->inputs, false);
-  request->deadline = deadline;
-  request->input_owner = owner;
-  return request;
-}
-
-inline const float* floats(const OwnedTensor& tensor) { return static_cast<const float*>(tensor.data.get()); }
-
-// Whether it ended with the result that its inputs ask for.
-inline bool has_result(const Request& request, float first) {
-  if (!request.done() || request.outcome != Outcome::result || request.outputs.size() != 1) return false;
-  const OwnedTensor& tensor = request.outputs[0];
-  if (tensor.shape.dims[0] != request.rows) return false;
-  for (std::int64_t row = 0; row < request.rows; ++row) {
-    if (floats(tensor)[2 * row] != first + float(row) + 1) return false;
-  }
-  return true;
-}
-
 }  // namespace fakes
-
-namespace paddleinfer {
-inline std::ostream& operator<<(std::ostream& out, Outcome outcome) { return out << "outcome " << int(outcome); }
-inline std::ostream& operator<<(std::ostream& out, Woken woken) { return out << "woken " << int(woken); }
-inline std::ostream& operator<<(std::ostream& out, Admission admission) {
-  return out << "admission " << int(admission);
-}
-inline std::ostream& operator<<(std::ostream& out, Request::State state) { return out << "state " << int(state); }
-}  // namespace paddleinfer

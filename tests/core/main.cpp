@@ -42,7 +42,7 @@ bool passes(const Test& test) {
     test.body();
   } catch (const Stop&) {
   } catch (const std::exception& error) {
-    fail(test.file, 0, std::string("the test threw: ") + error.what());
+    fail(test.file, 0, (std::string("the test threw: ") + error.what()).c_str());
   }
   alarm(0);
   std::printf("%s (%lld ms)\n", failures == 0 ? "ok" : "FAILED",
@@ -57,12 +57,12 @@ std::vector<Test>& tests() {
   return all;
 }
 
-void fail(const char* file, int line, const std::string& what) {
+void fail(const char* file, int line, const char* what) {
   static std::mutex printing;
   const std::lock_guard<std::mutex> lock(printing);
   constexpr int kShown = 5;
   const int before = failures.fetch_add(1);
-  if (before < kShown) std::printf("\n  %s:%d: %s ", file, line, what.c_str());
+  if (before < kShown) std::printf("\n  %s:%d: %s ", file, line, what);
   if (before == kShown) std::printf("\n  and more ");
   std::fflush(stdout);
 }

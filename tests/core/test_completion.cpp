@@ -1,5 +1,6 @@
+// Ends read by a thread that waits for them.
 #include "completion.h"
-#include "fakes.h"
+#include "ledger.h"
 
 using namespace harness;
 using namespace paddleinfer;
@@ -15,7 +16,7 @@ RequestPtr ended_request() {
 
 // Announced first, as the dispatcher does at admission.
 void push(CompletionQueue& queue, std::vector<RequestPtr> ended) {
-  for (std::size_t place = 0; place < ended.size(); ++place) queue.expect();
+  queue.expect(ended.size());
   queue.push(std::move(ended));
 }
 
@@ -28,7 +29,7 @@ RequestPtr request_until(Nanos deadline) {
 }  // namespace
 
 TEST("a reader gets what ended, in order, and is woken for it") {
-  CompletionQueue queue;
+  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
   std::vector<RequestPtr> requests = {ended_request(), ended_request(), ended_request()};
   std::thread writer([&] {
     sleep_ns(5 * kMillisecond);
@@ -46,7 +47,7 @@ TEST("a reader gets what ended, in order, and is woken for it") {
 TEST("one reader gets all ends of many writers, each once") {
   constexpr int kWriters = 3;
   const std::int64_t each = scaled(20'000);
-  CompletionQueue queue;
+  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
   std::vector<std::thread> writers;
   for (int writer = 0; writer < kWriters; ++writer) {
     writers.emplace_back([&] {
@@ -76,7 +77,7 @@ TEST("one reader gets all ends of many writers, each once") {
 }
 
 TEST("after stop() comes what is left, then `stopped`, again and again") {
-  CompletionQueue queue;
+  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
   push(queue, {ended_request()});
   push(queue, {ended_request()});
   queue.stop();
@@ -91,9 +92,8 @@ TEST("after stop() comes what is left, then `stopped`, again and again") {
 }
 
 TEST("stop() takes effect when the last end announced was read, or will not come") {
-  CompletionQueue queue;
-  queue.expect();
-  queue.expect();
+  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
+  queue.expect(3);
   queue.stop();
   const RequestPtr request = ended_request();
   std::atomic<bool> withdrawn{false};
@@ -102,7 +102,7 @@ TEST("stop() takes effect when the last end announced was read, or will not come
     queue.push({request});
     sleep_ns(5 * kMillisecond);
     withdrawn = true;
-    queue.expect_one_less();
+    queue.expect_less(2);
   });
   CHECK(queue.wait().ended == std::vector<RequestPtr>{request});
   CHECK(queue.wait().stopped);
@@ -111,7 +111,7 @@ TEST("stop() takes effect when the last end announced was read, or will not come
 }
 
 TEST("stop() wakes a reader that sleeps") {
-  CompletionQueue queue;
+  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
   std::thread stopper([&] {
     sleep_ns(5 * kMillisecond);
     queue.stop();
@@ -121,7 +121,7 @@ TEST("stop() wakes a reader that sleeps") {
 }
 
 TEST("a watched request comes back at its deadline, not before") {
-  CompletionQueue queue;
+  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
   const RequestPtr later = request_until(from_now(60 * kMillisecond));
   const RequestPtr sooner = request_until(from_now(20 * kMillisecond));
   const RequestPtr never = request_until(kNever);
@@ -137,7 +137,7 @@ TEST("a watched request comes back at its deadline, not before") {
 }
 
 TEST("a sleeping reader learns of a sooner deadline") {
-  CompletionQueue queue;
+  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
   queue.watch(request_until(from_now(3600 * kNanosPerSecond)));
   const RequestPtr sooner = request_until(from_now(30 * kMillisecond));
   std::thread watcher([&] {
@@ -149,7 +149,7 @@ TEST("a sleeping reader learns of a sooner deadline") {
 }
 
 TEST("what has ended is not overdue") {
-  CompletionQueue queue;
+  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
   const RequestPtr ended = ended_request();
   ended->deadline = 1;
   const RequestPtr claimed = request_until(2);
@@ -162,7 +162,7 @@ TEST("what has ended is not overdue") {
 }
 
 TEST("a million watched ones that ended are forgotten long before their deadline") {
-  CompletionQueue queue;
+  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
   std::int64_t alive = 0;
   std::int64_t most = 0;
   const Nanos deadline = from_now(3600 * kNanosPerSecond);
@@ -188,7 +188,7 @@ TEST("a million watched ones that ended are forgotten long before their deadline
 
 TEST("requests watched and ended by many threads are each overdue or ended") {
   const std::int64_t each = scaled(3'000);
-  CompletionQueue queue;
+  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
   std::vector<std::thread> threads;
   std::atomic<std::int64_t> ended_in_time{0};
   for (int thread = 0; thread < 3; ++thread) {

@@ -53,9 +53,9 @@ TEST("over the limit nothing is queued, and the inputs stay the caller's") {
   CHECK_EQ(engine.dispatcher->counters().refused, 2);
   CHECK_EQ(engine.dispatcher->load().queued_requests, 2);
   CHECK_EQ(engine.dispatcher->load().running_batches, 1);
-  CHECK(!refused->ended() && refused->input_owner != nullptr);
-  engine.ledger.give_back(refused->input_owner);
-  engine.ledger.give_back(too_large->input_owner);
+  CHECK(!refused->ended());
+  CHECK(engine.ledger.take_back(*refused));
+  CHECK(engine.ledger.take_back(*too_large));
   gate.open();
   for (const RequestPtr& request : {running, queued, more}) engine.await(request);
   CHECK(has_result(*more, 3));
@@ -89,7 +89,7 @@ TEST("no caller waits past its deadline, whatever the model does") {
   CHECK_EQ(running->outcome, Outcome::expired);
   CHECK_EQ(queued->outcome, Outcome::expired);
   CHECK(engine.ledger.held() == 2);
-  engine.ledger.drain(*engine.dispatcher->releases());  // both: one gathered, one never read
+  engine.drain();  // both: one gathered, one never read
   CHECK_EQ(engine.ledger.held(), 0u);
   gate.open();
 }
@@ -99,7 +99,7 @@ TEST("a queued request that is cancelled gives its rows and inputs back at once"
   Engine engine({.on_run = [&](float) { gate.pass(); }});
   const RequestPtr running = engine.submit(1);
   REQUIRE(gate.await(1));
-  engine.ledger.drain(*engine.dispatcher->releases());
+  engine.drain();
   const RequestPtr cancelled = engine.submit(2);
   CHECK_EQ(engine.ledger.held(), 1u);
   CHECK(engine.dispatcher->end_early(cancelled, Outcome::cancelled));
@@ -107,7 +107,7 @@ TEST("a queued request that is cancelled gives its rows and inputs back at once"
   CHECK_EQ(cancelled->outcome, Outcome::cancelled);
   CHECK_EQ(engine.dispatcher->load().queued_requests, 0);
   CHECK_EQ(engine.dispatcher->load().queued_bytes, 0u);
-  engine.ledger.drain(*engine.dispatcher->releases());
+  engine.drain();
   CHECK_EQ(engine.ledger.held(), 0u);
   CHECK(!engine.dispatcher->end_early(cancelled, Outcome::expired));
   CHECK_EQ(cancelled->outcome, Outcome::cancelled);
@@ -153,15 +153,15 @@ TEST("what has its result cannot be ended early") {
 
 TEST("requests wait their turn in order when one instance serves them") {
   Gate gate;
-  std::vector<float> order;
-  Engine engine({.on_run = [&](float first) {
-    gate.pass();
-    order.push_back(first);
-  }});
+  Engine engine({.on_run = [&](float) { gate.pass(); }});
   std::vector<RequestPtr> requests;
   for (int place = 0; place < 20; ++place) requests.push_back(engine.submit(float(place)));
   gate.open();
   for (const RequestPtr& request : requests) engine.await(request);
+  std::vector<float> order;
+  for (const std::vector<float>& batch : engine.model->batches()) {
+    order.insert(order.end(), batch.begin(), batch.end());
+  }
   CHECK_EQ(order.size(), 20u);
   CHECK(std::is_sorted(order.begin(), order.end()));
 }
@@ -179,8 +179,8 @@ TEST("all instances work at once") {
 }
 
 TEST("the reader gets every end of a request with a sink, the others' never") {
-  Engine engine({.instances = 2, .on_run = [](float first) {
-                   if (first == 3) throw std::runtime_error("no");
+  Engine engine({.instances = 2, .on_rows = [](const std::vector<float>& rows) {
+                   if (std::count(rows.begin(), rows.end(), 3.0f) > 0) throw std::runtime_error("no");
                  }});
   Reader reader(engine.dispatcher);
   std::vector<RequestPtr> requests;

@@ -40,8 +40,7 @@ TEST("a closed engine takes nothing more, and may be closed again") {
   const RequestPtr request = request_for(engine.ledger, 1);
   Admission admission = Admission::accepted;
   CHECK(!engine.dispatcher->admit(request, admission));
-  CHECK(request->input_owner != nullptr);
-  engine.ledger.give_back(request->input_owner);
+  CHECK(engine.ledger.take_back(*request));
   const CloseReport again = engine.dispatcher->close(false, 0);
   CHECK_EQ(again.abandoned_instances, 0u);
   CHECK_EQ(again.ended_requests, 0u);
@@ -100,7 +99,7 @@ TEST("who waits for the end is let go when somebody else gives up on it") {
 TEST("an engine whose closing was begun and not finished may be dropped") {
   const bool survived = survives([] {
     const auto model = std::make_shared<FakeModel>();
-    auto dispatcher = std::make_shared<Dispatcher>(SchedulerOptions{}, false);
+    auto dispatcher = std::make_shared<Dispatcher>(DispatcherOptions{});
     const std::weak_ptr<Dispatcher> left = dispatcher;
     for (std::size_t number = 0; number < 2; ++number) {
       dispatcher->start_instance(
@@ -331,7 +330,7 @@ TEST("a dropped engine's threads end by themselves, after what runs") {
   Admission admission = Admission::accepted;
   const RequestPtr refused = request_for(engine.ledger, 5);
   CHECK(!engine.dispatcher->admit(refused, admission));
-  engine.ledger.give_back(refused->input_owner);
+  CHECK(engine.ledger.take_back(*refused));
   gate.open();
   for (const RequestPtr& request : running) request->wait(kNever);
   CHECK(has_result(*running[0], 1));
@@ -343,7 +342,7 @@ TEST("a dropped engine's threads end by themselves, after what runs") {
 TEST("the last reference to a dropped engine may go on an instance thread") {
   for (std::int64_t round = 0; round < scaled(100); ++round) {
     const auto model = std::make_shared<FakeModel>();
-    auto dispatcher = std::make_shared<Dispatcher>(SchedulerOptions{}, false);
+    auto dispatcher = std::make_shared<Dispatcher>(DispatcherOptions{});
     for (std::size_t number = 0; number < 2; ++number) {
       dispatcher->start_instance(
           number == 0, [=]() -> std::unique_ptr<Backend> { return std::make_unique<FakeBackend>(model, number); });

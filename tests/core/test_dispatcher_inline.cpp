@@ -10,7 +10,7 @@ TEST("a lone caller runs on its own thread, and its backend still ends on its ow
   CHECK(engine.dispatcher->run_inline(request));
   CHECK(has_result(*request, 5));
   CHECK_EQ(engine.dispatcher->counters().inline_executions, 1);
-  CHECK_EQ(engine.dispatcher->counters().results, RunTime::kRunsToKnow + 1);
+  CHECK_EQ(engine.dispatcher->counters().results, Engine::kWarmUpRuns + 1);
   CHECK_EQ(engine.dispatcher->load().running_batches, 0);
   engine.dispatcher->close(true, kNever);
   const Life life = engine.model->lives().at(0);
@@ -24,16 +24,36 @@ TEST("where it is not allowed nothing runs inline") {
   const RequestPtr request = request_for(engine.ledger, 5);
   CHECK(!engine.dispatcher->run_inline(request));
   CHECK(!request->started());
-  engine.ledger.give_back(request->input_owner);
+  CHECK(engine.ledger.take_back(*request));
 }
 
-TEST("nothing runs inline before some runs were measured") {
+TEST("nothing runs inline before a run of its shapes was measured") {
   Engine engine({.inline_allowed = true});
   const RequestPtr request = request_for(engine.ledger, 5);
   CHECK(!engine.dispatcher->run_inline(request));
-  engine.call(1);
+  engine.warm_up();
+  const RequestPtr wider = request_for(engine.ledger, 5, 1, kNever, /*width=*/3);
+  CHECK(!engine.dispatcher->run_inline(wider));
+  CHECK(engine.ledger.take_back(*wider));
+  CHECK(engine.dispatcher->run_inline(request));
+  CHECK(has_result(*request, 5));
+}
+
+TEST("nothing runs inline while there have been several callers of late") {
+  Gate gate;
+  Engine engine({.inline_allowed = true, .on_run = [&](float first) {
+                   if (first == 1) gate.pass();
+                 }});
+  engine.warm_up();
+  const std::vector<RequestPtr> two = {engine.submit(1), engine.submit(2)};
+  gate.open();
+  for (const RequestPtr& request : two) engine.await(request);
+  const RequestPtr request = request_for(engine.ledger, 5);
   CHECK(!engine.dispatcher->run_inline(request));
-  engine.ledger.give_back(request->input_owner);
+  int calls = 0;
+  while (!engine.dispatcher->run_inline(request) && calls < 200) engine.call(float(++calls));
+  CHECK(has_result(*request, 5));  // the second caller has been forgotten
+  CHECK(calls < 200);
 }
 
 TEST("runs that failed do not count as measured") {
@@ -42,7 +62,7 @@ TEST("runs that failed do not count as measured") {
   engine.warm_up();
   const RequestPtr request = request_for(engine.ledger, 5);
   if (!engine.dispatcher->run_inline(request)) {
-    engine.ledger.give_back(request->input_owner);
+    CHECK(engine.ledger.take_back(*request));
     return;
   }
   CHECK(!"a run of unknown length was done inline");
@@ -67,7 +87,7 @@ TEST("long runs are not done inline") {
   engine.warm_up();
   const RequestPtr request = request_for(engine.ledger, 5);
   CHECK(!engine.dispatcher->run_inline(request));
-  engine.ledger.give_back(request->input_owner);
+  CHECK(engine.ledger.take_back(*request));
 }
 
 TEST("nothing runs inline while something runs, or is queued, or after close") {
@@ -88,7 +108,7 @@ TEST("nothing runs inline while something runs, or is queued, or after close") {
   for (const RequestPtr& request : requests) engine.await(request);
   engine.dispatcher->close(true, kNever);
   CHECK(!engine.dispatcher->run_inline(inline_request));
-  engine.ledger.give_back(inline_request->input_owner);
+  CHECK(engine.ledger.take_back(*inline_request));
 }
 
 TEST("what is queued while a caller runs inline is not forgotten") {
@@ -164,7 +184,7 @@ TEST("inline and queued callers together lose nothing, and never share a backend
           const float first = float(caller * 100'000 + turn % 50'000);
           CHECK(has_result(*engine.call_inline_or_queued(first), first));
           if (turn % 64 == 0) {
-            engine.ledger.drain(*engine.dispatcher->releases());
+            engine.drain();
             sleep_ns(50'000);
           }
         }
@@ -172,8 +192,8 @@ TEST("inline and queued callers together lose nothing, and never share a backend
     }
     for (std::thread& caller : callers) caller.join();
     const Counters& counters = engine.dispatcher->counters();
-    CHECK_EQ(counters.results, kCallers * each + RunTime::kRunsToKnow);
-    CHECK_EQ(counters.executions, counters.results);
+    CHECK_EQ(counters.results, kCallers * each + Engine::kWarmUpRuns);
+    CHECK_EQ(counters.executed_rows, counters.results);
     CHECK_EQ(engine.dispatcher->load().running_batches, 0);
   }
 }

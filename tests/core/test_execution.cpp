@@ -1,171 +1,228 @@
 // One batch through a backend: gather, run, scatter, and the inputs given back.
-#include "fakes.h"
-#include "instance.h"
+#include "bench.h"
 
 using namespace fakes;
 
-namespace {
+TEST("each request of a batch gets its own rows back, from one run") {
+  Bench bench;
+  const Batch batch = {Bench::whole(bench.started(10, 1)), Bench::whole(bench.started(20, 3)),
+                       Bench::whole(bench.started(30, 2))};
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(false);
+  REQUIRE(execution.ends().size() == 3);
+  for (std::size_t place = 0; place < 3; ++place) {
+    const SliceEnd& end = execution.ends()[place];
+    CHECK(!end.failed && end.complete && !end.joined);
+    REQUIRE(end.outputs.size() == 1);
+    CHECK(holds_result(end.outputs[0], float(10 * (place + 1)), batch[place].rows));
+  }
+  CHECK(rows_run(execution) == std::vector<std::int64_t>{6});
+  CHECK(!execution.runs()[0].failed);
+  CHECK_EQ(bench.model->runs, 1);
+  CHECK(execution.rows_differ().empty());
+}
 
-struct Bench {
-  std::shared_ptr<FakeModel> model = std::make_shared<FakeModel>();
-  FakeBackend backend{model, 0};
-  ReleaseList releases;
-  Ledger ledger;
-
-  RequestPtr started(float first, std::int64_t rows = 1) {
-    RequestPtr request = request_for(ledger, first, rows);
+TEST("several inputs are gathered each into their own") {
+  struct Adder final : Backend {
+    void* input(std::size_t index, DType dtype, const Shape& shape) override {
+      CHECK(dtype == (index == 0 ? DType::float32 : DType::int32));
+      shapes[index] = shape;
+      memory[index].resize(shape.bytes(dtype));
+      return memory[index].data();
+    }
+    void run() override {
+      const auto* numbers = reinterpret_cast<const float*>(memory[0].data());
+      const auto* more = reinterpret_cast<const std::int32_t*>(memory[1].data());
+      sums.clear();
+      for (std::int64_t row = 0; row < shapes[0].dims[0]; ++row) sums.push_back(numbers[row] + float(more[row]));
+    }
+    TensorView output(std::size_t) override {
+      TensorView view;
+      view.shape.rank = 1;
+      view.shape.dims[0] = std::int64_t(sums.size());
+      view.data = sums.data();
+      return view;
+    }
+    Shape shapes[2];
+    std::vector<char> memory[2];
+    std::vector<float> sums;
+  } backend;
+  const std::vector<float> numbers = {1, 2, 3};
+  const std::vector<std::int32_t> more = {10, 20, 30};
+  const auto request_at = [&](std::int64_t first, std::int64_t rows) {
+    auto request = std::make_shared<Request>();
+    TensorView view;
+    view.shape.rank = 1;
+    view.shape.dims[0] = rows;
+    view.data = numbers.data() + first;
+    request->inputs.push_back(view);
+    view.dtype = DType::int32;
+    view.data = more.data() + first;
+    request->inputs.push_back(view);
+    request->rows = rows;
+    request->wanted = {0};
     request->start();
     return request;
-  }
-};
-
-// Fails where the test says.
-class BrokenBackend final : public Backend {
- public:
-  enum class At { input, run, output };
-  BrokenBackend(At at, std::function<void()> fail) : at_(at), fail_(std::move(fail)) {}
-  void* input(std::size_t, DType dtype, const Shape& shape) override {
-    if (at_ == At::input) fail_();
-    memory_.resize(shape.bytes(dtype));
-    return memory_.data();
-  }
-  void run() override {
-    if (at_ == At::run) fail_();
-  }
-  TensorView output(std::size_t) override {
-    if (at_ == At::output) fail_();
-    return {};
-  }
-
- private:
-  const At at_;
-  const std::function<void()> fail_;
-  std::vector<char> memory_;
-};
-
-}  // namespace
-
-TEST("each request of a batch gets its own rows back") {
-  Bench bench;
-  const Batch batch = {bench.started(10, 1), bench.started(20, 3), bench.started(30, 2)};
-  const Execution execution = execute(bench.backend, batch, bench.releases);
-  REQUIRE(!execution.failed && execution.outputs.size() == 3);
-  for (std::size_t place = 0; place < batch.size(); ++place) {
-    REQUIRE(execution.outputs[place].size() == 1);
-    const OwnedTensor& tensor = execution.outputs[place][0];
-    CHECK_EQ(tensor.shape.dims[0], batch[place]->rows);
-    for (std::int64_t row = 0; row < batch[place]->rows; ++row) {
-      CHECK_EQ(floats(tensor)[2 * row], float(10 * (place + 1)) + float(row) + 1);
-    }
-  }
-  CHECK_EQ(bench.model->runs, 1);
-  bench.ledger.drain(bench.releases);
+  };
+  ReleaseList releases;
+  const Batch batch = {Bench::whole(request_at(1, 2)), Bench::whole(request_at(0, 1))};
+  Execution execution(backend, batch, releases);
+  execution.run(false);
+  CHECK_EQ(floats(execution.ends()[0].outputs.at(0))[0], 22.0f);
+  CHECK_EQ(floats(execution.ends()[0].outputs.at(0))[1], 33.0f);
+  CHECK_EQ(floats(execution.ends()[1].outputs.at(0))[0], 11.0f);
 }
 
 TEST("outputs come in the order wanted, and as often") {
   Bench bench;
-  const Batch batch = {bench.started(10, 2), bench.started(20, 2)};
-  batch[0]->wanted = {1, 0, 1};
-  batch[1]->wanted = {1};
-  const Execution execution = execute(bench.backend, batch, bench.releases);
-  REQUIRE(execution.outputs[0].size() == 3 && execution.outputs[1].size() == 1);
-  CHECK(execution.outputs[0][0].dtype == DType::int64);
-  CHECK(execution.outputs[0][1].dtype == DType::float32);
-  CHECK_EQ(static_cast<const std::int64_t*>(execution.outputs[0][2].data.get())[1], 1);
-  CHECK_EQ(static_cast<const std::int64_t*>(execution.outputs[1][0].data.get())[0], 2);
-  bench.ledger.drain(bench.releases);
+  const Batch batch = {Bench::whole(bench.started(10, 2)), Bench::whole(bench.started(20, 2))};
+  batch[0].request->wanted = {1, 0, 1};
+  batch[1].request->wanted = {1};
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(false);
+  const std::vector<SliceEnd>& ends = execution.ends();
+  REQUIRE(ends[0].outputs.size() == 3 && ends[1].outputs.size() == 1);
+  CHECK(ends[0].outputs[0].dtype == DType::int64);
+  CHECK(ends[0].outputs[1].dtype == DType::float32);
+  CHECK_EQ(static_cast<const std::int64_t*>(ends[0].outputs[2].data.get())[1], 1);
+  CHECK_EQ(static_cast<const std::int64_t*>(ends[1].outputs[0].data.get())[0], 2);
 }
 
-TEST("inputs are given back before the run, not after it") {
+TEST("the inputs of a lone request are given back before the run, not after it") {
   Bench bench;
-  const Batch batch = {bench.started(1), bench.started(2)};
+  const Batch batch = bench.batch_of({1});
   std::size_t released = 0;
   bench.model->on_run = [&](float) {
-    const std::vector<void*> taken = bench.releases.take();
-    released = taken.size();
-    for (void* object : taken) bench.ledger.give_back(object);
+    bench.ledger.drain(bench.releases);
+    released = 1 - bench.ledger.held();
   };
-  execute(bench.backend, batch, bench.releases);
-  CHECK_EQ(released, 2u);
-  for (const RequestPtr& request : batch) CHECK(request->input_owner == nullptr);
+  Execution(bench.backend, batch, bench.releases).run(false);
+  CHECK_EQ(released, 1u);
   CHECK(bench.releases.take().empty());
+}
+
+TEST("the inputs of a batch of several are held until its last run") {
+  Bench bench;
+  const Batch batch = bench.batch_of({1, 2, 3, 4});
+  int runs = 0;
+  bench.model->on_rows = [&](const std::vector<float>& rows) {
+    ++runs;
+    CHECK(bench.releases.take().empty());
+    if (std::count(rows.begin(), rows.end(), 3.0f) > 0) throw std::runtime_error("no");
+  };
+  Execution(bench.backend, batch, bench.releases).run(false);
+  CHECK_EQ(runs, 5);
+  const std::vector<void*> released = bench.releases.take();
+  CHECK_EQ(released.size(), 4u);
+  for (void* object : released) bench.ledger.give_back(object);
+}
+
+TEST("the inputs of a lone request that fails are given back, once") {
+  using At = BrokenBackend::At;
+  for (const At at : {At::input, At::run, At::output}) {
+    Bench bench;
+    const Batch batch = bench.batch_of({1});
+    BrokenBackend backend(at, [] { throw std::runtime_error("broken"); });
+    Execution execution(backend, batch, bench.releases);
+    execution.run(false);
+    CHECK(execution.ends()[0].failed);
+    CHECK_EQ(execution.ends()[0].failure.message, "broken");
+    bench.ledger.drain(bench.releases);
+    CHECK_EQ(bench.ledger.held(), 0u);
+  }
+}
+
+TEST("a lone request that has ended before its run does not run, and its inputs are given back") {
+  Bench bench;
+  const Batch batch = bench.batch_of({1});
+  CHECK(batch[0].request->claim(Request::State::running));
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(false);
+  CHECK_EQ(bench.model->runs, 0);
+  CHECK(execution.runs().empty());
+  bench.ledger.drain(bench.releases);
+  CHECK_EQ(bench.ledger.held(), 0u);
 }
 
 TEST("nothing is copied out for who has ended meanwhile") {
   Bench bench;
-  const Batch batch = {bench.started(10), bench.started(20), bench.started(30)};
-  bench.model->on_run = [&](float) { batch[1]->claim(Request::State::running); };
-  const Execution execution = execute(bench.backend, batch, bench.releases);
-  CHECK(execution.outputs[1].empty());
-  REQUIRE(execution.outputs[2].size() == 1);
-  CHECK_EQ(floats(execution.outputs[2][0])[0], 31.0f);
-  bench.ledger.drain(bench.releases);
+  const Batch batch = bench.batch_of({10, 20, 30});
+  bench.model->on_run = [&](float) { batch[1].request->claim(Request::State::running); };
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(false);
+  CHECK(execution.ends()[1].outputs.empty());
+  REQUIRE(execution.ends()[2].outputs.size() == 1);
+  CHECK(holds_result(execution.ends()[2].outputs[0], 30, 1));
 }
 
 TEST("a lone request gets the whole output, whatever its rows") {
   Bench bench;
   const RequestPtr request = bench.started(5, 4);
   request->rows = 1;  // as for a model whose rows do not follow the batch
-  const Execution execution = execute(bench.backend, {request}, bench.releases);
-  REQUIRE(!execution.failed);
-  CHECK_EQ(execution.outputs[0][0].shape.dims[0], 4);
-  bench.ledger.drain(bench.releases);
+  request->wanted = {0, 2};
+  const Batch batch = {Bench::whole(request)};
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(false);
+  CHECK(!execution.ends()[0].failed);
+  CHECK_EQ(execution.ends()[0].outputs.at(0).shape.dims[0], 4);
+  CHECK_EQ(execution.ends()[0].outputs.at(1).shape.dims[0], 1);
+  CHECK(execution.rows_differ().empty());
 }
 
-TEST("an output that does not hold the batch's rows fails the batch") {
+TEST("apart, each request runs by itself from the start") {
   Bench bench;
-  const Batch batch = {bench.started(1), bench.started(2)};
-  BrokenBackend scalar(BrokenBackend::At::output, [] {});
-  const Execution execution = execute(scalar, batch, bench.releases);
-  CHECK(execution.failed);
-  CHECK_EQ(execution.failure.message, "an output does not hold the rows of its batch");
-  bench.ledger.drain(bench.releases);
-}
-
-TEST("a failure anywhere gives its message and the inputs back") {
-  using At = BrokenBackend::At;
-  for (const At at : {At::input, At::run, At::output}) {
-    Bench bench;
-    const Batch batch = {bench.started(1), bench.started(2)};
-    BrokenBackend backend(at, [] { throw std::runtime_error("broken"); });
-    const Execution execution = execute(backend, batch, bench.releases);
-    CHECK(execution.failed);
-    CHECK_EQ(execution.failure.message, "broken");
-    CHECK(execution.outputs.empty());
-    bench.ledger.drain(bench.releases);
-    CHECK_EQ(bench.ledger.held(), 0u);
+  const Batch batch = {Bench::whole(bench.started(10, 1)), Bench::whole(bench.started(20, 3)),
+                       Bench::whole(bench.started(30, 2))};
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(/*apart=*/true);
+  CHECK((rows_run(execution) == std::vector<std::int64_t>{1, 3, 2}));
+  for (std::size_t place = 0; place < 3; ++place) {
+    CHECK(holds_result(execution.ends()[place].outputs.at(0), float(10 * (place + 1)), batch[place].rows));
   }
 }
 
-TEST("what is no C++ exception fails the batch, too") {
+TEST("a model whose output does not have the batch's rows runs each request by itself, and says which output") {
   Bench bench;
-  BrokenBackend backend(BrokenBackend::At::run, [] { throw 5; });
-  const Execution execution = execute(backend, {bench.started(1)}, bench.releases);
-  CHECK(execution.failed);
-  CHECK(!execution.failure.message.empty());
-  bench.ledger.drain(bench.releases);
+  const Batch batch = bench.batch_of({10, 20, 30});
+  for (const Slice& slice : batch) slice.request->wanted = {0, 2};
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(false);
+  CHECK_EQ(execution.rows_differ(), "has the shape [1] for 3 rows");
+  CHECK_EQ(execution.differing_output(), 2u);
+  CHECK((rows_run(execution) == std::vector<std::int64_t>{3, 1, 1, 1}));
+  for (std::size_t place = 0; place < 3; ++place) {
+    CHECK(!execution.ends()[place].failed);
+    REQUIRE(execution.ends()[place].outputs.size() == 2);
+    CHECK(holds_result(execution.ends()[place].outputs[0], float(10 * (place + 1)), 1));
+  }
 }
 
-TEST("a Python exception is kept, and let go of once") {
+TEST("who had its rows copied before the batch turned out not to be mergeable gets each output once") {
   Bench bench;
-  int let_go = 0;
-  {
-    auto exception = std::shared_ptr<void>(&let_go, [](void* counter) { ++*static_cast<int*>(counter); });
-    BrokenBackend backend(BrokenBackend::At::run, [&] { throw PythonFailure("ValueError: no", exception); });
-    Execution execution = execute(backend, {bench.started(1)}, bench.releases);
-    CHECK_EQ(execution.failure.message, "ValueError: no");
-    CHECK(execution.failure.exception == exception);
-    exception.reset();
-    CHECK_EQ(let_go, 0);
-  }
-  CHECK_EQ(let_go, 1);
-  bench.ledger.drain(bench.releases);
+  const Batch batch = bench.batch_of({10, 20});
+  batch[1].request->wanted = {2};  // the first one's output is fine, and copied
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(false);
+  CHECK(!execution.rows_differ().empty());
+  REQUIRE(execution.ends()[0].outputs.size() == 1);
+  CHECK(holds_result(execution.ends()[0].outputs[0], 10, 1));
+  CHECK_EQ(execution.ends()[1].outputs.size(), 1u);
+}
+
+TEST("an output that nobody wants may have whatever shape") {
+  Bench bench;
+  const Batch batch = bench.batch_of({10, 20});
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(false);
+  CHECK(execution.rows_differ().empty());
+  CHECK_EQ(execution.runs().size(), 1u);
 }
 
 TEST("the time of the run alone is measured") {
   Bench bench;
   bench.model->on_run = [](float) { harness::sleep_ns(3 * harness::kMillisecond); };
-  const Execution execution = execute(bench.backend, {bench.started(1)}, bench.releases);
-  CHECK(execution.run_ns >= 3 * harness::kMillisecond);
-  bench.ledger.drain(bench.releases);
+  const Batch batch = bench.batch_of({1, 2});
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(false);
+  CHECK(execution.runs().at(0).run_ns >= 3 * harness::kMillisecond);
 }

@@ -1,30 +1,7 @@
+// Looking out for a result before sleeping. Measures real time, by the shortest of some tries.
 #include "engine.h"
-#include "run_time.h"
 
 using namespace fakes;
-
-TEST("how long runs take is known after three of them") {
-  RunTime run_time;
-  for (int run = 0; run < RunTime::kRunsToKnow; ++run) {
-    CHECK(!run_time.known_below(kNever));
-    run_time.note(1000);
-  }
-  CHECK(run_time.known_below(1000));
-  CHECK(!run_time.known_below(999));
-}
-
-TEST("the mean of run times falls at once and rises slowly") {
-  RunTime run_time;
-  run_time.note(80'000);
-  CHECK_EQ(run_time.mean(), 80'000);
-  run_time.note(1'000);
-  CHECK_EQ(run_time.mean(), 1'000);
-  run_time.note(9'000);
-  CHECK_EQ(run_time.mean(), 2'000);
-  for (int run = 0; run < 100; ++run) run_time.note(9'000);
-  CHECK(run_time.mean() > 8'000);
-  CHECK(run_time.mean() <= 9'000);
-}
 
 TEST("a look-out ends when it has come, or when its patience does") {
   LookOut look_out;
@@ -54,7 +31,7 @@ TEST("one thread at a time looks out") {
   CHECK(looked);
 }
 
-TEST("a caller looks out for its result only where runs are known to be short") {
+TEST("a caller looks out for its result only where its run is predicted to be short, and longer for a longer one") {
   Engine engine({});
   const RequestPtr never = request_for(engine.ledger, 1);
   const auto least = [&] {  // of some tries: this thread may lose its processor
@@ -67,10 +44,16 @@ TEST("a caller looks out for its result only where runs are known to be short") 
     return shortest;
   };
   CHECK(least() < LookOut::kPatience);
-  engine.warm_up();
+  never->lone_run_ns = LookOut::kRunLimit + 1;
+  CHECK(least() < LookOut::kPatience);
+  never->lone_run_ns = LookOut::kRunLimit;
+  CHECK(least() >= LookOut::kPatience + 2 * LookOut::kRunLimit);
+  never->lone_run_ns = 1;
   CHECK(least() >= LookOut::kPatience);
   engine.let_go_of_inputs(never);
   const RequestPtr done = engine.call(2);
-  engine.dispatcher->look_out_for(*done);
-  CHECK(has_result(*done, 2));
+  done->lone_run_ns = LookOut::kRunLimit;
+  const Nanos begin = monotonic_now();
+  for (int turn = 0; turn < 100; ++turn) engine.dispatcher->look_out_for(*done);
+  CHECK(monotonic_now() - begin < 100 * LookOut::kPatience);  // it is there already
 }

@@ -99,7 +99,7 @@ struct PythonEngine {
   }
 
   Ledger ledger;
-  const std::shared_ptr<Dispatcher> dispatcher = std::make_shared<Dispatcher>(SchedulerOptions{}, false);
+  const std::shared_ptr<Dispatcher> dispatcher = std::make_shared<Dispatcher>(DispatcherOptions{});
 };
 
 }  // namespace

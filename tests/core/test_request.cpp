@@ -1,8 +1,20 @@
-#include "fakes.h"
+// One request: its states, who waits for it, what its signature says.
+#include <numeric>
+
+#include "ledger.h"
 
 using namespace harness;
 using namespace paddleinfer;
 using State = Request::State;
+
+namespace {
+
+// As the core ends one: whoever sleeps is woken.
+void publish(const RequestPtr& request) {
+  if (request->publish()) request->wake();
+}
+
+}  // namespace
 
 TEST("a request is queued, runs, is claimed, is done") {
   Request request;
@@ -15,6 +27,47 @@ TEST("a request is queued, runs, is claimed, is done") {
   CHECK(request.ended() && !request.done());
   request.publish();
   CHECK(request.done());
+}
+
+TEST("a request that runs already starts again for a further part, one that has ended does not") {
+  Request request;
+  CHECK(request.start());
+  CHECK(request.start());
+  CHECK_EQ(request.state(), State::running);
+  CHECK(request.claim(State::running));
+  CHECK(!request.start());
+  CHECK_EQ(request.state(), State::claimed);
+  request.publish();
+  CHECK(!request.start());
+  CHECK_EQ(request.state(), State::done);
+}
+
+TEST("publishing says whether somebody sleeps, and waking how many") {
+  Request lonely;
+  CHECK(lonely.claim(State::queued));
+  CHECK(!lonely.publish());
+  CHECK_EQ(lonely.wake(), 0);
+
+  Request awaited;
+  std::vector<std::thread> sleepers;
+  for (int place = 0; place < 2; ++place) sleepers.emplace_back([&] { awaited.wait(kNever); });
+  sleep_ns(10 * kMillisecond);  // both may sleep by now, or else come to a request that is done
+  CHECK(awaited.claim(State::queued));
+  const bool somebody = awaited.publish();
+  const long woken = awaited.wake();
+  for (std::thread& sleeper : sleepers) sleeper.join();
+  CHECK(woken <= 2);
+  if (woken > 0) CHECK(somebody);
+}
+
+TEST("who gave up waiting still counts as a sleeper, and is not there to be woken") {
+  Request request;
+  CHECK_EQ(request.wait(0), Woken::timed_out);
+  CHECK(request.start());
+  CHECK_EQ(request.state(), State::running);
+  CHECK(request.claim(State::running));
+  CHECK(request.publish());
+  CHECK_EQ(request.wake(), 0);
 }
 
 TEST("no step is done twice, skipped or taken back") {
@@ -71,60 +124,70 @@ TEST("a wait for what is done returns at once") {
   CHECK_EQ(request.wait(0), Woken::changed);
 }
 
-TEST("publishing wakes every sleeper, and shows it what the claimant wrote") {
+TEST("an end wakes every sleeper, and shows it what the claimant wrote") {
   for (int round = 0; round < 20; ++round) {
-    Request request;
+    const auto request = std::make_shared<Request>();
     std::vector<std::thread> sleepers;
     for (int place = 0; place < 4; ++place) {
       sleepers.emplace_back([&] {
-        CHECK_EQ(request.wait(kNever), Woken::changed);
-        CHECK_EQ(request.outcome, Outcome::error);
-        CHECK_EQ(request.failure.message, "said");
+        CHECK_EQ(request->wait(kNever), Woken::changed);
+        CHECK_EQ(request->outcome, Outcome::error);
+        CHECK_EQ(request->failure.message, "said");
       });
     }
     if (round % 2 == 0) sleep_ns(kMillisecond);
-    CHECK(request.start());
+    CHECK(request->start());
     if (round % 4 == 0) sleep_ns(kMillisecond);
-    CHECK(request.claim(State::running));
-    request.outcome = Outcome::error;
-    request.failure.message = "said";
-    request.publish();
+    CHECK(request->claim(State::running));
+    request->outcome = Outcome::error;
+    request->failure.message = "said";
+    publish(request);
     for (std::thread& sleeper : sleepers) sleeper.join();
   }
 }
 
 TEST("starting does not end a sleeper's wait") {
-  Request request;
+  const auto request = std::make_shared<Request>();
   std::atomic<bool> awake{false};
   std::thread sleeper([&] {
-    request.wait(kNever);
+    request->wait(kNever);
     awake = true;
   });
   sleep_ns(2 * kMillisecond);
-  CHECK(request.start());
+  CHECK(request->start());
   sleep_ns(5 * kMillisecond);
   CHECK(!awake);
-  CHECK(request.claim(State::running));
+  CHECK(request->claim(State::running));
   sleep_ns(2 * kMillisecond);
   CHECK(!awake);
-  request.publish();
+  publish(request);
   sleeper.join();
 }
 
-TEST("a waiter may free the request as soon as it is done") {
+TEST("a waiter may let go of the request as soon as it is done") {
   const std::int64_t rounds = scaled(20'000);
-  std::atomic<Request*> handed{nullptr};
+  std::mutex mu;
+  RequestPtr handed;  // guarded by mu
   std::thread publisher([&] {
     for (std::int64_t round = 0; round < rounds; ++round) {
-      Request* request = nullptr;
-      while ((request = handed.exchange(nullptr)) == nullptr) std::this_thread::yield();
+      RequestPtr request;
+      while (!request) {
+        {
+          const std::lock_guard<std::mutex> lock(mu);
+          request = std::move(handed);
+        }
+        if (!request) std::this_thread::yield();
+      }
       if (!request->claim(State::queued)) std::abort();
-      request->publish();
+      publish(request);
     }
   });
   for (std::int64_t round = 0; round < rounds; ++round) {
-    auto request = std::make_unique<Request>();
-    handed = request.get();
+    auto request = std::make_shared<Request>();
+    {
+      const std::lock_guard<std::mutex> lock(mu);
+      handed = request;
+    }
     CHECK_EQ(request->wait(kNever), Woken::changed);
   }
   publisher.join();
@@ -152,27 +215,29 @@ TEST("the signature knows dtypes and shapes, and rows only where asked") {
   for (const auto& other : others) CHECK(signature_of(base, false) != signature_of(other, false));
 }
 
-TEST("the release list gives each object once, whoever pushes and takes") {
-  const std::int64_t each = scaled(50'000);
-  ReleaseList releases;
-  releases.push(nullptr);
-  CHECK(releases.take().empty());
-  std::vector<std::atomic<int>> taken(static_cast<std::size_t>(2 * each));
-  std::atomic<int> pushing{2};
-  std::vector<std::thread> threads;
-  for (int half = 0; half < 2; ++half) {
-    threads.emplace_back([&, half] {
-      for (std::int64_t place = 0; place < each; ++place)
-        releases.push(&taken[static_cast<std::size_t>(half * each + place)]);
-      --pushing;
-    });
-    threads.emplace_back([&] {
-      while (pushing > 0) {
-        for (void* object : releases.take()) ++*static_cast<std::atomic<int>*>(object);
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (void* object : releases.take()) ++*static_cast<std::atomic<int>*>(object);
-  for (const std::atomic<int>& times : taken) CHECK_EQ(times, 1);
+TEST("rows of both may stand in one batch only where dtypes and shapes are the same beyond the rows") {
+  const auto view = [](DType dtype, std::vector<std::int64_t> dims) {
+    TensorView result;
+    result.dtype = dtype;
+    result.shape.rank = dims.size();
+    std::copy(dims.begin(), dims.end(), result.shape.dims);
+    return result;
+  };
+  const std::vector<TensorView> base = {view(DType::float32, {2, 3}), view(DType::int64, {2})};
+  CHECK(same_beyond_rows(base, {view(DType::float32, {5, 3}), view(DType::int64, {5})}));
+  CHECK(!same_beyond_rows(base, {view(DType::float32, {2, 4}), view(DType::int64, {2})}));
+  CHECK(!same_beyond_rows(base, {view(DType::float64, {2, 3}), view(DType::int64, {2})}));
+  CHECK(!same_beyond_rows(base, {view(DType::float32, {2, 3, 1}), view(DType::int64, {2})}));
+  CHECK(!same_beyond_rows(base, {view(DType::float32, {2, 3})}));
+  CHECK(!same_beyond_rows(base, {}));
+}
+
+TEST("a slice of all rows is whole, a batch counts the rows of its slices") {
+  const auto request = std::make_shared<Request>();
+  request->rows = 7;
+  CHECK((Slice{request, 0, 7}.whole()));
+  CHECK((!Slice{request, 0, 6}.whole()));
+  CHECK((!Slice{request, 6, 1}.whole()));
+  CHECK_EQ(rows_of({}), 0);
+  CHECK_EQ(rows_of({{request, 0, 4}, {request, 4, 3}, {std::make_shared<Request>(), 0, 1}}), 8);
 }

@@ -64,8 +64,42 @@ TEST("copy_rows refuses rows that the tensor does not hold") {
   CHECK_THROWS(std::out_of_range, copy_rows(view, 3, 1));
   CHECK_THROWS(std::out_of_range, copy_rows(view, 4, 0));
   CHECK_THROWS(std::out_of_range, copy_rows(view, -1, 1));
-  CHECK_THROWS(std::out_of_range, copy_rows(view, 1, -1));
   CHECK_THROWS(std::out_of_range, copy_rows(scalar, 0, 1));
+}
+
+TEST("rows are copied to their place, and nothing beside it is touched") {
+  std::vector<float> numbers(4 * 2);
+  std::iota(numbers.begin(), numbers.end(), 0.0f);
+  const TensorView view{DType::float32, shape_of({4, 2}), numbers.data()};
+  OwnedTensor target = allocate_rows(view, 6);
+  CHECK(target.shape == shape_of({6, 2}));
+  auto* written = static_cast<float*>(target.data.get());
+  std::fill(written, written + 12, -1.0f);
+  copy_rows_into(target, 3, view, 1, 2);
+  const std::vector<float> expected = {-1, -1, -1, -1, -1, -1, 2, 3, 4, 5, -1, -1};
+  CHECK(std::equal(expected.begin(), expected.end(), written));
+  copy_rows_into(target, 6, view, 4, 0);  // no rows, at the very end of both
+  CHECK(std::equal(expected.begin(), expected.end(), written));
+}
+
+TEST("rows are refused that either side does not hold, or that differ in shape or dtype") {
+  const float numbers[8] = {};
+  const TensorView view{DType::float32, shape_of({4, 2}), numbers};
+  OwnedTensor target = allocate_rows(view, 3);
+  CHECK_THROWS(std::out_of_range, copy_rows_into(target, 2, view, 0, 2));
+  CHECK_THROWS(std::out_of_range, copy_rows_into(target, -1, view, 0, 1));
+  CHECK_THROWS(std::out_of_range, copy_rows_into(target, 0, view, 3, 2));
+  CHECK_THROWS(std::out_of_range, copy_rows_into(target, 0, view, -1, 1));
+  CHECK_THROWS(std::out_of_range, copy_rows_into(target, 1, view, 1, -1));
+  CHECK_THROWS(std::out_of_range, copy_rows_into(target, 0, {DType::int32, shape_of({4, 2}), numbers}, 0, 1));
+  CHECK_THROWS(std::out_of_range, copy_rows_into(target, 0, {DType::float32, shape_of({4, 1}), numbers}, 0, 1));
+  CHECK_THROWS(std::out_of_range, copy_rows_into(target, 0, {DType::float32, shape_of({4, 2, 1}), numbers}, 0, 1));
+}
+
+TEST("only an output with the batch's rows on its first axis holds them") {
+  CHECK(holds_rows({DType::float32, shape_of({3, 2}), nullptr}, 3));
+  CHECK(!holds_rows({DType::float32, shape_of({3, 2}), nullptr}, 2));
+  CHECK(!holds_rows({DType::float32, shape_of({}), nullptr}, 1));
 }
 
 TEST("a copy of nothing has memory of its own all the same") {

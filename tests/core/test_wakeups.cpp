@@ -8,6 +8,7 @@ namespace {
 // Calls from so many threads, each waiting for its result before it calls again.
 void ping_pong(int instances, int callers, std::int64_t calls) {
   Engine engine({.instances = instances});
+  engine.model->keeps_batches = false;
   std::vector<std::thread> threads;
   std::atomic<std::int64_t> left{calls};
   for (int caller = 0; caller < callers; ++caller) {
@@ -16,7 +17,7 @@ void ping_pong(int instances, int callers, std::int64_t calls) {
         const float first = float(turn % 1000);
         const RequestPtr request = turn % 2 == 0 ? engine.call(first) : engine.call_looking_out(first);
         if (!has_result(*request, first)) CHECK(!"a call got its result");
-        if (turn % 64 == 0) engine.ledger.drain(*engine.dispatcher->releases());
+        if (turn % 64 == 0) engine.drain();
       }
     });
   }
@@ -38,6 +39,28 @@ TEST("no wake-up is lost: more callers than instances") {
 }
 TEST("no wake-up is lost: fewer callers than instances") { ping_pong(6, 3, scaled(100'000)); }
 
+TEST("no wake-up is lost among callers of one batch, though some of them time out") {
+  constexpr int kCallers = 10;
+  const std::int64_t each = scaled(6'000);
+  Engine engine({.instances = 2});
+  engine.model->keeps_batches = false;
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < kCallers; ++caller) {
+    callers.emplace_back([&, caller] {
+      for (std::int64_t turn = 0; turn < each; ++turn) {
+        const float first = float(turn % 1000);
+        const bool hurried = (turn + caller) % 4 == 0;
+        const RequestPtr request = engine.call(first, hurried ? from_now(turn % 50 * 2'000) : kNever);
+        CHECK(has_result(*request, first) || (hurried && request->outcome == Outcome::expired));
+        if (turn % 64 == 0) engine.drain();
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  const Counters& counters = engine.dispatcher->counters();
+  CHECK_EQ(counters.results + counters.expired, kCallers * each);
+}
+
 TEST("no wake-up is lost when requests come in bursts") {
   const std::int64_t bursts = scaled(1'500);
   for (const int instances : {1, 2, 4}) {
@@ -46,7 +69,7 @@ TEST("no wake-up is lost when requests come in bursts") {
       std::vector<RequestPtr> requests;
       for (int place = 0; place < 1 + burst % 13; ++place) requests.push_back(engine.submit(float(place)));
       for (const RequestPtr& request : requests) request->wait(kNever);
-      engine.ledger.drain(*engine.dispatcher->releases());
+      engine.drain();
     }
   }
 }
@@ -61,10 +84,10 @@ TEST("no wake-up is lost between submitters and the reader") {
       for (std::int64_t turn = 0; turn < calls / 2; ++turn) {
         const Nanos deadline = turn % 2 == 0 ? kNever : from_now(3600 * kNanosPerSecond);
         const RequestPtr request = request_for(engine.ledger, float(turn % 1000), 1, deadline);
-        request->sink = &engine.dispatcher->completions();
+        request->sink = engine.dispatcher->completions();
         Admission admission = Admission::too_many_rows;
         while (engine.dispatcher->admit(request, admission) && admission != Admission::accepted) sleep_ns(20'000);
-        if (turn % 64 == 0) engine.ledger.drain(*engine.dispatcher->releases());
+        if (turn % 64 == 0) engine.drain();
       }
     });
   }

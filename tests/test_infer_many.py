@@ -1,0 +1,288 @@
+"""Engine.infer_many: results in order, a bounded number under way, and nothing left when its caller stops."""
+
+from __future__ import annotations
+
+import concurrent.futures as cf
+import gc
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_helpers import PATIENCE_S, assert_close, engine_of, eventually, gated, merging, rows
+from zoo import Zoo
+
+import paddleinfer
+
+
+class Pulled:
+    """Numbers as inputs; counts how many were asked for."""
+
+    def __init__(self, count: int | None = None, fails_at: int | None = None) -> None:
+        self.count = 0
+        self._most = count
+        self._fails_at = fails_at
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for number in itertools.count() if self._most is None else range(self._most):
+            self.count += 1
+            if number == self._fails_at:
+                raise KeyError("the iterable")
+            yield rows(value=number)
+
+
+def values(results: Iterator[dict[str, np.ndarray]]) -> list[float]:
+    return [float(given["y"][0, 0]) for given in results]
+
+
+def doubled(count: int) -> list[float]:
+    return [2.0 * number for number in range(count)]
+
+
+# Results
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    with engine_of(instances=3) as engine:
+        assert values(engine.infer_many(Pulled(500))) == doubled(500)
+        assert engine.stats()["results"] == 500
+        assert values(engine.infer_many([])) == []
+        mixed = [rows(1 + number % 5, number) for number in range(50)]
+        for x, results in zip(mixed, engine.infer_many(mixed), strict=True):
+            np.testing.assert_array_equal(results["y"], x * 2)
+
+
+def test_items_under_way_share_runs() -> None:
+    with merging() as (engine, gate):
+        results = engine.infer_many(Pulled(16))
+        with cf.ThreadPoolExecutor(1) as thread:
+            first = thread.submit(next, results)
+            assert eventually(lambda: engine.stats()["queued_requests"] == 16)
+            gate.open()
+            assert first.result(PATIENCE_S)["y"][0, 0] == 0
+        assert values(results) == doubled(16)[1:]
+        assert gate.sizes == [8, 8]
+
+
+def test_it_takes_what_infer_takes(zoo: Zoo) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 16)).astype("float32")
+    with paddleinfer.Engine(zoo.directory("mlp", zoo.formats[0]), instances=1) as engine:
+        name_in, name_out = engine.inputs[0].name, engine.outputs[0].name
+        expected = engine.infer([x])
+        given = list(engine.infer_many([{name_in: x}, [x], x, x.astype("float64")], outputs=[name_out]))
+        assert len(given) == 4
+        for results in given:
+            assert_close(results, expected)
+
+
+def test_results_are_writable_and_alias_nothing() -> None:
+    with engine_of() as engine:
+        given = list(engine.infer_many([rows(2)] * 10))
+        for place, results in enumerate(given):
+            assert results["y"].flags.writeable and results["y"].base is None
+            results["y"][:] = -1
+            assert all((other["y"] == 2).all() for other in given[place + 1 :])
+
+
+def test_progress_is_told_before_each_result() -> None:
+    told: list[int] = []
+    with engine_of() as engine:
+        for number, _ in enumerate(engine.infer_many(Pulled(20), progress=told.append), 1):
+            assert told == list(range(1, number + 1))
+
+
+def test_what_progress_raises_stops_it() -> None:
+    def raises(count: int) -> None:
+        if count == 3:
+            raise ZeroDivisionError
+
+    given: list[Any] = []
+    with engine_of() as engine:
+        with pytest.raises(ZeroDivisionError):
+            given.extend(engine.infer_many(Pulled(), progress=raises))
+        assert eventually(
+            lambda: engine.stats()["queued_requests"] == engine.stats()["running_executions"] == 0
+        )
+
+
+# How far it looks ahead
+
+
+@pytest.mark.parametrize("look_ahead", [1, 2, 7])
+def test_no_more_items_are_asked_for_than_may_be_under_way(look_ahead: int) -> None:
+    with gated() as (engine, gate):
+        pulled = Pulled()
+        gate.open()
+        results = engine.infer_many(pulled, look_ahead=look_ahead)
+        assert pulled.count == 0, "nothing is asked for before the first result is"
+        for number in range(20):
+            assert next(results)["y"][0, 0] == 2 * number
+            assert pulled.count == number + look_ahead
+        results.close()
+        assert pulled.count == 19 + look_ahead
+
+
+def test_by_default_each_instance_may_have_a_batch_running_and_one_waiting() -> None:
+    pulled = Pulled()
+    with engine_of(instances=3, max_batch_size=4) as engine:
+        results = engine.infer_many(pulled)
+        next(results)
+        assert pulled.count == 2 * 3 * 4
+        results.close()
+
+
+def test_an_endless_iterable_is_only_taken_from() -> None:
+    with engine_of() as engine:
+        pulled = Pulled()
+        assert values(itertools.islice(engine.infer_many(pulled, look_ahead=5), 30)) == doubled(30)
+        assert pulled.count <= 35
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.0, True, "2", float("nan")])
+def test_a_look_ahead_that_makes_no_sense_is_refused_at_the_call(wrong: Any) -> None:
+    with engine_of() as engine:
+        pulled = Pulled()
+        with pytest.raises(paddleinfer.ConfigError, match="look_ahead must be a positive integer"):
+            engine.infer_many(pulled, look_ahead=wrong)
+        with pytest.raises(paddleinfer.InvalidInput, match="timeout must be"):
+            engine.infer_many(pulled, timeout=-1)
+        with pytest.raises(TypeError):
+            engine.infer_many(3)  # type: ignore[arg-type]
+        assert pulled.count == 0
+
+
+# Stopping early
+
+
+@pytest.mark.parametrize("how", ["break", "close", "drop", "raise"])
+def test_stopping_early_cancels_what_is_under_way(how: str) -> None:
+    with merging(max_batch_size=2) as (engine, gate):
+        gate.open()
+        results = engine.infer_many(Pulled(), look_ahead=10)
+        assert next(results)["y"][0, 0] == 0
+        gate.shut()
+        blocker = engine.submit(rows(value=1000))
+        gate.wait_entered()
+        before = engine.stats()
+        if how == "break":
+            for _ in results:
+                break
+        elif how == "close":
+            results.close()
+        elif how == "raise":
+            with pytest.raises(ZeroDivisionError):
+                results.throw(ZeroDivisionError)
+        del results
+        gc.collect()
+        gate.open()
+        assert blocker.result(PATIENCE_S)
+        stats = engine.stats()
+        assert before["requests"] <= stats["requests"] <= before["requests"] + 1
+        assert eventually(
+            lambda: engine.stats()["queued_requests"] == engine.stats()["running_executions"] == 0
+        )
+        stats = engine.stats()
+        assert stats["requests"] == stats["results"] + stats["cancelled"] and stats["cancelled"] > 0
+
+
+def test_it_may_be_taken_further_by_another_thread() -> None:
+    with engine_of() as engine:
+        results = engine.infer_many(Pulled(40))
+        seen: list[float] = []
+
+        def take() -> None:
+            seen.extend(values(itertools.islice(results, 10)))
+
+        for _ in range(4):
+            thread = threading.Thread(target=take)
+            thread.start()
+            thread.join(PATIENCE_S)
+        assert seen == doubled(40)
+
+
+# Failures
+
+
+def test_an_iterable_that_raises_is_heard_after_the_results_before_it() -> None:
+    with engine_of() as engine:
+        results = engine.infer_many(Pulled(10, fails_at=6))
+        assert values(itertools.islice(results, 6)) == doubled(6)
+        with pytest.raises(KeyError, match="the iterable"):
+            next(results)
+        with pytest.raises(StopIteration):
+            next(results)
+        assert engine.stats()["results"] == 6
+
+
+def test_an_item_that_fails_raises_at_its_place() -> None:
+    def fussy(inputs: dict[str, np.ndarray]) -> Any:
+        if (inputs["x"] == 4).any():
+            raise ValueError("four")
+        return {"y": inputs["x"] * 2}
+
+    with engine_of(fussy) as engine:
+        results = engine.infer_many(Pulled(20))
+        assert values(itertools.islice(results, 4)) == doubled(4)
+        with pytest.raises(paddleinfer.ModelError, match="four") as caught:
+            next(results)
+        assert isinstance(caught.value.__cause__, ValueError)
+        assert next(results, None) is None
+        assert eventually(
+            lambda: engine.stats()["queued_requests"] == engine.stats()["running_executions"] == 0
+        )
+
+
+@pytest.mark.parametrize("wrong", [rows()[0], {}, {"z": rows()}, None])
+def test_an_item_that_does_not_fit_the_model_raises_at_its_place(wrong: Any) -> None:
+    with engine_of() as engine:
+        results = engine.infer_many([rows(value=0), rows(value=1), wrong, rows(value=3)])
+        assert values(itertools.islice(results, 2)) == doubled(2)
+        with pytest.raises(paddleinfer.InvalidInput):
+            next(results)
+
+
+def test_an_item_that_is_late_raises_at_its_place() -> None:
+    with gated() as (engine, _):
+        results = engine.infer_many([rows()], timeout=0.02)
+        with pytest.raises(paddleinfer.DeadlineExceeded, match=r"0\.02 s"):
+            next(results)
+    with gated(default_timeout=0.02) as (engine, _):
+        results = engine.infer_many([rows()])
+        with pytest.raises(paddleinfer.DeadlineExceeded, match=r"0\.02 s"):
+            next(results)
+
+
+def test_after_close_it_says_closed() -> None:
+    with engine_of() as engine:
+        results = engine.infer_many(Pulled(), look_ahead=2)
+        next(results)
+    with pytest.raises(paddleinfer.EngineClosed):
+        list(results)
+    with pytest.raises(paddleinfer.EngineClosed):
+        list(engine.infer_many([rows()]))
+    assert list(engine.infer_many([])) == []
+
+
+# On a queue that others fill
+
+
+@pytest.mark.parametrize("on_full", ["raise", "wait"])
+def test_it_waits_for_room_whatever_others_do(on_full: str) -> None:
+    with gated(max_queue_rows=4, on_full=on_full) as (engine, gate):
+        held = [engine.submit(rows()) for _ in range(4)]
+        results = engine.infer_many(Pulled(40))
+        with cf.ThreadPoolExecutor(1) as thread:
+            taken = thread.submit(values, results)
+            assert eventually(lambda: engine.stats()["requests_waiting_for_room"] == 1)
+            gate.open()
+            assert taken.result(PATIENCE_S) == doubled(40)
+        assert all(future.result(PATIENCE_S) for future in held)
+        assert engine.stats()["refused"] == 0
+
+
+def test_several_share_an_engine_with_less_room_than_they_look_ahead() -> None:
+    with engine_of(instances=2, max_queue_rows=8) as engine, cf.ThreadPoolExecutor(4) as threads:
+        taken = [threads.submit(values, engine.infer_many(Pulled(200))) for _ in range(4)]
+        assert all(given.result(PATIENCE_S) == doubled(200) for given in taken)
