@@ -336,27 +336,29 @@ cdef class Core:
         """(instances abandoned, requests ended unserved). Waits `timeout` seconds at most, None: for ever."""
         cdef Nanos deadline = deadline_after(timeout)
         cdef CloseReport report
+        cdef size_t ended
         cdef cbool drained = drain
         if self.dispatcher.get().on_instance_thread():
             raise PaddleInferError(
                 f"{self.label} was closed from inside its own model, where it would wait for itself")
         self.closed = True
+        with nogil:
+            ended = self.dispatcher.get().begin_close(drained)
+        # Only now: what was queued before the dispatcher closed must be told of its end.
         for sink in list(self.loop_sinks.values()):
             (<LoopSink>sink).queue.get().stop()
         if PyThread_get_thread_ident() == self.main_thread:
-            return self.close_in_slices(drained, deadline)
+            return self.close_in_slices(ended, deadline)
         with nogil:
-            report = self.dispatcher.get().close(drained, deadline)
+            self.dispatcher.get().wait_until_left(deadline)
+            report = self.dispatcher.get().finish_close()
         self.drain()
-        return (report.abandoned_instances, report.ended_requests)
+        return (report.abandoned_instances, ended + report.ended_requests)
 
-    cdef close_in_slices(self, cbool drain, Nanos deadline):
+    cdef close_in_slices(self, size_t ended, Nanos deadline):
         """Ctrl-C leaves the engine closing: its threads end by themselves, and close() may be called again."""
         cdef CloseReport report
-        cdef size_t ended
         cdef cbool left = False
-        with nogil:
-            ended = self.dispatcher.get().begin_close(drain)
         while not left and monotonic_now() < deadline:
             with nogil:
                 left = self.dispatcher.get().wait_until_left(min(deadline, monotonic_now() + SIGNAL_SLICE_NS))

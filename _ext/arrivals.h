@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <utility>
 
 #include "parker.h"
 
@@ -10,7 +12,8 @@ namespace paddleinfer {
 
 // Callers mostly wait for one answer before they ask again. So the most requests that were outstanding at once
 // of late are its callers; while fewer are outstanding the others may come back any moment, and once all are,
-// nobody will. The gap is measured only while somebody may come.
+// nobody will. Gaps are measured only while somebody may come, and apart for the first call after an end (who got
+// an answer has to think) and for those that follow it.
 class Arrivals {
  public:
   // Fewer measured gaps than this say nothing.
@@ -25,10 +28,11 @@ class Arrivals {
       rows_at_once_ += (double(rows) - rows_at_once_) * (gaps_ == 0 ? 1 : kWeight);
       last_arrival_ = now;
     }
+    after_an_end_ = false;
+    may_come_since_ = now;
     ++requests_;
     rows_ += rows;
     peak_.raise(requests_, rows_);
-    may_come_since_ = now;
     if (++arrivals_in_window_ > 4 * peak_.requests + 16) {
       arrivals_in_window_ = 0;
       former_peak_ = peak_;
@@ -38,7 +42,12 @@ class Arrivals {
 
   // Rows that were run or given up; `requests` of them are over with that.
   void left(std::int64_t requests, std::int64_t rows, Nanos now) noexcept {
-    if (requests_ == callers()) may_come_since_ = now;
+    if (requests > 0) {
+      // Nobody came until now: a gap that only began must not look short.
+      if (requests_ < callers()) (after_an_end_ ? first_ : next_).waited_ns += double(now - may_come_since_);
+      after_an_end_ = true;
+      may_come_since_ = now;
+    }
     requests_ -= requests;
     rows_ -= rows;
   }
@@ -52,7 +61,10 @@ class Arrivals {
   }
 
   bool knows_gap() const noexcept { return gaps_ >= kGapsToKnow; }
-  double gap_ns() const noexcept { return gap_ns_; }
+  // To the next arrival, on average.
+  double gap_ns() const noexcept { return expected().mean_ns; }
+  // After so long without one, there will hardly be one.
+  double patience_ns() const noexcept { return 2 * expected().mean_ns + 4 * expected().deviation_ns; }
   // Rows that one arrival brings.
   double rows_at_once() const noexcept { return std::max(1.0, rows_at_once_); }
   std::int64_t outstanding() const noexcept { return requests_; }
@@ -73,10 +85,34 @@ class Arrivals {
     }
   };
 
+  // Moving means.
+  struct Gap {
+    std::int64_t seen = 0;
+    double mean_ns = 0;
+    double deviation_ns = 0;
+    double waited_ns = 0;  // in vain, since the last one
+
+    void note(double ns) noexcept {
+      ns += std::exchange(waited_ns, 0);
+      const double weight = std::max(1.0 / double(++seen), kWeight);
+      deviation_ns += ((seen == 1 ? 0 : std::abs(ns - mean_ns)) - deviation_ns) * weight;
+      mean_ns += (ns - mean_ns) * weight;
+    }
+  };
+
+  const Gap& expected() const noexcept {
+    if (after_an_end_) return first_.seen > 0 ? first_ : next_;
+    return next_.seen > 0 ? next_ : first_;
+  }
+
   void note_gap(Nanos gap) noexcept {
+    Gap& kind = after_an_end_ ? first_ : next_;
     // After so long a silence, what was measured before it says nothing about now.
-    if (gaps_ >= kGapsToKnow && double(gap) > kForgetAfterGaps * gap_ns_ && requests_ == 0) gaps_ = 0;
-    gap_ns_ += (double(gap) - gap_ns_) * std::max(1.0 / double(gaps_ + 1), kWeight);
+    if (requests_ == 0 && kind.seen >= kGapsToKnow && double(gap) > kForgetAfterGaps * kind.mean_ns) {
+      first_ = next_ = {};
+      gaps_ = 0;
+    }
+    kind.note(double(gap));
     ++gaps_;
   }
 
@@ -85,10 +121,12 @@ class Arrivals {
   Peak peak_;  // of this window and the one before
   Peak former_peak_;
   std::int64_t arrivals_in_window_ = 0;
+  bool after_an_end_ = false;
   Nanos may_come_since_ = 0;
   Nanos last_arrival_ = kNever;
   std::int64_t gaps_ = 0;
-  double gap_ns_ = 0;
+  Gap first_;  // after an end
+  Gap next_;   // after another arrival
   double rows_at_once_ = 1;
 };
 

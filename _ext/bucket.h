@@ -63,8 +63,8 @@ class Bucket {
   //
   // With n rows waiting, a run time of a + b * n, and m more rows expected after a gap g: run together, the n are
   // done g + b * m later and the m are done a - g sooner than if the n went now. That pays in sum while
-  // (n / m + 1) * g + n * b < a. A step ends after two gaps, all of them after a, or after `max_hold` of the first
-  // request, or when that one could no longer be in time.
+  // (n / m + 1) * g + n * b < a. A step ends when hardly anybody will come, all of them after a, or after `max_hold` of
+  // the first request, or when that one could no longer be in time.
   Nanos hold_until(Nanos now, Nanos max_hold, DispatchReason& reason) noexcept {
     if (!hold_over_) {
       const Nanos until = wanted_hold(now, max_hold, over_because_);
@@ -137,7 +137,7 @@ class Bucket {
     const Nanos latest_start = latest_start_of(head);
     if (step_requests_ != queued_requests) {
       step_requests_ = queued_requests;
-      step_end_ = now + std::max<Nanos>(1, Nanos(2 * gap));
+      step_end_ = now + std::max<Nanos>(1, Nanos(arrivals.patience_ns()));
     }
     if (now >= step_end_) arrivals.nobody_came();
     end = std::min(end, step_end_);

@@ -84,14 +84,14 @@ class LatencyModel {
   // The size at which rows per second have been seen to peak; past it is only loss. Unlimited while no loss
   // has been seen.
   std::int64_t peak_rows() const noexcept {
-    const bool seen = known_bins_ >= 2 && best_ < highest_ && !bins_[highest_].only_first;
+    const bool seen = known_bins_ >= 2 && best_ < highest_ && bins_[highest_].judged();
     return seen ? best_rows() : std::numeric_limits<std::int64_t>::max();
   }
 
   // Rows that one batch of several requests should hold at most.
   std::int64_t best_rows() const noexcept {
     if (known_bins_ == 0) return 1;
-    if (bins_[highest_].only_first) return std::int64_t{1} << highest_;  // measure it properly
+    if (!bins_[highest_].judged()) return std::int64_t{1} << highest_;  // measure it properly
     const bool look_further = best_ == highest_ || runs_since_look_ >= kRunsBetweenLooks;
     return std::int64_t{1} << std::min(best_ + (look_further ? 1 : 0), kBins - 1);
   }
@@ -117,6 +117,7 @@ class LatencyModel {
   static constexpr double kWeight = 1.0 / 8;
   static constexpr double kWorthwhile = 1.02;  // a larger batch must bring this much
   static constexpr std::int64_t kRunsBetweenLooks = 64;
+  static constexpr std::int64_t kRunsToJudge = 4;
 
   struct Bin {
     std::int64_t runs = 0;
@@ -128,6 +129,8 @@ class LatencyModel {
     std::size_t oldest = 0;
 
     double rate() const noexcept { return rows / ns; }
+    // One noisy run must not stop the search.
+    bool judged() const noexcept { return !only_first && runs >= kRunsToJudge; }
 
     void keep(double run_ns) {
       if (recent.size() < kRecent) {

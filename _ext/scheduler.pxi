@@ -93,7 +93,9 @@ cdef class Scheduler:
         batch.held_since = None if decision.held_since == kNever else decision.held_since
         batch.batch = decision.batch
         self.batches[batch.number] = batch
+        batch.holders = []
         for place in range(decision.batch.size()):
+            batch.holders.append(holder_of(decision.batch[place].request))
             batch.slices.append((holder_of(decision.batch[place].request).number,
                                  decision.batch[place].first_row, decision.batch[place].rows))
         return batch
@@ -171,6 +173,7 @@ cdef class Batch:
     cdef readonly str reason
     cdef readonly int64_t predicted_ns
     cdef readonly object held_since
+    cdef list holders  # of its requests: one that ended early may still run
 
 
 cdef RequestHolder holder_of(const RequestPtr& request):
