@@ -83,11 +83,20 @@ class Bucket {
 
   // It has gone.
   void end_hold() noexcept {
-    held_since = step_end_ = kNever;
+    held_since = held_until = step_end_ = kNever;
     hold_over_ = false;
   }
 
+  // Another bucket has taken the last idle instance: from now on it waits like any.
+  void interrupt_hold(Nanos now) noexcept {
+    if (held_since == kNever || hold_over_) return;
+    hold_over_ = true;
+    over_because_ = DispatchReason::held_over;
+    held_until = now;
+  }
+
   Nanos held_since = kNever;  // when the batch that is being held was first held back
+  Nanos held_until = kNever;  // when it was interrupted
 
   // A run that was out of memory halves what the next ones are given; every so many good ones double it again.
   void note_memory(const Ran& run) noexcept {

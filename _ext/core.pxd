@@ -194,6 +194,7 @@ cdef extern from "schedule.h" namespace "paddleinfer" nogil:
         Nanos wake_at
         Nanos predicted_ns
         Nanos held_since
+        Nanos held_until
         DispatchReason reason
 
 

@@ -500,7 +500,10 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       if (slice.first_row > 0) continue;
       Request& request = *slice.request;
       request.first_started = now;
-      if (decision.held_since != kNever) request.hold_ns = now - std::max(decision.held_since, request.arrival);
+      if (decision.held_since != kNever) {
+        const Nanos since = std::max(decision.held_since, request.arrival);
+        request.hold_ns = std::max<Nanos>(0, decision.held_until - since);
+      }
       add(counters_.queue_ns, now - request.arrival);
     }
   }

@@ -117,7 +117,7 @@ class LatencyModel {
   static constexpr double kWeight = 1.0 / 8;
   static constexpr double kWorthwhile = 1.02;  // a larger batch must bring this much
   static constexpr std::int64_t kRunsBetweenLooks = 64;
-  static constexpr std::int64_t kRunsToJudge = 4;
+  static constexpr std::int64_t kRunsToJudge = 3;
 
   struct Bin {
     std::int64_t runs = 0;

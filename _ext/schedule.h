@@ -49,6 +49,7 @@ struct Decision {
   Nanos lone_run_ns = kNever;  // predicted, when its only caller is the only one of late
   Nanos predicted_ns = 0;      // of the run; 0 where nothing is known
   Nanos held_since = kNever;   // when it was first held back
+  Nanos held_until = kNever;   // and how long an instance was idle for it
   DispatchReason reason = DispatchReason::idle;
   std::vector<RequestPtr> expired;  // their deadline has passed
   std::vector<RequestPtr> shed;     // it could no longer be met

@@ -96,11 +96,13 @@ class Scheduler {
       decision.wake_at = look(now, bucket, decision.reason);
       if (bucket == nullptr) return decision;
       decision.held_since = bucket->held_since;  // taking its last request ends the hold
+      decision.held_until = std::min(now, bucket->held_until);
       fill(decision, *bucket, now);
     } while (decision.batch.empty());
     bucket->end_hold();
     ++bucket->running;
     ++rules_.running;
+    if (rules_.idle() < 1) interrupt_holds(now);
     decision.predicted_ns = Nanos(bucket->times.predict_ns(rows_of(decision.batch)));
     decision.lone_run_ns = decision.batch.front().request->lone_run_ns;
     open_door(now);
@@ -319,6 +321,14 @@ class Scheduler {
       if (++looked_at == kBucketsToLookAt) break;
     }
     return wake_at;
+  }
+
+  void interrupt_holds(Nanos now) noexcept {
+    int looked_at = 0;
+    for (const BucketMap::Head& head : buckets_.heads()) {
+      head.bucket->interrupt_hold(now);
+      if (++looked_at == kBucketsToLookAt) break;
+    }
   }
 
   // Fills the decision from one bucket. Or drops its heads, where those have ended: another may be due sooner then.

@@ -91,6 +91,7 @@ cdef class Scheduler:
         batch.reason = name_of(decision.reason)
         batch.predicted_ns = decision.predicted_ns
         batch.held_since = None if decision.held_since == kNever else decision.held_since
+        batch.held_until = None if decision.held_since == kNever else decision.held_until
         batch.batch = decision.batch
         self.batches[batch.number] = batch
         batch.holders = []
@@ -161,6 +162,8 @@ cdef class Batch:
         (request, first row, rows) of each request in it.
     late
         (request, "expired" or "shed") of requests that will not run.
+    held_since, held_until
+        While an instance was idle and held it back for company; None: not at all.
     wake_at
         When to look again if nothing happens before; None: not at all.
     """
@@ -173,6 +176,7 @@ cdef class Batch:
     cdef readonly str reason
     cdef readonly int64_t predicted_ns
     cdef readonly object held_since
+    cdef readonly object held_until
     cdef list holders  # of its requests: one that ended early may still run
 
 

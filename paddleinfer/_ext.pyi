@@ -208,6 +208,7 @@ class Batch:
     reason: str
     predicted_ns: int
     held_since: int | None
+    held_until: int | None
 
 @final
 class RequestHolder: ...

@@ -44,8 +44,9 @@ def table(points: Sequence[Point], rows_per_s: float) -> Any:
     box = importlib.import_module("rich.box").SIMPLE_HEAD
     result = importlib.import_module("rich.table").Table(
         box=box,
-        padding=(0, 1, 0, 0),
-        caption="Goodput: in time, of the capacity. Late to dropped: of what was offered. Times: of what was done.",
+        padding=0,
+        show_edge=False,
+        caption="goodput: in time, of the capacity; late to dropped: of what was offered",
     )
     for name in _COLUMNS.split(" "):
         result.add_column(name.replace("_", " "), justify="left" if name == "policy" else "right", no_wrap=True)
@@ -103,7 +104,7 @@ def draw(path: Path, title: str, points: Sequence[Point], rows_per_s: float, dea
     upper.legend(handles, labels, frameon=False, fontsize=10, loc="best")
     lower.legend(frameon=False, fontsize=10, loc="best")
     figure.suptitle(title, x=0.012, ha="left", fontsize=12.5, fontweight="bold")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format="png")
     pyplot.close(figure)
 
 

@@ -261,7 +261,7 @@ class VirtualEngine:
                 arrival = _ns(request.arrival_s)
                 request.queue_s = (self._now - arrival) / _NS
                 if decision.held_since is not None:
-                    request.hold_s = (self._now - max(decision.held_since, arrival)) / _NS
+                    request.hold_s = max(0, decision.held_until - max(decision.held_since, arrival)) / _NS
         assert decision.number is not None
         execution = VirtualExecution(self.predictor, batch, decision.number, self._sizes)
         self._step(execution, execution.steps())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import PATIENCE_S, Gate, X, assert_close, merging, rows, run_threads
+from engine_helpers import PATIENCE_S, Gate, X, assert_close, learn_shapes, merging, rows, run_threads
 from zoo import Zoo
 
 import paddleinfer
@@ -102,6 +102,7 @@ def test_an_id_out_of_range_among_good_ones_fails_its_caller_only(zoo: Zoo, driv
     with paddleinfer.Engine(directory, driver=driver, instances=1, batchable=False) as engine:
         alone = [engine.infer([ids]) for ids in good]
     with paddleinfer.Engine(directory, driver=driver, instances=2) as engine:
+        before = learn_shapes(engine, good)
 
         def call(number: int) -> None:
             for turn in range(8):
@@ -116,15 +117,15 @@ def test_an_id_out_of_range_among_good_ones_fails_its_caller_only(zoo: Zoo, driv
 
         run_threads(4, call)
         stats = engine.stats()
-    assert stats["errors"] == 4 * 8 and stats["results"] == 4 * 8 * 48
-    assert max(stats["batch_rows"]) > 8 and stats["executions"] < stats["requests"]
+    assert stats["errors"] == 4 * 8 and stats["results"] == before["results"] + 4 * 8 * 48
+    assert stats["executions"] - before["executions"] < stats["requests"] - before["requests"]
 
 
 # What is counted
 
 
 def test_runs_and_ends_add_up_also_when_some_fail() -> None:
-    with merging() as (engine, gate):
+    with merging(policy="eager") as (engine, gate):  # which refuses nobody for the deadline
         before = engine.stats()
         assert before["queued_requests"] == 0 and before["running_executions"] == 1
         good = [engine.submit(rows(count)) for count in (1, 2, 3, 20, 1, 1)]

@@ -37,8 +37,8 @@ class Given(NamedTuple):
 
 def ask_for_work(scheduler: _ext.Scheduler, now: int) -> Given:
     """What `scheduler.next` says. The only place here that knows its form."""
-    number, slices, expired, wake_at = scheduler.next(now)
-    return Given(number, slices, [(request, "expired") for request in expired], wake_at)
+    batch = scheduler.next(now)
+    return Given(batch.number, batch.slices, batch.late, batch.wake_at)
 
 
 # Callers who wait for their answers
@@ -139,11 +139,7 @@ SPACINGS = pytest.mark.parametrize(
 @pytest.mark.parametrize(
     ("callers", "spacing_ns"),
     [
-        pytest.param(
-            64,
-            20 * US,
-            marks=pytest.mark.xfail(reason="a hold ends before the first caller of a batch is back"),
-        ),
+        (64, 20 * US),
         (64, 0),
         (16, 20 * US),
         (16, 0),
@@ -364,6 +360,8 @@ class AnyOrder(RuleBasedStateMachine):
         elif waits_for_room and (self.door or not room):
             assert admission == "waits_for_room"
             self.door[number] = self.asks[number] = ask
+        elif room and ask.deadline is not None and admission == "would_be_late":
+            event("refused, because it would be late")
         elif room:
             assert admission == "accepted"
             self.asks[number] = ask
