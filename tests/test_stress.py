@@ -60,16 +60,19 @@ def differences(results: Arrays, row: int, alone: Arrays) -> list[str]:
     return found
 
 
-def leave_in_many_ways(engine: paddleinfer.Engine, rng: np.random.Generator, name: str) -> None:
+def leave_in_many_ways(engine: paddleinfer.Engine, rng: np.random.Generator, name: str) -> list[str]:
     """Requests whose callers do not stay: cancelled, out of time, or with arrays that are dropped at once."""
+    futures = []
     for _ in range(4):
-        future = engine.submit([drawn_input(rng, name)], priority=int(rng.integers(0, 3)))
+        futures.append(engine.submit([drawn_input(rng, name)], priority=int(rng.integers(0, 3))))
         if rng.random() < 0.5:
-            future.cancel()
+            futures[-1].cancel()
         try:
             engine.infer([drawn_input(rng, name)], timeout=float(rng.choice([0, 1e-4, 1e-3, 1e-2])))
         except (paddleinfer.DeadlineExceeded, paddleinfer.QueueFull):
             continue
+    errors = [future.exception(30) for future in futures if not future.cancelled()]
+    return [f"{error!r} because of {error.__cause__!r}" for error in errors if error is not None]
 
 
 async def ask_together(
@@ -98,7 +101,7 @@ def call_until(
             results = engine.infer([x], timeout=30) if together is None else together.result(30)
             failures += differences(results, row, engine.infer([x[row : row + 1]]))
             if rng.random() < 0.1:
-                leave_in_many_ways(engine, rng, name)
+                failures += leave_in_many_ways(engine, rng, name)
             if rng.random() < 0.05:
                 asyncio.run(ask_together(engine, rng, name, failures))
     except Exception as error:
