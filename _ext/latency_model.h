@@ -13,9 +13,13 @@
 
 namespace paddleinfer {
 
-// Runs are gathered by size in bins (1, 2, 3 to 4, 5 to 8, ...), each a moving mean of rows and of time, and the
-// last runs for the 95th percentile. From the bins follow the time of any size, the line a + b * rows through
-// them, and the size to go up to.
+// Runs are gathered by size in bins (1, 2, 3 to 4, 5 to 8, ...), each a moving mean of rows and of time. From the
+// bins follow the time of any size, the line a + b * rows through them, and the size to go up to.
+//
+// What slows one size mostly slows all: a neighbour on the machine, a model that has changed. So one factor for all
+// sizes, the slowness, follows every run, and the bins hold times without it; else a size that does not run at the
+// moment would stay slow for ever. The 95th percentile, too, is of what runs took over what was expected, whatever
+// their size.
 //
 // Nobody knows a model's best batch beforehand, so it is found on the way: sizes double while rows per second
 // rise; past the peak the next size up is tried again now and then, in case noise had hidden it.
@@ -32,9 +36,14 @@ class LatencyModel {
     if (rows < 1) return;
     Bin& bin = bins_[bin_of(rows)];
     if (first && bin.runs > 0) return;
-    const double ns = std::max(1.0, double(run_ns));
+    const double taken_ns = std::max(1.0, double(run_ns));
+    if (!first && bin.runs > 0 && !bin.only_first) {
+      const double ratio = taken_ns / predict_ns(rows);
+      keep_ratio(ratio);
+      slowness_ *= 1 + (std::clamp(ratio, 0.5, 2.0) - 1) * kWeight;
+    }
+    const double ns = taken_ns / slowness_;
     if (bin.runs == 0 || (bin.only_first && !first)) {
-      bin.recent.clear();
       bin.runs = 1;
       bin.rows = double(rows);
       bin.ns = ns;
@@ -47,7 +56,6 @@ class LatencyModel {
       bin.rows += (double(rows) - bin.rows) * weight;
       bin.ns += (capped - bin.ns) * weight;
     }
-    bin.keep(ns);
     ++runs_since_look_;
     update(bin_of(rows));
   }
@@ -55,19 +63,17 @@ class LatencyModel {
   // Whether the cost of one more row is known. While only single rows have run it is taken for nothing, or
   // nobody would ever find out.
   bool knows_line() const noexcept { return known_bins_ >= 2 || bins_[0].runs > 0; }
-  Line line() const noexcept { return line_; }
+  Line line() const noexcept { return {line_.fixed_ns * slowness_, line_.per_row_ns * slowness_}; }
 
   bool knows_anything() const noexcept { return known_bins_ > 0; }
 
   // The mean of such a run. 0 when nothing has run.
   double predict_ns(std::int64_t rows) const noexcept {
-    return interpolated(rows, [](const Bin& bin) { return bin.ns; });
+    return slowness_ * interpolated(rows, [](const Bin& bin) { return bin.ns; });
   }
 
   // What 19 of 20 such runs stay within, as far as the last ones tell. Rises with rows. 0 when nothing has run.
-  double predict_p95_ns(std::int64_t rows) const noexcept {
-    return interpolated(rows, [](const Bin& bin) { return bin.p95_ns; });
-  }
+  double predict_p95_ns(std::int64_t rows) const noexcept { return predict_ns(rows) * p95_ratio_; }
 
   // The most rows, at most `limit`, whose run stays within so long; 0 when not even one row's does.
   std::int64_t rows_within(double ns, std::int64_t limit) const noexcept {
@@ -97,7 +103,7 @@ class LatencyModel {
   }
 
   // Nanoseconds a row at the best size. 0 when nothing has run.
-  double best_row_ns() const noexcept { return known_bins_ == 0 ? 0 : bins_[best_].ns / bins_[best_].rows; }
+  double best_row_ns() const noexcept { return known_bins_ == 0 ? 0 : slowness_ * bins_[best_].ns / bins_[best_].rows; }
 
   // Measured (rows, mean ns, p95 ns), smallest first.
   struct Point {
@@ -106,14 +112,15 @@ class LatencyModel {
   std::vector<Point> points() const {
     std::vector<Point> points;
     for (const Bin& bin : bins_) {
-      if (bin.runs > 0) points.push_back({bin.rows, bin.ns, bin.p95_ns});
+      if (bin.runs > 0) points.push_back({bin.rows, slowness_ * bin.ns, slowness_ * bin.ns * p95_ratio_});
     }
     return points;
   }
 
  private:
   static constexpr std::size_t kBins = 24;
-  static constexpr std::size_t kRecent = 32;
+  static constexpr std::size_t kRecent = 64;
+  static constexpr double kMostTail = 2;  // rarer and slower runs than that nobody can plan for
   static constexpr double kWeight = 1.0 / 8;
   static constexpr double kWorthwhile = 1.02;  // a larger batch must bring this much
   static constexpr std::int64_t kRunsBetweenLooks = 64;
@@ -123,31 +130,28 @@ class LatencyModel {
     std::int64_t runs = 0;
     double rows = 0;
     double ns = 0;
-    double p95_ns = 0;
     bool only_first = false;
-    std::vector<double> recent;  // a ring of the last run times
-    std::size_t oldest = 0;
 
     double rate() const noexcept { return rows / ns; }
     // One noisy run must not stop the search.
     bool judged() const noexcept { return !only_first && runs >= kRunsToJudge; }
-
-    void keep(double run_ns) {
-      if (recent.size() < kRecent) {
-        recent.push_back(run_ns);
-        oldest = 0;
-      } else {
-        recent[oldest] = run_ns;
-        oldest = (oldest + 1) % kRecent;
-      }
-      std::array<double, kRecent> sorted;
-      std::copy(recent.begin(), recent.end(), sorted.begin());
-      const auto rank = std::size_t(std::ceil(0.95 * double(recent.size()))) - 1;
-      std::nth_element(sorted.begin(), sorted.begin() + std::ptrdiff_t(rank),
-                       sorted.begin() + std::ptrdiff_t(recent.size()));
-      p95_ns = sorted[rank];
-    }
   };
+
+  // Of what ran, over what was expected, whatever the size: so this never goes stale.
+  void keep_ratio(double ratio) {
+    if (ratios_.size() < kRecent) {
+      ratios_.push_back(ratio);
+    } else {
+      ratios_[oldest_] = ratio;
+      oldest_ = (oldest_ + 1) % kRecent;
+    }
+    std::array<double, kRecent> sorted;
+    std::copy(ratios_.begin(), ratios_.end(), sorted.begin());
+    const auto rank = std::size_t(std::ceil(0.95 * double(ratios_.size()))) - 1;
+    std::nth_element(sorted.begin(), sorted.begin() + std::ptrdiff_t(rank),
+                     sorted.begin() + std::ptrdiff_t(ratios_.size()));
+    p95_ratio_ = std::clamp(sorted[rank], 1.0, kMostTail);
+  }
 
   static std::size_t bin_of(std::int64_t rows) noexcept {
     std::size_t bin = 0;
@@ -205,6 +209,10 @@ class LatencyModel {
   std::size_t highest_ = 0;
   std::int64_t runs_since_look_ = 0;
   Line line_;
+  double slowness_ = 1;
+  double p95_ratio_ = 1;
+  std::vector<double> ratios_;  // a ring of the last ones
+  std::size_t oldest_ = 0;
 };
 
 }  // namespace paddleinfer
