@@ -341,7 +341,7 @@ class Scheduler {
     std::int64_t rows = 0;
     Nanos soonest = kNever;
     while (!bucket.empty()) {
-      if (rows > 0) drop_late(decision, bucket, now);
+      drop_late(decision, bucket, now);
       if (bucket.empty()) break;
       const Request& head = *bucket.first();
       const std::int64_t left = head.rows - head.next_row;
