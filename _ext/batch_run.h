@@ -19,15 +19,15 @@ namespace paddleinfer {
 class BatchRun {
  public:
   // Starts the requests that nobody has ended meanwhile.
-  // `outputs`: their names. `max_rows`: of one run. `sizes`: the rows that the model may see at once; empty: any.
+  // `outputs`: their names. `max_rows`: of one run. `sizes`: the rows that the model may see at once.
   BatchRun(Instance& instance, const Decision& decision, const std::vector<std::string>& outputs, std::int64_t max_rows,
-           const std::vector<std::int64_t>& sizes, ReleaseList& releases)
+           ReleaseList& releases, const std::vector<std::int64_t>& sizes = kAnySize)
       : instance_(instance),
         decision_(decision),
         outputs_(outputs),
         max_rows_(max_rows),
         started_(started(decision.batch, releases)),
-        execution_(*instance.backend, started_, sizes, releases) {}
+        execution_(*instance.backend, started_, releases, sizes) {}
 
   // Probes if need be, then runs; together where that is allowed.
   void run() {

@@ -373,8 +373,8 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   // Lets go of the instance before it tells anybody of the end: a caller who comes straight back finds it
   // free. True when there is more for the instance's own thread to do.
   bool run(Instance& instance, const Decision& decision) {
-    BatchRun batch(instance, decision, options_.outputs, options_.scheduler.max_batch_size, options_.batch_sizes,
-                   *releases_);
+    BatchRun batch(instance, decision, options_.outputs, options_.scheduler.max_batch_size, *releases_,
+                   options_.batch_sizes);
     batch.run();
     for (const Ran& ran : batch.runs()) {
       add(counters_.executions);

@@ -17,6 +17,8 @@
 
 namespace paddleinfer {
 
+inline const std::vector<std::int64_t> kAnySize;
+
 // What became of one slice.
 struct SliceEnd {
   bool failed = false;
@@ -74,9 +76,10 @@ inline void gather(Backend& backend, const Batch& batch) { gather(backend, batch
 // halves, and those again, until only the culprits fail: at most 2 * log2(n) + 1 more runs for one of n.
 class Execution {
  public:
-  // `sizes`: the rows that the model may see at once, rising; a batch is padded to the next of them. Empty: any.
-  Execution(Backend& backend, const Batch& batch, const std::vector<std::int64_t>& sizes, ReleaseList& releases)
-      : backend_(backend), batch_(batch), sizes_(sizes), releases_(releases), ends_(batch.size()) {}
+  // `sizes`: the rows that the model may see at once, rising; a batch is padded to the next of them.
+  Execution(Backend& backend, const Batch& batch, ReleaseList& releases,
+            const std::vector<std::int64_t>& sizes = kAnySize)
+      : backend_(backend), batch_(batch), releases_(releases), sizes_(sizes), ends_(batch.size()) {}
 
   // `apart`: each by itself from the start.
   void run(bool apart) {
@@ -231,8 +234,8 @@ class Execution {
 
   Backend& backend_;
   const Batch& batch_;
-  const std::vector<std::int64_t>& sizes_;
   ReleaseList& releases_;
+  const std::vector<std::int64_t>& sizes_;
   std::vector<SliceEnd> ends_;
   std::vector<Ran> runs_;
   bool rows_differ_ = false;

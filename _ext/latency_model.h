@@ -90,14 +90,15 @@ class LatencyModel {
   // The size at which rows per second have been seen to peak; past it is only loss. Unlimited while no loss
   // has been seen.
   std::int64_t peak_rows() const noexcept {
-    const bool seen = known_bins_ >= 2 && best_ < highest_ && bins_[highest_].judged();
+    const bool seen = known_bins_ >= 2 && best_ < highest_ && highest_is_judged();
     return seen ? best_rows() : std::numeric_limits<std::int64_t>::max();
   }
 
   // Rows that one batch of several requests should hold at most.
   std::int64_t best_rows() const noexcept {
     if (known_bins_ == 0) return 1;
-    if (!bins_[highest_].judged()) return std::int64_t{1} << highest_;  // measure it properly
+    // What looks slower is measured properly; what looks faster need not be, to go on.
+    if (best_ != highest_ && !highest_is_judged()) return std::int64_t{1} << highest_;
     const bool look_further = best_ == highest_ || runs_since_look_ >= kRunsBetweenLooks;
     return std::int64_t{1} << std::min(best_ + (look_further ? 1 : 0), kBins - 1);
   }
@@ -125,6 +126,7 @@ class LatencyModel {
   static constexpr double kWorthwhile = 1.02;  // a larger batch must bring this much
   static constexpr std::int64_t kRunsBetweenLooks = 64;
   static constexpr std::int64_t kRunsToJudge = 3;
+  static constexpr double kTellingRows = 1.25;  // of the best
 
   struct Bin {
     std::int64_t runs = 0;
@@ -133,9 +135,14 @@ class LatencyModel {
     bool only_first = false;
 
     double rate() const noexcept { return rows / ns; }
-    // One noisy run must not stop the search.
-    bool judged() const noexcept { return !only_first && runs >= kRunsToJudge; }
   };
+
+  // Neither one noisy run must stop the search nor runs of hardly more rows than the best.
+  bool highest_is_judged() const noexcept {
+    const Bin& highest = bins_[highest_];
+    const bool tells = highest.rows >= kTellingRows * bins_[best_].rows;
+    return !highest.only_first && highest.runs >= (tells ? kRunsToJudge : 4 * kRunsToJudge);
+  }
 
   // Of what ran, over what was expected, whatever the size: so this never goes stale.
   void keep_ratio(double ratio) {

@@ -14,10 +14,9 @@
 //
 // With the adaptive policy and a deadline, a request is refused at once when what waits ahead of it and one run are
 // predicted to take longer; it is shed when its turn comes too late for a run to end in time (19 of 20 such runs);
-// the batch is made no larger than its most urgent request allows; and in overload, when the head would force a
-// batch of less than half the best rate while more than a full one waits, the shortest run of heads is shed whose
-// loss raises the rows finished in time. While nothing has run of late, what is predicted may be out of date: then
-// one request is let through to find out.
+// the batch is made no larger than its most urgent request allows; and in overload, when the heads would force one
+// small batch after the other, the shortest run of heads is shed whose loss lets full ones go. While nothing has run
+// of late, what is predicted may be out of date: then one request is let through to find out.
 //
 // A request of more rows than a batch is handed out in parts, all under its one deadline; part k is due k runs
 // later than its first, so that other requests may run in between.
@@ -104,6 +103,7 @@ class Scheduler {
     ++rules_.running;
     if (rules_.idle() < 1) interrupt_holds(now);
     decision.predicted_ns = Nanos(bucket->times.predict_ns(rows_of(decision.batch)));
+    note_end(now + decision.predicted_ns);
     decision.lone_run_ns = decision.batch.front().request->lone_run_ns;
     open_door(now);
     return decision;
@@ -112,7 +112,7 @@ class Scheduler {
   // `runs` are the runs of the model that this took: one, as a rule.
   void done(const Batch& batch, const std::vector<Ran>& runs, Nanos now) {
     if (batch.empty()) return;
-    --rules_.running;
+    one_less_running();
     Bucket& bucket = buckets_.of(*batch.front().request);
     --bucket.running;
     bucket.last_ended = now;
@@ -141,6 +141,7 @@ class Scheduler {
     request.lone_run_ns = Nanos(expected_ns);
     request.arrival = now;
     begin(request, bucket);
+    note_end(now + request.lone_run_ns);
     bucket.arrivals.arrived(request.rows, now);
     return true;
   }
@@ -186,7 +187,7 @@ class Scheduler {
   // A request of more rows than a batch that was handed out whole, to be probed: it waits again, to run in parts.
   void put_back(const RequestPtr& request) {
     Bucket& bucket = buckets_.of(*request);
-    --rules_.running;
+    one_less_running();
     --bucket.running;
     request->next_row = 0;
     put_in(request, bucket);
@@ -220,6 +221,7 @@ class Scheduler {
 
  private:
   static constexpr int kBucketsToLookAt = 8;
+  static constexpr double kLossToRelieve = 0.1;  // of the best rate
 
   // -- the way in and out
 
@@ -228,15 +230,37 @@ class Scheduler {
            queued_bytes_ + request.bytes <= options_.max_queue_bytes;
   }
 
-  // Whether what waits ahead of it and a run of its own will take longer than its deadline allows.
+  // Whether it would be late: what is ahead goes in full batches as the instances come free, and the last of it in the
+  // request's own batch, which is to be as large as it would be by then.
   bool predicts_lateness(const Request& request, const Bucket& bucket, Nanos now) const noexcept {
     if (!minds_deadlines(request) || out_of_date(bucket, now)) return false;
-    const std::int64_t batch = std::min(rules_.full_batch(bucket), bucket.queued_rows + request.rows);
-    const double own_ns = bucket.times.predict_p95_ns(std::max<std::int64_t>(batch, 1));
-    const double instances = double(std::max<std::int64_t>(1, rules_.instances));
-    double before_ns = double(backlog_.ahead(request.key, now)) / instances;
-    if (rules_.idle() < 1) before_ns += bucket.times.predict_ns(rules_.full_batch(bucket)) / (instances + 1);
-    return double(now) + before_ns + own_ns > double(request.deadline);
+    const std::int64_t full = rules_.full_batch(bucket);
+    const double row_ns = std::max(1.0, bucket.times.best_row_ns());
+    const double ahead_ns = double(backlog_.ahead(request.key, now));
+    const std::int64_t ahead = std::min(bucket.queued_rows, std::int64_t(ahead_ns / row_ns));
+    const double of_others_ns = ahead_ns - double(ahead) * row_ns;
+    const std::int64_t batches = (ahead + request.rows - 1) / full;
+    const std::int64_t own = batches > 0 ? full : ahead + request.rows;
+    const double start = start_after(batches, bucket.times.predict_ns(full), now) +
+                         std::max(0.0, of_others_ns) / double(std::max<std::int64_t>(1, rules_.instances));
+    return start + bucket.times.predict_p95_ns(own) > double(request.deadline);
+  }
+
+  // When a batch is likely to start that has so many full ones ahead of it.
+  double start_after(std::int64_t batches, double full_ns, Nanos now) const noexcept {
+    const std::int64_t instances = std::max<std::int64_t>(1, rules_.instances);
+    const std::int64_t place = batches % instances - rules_.idle();  // of the instance that it waits for
+    const bool runs = place >= 0 && place < std::int64_t(ends_.size());
+    const Nanos free = runs ? std::max(now, ends_[std::size_t(place)]) : now;
+    return double(free) + double(batches / instances) * full_ns;
+  }
+
+  void note_end(Nanos end) { ends_.insert(std::upper_bound(ends_.begin(), ends_.end(), end), end); }
+
+  // A run is over: it is taken for the one that was to be over first.
+  void one_less_running() noexcept {
+    --rules_.running;
+    if (!ends_.empty() && std::int64_t(ends_.size()) > rules_.running) ends_.erase(ends_.begin());
   }
 
   bool minds_deadlines(const Request& request) const noexcept {
@@ -396,36 +420,53 @@ class Scheduler {
     return bucket.times.predict_p95_ns(rows) > double(head.deadline - now);
   }
 
-  // In overload: sheds the shortest run of heads whose loss raises the rows finished in time.
+  // In overload: when the most urgent request forces a small batch, and the one behind that batch would force another,
+  // batches stay small for as long as requests keep coming. So the shortest run of heads is shed whose loss lets a
+  // full batch go, unless small batches would lose less of all that waits.
   void relieve(Decision& decision, Bucket& bucket, Nanos now) {
     const std::int64_t full = rules_.full_batch(bucket);
     if (rules_.merging != Merging::yes || !minds_deadlines(*bucket.first()) || bucket.queued_rows <= full) return;
     const LatencyModel& times = bucket.times;
-    const double full_ns = times.predict_ns(full);
-    const auto rows_in_a_run = [&](const Request& head) {
-      const std::int64_t rows = head.deadline == kNever ? full : times.rows_within(double(head.deadline - now), full);
-      return rows == 0 ? 0.0 : double(rows) * full_ns / times.predict_ns(rows);
+    const auto allowed = [&](const Request& head, double start) {
+      return head.deadline == kNever ? full : times.rows_within(double(head.deadline) - start, full);
     };
-    const double as_it_is = rows_in_a_run(*bucket.first());
-    if (as_it_is >= 0.5 * double(full)) return;
-    std::vector<std::pair<Place, RequestPtr>> taken;
-    std::int64_t lost = 0;
-    bool pays = false;
-    while (!bucket.empty() && lost < full && !pays) {
+    const std::int64_t rows = std::max<std::int64_t>(1, allowed(*bucket.first(), double(now)));
+    const double rows_ns = times.predict_ns(rows);
+    const double loss = 1 - double(rows) / rows_ns * times.predict_ns(full) / double(full);
+    if (rows == full || loss < kLossToRelieve) return;
+
+    std::vector<std::pair<Place, RequestPtr>> heads;
+    std::size_t prefix = 0;   // of heads, that would have to go
+    std::int64_t passed = 0;  // rows
+    std::int64_t lost = 0;    // rows of the prefix
+    bool stays_small = false;
+    while (!bucket.empty() && passed <= full * std::max<std::int64_t>(1, rules_.instances)) {
+      const Request& head = *bucket.first();
+      if (head.in_queue) {
+        if (prefix == 0 && allowed(head, double(now)) == full) {
+          prefix = heads.size();
+          lost = passed;
+        }
+        if (!stays_small && passed >= rows) {
+          stays_small = allowed(head, double(now) + rows_ns) < full;
+          if (!stays_small) break;
+        }
+        if (stays_small && prefix > 0) break;
+        passed += head.rows - head.next_row;
+      }
       const Place place = bucket.first_place();
-      taken.push_back({place, buckets_.pop(bucket)});
-      if (!taken.back().second->in_queue) continue;
-      lost += taken.back().second->rows - taken.back().second->next_row;
-      pays = !bucket.empty() && rows_in_a_run(*bucket.first()) - double(lost) > as_it_is;
+      heads.push_back({place, buckets_.pop(bucket)});
     }
-    for (auto& [place, request] : taken) {
+    const bool pays = stays_small && prefix > 0 && double(lost) < loss * double(bucket.queued_rows - lost);
+    for (std::size_t place = 0; place < heads.size(); ++place) {
+      RequestPtr& request = heads[place].second;
       if (!request->in_queue) {
         --dead_entries_;
-      } else if (pays) {
+      } else if (pays && place < prefix) {
         leave_queue(bucket, *request, now);
         decision.shed.push_back(std::move(request));
       } else {
-        buckets_.push(bucket, place, request);
+        buckets_.push(bucket, heads[place].first, request);
       }
     }
   }
@@ -457,7 +498,8 @@ class Scheduler {
   const SchedulerOptions options_;
   BatchRules rules_{options_};
   BucketMap buckets_;
-  Backlog backlog_;  // nanoseconds of work, by key
+  std::vector<Nanos> ends_;  // when what runs is predicted to be over; rising
+  Backlog backlog_;          // nanoseconds of work, by key
   Door door_;
   std::uint64_t next_order_ = 0;
   std::int64_t dead_entries_ = 0;  // ended early, still in a bucket

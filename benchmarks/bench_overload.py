@@ -22,8 +22,8 @@ from benchmarks.overload_ways import Overload
 OVERLOADED = ("wide_mlp", "transformer")
 NAMES = [*OVERLOADED, "poisoned"]
 COLUMNS = [
-    *("way", "in time/s", "of capacity", "of what ran", "refused", "shed", "expired", "late", "rows"),
-    *("us CPU a refusal", "p99 ms a refusal", "p50 ms", "p99 ms"),
+    *("way", "in time/s", "of capacity", "of what ran", "in hand", "refused", "shed", "expired"),
+    *("late", "rows", "us CPU a refusal", "p99 ms a refusal", "p50 ms", "p99 ms"),
 ]
 
 
@@ -47,6 +47,9 @@ def overload(model: str, effort: Effort, quick: bool) -> Section:
     compared, different = sum(load.compared for load in every), sum(load.different for load in every)
     table.verdict(f"answers that differ, of {compared:,} compared", different, at_most=0)
     table.verdict("requests that failed", sum(load.failed for load in every), at_most=0)
+    others = [load.others for load in every]
+    table.raw["share of the cores that other processes had, of every load"] = others
+    table.verdict("share of the cores that other processes had", statistics.median(others), at_most=0.03)
     return table
 
 
@@ -57,8 +60,12 @@ def _capacity_rows(table: Section, measured: Measured) -> None:
         table.raw[f"{name}, rows/s, mean ms, p95 ms"] = [full.rows_per_s, 1e3 * full.mean_s, 1e3 * full.p95_s]
     best = max(measured.full, key=lambda full: full.in_time * full.rows_per_s)
     table.rows.append([f"full batches of {best.rows}, no deadlines", f"{best.rows_per_s:,.0f}", *blank])
-    table.raw["capacity, requests/s"] = measured.capacity
+    table.raw |= {"capacity, requests/s": measured.capacity, "found while looking": measured.found}
     table.rows.append(["capacity", spread(measured.capacity), *blank])
+    offered = [FACTOR * found for found in measured.found]
+    times = statistics.median(ratios(offered, measured.capacity))
+    table.raw["offered, requests/s"] = offered
+    table.rows.append(["offered", spread(offered), f"{times:.2f}", *blank[1:]])
     for way, rate, load in measured.offered:
         table.raw.setdefault(f"while looking, {way}: rate, in time/s", []).extend([rate, load.in_time_per_s])
 
@@ -85,7 +92,8 @@ def _row(table: Section, way: str, loads: list[Overload], capacity: list[float])
     ends = [part(name) for name in ("refused", "shed", "expired", "late")]
     times = [median("refusal_cpu_us"), median("refusal_p99_ms", 2), median("p50_ms"), median("p99_ms")]
     done = f"{statistics.median(ratios(rates, capacity)):.2f}"
-    table.rows.append([way, spread(rates), done, median("ran_in_time", 3), *ends, median("rows"), *times])
+    ran = [median("ran_in_time", 3), median("ran_in_hand", 3)]
+    table.rows.append([way, spread(rates), done, *ran, *ends, median("rows"), *times])
 
 
 def _verdicts(table: Section, way: str, loads: list[Overload], capacity: list[float]) -> None:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 import uvloop
 
 from benchmarks import harness, rivals
@@ -79,6 +80,8 @@ class Overload:
     reasons: dict[str, int]
     run_over_predicted: float
     """p95; 0 where nothing is predicted."""
+    others: float
+    """The share of the machine's cores that other processes had meanwhile."""
 
 
 class Way(harness.Helper):
@@ -107,13 +110,34 @@ class Way(harness.Helper):
         return [Full(**answer) for answer in self.answer()]
 
 
-def summed_up(tally: Tally, seconds: float, rows: Sequence[Row], counted: Mapping[str, int]) -> Overload:
+class Others:
+    """What other processes do from now on."""
+
+    def __init__(self) -> None:
+        self._begin = self._times()
+
+    def share(self) -> float:
+        """Of the machine's cores, until now."""
+        wall, busy, own = (end - begin for begin, end in zip(self._begin, self._times(), strict=True))
+        return float(max(0.0, busy - own) / (wall * psutil.cpu_count()))
+
+    @staticmethod
+    def _times() -> tuple[float, float, float]:
+        cores = psutil.cpu_times()
+        busy = sum(getattr(cores, name) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+        return time.perf_counter(), busy, time.process_time()
+
+
+def summed_up(
+    tally: Tally, seconds: float, rows: Sequence[Row], others: Others, counted: Mapping[str, int]
+) -> Overload:
     """Figures of a load; `counted` is what the engine counted meanwhile, empty for who counts nothing."""
     ran = counted.get("executed_rows", tally.in_time + tally.late)
     results = counted.get("results", tally.in_time)
     executions = counted.get("executions", 0)
     predicted = tally.run_over_predicted()
     return Overload(
+        others=others.share(),
         offered=max(1, tally.offered),
         in_time_per_s=tally.in_time / seconds,
         in_time=tally.in_time / max(1, tally.offered),
@@ -192,14 +216,13 @@ def serve_engine(model: str, kind: str, rows: Sequence[Row], options: Mapping[st
                 ]
             rate, seconds, seed = question[1:]
             generator.load(rate, WARM_UP_S, seed + 1)
-            before = engine.stats()
+            before, others = engine.stats(), Others()
             tally = generator.load(rate, seconds, seed)
             while (after := engine.stats())["running_executions"]:
                 time.sleep(0.01)
             names = ("results", "executed_rows", "executions", "shed", "expired")
-            return asdict(
-                summed_up(tally, seconds, rows, {name: after[name] - before[name] for name in names})
-            )
+            counted = {name: after[name] - before[name] for name in names}
+            return asdict(summed_up(tally, seconds, rows, others, counted))
 
         print(json.dumps(in_force), file=stream, flush=True)
         harness.serve(stream, reply)
@@ -216,7 +239,8 @@ def serve_batcher(model: str, rows: Sequence[Row], stream: Any) -> None:
 
     def reply(question: Any) -> Any:
         rate, seconds, seed = question[1:]
-        return asdict(summed_up(generator.load(rate, seconds, seed), seconds, rows, {}))
+        others = Others()
+        return asdict(summed_up(generator.load(rate, seconds, seed), seconds, rows, others, {}))
 
     print(json.dumps({}), file=stream, flush=True)
     harness.serve(stream, reply)

@@ -1,7 +1,8 @@
 """When requests come: Poisson, bursty, from callers who wait for their answers, or as recorded.
 
-An arrival process draws its requests from a seed, before anything runs. So every policy that is simulated gets the
-same ones: the same times, kinds and, of callers who wait, the same pauses between an answer and the next call.
+An arrival process draws its requests from a seed, before anything runs. So every policy that is simulated
+gets the same ones: the same times and kinds and, of callers who wait, the same pauses between an answer and
+the next call.
 """
 
 from __future__ import annotations
@@ -55,10 +56,10 @@ class Drawn:
     kind_of: list[int]
     """The place in ``kinds`` of each request."""
     offsets_ns: list[int]
-    """When each request comes, in nanoseconds, never falling. With callers who wait: how long after the end of
-    the request ``callers`` numbers before it, or after the start."""
+    """When each request comes, in nanoseconds, never falling. With callers who wait: how long the caller who
+    makes it thinks before, after an answer or the start."""
     callers: int = 0
-    """Who wait for their answers: number n is of caller n % callers. 0: nobody waits."""
+    """Who wait for their answers; the next request is made by whoever has one first. 0: nobody waits."""
 
 
 class ArrivalProcess(Protocol):
@@ -175,8 +176,8 @@ class Recorded:
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times_s, dtype=np.float64)
-        if not np.isfinite(times).all() or (np.diff(times) < 0).any():
-            raise ConfigError("times_s must be finite numbers that never fall")
+        if not len(times) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
+            raise ConfigError("times_s must be one or more finite numbers that never fall")
         if self.kind_of is not None:
             places = range(len(self.kinds))
             if len(self.kind_of) != len(times) or not all(place in places for place in self.kind_of):
@@ -190,7 +191,7 @@ class Recorded:
             kind_of = _kind_of(self.kinds, len(times), seed)
         else:
             kind_of = list(self.kind_of[: len(times)])
-        return Drawn(self.kinds, kind_of, _nanos(times - times[0] if len(times) else times))
+        return Drawn(self.kinds, kind_of, _nanos(times - times[0]))
 
 
 _Floats = npt.NDArray[np.float64]

@@ -26,7 +26,7 @@ _NOISE = 3  # the stream of random numbers after those of arrival processes
 class LatencyTable:
     """Mean and 95th percentile of a run, by rows. Made with ``linear``, ``points`` or ``measured``.
 
-    Between the sizes given, and beyond the largest, times follow straight lines; the times of one batch size are
+    Between the sizes given, and beyond the largest, times follow straight lines. Those of one size are
     lognormal.
     """
 
@@ -55,8 +55,8 @@ class LatencyTable:
         for rows, (mean, p95) in times_us.items():
             if rows < 1 or not 0 < mean <= p95 <= mean * _MOST_P95_TO_MEAN:
                 raise ConfigError(
-                    f"{rows!r} rows with a mean of {mean!r} and a 95th percentile of {p95!r} us: there must be "
-                    f"at least 1 row, and the percentile must be from 1 to {_MOST_P95_TO_MEAN:.1f} means"
+                    f"{rows!r} rows with a mean of {mean!r} and a 95th percentile of {p95!r} us: there must "
+                    f"be at least 1 row, and the percentile must be from 1 to {_MOST_P95_TO_MEAN:.1f} means"
                 )
         return cls(tuple((rows, *times_us[rows]) for rows in sorted(times_us)))
 
@@ -91,7 +91,7 @@ class LatencyTable:
 
 
 class RunTimes:
-    """Times of one run after the other. The n-th deviates from its mean by the n-th factor that the seed gives."""
+    """Times of one run after the other. The n-th deviates from its mean by the seed's n-th factor."""
 
     def __init__(self, table: LatencyTable, max_rows: int, seed: int) -> None:
         sizes = range(1, max_rows + 1)
@@ -117,10 +117,10 @@ def capacity(
     deadline_ms: float | None = None,
     max_batch_size: int = _BATCH_SIZE,
 ) -> float:
-    """The most rows a second that can be in time: the best of ``instances * b / mean(b)`` over batches of b rows.
+    """The most rows a second that can be in time: the best ``instances * b / mean(b)`` of batches of b rows.
 
-    A row waits for the run before its own, so only sizes count of which two runs of the 95th percentile fit into
-    the deadline. 0 where there is none.
+    A row waits for the run before its own, so only sizes count of which two runs of the 95th percentile fit
+    into the deadline. 0 where there is none.
     """
     rates = [
         instances * rows / table.mean_us(rows) * 1e6
@@ -135,10 +135,11 @@ def attainable_goodput(
 ) -> float:
     """Requests a second in time that no policy can exceed at this ``capacity``, but for luck with run times.
 
-    A server that does one row after another, first come first served, each in ``1 / rows_per_s``, and leaves out
-    what it cannot end in time. Whatever a server of batches does it can do, too: the rows of a batch fit one after
-    another into its run. It need not wait for a batch's last row, though, so it is a bound and no more. For
-    requests of one kind that do not wait for answers.
+    It is that of a server that does one row after another, first come first served, each in
+    ``1 / rows_per_s``, and leaves out what it cannot end in time. Whatever a server of batches does it can
+    do, too: the rows of a batch fit one after another into its run. But it need not wait for a batch's last
+    row to come or to end, so this is a bound and no more. For requests of one kind that do not wait for
+    answers.
     """
     drawn = arrivals.draw(requests, seed)
     if len(drawn.kinds) != 1 or drawn.callers:
@@ -158,23 +159,24 @@ def attainable_goodput(
 def mean_latency_bound(rate_per_s: float, a_us: float, b_us: float) -> float:
     """Milliseconds that the mean latency cannot exceed with the eager policy; infinite from full load on.
 
-    For one instance, Poisson arrivals of one row each, runs of exactly a + b * n, and no limit on the batch. This
-    is the closed form of Inoue (arXiv 1912.06322), derived here anew. Let L be the arrivals a second, r = L * b
-    the load at which batches grow without end, N the rows of a batch and t(N) = a + b * N its time.
+    For one instance, Poisson arrivals of one row each, runs of exactly a + b * n, and no limit on the batch.
+    This is the closed form of Inoue (arXiv 1912.06322), derived here anew. Let L be the arrivals a second,
+    r = L * b the load at which batches would grow without end, N the rows of a batch and t(N) = a + b * N the
+    time of its run.
 
-    1.  During a run of N rows, K new ones come: Poisson with mean L * t(N). They are the next batch; if K is 0 the
-        next batch is the one row that comes first. So N' = K + [K = 0], and in equilibrium N' is like N. Write m
-        for E[N], s for E[N^2] and p for the probability that K is 0.
-    2.  Means: m = L * (a + b * m) + p, so m >= L * a / (1 - r) because p >= 0. And m >= 1.
-    3.  Squares: s = E[K^2] + p = L * E[t] + L^2 * E[t^2] + p = m + L^2 * E[t^2]. With
-        E[t^2] = b^2 * s + 2 * a * b * m + a^2 this gives
+    1.  During a run of N rows, K new ones come: Poisson with mean L * t(N). They are the next batch; if K is
+        0, the next batch is the one row that comes first. So N' = K + [K = 0], and in equilibrium N' is like
+        N. Write m for E[N], s for E[N^2] and p for the probability that K is 0.
+    2.  Means: m = L * (a + b * m) + p. As p >= 0, m >= L * a / (1 - r). And m >= 1.
+    3.  Squares: s = E[K^2] + p = L * E[t] + L^2 * E[t^2] + p = m + L^2 * E[t^2].
+        With E[t^2] = b^2 * s + 2 * a * b * m + a^2 this gives
         s / m = (1 + 2 * r * L * a + (L * a)^2 / m) / (1 - r^2).
-    4.  Latency, summed over the rows of one batch: those that came in the run before have waited half of it on
-        average, which sums to E[K * t(N) / 2] = L * E[t^2] / 2; the row that came to an idle instance has not
-        waited. All N' then stay for their own run, E[N * t(N)] = b * s + a * m. Over the m rows of a batch:
+    4.  Latency, summed over the rows of one batch: those that came during the run before have waited half of
+        it on average, which sums to E[K * t(N) / 2] = L * E[t^2] / 2; a row that came to an idle instance has
+        not waited. All N' then stay for their own run: E[N * t(N)] = b * s + a * m. Over the m rows,
         W = (s / m) * b * (1 + r / 2) + a * (1 + r) + L * a^2 / (2 * m).
-    5.  With 3 put into 4, W falls as m rises and depends on nothing else unknown. So putting a lower bound of m in
-        its place makes W larger: m = max(1, L * a / (1 - r)) from 2. With the first that is Inoue's phi0, with the
+    5.  With 3 put into 4, W depends on no other unknown than m, and falls as m rises. So a lower bound of m
+        in its place makes W larger: m = max(1, L * a / (1 - r)), from 2. The first makes it Inoue's phi0, the
         second his phi1 = 3 * a / (2 * (1 - r)) + b * (2 + r) / (2 * (1 - r^2)).
     """
     rate = rate_per_s / 1e6  # per microsecond
@@ -183,9 +185,7 @@ def mean_latency_bound(rate_per_s: float, a_us: float, b_us: float) -> float:
         return math.inf
     rows = max(1.0, rate * a_us / (1 - load))
     square_to_mean = (1 + 2 * load * rate * a_us + (rate * a_us) ** 2 / rows) / (1 - load**2)
-    return (
-        square_to_mean * b_us * (1 + load / 2) + a_us * (1 + load) + rate * a_us**2 / (2 * rows)
-    ) / 1e3
+    return (square_to_mean * b_us * (1 + load / 2) + a_us * (1 + load) + rate * a_us**2 / (2 * rows)) / 1e3
 
 
 def _p95_to_mean(jitter: float) -> float:

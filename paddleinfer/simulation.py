@@ -1,9 +1,9 @@
 """What the scheduler makes of a load, on a virtual clock.
 
-``simulate`` drives the very scheduler that an ``Engine`` has, without threads, tensors or a model: requests come
-from an arrival process, runs take as long as a latency table says, and nothing waits for real time. All that it
-draws follows from a seed: under each policy the same requests come, and the n-th run deviates from its mean by the
-same factor.
+``simulate`` drives the very scheduler that an ``Engine`` has, without threads, tensors or a model: requests
+come from an arrival process, runs take as long as a latency table says, and nothing waits for real time. All
+draws follow from a seed: under each policy the same requests come, and the n-th run deviates from its mean by
+the same factor.
 
 ``python -m paddleinfer.simulation`` compares the policies over a range of loads.
 """
@@ -49,10 +49,10 @@ class Policy:
     """How batches are made."""
 
     name: str = "adaptive"
-    """"adaptive", "eager" (an idle instance takes what waits, up to a batch) or "fixed_delay" (a batch goes when it
-    is full, or when its first request has waited ``delay_ms``)."""
+    """"adaptive", "eager" (an idle instance takes what waits, up to a batch) or "fixed_delay" (a batch goes
+    when it is full, or when its first request has waited ``delay_ms``)."""
     delay_ms: float | None = None
-    """Milliseconds: the delay of "fixed_delay"; of "adaptive", the longest that a request is held; None: no limit."""
+    """Milliseconds: the delay of "fixed_delay"; the longest hold of "adaptive", None for no limit."""
 
     def __post_init__(self) -> None:
         if self.name not in _ext.POLICIES:
@@ -95,7 +95,7 @@ class SimulationResult:
     goodput_per_s: float
     """``in_time`` over ``seconds``."""
     mean_ms: float
-    """Milliseconds from arrival to end, of the requests that were done; NaN where none was. So are the next two."""
+    """Milliseconds from arrival to end, of the requests that were done; NaN where none was."""
     p50_ms: float
     p99_ms: float
     runs: int
@@ -140,8 +140,8 @@ def simulate(
     max_batch_size, max_queue_rows
         In rows; as an ``Engine`` has them.
     drain
-        False: the simulation ends with the last arrival, and what has not ended by then is ``left``. Rates are
-        then those of steady traffic.
+        False: the simulation ends with the last arrival, and what has not ended by then is ``left``. Rates
+        are then those of steady traffic.
     make_scheduler
         Called with the options of ``_ext.Scheduler``; for something that watches one.
     """
@@ -169,7 +169,12 @@ class _Simulation:
         self._instances = instances
         self._run_times = run_times
         self._kinds = [
-            (kind.rows, round(kind.deadline_ms * 1e6) if kind.deadline_ms else None, kind.priority, kind.bucket)
+            (
+                kind.rows,
+                round(kind.deadline_ms * 1e6) if kind.deadline_ms else None,
+                kind.priority,
+                kind.bucket,
+            )
             for kind in drawn.kinds
         ]
         self._count = len(drawn.kind_of)
@@ -178,8 +183,8 @@ class _Simulation:
         self._ended = [_NOT_COME] * self._count
         self._offered = 0
         # Heaps of (when, number): calls to come, and batches that run with the nanoseconds they take.
-        first = range(min(max(1, drawn.callers), self._count))
-        self._calls = sorted((drawn.offsets_ns[number], number) for number in first)
+        self._drawn_so_far = min(max(1, drawn.callers), self._count)
+        self._calls = sorted((drawn.offsets_ns[number], number) for number in range(self._drawn_so_far))
         self._running: list[tuple[int, int, int]] = []
         self._reasons: Counter[str] = Counter()
         self._rows = self._busy_ns = self._now = 0
@@ -219,7 +224,7 @@ class _Simulation:
         )
         if admission != "accepted":
             self._ended[number] = _REFUSED
-            self._call_again(number, now, _SHORTEST_RETRY_NS)
+            self._call_again(now, _SHORTEST_RETRY_NS)
 
     def _decide(self, now: int) -> int:
         """Starts what should start now, and says when to look again."""
@@ -227,7 +232,7 @@ class _Simulation:
             batch = self._scheduler.next(now)
             for number, how in batch.late:
                 self._ended[number] = _SHED if how == "shed" else _EXPIRED
-                self._call_again(number, now)
+                self._call_again(now)
             if batch.number is None:
                 return _NEVER if batch.wake_at is None else int(batch.wake_at)
             run_ns = self._run_times.draw(batch.rows)
@@ -241,21 +246,24 @@ class _Simulation:
         _, batch, run_ns = heapq.heappop(self._running)
         for number in self._scheduler.done(batch, run_ns, now):
             self._ended[number] = now
-            self._call_again(number, now)
+            self._call_again(now)
 
-    def _call_again(self, number: int, now: int, at_least_ns: int = 0) -> None:
-        """The caller of a request that has ended thinks and makes the next one."""
-        callers = self._drawn.callers
-        if callers and number + callers < self._count:
-            think_ns = max(at_least_ns, self._drawn.offsets_ns[number + callers])
-            heapq.heappush(self._calls, (now + think_ns, number + callers))
+    def _call_again(self, now: int, at_least_ns: int = 0) -> None:
+        """The caller of a request that has ended thinks, and makes the next call there is to make."""
+        if self._drawn.callers and self._drawn_so_far < self._count:
+            number = self._drawn_so_far
+            self._drawn_so_far += 1
+            think_ns = max(at_least_ns, self._drawn.offsets_ns[number])
+            heapq.heappush(self._calls, (now + think_ns, number))
 
     def result(self, policy: Policy) -> SimulationResult:
         """The counts, and what they come to."""
         ended = np.array(self._ended, dtype=np.int64)
         done = ended >= 0
         latencies_ms = np.where(done, (ended - np.array(self._arrived_ns, dtype=np.int64)) / 1e6, np.nan)
-        limits_ms = np.array([math.inf if kind.deadline_ms is None else kind.deadline_ms for kind in self._drawn.kinds])
+        limits_ms = np.array(
+            [math.inf if kind.deadline_ms is None else kind.deadline_ms for kind in self._drawn.kinds]
+        )
         in_time = int(np.sum(done & (latencies_ms <= limits_ms[self._drawn.kind_of])))
         seconds = self._now / 1e9
         busy_ns = self._busy_ns - sum(end - self._now for end, _, _ in self._running)
@@ -282,14 +290,16 @@ class _Simulation:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare the policies; the exit code is 2 for wrong values, missing packages and a picture that cannot be written."""
+    """Compare the policies; the exit code is 2 when a value is wrong or a file cannot be written."""
     parser = _Parser(prog="python -m paddleinfer.simulation", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "--load", type=_positive, nargs="+", default=_LOADS, help="offered loads, in units of the capacity"
     )
     parser.add_argument("--deadline-ms", type=_positive, default=50.0, help="of every request; default: 50")
     parser.add_argument("--instances", type=_count, default=1, help="runs at once; default: 1")
-    parser.add_argument("--a-us", type=_positive, default=9000.0, help="a run of n rows takes a + b * n; 9000")
+    parser.add_argument(
+        "--a-us", type=_positive, default=9000.0, help="a run of n rows takes a + b * n; 9000"
+    )
     parser.add_argument("--b-us", type=_positive, default=300.0, help="microseconds a row; default: 300")
     parser.add_argument("--arrivals", choices=tuple(_ARRIVALS), default="poisson")
     parser.add_argument("--requests", type=_count, default=20_000, help="at each load; default: 20000")
@@ -307,13 +317,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"nothing can be in time: two runs of one row may take {2 * table.p95_us(1) / 1e3:.1f} ms, "
             f"and the deadline is {options.deadline_ms:g} ms"
         )
+    instances = "1 instance" if options.instances == 1 else f"{options.instances} instances"
     title = (
-        f"{_ARRIVALS[options.arrivals]}, {_counted(options.instances, 'instance')}, deadline {options.deadline_ms:g} ms, "
+        f"{_ARRIVALS[options.arrivals]}, {instances}, deadline {options.deadline_ms:g} ms, "
         f"runs of {options.a_us / 1e3:g} ms + {options.b_us / 1e3:g} ms a row"
     )
     points = _compare(options, rows_per_s, table)
     console = importlib.import_module("rich.console").Console()
-    console.print(f"{title}.", f"Capacity: {rows_per_s:,.0f} rows a second.", highlight=False)
+    for line in (title, f"capacity: {rows_per_s:,.0f} rows a second"):
+        console.print(line, soft_wrap=True, highlight=False)
     console.print(simulation_report.table(points, rows_per_s))
     try:
         simulation_report.draw(options.out, title, points, rows_per_s, options.deadline_ms)
@@ -368,10 +380,6 @@ def _count(text: str) -> int:
         if int(text) >= 1:
             return int(text)
     raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text}")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 if __name__ == "__main__":

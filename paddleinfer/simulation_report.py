@@ -16,8 +16,8 @@ __all__ = ["Point", "as_json", "draw", "table"]
 
 _COLUMNS = "load policy goodput late refused dropped mean\nms p99\nms rows\na_run busy"
 _GREY = "#57606a"
-# Colour, marker, width and marker size of the policies. Those that are eager or delay often do the same: each is
-# wider than the one that is drawn over it, so that all are seen.
+# Colour, marker, width and marker size of the policies. Those that are eager or delay often do the same: each
+# is wider than the one that is drawn over it, so that all are seen.
 _STYLES = (
     ("#1f6feb", "o", 3.2, 8.0),
     ("#24292f", "D", 1.5, 5.0),
@@ -49,7 +49,9 @@ def table(points: Sequence[Point], rows_per_s: float) -> Any:
         caption="goodput: in time, of the capacity; late to dropped: of what was offered",
     )
     for name in _COLUMNS.split(" "):
-        result.add_column(name.replace("_", " "), justify="left" if name == "policy" else "right", no_wrap=True)
+        result.add_column(
+            name.replace("_", " "), justify="left" if name == "policy" else "right", no_wrap=True
+        )
     for point in points:
         for it in point.results:
             first = it is point.results[0]
@@ -72,7 +74,7 @@ def draw(path: Path, title: str, points: Sequence[Point], rows_per_s: float, dea
     """Goodput and the 99th percentile of the latency, against the load."""
     importlib.import_module("matplotlib").use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
-    figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(8.4, 8.2), sharex=True, layout="constrained")
+    figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(8.0, 7.2), sharex=True, layout="constrained")
     loads = [point.load for point in points]
     for place, policy in reversed([*enumerate(it.policy for it in points[0].results)]):
         results = [point.results[place] for point in points]
@@ -89,7 +91,9 @@ def draw(path: Path, title: str, points: Sequence[Point], rows_per_s: float, dea
     upper.set_title("Goodput: requests done in time, of the capacity", loc="left", fontsize=11.5)
     upper.yaxis.set_major_formatter(importlib.import_module("matplotlib.ticker").PercentFormatter(1))
     upper.set_ylim(bottom=0)
-    lower.set_title("99th percentile of the latency, in ms, of the requests that were done", loc="left", fontsize=11.5)
+    lower.set_title(
+        "99th percentile of the latency, in ms, of the requests that were done", loc="left", fontsize=11.5
+    )
     lower.set_ylim(bottom=0)
     lower.set_xlabel("offered load, in units of the capacity", fontsize=11, color=_GREY)
     for axis in (upper, lower):
@@ -104,14 +108,16 @@ def draw(path: Path, title: str, points: Sequence[Point], rows_per_s: float, dea
     upper.legend(handles, labels, frameon=False, fontsize=10, loc="best")
     lower.legend(frameon=False, fontsize=10, loc="best")
     figure.suptitle(title, x=0.012, ha="left", fontsize=12.5, fontweight="bold")
-    figure.savefig(path, dpi=110, format="png")
+    figure.savefig(path, dpi=100, format="png", pil_kwargs={"optimize": True})
     pyplot.close(figure)
 
 
 def as_json(options: Mapping[str, Any], points: Sequence[Point], rows_per_s: float) -> str:
     """All figures, and what they are of."""
     document = {
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
+        "options": {
+            name: str(value) if isinstance(value, Path) else value for name, value in options.items()
+        },
         "capacity_rows_per_s": rows_per_s,
         "points": [
             {

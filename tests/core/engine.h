@@ -71,6 +71,7 @@ struct EngineOptions {
   std::function<void(float)> on_run{};
   std::function<void(const std::vector<float>&)> on_rows{};
   Nanos run_ns = 0;  // what a run costs, however many its rows
+  std::vector<std::int64_t> batch_sizes{};
 };
 
 inline SchedulerOptions merging(Merging merging) {
@@ -83,7 +84,7 @@ inline SchedulerOptions merging(Merging merging) {
 struct Engine {
   explicit Engine(const EngineOptions& options)
       : dispatcher(std::make_shared<Dispatcher>(
-            DispatcherOptions{options.scheduler, options.inline_allowed, options.outputs})) {
+            DispatcherOptions{options.scheduler, options.inline_allowed, options.outputs, options.batch_sizes})) {
     model->on_run = options.on_run;
     model->on_rows = options.on_rows;
     model->run_ns = options.run_ns;

@@ -58,6 +58,19 @@ inline void end(Scheduler& scheduler, const Batch& batch, Nanos run_ns, Nanos no
   scheduler.done(batch, {ran}, now);
 }
 
+inline SchedulerOptions eager() {
+  SchedulerOptions options;
+  options.policy = Policy::eager;
+  return options;
+}
+
+inline Ran ran(std::int64_t rows, Nanos run_ns) {
+  Ran run;
+  run.rows = rows;
+  run.run_ns = run_ns;
+  return run;
+}
+
 // Has the bucket of that width learn that n rows take fixed + per_row * n, up to so many rows. One request of one
 // row comes and goes for it.
 inline void teach(Scheduler& scheduler, std::int64_t width, Nanos fixed, Nanos per_row, std::int64_t up_to,

@@ -39,7 +39,8 @@ struct Held {
     bucket.arrivals.arrived(1, when);
     return request;
   }
-  Nanos until(Nanos when, Nanos max_hold = kNever) { return bucket.hold_until(when, max_hold); }
+  Nanos until(Nanos when, Nanos max_hold = kNever) { return bucket.hold_until(when, max_hold, reason); }
+  DispatchReason reason = DispatchReason::idle;
 
   Bucket bucket{views_of(1, 2)};
   Nanos now = 0;
@@ -137,17 +138,18 @@ TEST("nobody is held when all who call are there, or too little is known") {
   lone.add(lone.now);
   CHECK_EQ(lone.until(lone.now), lone.now);
 
+  DispatchReason reason{};
   Bucket unmeasured(views_of(1, 2));
   unmeasured.arrivals = Held(10'000, 0, 100).bucket.arrivals;
   unmeasured.push({0, 0}, std::make_shared<Request>());
   unmeasured.queued_rows = unmeasured.queued_requests = 1;
-  CHECK_EQ(unmeasured.hold_until(now, kNever), now);
+  CHECK_EQ(unmeasured.hold_until(now, kNever, reason), now);
   unmeasured.times.note(4, 10'000, false);
   unmeasured.end_hold();
-  CHECK_EQ(unmeasured.hold_until(now, kNever), now);  // what one more row costs is not known
+  CHECK_EQ(unmeasured.hold_until(now, kNever, reason), now);  // what one more row costs is not known
   unmeasured.end_hold();
   unmeasured.times.note(8, 10'000, false);
-  CHECK(unmeasured.hold_until(now, kNever) > now);
+  CHECK(unmeasured.hold_until(now, kNever, reason) > now);
 
   Held few_gaps(10'000, 0, 100);
   few_gaps.bucket.arrivals = Arrivals();

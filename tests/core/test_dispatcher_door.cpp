@@ -159,6 +159,7 @@ TEST("many callers pass through a narrow door, and none is lost") {
   const std::int64_t each = scaled(2'000);
   EngineOptions options;
   options.instances = 2;
+  options.scheduler.policy = Policy::eager;  // which refuses nobody for the deadline
   options.scheduler.max_queue_rows = 3;
   Engine engine(options);
   std::vector<std::thread> callers;

@@ -93,7 +93,9 @@ TEST("requests whose signatures collide by chance do not share a batch either") 
     return request;
   };
   std::vector<Ran> runs;
-  for (const std::int64_t rows : {1, 2, 4, 8, 16}) runs.push_back({rows, 1'000 + rows, false, false});
+  for (const std::int64_t rows : {1, 2, 4, 8, 16}) {
+    for (int run = 0; run < 3; ++run) runs.push_back(ran(rows, 1'000 + rows));
+  }
   for (const std::int64_t width : {1, 2, 3}) {
     scheduler.admit(colliding(width), 0);
     scheduler.done(scheduler.next(0).batch, runs, 0);
@@ -109,7 +111,7 @@ TEST("requests whose signatures collide by chance do not share a batch either") 
 }
 
 TEST("the bucket whose head is due first goes first, and takes its own along") {
-  Scheduler scheduler({});
+  Scheduler scheduler(eager());
   for (const std::int64_t width : {1, 2}) teach_merging(scheduler, width);
   const RequestPtr early = request_of(1, 1, 5'000);
   const RequestPtr other = request_of(2, 1, 4'000);
@@ -175,8 +177,10 @@ TEST("a batch holds no more than the callers' rows over the instances, so that a
 TEST("a batch is no larger than the size at which rows per second peak") {
   Scheduler scheduler({});
   scheduler.admit(request_of(1), 0);
-  const std::vector<Ran> runs = {
-      {1, 1'000, false, false}, {2, 1'100, false, false}, {4, 1'200, false, false}, {8, 9'000, false, false}};
+  std::vector<Ran> runs;
+  for (int run = 0; run < 3; ++run) {
+    for (const Ran& one : {ran(1, 1'000), ran(2, 1'100), ran(4, 1'200), ran(8, 9'000)}) runs.push_back(one);
+  }
   scheduler.done(scheduler.next(0).batch, runs, 0);
   admit(scheduler, 30, 1, 0);
   for (int place = 0; place < 7; ++place) CHECK_EQ(rows_of(scheduler.next(0).batch), 4);
@@ -189,10 +193,11 @@ TEST("batches grow while larger ones are faster, one size after the other") {
   std::vector<std::int64_t> sizes;
   for (int batch = 0; batch < 8; ++batch) {
     const Decision decision = scheduler.next(0);
-    sizes.push_back(rows_of(decision.batch));
-    end(scheduler, decision.batch, 1'000'000 + sizes.back(), 0);
+    const std::int64_t rows = rows_of(decision.batch);
+    if (sizes.empty() || sizes.back() != rows) sizes.push_back(rows);
+    end(scheduler, decision.batch, 1'000'000 + rows, 0);
   }
-  CHECK((sizes == std::vector<std::int64_t>{1, 2, 4, 8, 16, 32, 32, 32}));
+  CHECK((sizes == std::vector<std::int64_t>{1, 2, 4, 8, 16, 32}));
 }
 
 TEST("what is learned of one shape is not taken for another's") {
@@ -237,7 +242,7 @@ TEST("the plan counts batches of all shapes that wait") {
 }
 
 TEST("expired requests make room in the batch for those behind them") {
-  Scheduler scheduler({});
+  Scheduler scheduler(eager());
   teach_merging(scheduler);
   std::vector<RequestPtr> fine;
   std::vector<RequestPtr> late;

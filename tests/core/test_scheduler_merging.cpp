@@ -132,19 +132,19 @@ TEST("a large request that was probed and may run in parts waits again, in its p
 TEST("a large request that waits again can be forgotten, or expire, once") {
   for (const bool expires : {false, true}) {
     Taught taught(Merging::probe);
-    const RequestPtr large = request_of(1, 80, expires ? 50 : kNever);
+    const RequestPtr large = request_of(1, 80, expires ? 50'000'000 : kNever);
     taught.scheduler.admit(large, 0);
     taught.scheduler.next(0);
     taught.scheduler.set_merging(Merging::yes);
     taught.scheduler.put_back(large);
     if (expires) {
-      CHECK(taught.scheduler.next(60).expired == std::vector<RequestPtr>{large});
+      CHECK(taught.scheduler.next(60'000'000).expired == std::vector<RequestPtr>{large});
     } else {
       CHECK(taught.scheduler.forget(*large, 5));
       CHECK(!taught.scheduler.forget(*large, 5));
     }
     check_empty(taught.scheduler);
-    CHECK(taught.scheduler.next(70).batch.empty());
+    CHECK(taught.scheduler.next(70'000'000).batch.empty());
     CHECK_EQ(large->rows_unfinished, 0);
   }
 }

@@ -82,6 +82,7 @@ class History {
     options.max_hold = pick(3) == 0 ? pick(2'000) : kNever;
     const Merging kinds[] = {Merging::yes, Merging::yes, Merging::yes, Merging::probe, Merging::no};
     options.merging = kinds[pick(5)];
+    if (pick(4) == 0) options.policy = Policy::eager;
     return options;
   }
 
@@ -100,6 +101,8 @@ class History {
       CHECK_EQ(admission, Admission::bytes_over_limit);
     } else if (request->waits_for_room && (!room || at_door() > 0)) {
       CHECK_EQ(admission, Admission::waits_for_room);
+    } else if (room && admission == Admission::would_be_late) {
+      CHECK(deadline != kNever && options_.policy == Policy::adaptive);
     } else if (room) {
       CHECK_EQ(admission, Admission::accepted);
     } else {
@@ -119,7 +122,7 @@ class History {
   void let_in(Known& known) {
     known.queued = true;
     known.at_door = false;
-    known.key = std::min(known.request->deadline, now_ + Scheduler::kSlack);
+    known.key = std::min(known.request->deadline, now_ + Scheduler::kSlack[1]);
     known.order = order_++;
     known.let_in_at = decisions_;
   }
@@ -186,7 +189,8 @@ class History {
       CHECK(plan.instances <= instances_ - std::int64_t(running_.size()));
       if (plan.instances == 0) CHECK(decision.batch.empty() && decision.wake_at == plan.wake_at);
       // Dead entries may be planned for, too.
-      if (plan.instances > 0 && !forgets_) CHECK(waits && !(decision.batch.empty() && decision.expired.empty()));
+      if (plan.instances > 0 && !forgets_)
+        CHECK(waits && !(decision.batch.empty() && decision.expired.empty() && decision.shed.empty()));
     }
     take(decision);
     if (!decision.batch.empty()) return;
@@ -207,7 +211,7 @@ class History {
     now_ = decision.wake_at;
     for (int plans = pick(3); plans > 0; --plans) CHECK(scheduler_.plan(now_).instances > 0);
     decision = scheduler_.next(now_);
-    CHECK(!decision.batch.empty() || !decision.expired.empty());
+    CHECK(!decision.batch.empty() || !decision.expired.empty() || !decision.shed.empty());
     take(decision);
   }
 
@@ -217,6 +221,12 @@ class History {
     for (const RequestPtr& request : decision.expired) {
       Known& known = known_[request];
       CHECK(known.queued && request->deadline <= now_);
+      leave(known);
+    }
+    for (const RequestPtr& request : decision.shed) {
+      Known& known = known_[request];
+      CHECK(known.queued && request->deadline != kNever && request->deadline > now_);
+      CHECK(options_.policy == Policy::adaptive);
       leave(known);
     }
     if (decision.batch.empty()) return;
@@ -276,7 +286,9 @@ class History {
     for (const Slice& slice : done.batch) slice.request->let_go_of_inputs(releases_);
     std::vector<Ran> runs;
     for (int run = pick(3); run > 0; --run) {
-      runs.push_back({rows_of(done.batch), run_ns_ + pick(20) * rows_of(done.batch), pick(5) == 0, pick(5) == 0});
+      runs.push_back(ran(rows_of(done.batch), run_ns_ + pick(20) * rows_of(done.batch)));
+      runs.back().failed = pick(5) == 0;
+      runs.back().first_of_its_size = pick(5) == 0;
     }
     scheduler_.done(done.batch, runs, now_);
     follow_door();
@@ -287,7 +299,7 @@ class History {
     scheduler_.put_back(known.request);
     known.queued = true;
     known.next_row = 0;
-    known.key = std::min(known.request->deadline, known.request->arrival + Scheduler::kSlack);
+    known.key = std::min(known.request->deadline, known.request->arrival + Scheduler::kSlack[1]);
     known.order = order_++;
     --known.ends;
   }

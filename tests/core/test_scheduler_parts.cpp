@@ -79,7 +79,7 @@ TEST("parts are shared out over the idle instances") {
 TEST("parts are no larger than the size at which rows per second peak") {
   Scheduler scheduler(batches_of(32));
   scheduler.admit(request_of(1), 0);
-  const std::vector<Ran> runs = {{1, 1'000, false, false}, {8, 1'100, false, false}, {16, 9'000, false, false}};
+  const std::vector<Ran> runs = {ran(1, 1'000), ran(8, 1'100), ran(16, 9'000), ran(16, 9'000), ran(16, 9'000)};
   scheduler.done(scheduler.next(0).batch, runs, 0);
   const RequestPtr request = request_of(1, 20);
   scheduler.admit(request, 0);
@@ -190,14 +190,14 @@ TEST("forgetting gives back the rows not yet handed out, and what the queue held
 
 TEST("a large request expires once, with what waits of it") {
   Parts parts(16);
-  const RequestPtr large = parts.come(1, 100, 0, /*deadline=*/kFixed);
+  const RequestPtr large = parts.come(1, 100, 0, /*deadline=*/100 * kFixed);
   const Decision first = parts.scheduler.next(0);
   CHECK_EQ(first.batch.size(), 1u);
-  const Decision late = parts.scheduler.next(kFixed);
+  const Decision late = parts.scheduler.next(100 * kFixed);
   CHECK(late.batch.empty());
   CHECK(late.expired == std::vector<RequestPtr>{large});
   check_empty(parts.scheduler);
-  CHECK(parts.scheduler.next(2 * kFixed).expired.empty());
+  CHECK(parts.scheduler.next(200 * kFixed).expired.empty());
   end(parts.scheduler, first.batch, kFixed, 2 * kFixed);
   CHECK_EQ(large->rows_unfinished, 0);
 }

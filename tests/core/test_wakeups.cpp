@@ -42,7 +42,10 @@ TEST("no wake-up is lost: fewer callers than instances") { ping_pong(6, 3, scale
 TEST("no wake-up is lost among callers of one batch, though some of them time out") {
   constexpr int kCallers = 10;
   const std::int64_t each = scaled(6'000);
-  Engine engine({.instances = 2});
+  EngineOptions options;
+  options.instances = 2;
+  options.scheduler.policy = Policy::eager;  // which refuses nobody for the deadline
+  Engine engine(options);
   engine.model->keeps_batches = false;
   std::vector<std::thread> callers;
   for (int caller = 0; caller < kCallers; ++caller) {
