@@ -190,14 +190,14 @@ TEST("forgetting gives back the rows not yet handed out, and what the queue held
 
 TEST("a large request expires once, with what waits of it") {
   Parts parts(16);
-  const RequestPtr large = parts.come(1, 100, 0, /*deadline=*/100 * kFixed);
+  const RequestPtr large = parts.come(1, 100, 0, /*deadline=*/1'000'000'000);
   const Decision first = parts.scheduler.next(0);
   CHECK_EQ(first.batch.size(), 1u);
-  const Decision late = parts.scheduler.next(100 * kFixed);
+  const Decision late = parts.scheduler.next(1'000'000'000);
   CHECK(late.batch.empty());
   CHECK(late.expired == std::vector<RequestPtr>{large});
   check_empty(parts.scheduler);
-  CHECK(parts.scheduler.next(200 * kFixed).expired.empty());
+  CHECK(parts.scheduler.next(2'000'000'000).expired.empty());
   end(parts.scheduler, first.batch, kFixed, 2 * kFixed);
   CHECK_EQ(large->rows_unfinished, 0);
 }
