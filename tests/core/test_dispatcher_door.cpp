@@ -80,7 +80,7 @@ TEST("who waits for room may be cancelled; its inputs come back, and who waits f
   const std::size_t held = full.engine.ledger.held();
   std::thread waiter([&] {
     CHECK_EQ(full.engine.dispatcher->wait_for_room(*first, from_now(10 * kNanosPerSecond)), Woken::changed);
-    CHECK(first->done());
+    CHECK(first->ended());
   });
   sleep_ns(2 * kMillisecond);
   CHECK(full.engine.dispatcher->end_early(first, Outcome::cancelled));
