@@ -101,7 +101,7 @@ class Bucket {
   // A run that was out of memory halves what the next ones are given; every so many good ones double it again.
   void note_memory(const Ran& run) noexcept {
     if (run.out_of_memory && run.rows > 1) {
-      memory_cap = std::min(memory_cap, run.rows) / 2;
+      memory_cap = std::max<std::int64_t>(1, std::min(memory_cap, run.rows) / 2);
       runs_at_cap = 0;
     } else if (!run.failed && memory_cap != kNoCap && ++runs_at_cap >= kRunsToProbe) {
       memory_cap = memory_cap > kNoCap / 2 ? kNoCap : 2 * memory_cap;

@@ -234,7 +234,7 @@ class Scheduler {
   // request's own batch, which is to be as large as it would be by then.
   bool predicts_lateness(const Request& request, const Bucket& bucket, Nanos now) const noexcept {
     if (!minds_deadlines(request) || out_of_date(bucket, now)) return false;
-    const std::int64_t full = rules_.full_batch(bucket);
+    const std::int64_t full = std::max(rules_.full_batch(bucket), std::min(request.rows, rules_.part_limit(bucket)));
     const double row_ns = std::max(1.0, bucket.times.best_row_ns());
     const double ahead_ns = double(backlog_.ahead(request.key, now));
     const std::int64_t ahead = std::min(bucket.queued_rows, std::int64_t(ahead_ns / row_ns));

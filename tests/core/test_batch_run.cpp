@@ -185,3 +185,62 @@ TEST("the sizes an instance has run do not grow without end") {
   while (known < kSizes && !sizes.note(kSizes - known, 1)) ++known;
   CHECK(known >= 1 && known <= 4'096);
 }
+
+TEST("each request is told what happened to it") {
+  OneInstance one;
+  const std::vector<std::int64_t> sizes = {8};
+  Decision decision = one.decision({1, 3, 2});
+  decision.reason = DispatchReason::held_over;
+  decision.predicted_ns = 12'345;
+  for (std::size_t place = 0; place < 3; ++place) {
+    Request& request = *decision.batch[place].request;
+    request.arrival = 1'000 + Nanos(place);
+    request.first_started = 5'000;
+    request.hold_ns = 700;
+  }
+  one.model->run_ns = harness::kMillisecond;
+  BatchRun batch(one.instance, decision, one.outputs, OneInstance::kMaxRows, one.releases, sizes);
+  batch.run();
+  batch.tell(one.counters);
+  for (std::size_t place = 0; place < 3; ++place) {
+    const Explanation& explanation = decision.batch[place].request->explanation;
+    CHECK_EQ(explanation.queue_ns, 4'000 - Nanos(place));
+    CHECK_EQ(explanation.hold_ns, 700);
+    CHECK_EQ(explanation.predicted_ns, 12'345);
+    CHECK(explanation.run_ns >= harness::kMillisecond);
+    CHECK_EQ(explanation.batch_rows, 6);
+    CHECK_EQ(explanation.padded_rows, 8);
+    CHECK_EQ(explanation.instance, one.instance.index);
+    CHECK(explanation.reason == DispatchReason::held_over);
+  }
+}
+
+TEST("a request in parts is told of the part that ended last, and of its wait for the first") {
+  OneInstance one;
+  const RequestPtr large = request_for(one.ledger, 1, 6);
+  large->arrival = 100;
+  large->first_started = 300;
+  Decision first;
+  first.batch = {Bench::part(large, 0, 4)};
+  first.reason = DispatchReason::full;
+  Decision last;
+  last.batch = {Bench::part(large, 4, 2)};
+  last.reason = DispatchReason::idle;
+  one.run(first)->tell(one.counters);
+  one.run(last)->tell(one.counters);
+  CHECK(has_result(*large, 1));
+  CHECK_EQ(large->explanation.queue_ns, 200);
+  CHECK_EQ(large->explanation.batch_rows, 2);
+  CHECK(large->explanation.reason == DispatchReason::idle);
+}
+
+TEST("a request that failed is told the same") {
+  OneInstance one;
+  one.model->on_run = [](float) { throw std::runtime_error("no"); };
+  Decision decision = one.decision({2});
+  decision.reason = DispatchReason::alone;
+  one.run(decision)->tell(one.counters);
+  CHECK_EQ(decision.batch[0].request->outcome, Outcome::error);
+  CHECK_EQ(decision.batch[0].request->explanation.batch_rows, 2);
+  CHECK(decision.batch[0].request->explanation.reason == DispatchReason::alone);
+}

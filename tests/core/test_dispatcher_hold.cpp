@@ -91,3 +91,21 @@ TEST("a hold ends with the engine: drained, at once, or dropped") {
     CHECK(engine.threads_gone());
   }
 }
+
+TEST("who was held is told for how long, and that is part of the wait") {
+  Holding engine;
+  int held = 0;
+  for (int turn = 0; turn < 5; ++turn) {
+    const RequestPtr request = engine.submit(7);
+    engine.await(request);
+    CHECK(has_result(*request, 7));
+    const Explanation& explanation = request->explanation;
+    CHECK(explanation.hold_ns >= 0 && explanation.hold_ns <= explanation.queue_ns);
+    CHECK(explanation.predicted_ns > 0);
+    CHECK_EQ(explanation.batch_rows, 1);
+    CHECK_EQ(explanation.padded_rows, 1);
+    if (explanation.hold_ns > 0) CHECK(explanation.reason == DispatchReason::held_over);
+    held += explanation.hold_ns > 0;
+  }
+  CHECK(held > 0);
+}

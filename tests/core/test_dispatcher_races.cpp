@@ -134,6 +134,7 @@ class EngineLife {
     CHECK_EQ(counters.errors, ends[Outcome::error]);
     CHECK_EQ(counters.cancelled, ends[Outcome::cancelled]);
     CHECK_EQ(counters.expired, ends[Outcome::expired]);
+    CHECK_EQ(counters.shed, ends[Outcome::shed]);
     CHECK_EQ(counters.closed, ends[Outcome::closed]);
     const Load load = engine_.dispatcher->load();
     CHECK_EQ(load.queued_requests, 0);

@@ -256,3 +256,59 @@ TEST("callers who have gone are waited for ever less, and then no more") {
   CHECK(holds < 10);
   CHECK(held_ns < 30 * kGap);
 }
+
+TEST("a batch says since when it was held, and why it went in the end") {
+  Callers callers;
+  const Nanos came = callers.now += kGap;
+  callers.come(came);
+  const Decision held = callers.scheduler.next(came);
+  REQUIRE(held.batch.empty());
+  const Decision over = callers.scheduler.next(held.wake_at);
+  CHECK_EQ(over.batch.size(), 1u);
+  CHECK_EQ(over.held_since, came);
+  CHECK_EQ(over.held_until, held.wake_at);
+  CHECK(over.reason == DispatchReason::held_over);
+  CHECK(over.predicted_ns >= kFixed);
+
+  Callers all;
+  for (std::int64_t caller = 0; caller < kCallers; ++caller) {
+    all.come(all.now += kGap);
+    const Decision decision = all.scheduler.next(all.now);
+    CHECK_EQ(decision.batch.empty(), caller + 1 < kCallers);
+    if (decision.batch.empty()) continue;
+    CHECK_EQ(decision.held_since, all.now - (kCallers - 1) * kGap);
+    CHECK(decision.reason == DispatchReason::all_here);
+  }
+
+  Callers urgent;
+  const Nanos now = urgent.now += kGap;
+  urgent.come(now, now + kFixed + 500);
+  const Decision waits = urgent.scheduler.next(now);
+  REQUIRE(waits.batch.empty());
+  CHECK(urgent.scheduler.next(waits.wake_at).reason == DispatchReason::deadline);
+}
+
+TEST("a hold is over when another bucket has taken the last idle instance") {
+  Callers callers;
+  const Nanos came = callers.now += kGap;
+  const RequestPtr held = callers.come(came);
+  REQUIRE(callers.scheduler.next(came).batch.empty());
+  CHECK_EQ(callers.scheduler.admit(request_of(2), came + 10), Admission::accepted);
+  const Decision other = callers.scheduler.next(came + 10);
+  REQUIRE(only(other) != held);
+  CHECK_EQ(other.held_since, kNever);
+  end(callers.scheduler, other.batch, kFixed, came + kFixed);
+  const Decision decision = callers.scheduler.next(came + kFixed);
+  CHECK(only(decision) == held);
+  CHECK_EQ(decision.held_since, came);
+  CHECK_EQ(decision.held_until, came + 10);  // from then on it waited like any
+  CHECK(decision.reason == DispatchReason::held_over);
+}
+
+TEST("what was never held says so") {
+  Scheduler scheduler({});
+  scheduler.admit(request_of(1), 5);
+  const Decision decision = scheduler.next(7);
+  CHECK_EQ(decision.held_since, kNever);
+  CHECK_EQ(decision.predicted_ns, 0);  // nothing was known
+}

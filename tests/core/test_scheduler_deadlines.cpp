@@ -1,0 +1,404 @@
+// Deadlines, overload and memory: who is refused, who is shed, and how small batches become.
+#include "scheduling.h"
+
+using namespace fakes;
+using namespace harness;
+
+namespace {
+
+constexpr Nanos kFixed = kMillisecond;
+constexpr Nanos kPerRow = kMillisecond / 10;
+constexpr Nanos kFullRun = kFixed + 32 * kPerRow;
+
+// A model of which all is known, on one instance, and 32 callers of late, none of whom waits.
+struct Served {
+  explicit Served(const SchedulerOptions& options = {}) : scheduler(options) {
+    teach(scheduler, 1, kFixed, kPerRow, 32, now);
+    for (int round = 0; round < 3; ++round) {
+      admit(scheduler, 32, 1, now);
+      while (scheduler.queued_requests() > 0) run();
+    }
+  }
+  // A batch goes, and ends as predicted.
+  Decision run() {
+    Decision decision = scheduler.next(now);
+    if (!decision.batch.empty()) {
+      const Nanos run_ns = kFixed + kPerRow * rows_of(decision.batch);
+      end(scheduler, decision.batch, run_ns, now += run_ns);
+    } else if (decision.wake_at != kNever) {
+      now = decision.wake_at;
+    }
+    return decision;
+  }
+  // Keeps the instance busy with a full batch.
+  Batch occupy() {
+    admit(scheduler, 32, 1, now);
+    Batch batch = scheduler.next(now).batch;
+    CHECK_EQ(rows_of(batch), 32);
+    return batch;
+  }
+  Admission come(Nanos within, std::int64_t rows = 1, int priority = 1) {
+    last = request_of(1, rows, within == kNever ? kNever : now + within);
+    last->priority = priority;
+    return scheduler.admit(last, now);
+  }
+  RequestPtr accepted(Nanos within, std::int64_t rows = 1) {
+    CHECK_EQ(come(within, rows), Admission::accepted);
+    return last;
+  }
+
+  Scheduler scheduler;
+  RequestPtr last;
+  Nanos now = kNanosPerSecond;
+};
+
+SchedulerOptions policy(Policy policy) {
+  SchedulerOptions options;
+  options.policy = policy;
+  options.max_hold = 0;
+  return options;
+}
+
+}  // namespace
+
+TEST("a request is refused when its own run would already be late") {
+  Served served;
+  CHECK_EQ(served.come(kFixed + kPerRow - 1'000), Admission::would_be_late);
+  CHECK(!served.last->in_queue);
+  CHECK_EQ(served.last.use_count(), 1);
+  check_empty(served.scheduler);
+  CHECK_EQ(served.come(kFixed + kPerRow + 1'000), Admission::accepted);
+}
+
+TEST("a request is refused when what runs takes too long for it") {
+  Served served;
+  served.occupy();
+  CHECK_EQ(served.come(kFullRun), Admission::would_be_late);
+  CHECK_EQ(served.come(kFullRun + kFixed), Admission::would_be_late);
+  CHECK_EQ(served.come(kFullRun + 2 * kFixed), Admission::accepted);
+  served.now += kFullRun;  // it is about to be over
+  CHECK_EQ(served.come(2 * kFixed), Admission::accepted);
+}
+
+TEST("a request is refused when what waits ahead of it takes too long for it, and who is accepted is in time") {
+  Served served;
+  Batch running = served.occupy();
+  const Nanos begun = served.now;
+  constexpr Nanos kWithin = 50 * kMillisecond;
+  std::int64_t accepted = 0;
+  while (accepted < 1'000 && served.come(kWithin) == Admission::accepted) ++accepted;
+  const double possible = double(kWithin) / double(kFullRun) * 32 - 32;
+  CHECK(double(accepted) > 0.8 * possible && double(accepted) <= possible);
+  CHECK_EQ(served.scheduler.queued_rows(), accepted);
+  // It is ahead of all that wait, and need not wait for them.
+  CHECK_EQ(served.come(kFullRun + 2 * kFixed), Admission::accepted);
+  CHECK_EQ(served.come(kNever), Admission::accepted);
+  end(served.scheduler, running, kFullRun, served.now += kFullRun);
+  std::int64_t ran = 0;
+  while (served.scheduler.queued_requests() > 0) {
+    const Decision decision = served.run();
+    CHECK(decision.expired.empty() && decision.shed.empty());
+    for (const Slice& slice : decision.batch) CHECK(served.now <= slice.request->deadline);
+    ran += rows_of(decision.batch);
+  }
+  CHECK_EQ(ran, accepted + 2);
+  CHECK(served.now < begun + kWithin + kFullRun);
+}
+
+TEST("nobody is refused for a time of which nothing is known") {
+  Scheduler scheduler({});
+  for (int place = 0; place < 5; ++place) {
+    CHECK_EQ(scheduler.admit(request_of(1, 1, 10), 0), Admission::accepted);
+  }
+  Served served;
+  CHECK_EQ(served.scheduler.admit(request_of(2, 1, served.now + 10), served.now), Admission::accepted);  // its shape
+}
+
+TEST("when nothing has run of late one is let through to find out, and no second") {
+  Served served;
+  served.now += kNanosPerSecond;
+  CHECK_EQ(served.come(1'000), Admission::accepted);
+  const RequestPtr first = served.last;
+  CHECK_EQ(served.come(1'000), Admission::would_be_late);
+  const Decision decision = served.scheduler.next(served.now);
+  CHECK(only(decision) == first);  // it is not shed either
+  CHECK_EQ(served.come(1'000), Admission::would_be_late);
+}
+
+TEST("only the adaptive policy refuses or sheds, and only who has a deadline") {
+  for (const Policy other : {Policy::eager, Policy::fixed_delay}) {
+    Served served(policy(other));
+    const Batch running = served.occupy();
+    const RequestPtr hopeless = served.accepted(kFullRun + 1'000);
+    const RequestPtr another = served.accepted(kFullRun + 1'000);
+    end(served.scheduler, running, kFullRun, served.now += kFullRun);
+    const Decision decision = served.scheduler.next(served.now);
+    CHECK((requests_in(decision.batch) == std::vector<RequestPtr>{hopeless, another}));
+  }
+  Served served;
+  served.occupy();
+  for (int place = 0; place < 500; ++place) CHECK_EQ(served.come(kNever), Admission::accepted);
+}
+
+TEST("a request of many rows counts with the runs that it takes itself") {
+  Served served;
+  CHECK_EQ(served.come(3 * kFullRun - 1'000, 96), Admission::would_be_late);
+  CHECK_EQ(served.come(3 * kFullRun + 1'000, 96), Admission::accepted);
+}
+
+TEST("a request of more rows than anybody has sent so far is not taken for many small runs") {
+  Scheduler scheduler({});
+  teach(scheduler, 1, kFixed, kPerRow, 32);  // by one caller of one row
+  scheduler.admit(request_of(1), 0);
+  REQUIRE(scheduler.next(0).batch.size() == 1);
+  CHECK_EQ(scheduler.admit(request_of(1, 32, kFixed + kPerRow + kFullRun + 1'000), 0), Admission::accepted);
+}
+
+TEST("who can no longer be in time is shed, who is too late already has expired") {
+  Served served;
+  const Batch running = served.occupy();
+  const Nanos begin = served.now;
+  const RequestPtr late = served.accepted(10 * kMillisecond);
+  const RequestPtr hopeless = served.accepted(12 * kMillisecond);
+  const RequestPtr fine = served.accepted(40 * kMillisecond);
+  // The run took longer than anybody could know.
+  served.now = begin + 12 * kMillisecond - kFixed;
+  end(served.scheduler, running, kFullRun, served.now);
+  const Decision decision = served.scheduler.next(served.now);
+  CHECK(only(decision) == fine);
+  CHECK(decision.expired == std::vector<RequestPtr>{late});
+  CHECK(decision.shed == std::vector<RequestPtr>{hopeless});
+  CHECK(!hopeless->in_queue);
+  CHECK_EQ(hopeless->rows_unfinished, 0);
+  check_empty(served.scheduler);
+}
+
+TEST("the only one that waits is not shed while nothing runs: it may find out whether it is late") {
+  Served served;
+  const RequestPtr only_one = served.accepted(5 * kMillisecond);
+  served.now += 5 * kMillisecond - 1'000;
+  CHECK(only(served.scheduler.next(served.now)) == only_one);
+}
+
+TEST("a batch is no larger than its most urgent request allows") {
+  Served served;
+  const RequestPtr urgent = served.accepted(kFixed + 10 * kPerRow + 5'000);
+  for (int place = 0; place < 20; ++place) served.accepted(kNever);
+  const Decision decision = served.scheduler.next(served.now);
+  CHECK(decision.batch.at(0).request == urgent);
+  CHECK_EQ(rows_of(decision.batch), 10);
+  CHECK(decision.reason == DispatchReason::deadline);
+  CHECK(std::abs(decision.predicted_ns - (kFixed + 10 * kPerRow)) < 1'000);
+  CHECK_EQ(served.scheduler.queued_rows(), 11);
+  CHECK(decision.shed.empty());
+}
+
+TEST("a large request is shed when not even its next part can be in time; alone, that part is as small as it must be") {
+  for (const bool alone : {false, true}) {
+    Served served;
+    const RequestPtr large = served.accepted(2 * kFullRun + 1'000, 64);
+    RequestPtr other;
+    if (!alone) other = served.accepted(kNever);
+    served.now += 2 * kFullRun - kFixed - 8 * kPerRow;
+    const Decision decision = served.scheduler.next(served.now);
+    REQUIRE(decision.batch.size() == 1);
+    CHECK(decision.shed == (alone ? std::vector<RequestPtr>{} : std::vector<RequestPtr>{large}));
+    CHECK(decision.batch[0].request == (alone ? large : other));
+    if (alone) CHECK_EQ(decision.batch[0].rows, 8);
+  }
+}
+
+TEST("in overload the heads that keep batches small are shed, and no more than those") {
+  Served served;
+  std::vector<RequestPtr> urgent;
+  for (int place = 0; place < 5; ++place) urgent.push_back(served.accepted(5 * kMillisecond));
+  std::vector<RequestPtr> others;
+  for (int place = 0; place < 60; ++place) others.push_back(served.accepted(80 * kMillisecond));
+  served.now += 5 * kMillisecond - kFixed - 3 * kPerRow - kPerRow / 2;  // now they allow three rows
+  const Decision decision = served.scheduler.next(served.now);
+  CHECK(decision.shed == urgent);
+  CHECK(decision.expired.empty());
+  CHECK((requests_in(decision.batch) == std::vector<RequestPtr>(others.begin(), others.begin() + 32)));
+  CHECK_EQ(served.scheduler.queued_rows(), 28);
+}
+
+TEST("one urgent head does not cost it its turn: the batch behind it is full again") {
+  Served served;
+  const RequestPtr urgent = served.accepted(5 * kMillisecond);
+  for (int place = 0; place < 60; ++place) served.accepted(80 * kMillisecond);
+  served.now += 5 * kMillisecond - kFixed - 3 * kPerRow - kPerRow / 2;
+  const Decision decision = served.scheduler.next(served.now);
+  CHECK(decision.shed.empty());
+  CHECK(decision.batch.at(0).request == urgent);
+  CHECK_EQ(rows_of(decision.batch), 3);
+  CHECK_EQ(rows_of(served.scheduler.next(served.now).batch), 32);
+}
+
+TEST("nobody is shed for others where no more than a full batch waits") {
+  Served served;
+  for (int place = 0; place < 5; ++place) served.accepted(5 * kMillisecond);
+  for (int place = 0; place < 27; ++place) served.accepted(80 * kMillisecond);
+  served.now += 5 * kMillisecond - kFixed - 3 * kPerRow - kPerRow / 2;
+  const Decision decision = served.scheduler.next(served.now);
+  CHECK(decision.shed.empty());
+  CHECK_EQ(rows_of(decision.batch), 3);
+}
+
+TEST("the dead among the urgent heads are not shed, and not lost count of") {
+  Served served;
+  std::vector<RequestPtr> urgent;
+  for (int place = 0; place < 8; ++place) urgent.push_back(served.accepted(5 * kMillisecond));
+  for (int place = 0; place < 60; ++place) served.accepted(80 * kMillisecond);
+  for (const std::size_t place : {0, 2, 7}) CHECK(served.scheduler.forget(*urgent[place], served.now));
+  served.now += 5 * kMillisecond - kFixed - 3 * kPerRow - kPerRow / 2;
+  const Decision decision = served.scheduler.next(served.now);
+  CHECK((decision.shed == std::vector<RequestPtr>{urgent[1], urgent[3], urgent[4], urgent[5], urgent[6]}));
+  CHECK_EQ(rows_of(decision.batch), 32);
+  CHECK_EQ(served.scheduler.queued_requests(), 28);
+}
+
+TEST("the more urgent priority class goes first") {
+  Scheduler scheduler(with_merging(Merging::no));
+  std::vector<RequestPtr> by_class;
+  for (const int priority : {2, 1, 0}) {
+    by_class.push_back(request_of(1 + priority));
+    by_class.back()->priority = priority;
+    scheduler.admit(by_class.back(), 0);
+    CHECK_EQ(by_class.back()->key, Scheduler::kSlack[priority]);
+  }
+  const RequestPtr sooner = request_of(1, 1, Scheduler::kSlack[0] - 1);  // a deadline counts in any class
+  sooner->priority = 2;
+  scheduler.admit(sooner, 0);
+  CHECK(only(scheduler.next(1)) == sooner);
+  for (const int place : {2, 1, 0}) CHECK(only(scheduler.next(1)) == by_class[std::size_t(place)]);
+}
+
+TEST("the least urgent class does not starve, however many come in the others") {
+  Scheduler scheduler(with_merging(Merging::no));
+  const RequestPtr patient = request_of(1);
+  patient->priority = 2;
+  scheduler.admit(patient, 0);
+  Nanos now = 0;
+  while (patient->in_queue && now < 20 * kNanosPerSecond) {
+    now += 10 * kMillisecond;
+    for (int more = 0; more < 2; ++more) {  // twice as many as run
+      const RequestPtr urgent = request_of(1);
+      urgent->priority = 0;
+      scheduler.admit(urgent, now);
+    }
+    const Decision decision = scheduler.next(now);
+    end(scheduler, decision.batch, kMillisecond, now);
+  }
+  // Half of what came waits, a second's worth for each second: those that came in the first ten come first.
+  CHECK(now > 5 * kNanosPerSecond && now <= 20 * kNanosPerSecond);
+  CHECK(!patient->in_queue);
+}
+
+TEST("a large request that was put back waits whole again, and goes in parts") {
+  SchedulerOptions options = with_merging(Merging::probe);
+  options.max_batch_size = 4;
+  Scheduler scheduler(options);
+  const RequestPtr large = request_of(1, 6);
+  scheduler.admit(large, 5);
+  const Decision probe = scheduler.next(5);
+  CHECK(probe.probe);
+  CHECK(only(probe) == large);
+  check_empty(scheduler);
+  scheduler.set_merging(Merging::yes);
+  scheduler.put_back(large);
+  CHECK_EQ(scheduler.running_batches(), 0);
+  CHECK_EQ(scheduler.queued_rows(), 6);
+  CHECK_EQ(scheduler.queued_bytes(), large->bytes);
+  CHECK_EQ(large->rows_unfinished, 6);
+  std::int64_t next_row = 0;
+  while (large->in_queue) {
+    const Decision decision = scheduler.next(10);
+    REQUIRE(decision.batch.size() == 1);
+    CHECK_EQ(decision.batch[0].first_row, next_row);
+    CHECK(decision.batch[0].rows <= 4);
+    next_row += decision.batch[0].rows;
+    end(scheduler, decision.batch, 10, 10);
+  }
+  CHECK_EQ(next_row, 6);
+  CHECK_EQ(large->rows_unfinished, 0);
+  check_empty(scheduler);
+}
+
+TEST("a batch that was out of memory halves those that follow, 64 good runs double them again") {
+  Served served(eager());
+  const auto rows_of_a_batch = [&] {
+    while (served.scheduler.queued_requests() < 40) served.accepted(kNever);
+    return rows_of(served.run().batch);
+  };
+  CHECK_EQ(rows_of_a_batch(), 32);
+  const auto fail = [&](std::int64_t rows) {
+    Ran ran;
+    ran.rows = rows;
+    ran.failed = ran.out_of_memory = true;
+    while (served.scheduler.queued_requests() < 40) served.accepted(kNever);
+    served.scheduler.done(served.scheduler.next(served.now).batch, {ran}, served.now);
+  };
+  fail(32);
+  for (int run = 0; run < 10; ++run) CHECK_EQ(rows_of_a_batch(), 16);
+  fail(16);
+  for (int run = 0; run < 64; ++run) CHECK_EQ(rows_of_a_batch(), 8);
+  for (int run = 0; run < 64; ++run) CHECK_EQ(rows_of_a_batch(), 16);
+  CHECK_EQ(rows_of_a_batch(), 32);
+  for (int run = 0; run < 1'000; ++run) fail(1);  // one row alone: smaller batches are no help
+  CHECK_EQ(rows_of_a_batch(), 32);
+}
+
+TEST("a batch whose every half was out of memory leaves batches of one row, and the queue goes on") {
+  Served served;
+  const Batch batch = served.occupy();
+  std::vector<Ran> runs;
+  for (const std::int64_t rows : {32, 16, 8, 4, 2, 1, 1, 2, 1, 1, 4, 2, 1, 1, 2, 1, 1, 8, 4, 2, 1, 1, 2}) {
+    Ran ran;
+    ran.rows = rows;
+    ran.failed = ran.out_of_memory = true;
+    runs.push_back(ran);
+  }
+  served.scheduler.done(batch, runs, served.now);
+  const RequestPtr several = served.accepted(kNever, 3);
+  const RequestPtr urgent = served.accepted(kNanosPerSecond);
+  std::int64_t rows = 0;
+  for (int run = 0; run < 4; ++run) {
+    const Decision decision = served.run();
+    CHECK_EQ(rows_of(decision.batch), 1);
+    rows += rows_of(decision.batch);
+  }
+  CHECK_EQ(rows, 4);
+  CHECK(!several->in_queue && !urgent->in_queue);
+  check_empty(served.scheduler);
+}
+
+TEST("one bucket's lack of memory is not another's") {
+  Scheduler scheduler(eager());
+  Ran ran;
+  ran.rows = 32;
+  ran.failed = ran.out_of_memory = true;
+  admit(scheduler, 32, 1, 0);
+  scheduler.done(scheduler.next(0).batch, {ran}, 0);
+  admit(scheduler, 32, 2, 0);
+  CHECK_EQ(rows_of(scheduler.next(0).batch), 32);
+}
+
+TEST("the cap that memory sets goes away in the end") {
+  Bucket bucket(request_of(1)->inputs);
+  CHECK_EQ(bucket.memory_cap, Bucket::kNoCap);
+  Ran failed;
+  failed.rows = 30;
+  failed.out_of_memory = failed.failed = true;
+  bucket.note_memory(failed);
+  CHECK_EQ(bucket.memory_cap, 15);
+  failed.rows = 2;  // for one that was already smaller
+  bucket.note_memory(failed);
+  CHECK_EQ(bucket.memory_cap, 1);
+  bucket.note_memory(failed);
+  CHECK_EQ(bucket.memory_cap, 1);  // not less than a row
+  failed.rows = 1;
+  bucket.note_memory(failed);
+  CHECK_EQ(bucket.memory_cap, 1);
+  for (int run = 0; run < 63 * 64; ++run) bucket.note_memory(ran(1, 10));
+  CHECK_EQ(bucket.memory_cap, Bucket::kNoCap);
+}
