@@ -260,7 +260,7 @@ class VirtualEngine:
             if request.queue_s is None:
                 arrival = _ns(request.arrival_s)
                 request.queue_s = (self._now - arrival) / _NS
-                if decision.held_since is not None:
+                if decision.held_since is not None and decision.held_until is not None:
                     request.hold_s = max(0, decision.held_until - max(decision.held_since, arrival)) / _NS
         assert decision.number is not None
         execution = VirtualExecution(self.predictor, batch, decision.number, self._sizes)

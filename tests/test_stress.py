@@ -136,7 +136,13 @@ def test_four_instances_under_drawn_options_answer_as_single_rows_do(zoo: Zoo, s
         assert not failures, (directory.name, options, failures[:3])
         ends = ("results", "errors", "cancelled", "expired", "shed", "closed")
         assert stats["requests"] == sum(stats[end] for end in ends) > 0
-        left = ("queued_requests", "queued_rows", "queued_bytes", "requests_waiting_for_room", "running_executions")
-        assert [stats[name] for name in left] == [0] * len(left), (directory.name, options)
+        left = (
+            "queued_requests",
+            "queued_rows",
+            "queued_bytes",
+            "requests_waiting_for_room",
+            "running_executions",
+        )
+        assert [stats[name] for name in left] == [0] * len(left), options
         assert stats["errors"] == 0 and stats["results"] > stats["requests"] / 2
     assert drawn > 0
