@@ -210,6 +210,7 @@ def test_ctrl_c_ends_the_wait(waiting: str) -> None:
                 time.sleep(0.001)
             while {"room" in waiting} and not engine.stats()["requests_waiting_for_room"]:
                 time.sleep(0.001)
+            time.sleep(0.2)  # Python misses a signal between its last look and a blocking call of asyncio's
             print("hanging", flush=True)
         threading.Thread(target=watch, daemon=True).start()
         try:
