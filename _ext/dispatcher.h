@@ -403,8 +403,11 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   // Under mu_.
   void settle_merging(const ProbeVerdict& verdict) {
     using Kind = ProbeVerdict::Kind;
-    if (verdict.kind == Kind::unclear) return scheduler_.set_merging(Merging::probe);
     const Merging before = scheduler_.merging();
+    if (verdict.kind == Kind::unclear) {
+      if (before == Merging::probing) scheduler_.set_merging(Merging::probe);
+      return;
+    }
     if (before == Merging::no || (before == Merging::yes && verdict.kind == Kind::same)) return;
     scheduler_.set_merging(verdict.kind == Kind::same ? Merging::yes : Merging::no);
     why_unmerged_ = verdict.reason;

@@ -1,4 +1,6 @@
 // What an instance does with a batch: start, probe, run, and the word for those who wait.
+#include <list>
+
 #include "batch_run.h"
 #include "bench.h"
 
@@ -25,7 +27,8 @@ struct OneInstance {
     decision.probe = probe;
     return decision;
   }
-  std::unique_ptr<BatchRun> run(const Decision& decision) {
+  std::unique_ptr<BatchRun> run(const Decision& handed_out) {
+    const Decision& decision = decisions.emplace_back(handed_out);  // a BatchRun does not keep it
     auto batch = std::make_unique<BatchRun>(instance, decision, outputs, kMaxRows, releases);
     batch->run();
     return batch;
@@ -38,6 +41,7 @@ struct OneInstance {
   ReleaseList releases;
   Ledger ledger;
   Counters counters;
+  std::list<Decision> decisions;
 };
 
 }  // namespace

@@ -137,6 +137,27 @@ TEST("a probe that finds nothing out, for a row fails alone, is repeated") {
   CHECK_EQ(engine.dispatcher->take_merging_change().first, Merging::yes);
 }
 
+TEST("what somebody else has found out about merging is not undone by a probe that finds nothing") {
+  for (const bool merges : {true, false}) {
+    Gate gate;
+    Engine engine(probing());
+    engine.model->on_run = [&](float first) {
+      gate.pass();
+      if (first == 1) throw std::runtime_error("no");
+    };
+    const RequestPtr large = engine.submit_rows(1, 20);
+    REQUIRE(gate.await(1));
+    engine.dispatcher->settle_merging_as(merges, merges ? "" : "said so");
+    CHECK(engine.dispatcher->merging_changed());
+    gate.open();
+    engine.await(large);
+    CHECK(eventually([&] { return engine.dispatcher->load().running_batches == 0; }));
+    const auto [merging, why] = engine.dispatcher->take_merging_change();
+    CHECK_EQ(merging, merges ? Merging::yes : Merging::no);
+    CHECK_EQ(why, merges ? "" : "said so");
+  }
+}
+
 TEST("who gives up during a probe ends at once, and its inputs are given back when they were last read") {
   for (const bool large : {false, true}) {
     Gate gate;
