@@ -18,6 +18,9 @@ namespace paddleinfer {
 
 class BatchRun {
  public:
+  BatchRun(const BatchRun&) = delete;
+  BatchRun& operator=(const BatchRun&) = delete;
+
   // Starts the requests that nobody has ended meanwhile.
   // `outputs`: their names. `max_rows`: of one run. `sizes`: the rows that the model may see at once.
   BatchRun(Instance& instance, const Decision& decision, const std::vector<std::string>& outputs, std::int64_t max_rows,

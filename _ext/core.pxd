@@ -275,7 +275,6 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         void look_out_for(const Request&) noexcept
         cbool end_early(const RequestPtr&, Outcome) except +
         cbool end_early(const RequestPtr&, Outcome, cbool only_queued) except +
-        CloseReport close(cbool, Nanos) except +
         size_t begin_close(cbool) except +
         cbool wait_until_left(Nanos) except +
         CloseReport finish_close() except +

@@ -72,48 +72,12 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   // Queues requests of one reader, or of callers who wait themselves; `admissions` says what became of each.
   // False when the engine is closing: none was queued.
   bool admit(const std::vector<RequestPtr>& requests, std::vector<Admission>& admissions) {
-    // A request may be gone as soon as the lock is free, and with it its word for the sink.
-    const std::shared_ptr<CompletionQueue> sink = requests.front()->sink;
     admissions.assign(requests.size(), Admission::accepted);
-    if (sink) sink->expect(requests.size());
-    std::size_t refused = 0;
-    std::int64_t rows = 0;
-    bool open = false;
-    std::vector<Instance*> woken;
-    {
-      const std::lock_guard<std::mutex> lock(mu_);
-      open = !closing_;
-      const Nanos now = monotonic_now();
-      for (std::size_t place = 0; open && place < requests.size(); ++place) {
-        admissions[place] = scheduler_.admit(requests[place], now);
-        if (is_in(admissions[place])) {
-          rows += requests[place]->rows;
-        } else {
-          ++refused;
-        }
-      }
-      if (open) woken = instances_to_wake(now);
-    }
-    for (Instance* instance : woken) instance->parker.wake();
-    if (!open) {
-      if (sink) sink->expect_less(requests.size());
-      return false;
-    }
-    if (sink && refused > 0) sink->expect_less(refused);
-    add(counters_.refused, std::int64_t(refused));
-    add(counters_.requests, std::int64_t(requests.size() - refused));
-    add(counters_.rows, rows);
-    for (std::size_t place = 0; sink && place < requests.size(); ++place) {
-      if (is_in(admissions[place])) sink->watch(requests[place]);
-    }
-    return true;
+    return requests.empty() || admit(requests.data(), admissions.data(), requests.size());
   }
-
   bool admit(const RequestPtr& request, Admission& admission) {
-    std::vector<Admission> admissions;
-    const bool open = admit(std::vector<RequestPtr>{request}, admissions);
-    admission = admissions.front();
-    return open;
+    admission = Admission::accepted;
+    return admit(&request, &admission, 1);
   }
 
   static bool is_in(Admission admission) noexcept {
@@ -283,6 +247,43 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
 
   static void add(std::atomic<std::int64_t>& counter, std::int64_t amount = 1) noexcept {
     counter.fetch_add(amount, std::memory_order_relaxed);
+  }
+
+  bool admit(const RequestPtr* requests, Admission* admissions, std::size_t count) {
+    // A request may be gone as soon as the lock is free, and with it its word for the sink.
+    const std::shared_ptr<CompletionQueue> sink = requests[0]->sink;
+    if (sink) sink->expect(count);
+    std::size_t refused = 0;
+    std::int64_t rows = 0;
+    bool open = false;
+    std::vector<Instance*> woken;
+    {
+      const std::lock_guard<std::mutex> lock(mu_);
+      open = !closing_;
+      const Nanos now = monotonic_now();
+      for (std::size_t place = 0; open && place < count; ++place) {
+        admissions[place] = scheduler_.admit(requests[place], now);
+        if (is_in(admissions[place])) {
+          rows += requests[place]->rows;
+        } else {
+          ++refused;
+        }
+      }
+      if (open) woken = instances_to_wake(now);
+    }
+    for (Instance* instance : woken) instance->parker.wake();
+    if (!open) {
+      if (sink) sink->expect_less(count);
+      return false;
+    }
+    if (sink && refused > 0) sink->expect_less(refused);
+    add(counters_.refused, std::int64_t(refused));
+    add(counters_.requests, std::int64_t(count - refused));
+    add(counters_.rows, rows);
+    for (std::size_t place = 0; sink && place < count; ++place) {
+      if (is_in(admissions[place])) sink->watch(requests[place]);
+    }
+    return true;
   }
 
   void thread_main(Instance& self, Start& start, const BackendFactory& factory) {

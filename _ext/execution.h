@@ -73,7 +73,7 @@ inline void gather(Backend& backend, const Batch& batch, std::int64_t padded_row
 inline void gather(Backend& backend, const Batch& batch) { gather(backend, batch, rows_of(batch)); }
 
 // One batch whose requests are in state `running`. It runs together; where that fails, its requests run again in
-// halves, and those again, until only the culprits fail: at most 2 * log2(n) + 1 more runs for one of n.
+// halves, and those again, until only the culprits fail: at most 2 * log2(n), rounded up, more runs for one of n.
 class Execution {
  public:
   // `sizes`: the rows that the model may see at once, rising; a batch is padded to the next of them.
@@ -91,7 +91,7 @@ class Execution {
     } else if (!together) {
       run_halves(0, batch_.size());
     }
-    for (const Slice& slice : batch_) slice.request->let_go_of_inputs(releases_);
+    let_go_of_inputs();
   }
 
   // One for each slice, in order.
@@ -113,6 +113,15 @@ class Execution {
         run_halves(begin, end);
       }
     }
+  }
+
+  void let_go_of_inputs() {
+    std::vector<void*> owners;
+    owners.reserve(batch_.size());
+    for (const Slice& slice : batch_) {
+      if (void* owner = slice.request->let_go_of_inputs()) owners.push_back(owner);
+    }
+    releases_.push_all(owners);
   }
 
   void run_alone(std::size_t place) {

@@ -106,18 +106,6 @@ class LatencyModel {
   // Nanoseconds a row at the best size. 0 when nothing has run.
   double best_row_ns() const noexcept { return known_bins_ == 0 ? 0 : slowness_ * bins_[best_].ns / bins_[best_].rows; }
 
-  // Measured (rows, mean ns, p95 ns), smallest first.
-  struct Point {
-    double rows, mean_ns, p95_ns;
-  };
-  std::vector<Point> points() const {
-    std::vector<Point> points;
-    for (const Bin& bin : bins_) {
-      if (bin.runs > 0) points.push_back({bin.rows, slowness_ * bin.ns, slowness_ * bin.ns * p95_ratio_});
-    }
-    return points;
-  }
-
  private:
   static constexpr std::size_t kBins = 24;
   static constexpr std::size_t kRecent = 64;

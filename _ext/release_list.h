@@ -16,6 +16,7 @@ class ReleaseList {
     filled_.store(true, std::memory_order_release);
   }
 
+  // One lock for all of them; none may be null.
   void push_all(const std::vector<void*>& objects) {
     if (objects.empty()) return;
     const std::lock_guard<std::mutex> lock(mu_);

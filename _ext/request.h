@@ -166,8 +166,11 @@ class Request {
   // wait, and each part until it has read its own. The last one gives it back.
   void own_inputs(void* owner) noexcept { input_owner_ = owner; }
   void hold_inputs() noexcept { input_holds_.fetch_add(1, std::memory_order_relaxed); }
-  void let_go_of_inputs(ReleaseList& releases) {
-    if (input_holds_.fetch_sub(1, std::memory_order_acq_rel) == 1) releases.push(std::exchange(input_owner_, nullptr));
+  void let_go_of_inputs(ReleaseList& releases) { releases.push(let_go_of_inputs()); }
+  // The owner, when this was the last hold: the caller gives it back. Else nullptr.
+  void* let_go_of_inputs() noexcept {
+    if (input_holds_.fetch_sub(1, std::memory_order_acq_rel) > 1) return nullptr;
+    return std::exchange(input_owner_, nullptr);
   }
   // For a request that was never admitted.
   void* take_inputs_back() noexcept { return std::exchange(input_owner_, nullptr); }

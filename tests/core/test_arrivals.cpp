@@ -62,9 +62,12 @@ TEST("callers who keep coming are never forgotten in between") {
   Arrivals arrivals;
   Nanos now = rounds(arrivals, 12, 1, 50, 0);
   for (int round = 0; round < 500; ++round) {
-    CHECK_EQ(arrivals.callers(), 12);
-    CHECK_EQ(arrivals.peak_rows(), 12);
-    now = rounds(arrivals, 12, 1, 50, now);
+    for (int caller = 0; caller < 12; ++caller) {
+      arrivals.arrived(1, now += 50);
+      CHECK_EQ(arrivals.callers(), 12);
+      CHECK_EQ(arrivals.peak_rows(), 12);
+    }
+    arrivals.left(12, 12, now += 1'000);
   }
 }
 

@@ -1,4 +1,6 @@
 // Whether rows are together what they are alone: models of all kinds, and the verdict on each.
+#include <numeric>
+
 #include "batch_probe.h"
 #include "bench.h"
 

@@ -6,8 +6,8 @@ using namespace fakes;
 TEST("a request gets the result of its own rows") {
   Engine engine({.instances = 2});
   for (int place = 0; place < 200; ++place) CHECK(has_result(*engine.call(float(place)), float(place)));
-  CHECK_EQ(engine.dispatcher->counters().results, 200);
-  CHECK_EQ(engine.dispatcher->counters().executions, 200);
+  CHECK_EQ(engine.counters().results, 200);
+  CHECK_EQ(engine.counters().executions, 200);
 }
 
 TEST("an accepted request is counted, with its rows") {
@@ -16,8 +16,8 @@ TEST("an accepted request is counted, with its rows") {
   engine.submit(request);
   engine.await(request);
   CHECK(has_result(*request, 1));
-  CHECK_EQ(engine.dispatcher->counters().requests, 1);
-  CHECK_EQ(engine.dispatcher->counters().rows, 5);
+  CHECK_EQ(engine.counters().requests, 1);
+  CHECK_EQ(engine.counters().rows, 5);
   CHECK(request->arrival > 0);
 }
 
@@ -30,7 +30,7 @@ TEST("a failed run ends its request with the message, and harms no other") {
   CHECK_EQ(bad->failure.message, "unlucky");
   CHECK(bad->outputs.empty());
   CHECK(has_result(*engine.call(14), 14));
-  CHECK_EQ(engine.dispatcher->counters().errors, 1);
+  CHECK_EQ(engine.counters().errors, 1);
 }
 
 TEST("over the limit nothing is queued, and the inputs stay the caller's") {
@@ -50,9 +50,9 @@ TEST("over the limit nothing is queued, and the inputs stay the caller's") {
   CHECK_EQ(admission, Admission::too_many_rows);
   CHECK(engine.dispatcher->admit(too_large, admission));
   CHECK_EQ(admission, Admission::rows_over_limit);
-  CHECK_EQ(engine.dispatcher->counters().refused, 2);
-  CHECK_EQ(engine.dispatcher->load().queued_requests, 2);
-  CHECK_EQ(engine.dispatcher->load().running_batches, 1);
+  CHECK_EQ(engine.counters().refused, 2);
+  CHECK_EQ(engine.load().queued_requests, 2);
+  CHECK_EQ(engine.load().running_batches, 1);
   CHECK(!refused->ended());
   CHECK(engine.ledger.take_back(*refused));
   CHECK(engine.ledger.take_back(*too_large));
@@ -74,7 +74,7 @@ TEST("a request whose deadline passes in the queue never runs") {
   CHECK_EQ(late->outcome, Outcome::expired);
   engine.await(running);
   CHECK_EQ(engine.model->runs, 1);
-  CHECK_EQ(engine.dispatcher->counters().expired, 1);
+  CHECK_EQ(engine.counters().expired, 1);
 }
 
 TEST("no caller waits past its deadline, whatever the model does") {
@@ -102,14 +102,14 @@ TEST("a queued request that is cancelled gives its rows and inputs back at once"
   engine.drain();
   const RequestPtr cancelled = engine.submit(2);
   CHECK_EQ(engine.ledger.held(), 1u);
-  CHECK(engine.dispatcher->end_early(cancelled, Outcome::cancelled));
+  CHECK(engine.end_early(cancelled, Outcome::cancelled));
   CHECK(cancelled->done());
   CHECK_EQ(cancelled->outcome, Outcome::cancelled);
-  CHECK_EQ(engine.dispatcher->load().queued_requests, 0);
-  CHECK_EQ(engine.dispatcher->load().queued_bytes, 0u);
+  CHECK_EQ(engine.load().queued_requests, 0);
+  CHECK_EQ(engine.load().queued_bytes, 0u);
   engine.drain();
   CHECK_EQ(engine.ledger.held(), 0u);
-  CHECK(!engine.dispatcher->end_early(cancelled, Outcome::expired));
+  CHECK(!engine.end_early(cancelled, Outcome::expired));
   CHECK_EQ(cancelled->outcome, Outcome::cancelled);
   gate.open();
   engine.await(running);
@@ -121,13 +121,13 @@ TEST("a running request that is cancelled ends at once, and its result is droppe
   Engine engine({.on_run = [&](float) { gate.pass(); }});
   const RequestPtr request = engine.submit(1);
   REQUIRE(gate.await(1));
-  CHECK(engine.dispatcher->end_early(request, Outcome::cancelled));
+  CHECK(engine.end_early(request, Outcome::cancelled));
   CHECK_EQ(request->outcome, Outcome::cancelled);
   gate.open();
-  engine.dispatcher->close(true, kNever);
+  engine.close(true, kNever);
   CHECK(request->outputs.empty());
-  CHECK_EQ(engine.dispatcher->counters().results, 0);
-  CHECK_EQ(engine.dispatcher->counters().cancelled, 1);
+  CHECK_EQ(engine.counters().results, 0);
+  CHECK_EQ(engine.counters().cancelled, 1);
 }
 
 TEST("only what is queued can be ended where only that is asked") {
@@ -136,8 +136,8 @@ TEST("only what is queued can be ended where only that is asked") {
   const RequestPtr running = engine.submit(1);
   REQUIRE(gate.await(1));
   const RequestPtr queued = engine.submit(2);
-  CHECK(!engine.dispatcher->end_early(running, Outcome::cancelled, /*only_queued=*/true));
-  CHECK(engine.dispatcher->end_early(queued, Outcome::cancelled, /*only_queued=*/true));
+  CHECK(!engine.end_early(running, Outcome::cancelled, /*only_queued=*/true));
+  CHECK(engine.end_early(queued, Outcome::cancelled, /*only_queued=*/true));
   CHECK_EQ(queued->outcome, Outcome::cancelled);
   gate.open();
   engine.await(running);
@@ -147,7 +147,7 @@ TEST("only what is queued can be ended where only that is asked") {
 TEST("what has its result cannot be ended early") {
   Engine engine({});
   const RequestPtr request = engine.call(1);
-  CHECK(!engine.dispatcher->end_early(request, Outcome::cancelled));
+  CHECK(!engine.end_early(request, Outcome::cancelled));
   CHECK(has_result(*request, 1));
 }
 
@@ -172,8 +172,8 @@ TEST("all instances work at once") {
   std::vector<RequestPtr> requests;
   for (int place = 0; place < 5; ++place) requests.push_back(engine.submit(float(place)));
   CHECK(gate.await(4));
-  CHECK_EQ(engine.dispatcher->load().running_batches, 4);
-  CHECK_EQ(engine.dispatcher->load().queued_requests, 1);
+  CHECK_EQ(engine.load().running_batches, 4);
+  CHECK_EQ(engine.load().queued_requests, 1);
   gate.open();
   for (const RequestPtr& request : requests) engine.await(request);
 }
@@ -186,7 +186,7 @@ TEST("the reader gets every end of a request with a sink, the others' never") {
   std::vector<RequestPtr> requests;
   for (int place = 0; place < 100; ++place) requests.push_back(engine.submit(float(place), kNever, place % 2 == 1));
   for (const RequestPtr& request : requests) engine.await(request);
-  CHECK(engine.dispatcher->close(true, kNever).ended_requests == 0);
+  CHECK(engine.close(true, kNever).ended_requests == 0);
   reader.join();
   CHECK_EQ(reader.requests(), 50u);
   for (std::size_t place = 0; place < 100; ++place) {
@@ -207,7 +207,7 @@ TEST("the reader ends a watched request at its deadline, though nobody waits for
   CHECK_EQ(running->outcome, Outcome::expired);
   CHECK_EQ(queued->outcome, Outcome::expired);
   gate.open();
-  engine.dispatcher->close(true, kNever);
+  engine.close(true, kNever);
   reader.join();
   CHECK_EQ(reader.delivered(running), 1);
   CHECK_EQ(reader.delivered(queued), 1);

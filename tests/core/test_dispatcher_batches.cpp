@@ -22,13 +22,13 @@ TEST("requests that wait behind a busy instance run together, ever more of them,
     CHECK(has_result(*requests[place], float(place)));
   }
   CHECK_EQ(engine.model->most_rows(), 32u);
-  const Counters& counters = engine.dispatcher->counters();
+  const Counters& counters = engine.counters();
   CHECK(counters.executions < 100);
   CHECK_EQ(counters.executions, engine.model->runs);
   CHECK_EQ(counters.executed_rows, 300);
   CHECK_EQ(counters.results, 300);
   std::int64_t rows = 0;
-  for (const auto& [batch_rows, count] : engine.dispatcher->load().batch_rows) rows += batch_rows * count;
+  for (const auto& [batch_rows, count] : engine.load().batch_rows) rows += batch_rows * count;
   CHECK_EQ(rows, 300);
 }
 
@@ -72,7 +72,7 @@ TEST("where nothing may be merged, each request runs by itself") {
   engine.submit_all(requests);
   for (const RequestPtr& request : requests) engine.await(request);
   CHECK_EQ(engine.model->most_rows(), 1u);
-  CHECK_EQ(engine.dispatcher->counters().executions, 50);
+  CHECK_EQ(engine.counters().executions, 50);
   CHECK(!engine.dispatcher->merging_changed());
 }
 
@@ -101,7 +101,7 @@ TEST("a request that fails harms nobody who shares its batch") {
     }
   }
   CHECK(engine.model->most_rows() > 1);
-  CHECK_EQ(engine.dispatcher->counters().errors, 4);
+  CHECK_EQ(engine.counters().errors, 4);
 }
 
 TEST("many requests queued at once are each accepted or refused, and told so in order") {
@@ -127,32 +127,32 @@ TEST("many requests queued at once are each accepted or refused, and told so in 
     CHECK(engine.ledger.take_back(*requests[refused]));
     requests[refused]->sink.reset();
   }
-  const Counters& counters = engine.dispatcher->counters();
+  const Counters& counters = engine.counters();
   CHECK_EQ(counters.requests, 5);
   CHECK_EQ(counters.rows, 1 + 2 + 2 + 1 + 1);
   CHECK_EQ(counters.refused, 2);
-  CHECK_EQ(engine.dispatcher->load().waiting_for_room, 1);
+  CHECK_EQ(engine.load().waiting_for_room, 1);
   gate.open();
-  engine.dispatcher->close(true, kNever);
+  engine.close(true, kNever);
   reader.join();  // it has not waited for the ends of those that were refused
   CHECK_EQ(reader.requests(), 4u);
 }
 
-TEST("a closed engine takes none of many, and its reader waits for none of them") {
+TEST("a closed engine takes none of many, and their sink waits for none of them") {
   Engine engine({});
-  Reader reader(engine.dispatcher);
-  engine.dispatcher->close(true, kNever);
+  engine.close(true, kNever);
+  const auto sink = std::make_shared<CompletionQueue>(CompletionQueue::Reader::loop, engine.dispatcher->releases());
   const std::vector<RequestPtr> requests = requests_for(engine, 3);
-  for (const RequestPtr& request : requests) request->sink = engine.dispatcher->completions();
+  for (const RequestPtr& request : requests) request->sink = sink;
   std::vector<Admission> admissions;
   CHECK(!engine.dispatcher->admit(requests, admissions));
   for (const RequestPtr& request : requests) {
     CHECK(engine.ledger.take_back(*request));
     request->sink.reset();
   }
-  reader.join();
-  CHECK_EQ(reader.requests(), 0u);
-  CHECK_EQ(engine.dispatcher->counters().requests, 0);
+  sink->stop();
+  CHECK(sink->take().stopped);
+  CHECK_EQ(engine.counters().requests, 0);
 }
 
 TEST("requests queued at once wake as many instances as have something to do") {
@@ -161,7 +161,7 @@ TEST("requests queued at once wake as many instances as have something to do") {
   const std::vector<RequestPtr> requests = requests_for(engine, 3);
   engine.submit_all(requests);
   CHECK(gate.await(3));
-  CHECK_EQ(engine.dispatcher->load().running_batches, 3);
+  CHECK_EQ(engine.load().running_batches, 3);
   const RequestPtr last = engine.submit(9);
   CHECK(gate.await(4));
   gate.open();
@@ -185,8 +185,8 @@ TEST("callers in threads share runs, and each gets its own rows") {
     });
   }
   for (std::thread& caller : callers) caller.join();
-  CHECK_EQ(engine.dispatcher->counters().results, kCallers * 60);
-  CHECK(engine.dispatcher->counters().executions < kCallers * 60);
+  CHECK_EQ(engine.counters().results, kCallers * 60);
+  CHECK(engine.counters().executions < kCallers * 60);
   CHECK(engine.model->most_rows() > 3);
 }
 
@@ -203,8 +203,8 @@ TEST("who gave up on a batch that runs gets nothing, the others get theirs") {
   gate.open();
   REQUIRE(second.await(1));
   REQUIRE(requests[7]->started());
-  CHECK(engine.dispatcher->end_early(requests[2], Outcome::cancelled));
-  CHECK(engine.dispatcher->end_early(requests[5], Outcome::expired));
+  CHECK(engine.end_early(requests[2], Outcome::cancelled));
+  CHECK(engine.end_early(requests[5], Outcome::expired));
   second.open();
   for (std::size_t place = 0; place < 8; ++place) {
     engine.await(requests[place]);
@@ -214,7 +214,7 @@ TEST("who gave up on a batch that runs gets nothing, the others get theirs") {
       CHECK(has_result(*requests[place], float(place)));
     }
   }
-  CHECK_EQ(engine.dispatcher->counters().results, engine.dispatcher->counters().requests - 2);
+  CHECK_EQ(engine.counters().results, engine.counters().requests - 2);
 }
 
 TEST("a batch that hangs is closed as a whole, and each of its requests once") {
@@ -226,7 +226,7 @@ TEST("a batch that hangs is closed as a whole, and each of its requests once") {
   REQUIRE(gate.await(1));
   const std::vector<RequestPtr> requests = requests_for(engine, 20);
   engine.submit_all(requests);
-  const CloseReport report = engine.dispatcher->close(true, from_now(20 * kMillisecond));
+  const CloseReport report = engine.close(true, from_now(20 * kMillisecond));
   CHECK_EQ(report.ended_requests, 21u);
   CHECK_EQ(report.abandoned_instances, 1u);
   for (const RequestPtr& request : requests) CHECK_EQ(request->outcome, Outcome::closed);

@@ -8,7 +8,7 @@ TEST("closing with drain lets everything accepted end with its result") {
   Engine engine({.instances = 2, .on_run = [](float) { sleep_ns(kMillisecond / 5); }});
   std::vector<RequestPtr> requests;
   for (int place = 0; place < 100; ++place) requests.push_back(engine.submit(float(place)));
-  const CloseReport report = engine.dispatcher->close(true, kNever);
+  const CloseReport report = engine.close(true, kNever);
   CHECK_EQ(report.ended_requests, 0u);
   CHECK_EQ(report.abandoned_instances, 0u);
   for (std::size_t place = 0; place < 100; ++place) CHECK(has_result(*requests[place], float(place)));
@@ -24,24 +24,24 @@ TEST("closing without drain ends what is queued, and lets what runs end") {
     CHECK(eventually([&] { return requests.back()->done(); }));
     gate.open();
   });
-  const CloseReport report = engine.dispatcher->close(false, kNever);
+  const CloseReport report = engine.close(false, kNever);
   opener.join();
   CHECK_EQ(report.ended_requests, 9u);
   CHECK_EQ(report.abandoned_instances, 0u);
   CHECK(has_result(*requests[0], 0));
   for (std::size_t place = 1; place < 10; ++place) CHECK_EQ(requests[place]->outcome, Outcome::closed);
-  CHECK_EQ(engine.dispatcher->counters().closed, 9);
+  CHECK_EQ(engine.counters().closed, 9);
   CHECK_EQ(engine.model->alive(), 0);
 }
 
 TEST("a closed engine takes nothing more, and may be closed again") {
   Engine engine({});
-  engine.dispatcher->close(true, kNever);
+  engine.close(true, kNever);
   const RequestPtr request = request_for(engine.ledger, 1);
   Admission admission = Admission::accepted;
   CHECK(!engine.dispatcher->admit(request, admission));
   CHECK(engine.ledger.take_back(*request));
-  const CloseReport again = engine.dispatcher->close(false, 0);
+  const CloseReport again = engine.close(false, 0);
   CHECK_EQ(again.abandoned_instances, 0u);
   CHECK_EQ(again.ended_requests, 0u);
 }
@@ -53,7 +53,7 @@ TEST("closing from several threads at once ends for each of them") {
     for (int place = 0; place < 20; ++place) requests.push_back(engine.submit(float(place)));
     std::vector<std::thread> closers;
     for (int closer = 0; closer < 3; ++closer) {
-      closers.emplace_back([&, closer] { engine.dispatcher->close(closer != 1, from_now(5 * kNanosPerSecond)); });
+      closers.emplace_back([&, closer] { engine.close(closer != 1, from_now(5 * kNanosPerSecond)); });
     }
     for (std::thread& closer : closers) closer.join();
     for (const RequestPtr& request : requests) CHECK(request->done());
@@ -85,11 +85,11 @@ TEST("who waits for the end is let go when somebody else gives up on it") {
   const RequestPtr hung = engine.submit(1);
   REQUIRE(gate.await(1));
   std::thread patient([&] {
-    engine.dispatcher->close(true, kNever);
+    engine.close(true, kNever);
     CHECK_EQ(hung->outcome, Outcome::closed);
   });
   sleep_ns(5 * kMillisecond);
-  engine.dispatcher->close(true, from_now(5 * kMillisecond));
+  engine.close(true, from_now(5 * kMillisecond));
   patient.join();
   gate.open();
   CHECK(engine.threads_gone());
@@ -102,8 +102,7 @@ TEST("an engine whose closing was begun and not finished may be dropped") {
     auto dispatcher = std::make_shared<Dispatcher>(DispatcherOptions{});
     const std::weak_ptr<Dispatcher> left = dispatcher;
     for (std::size_t number = 0; number < 2; ++number) {
-      dispatcher->start_instance(
-          number == 0, [=]() -> std::unique_ptr<Backend> { return std::make_unique<FakeBackend>(model, number); });
+      start_fake(*dispatcher, model, number, number == 0);
     }
     dispatcher->begin_close(true);
     dispatcher.reset();
@@ -147,7 +146,7 @@ TEST("a model that hangs does not hold close() past its deadline") {
     for (const RequestPtr& request : hung) callers.emplace_back([&engine, &request] { engine.await(request); });
     CHECK(has_result(*engine.call(2), 2));
     const Nanos deadline = from_now(50 * kMillisecond);
-    const CloseReport report = engine.dispatcher->close(true, deadline);
+    const CloseReport report = engine.close(true, deadline);
     CHECK(monotonic_now() >= deadline);
     CHECK(monotonic_now() < deadline + 500 * kMillisecond);
     CHECK_EQ(report.abandoned_instances, 2u);
@@ -159,7 +158,7 @@ TEST("a model that hangs does not hold close() past its deadline") {
     CHECK(engine.threads_gone());
     CHECK_EQ(engine.model->alive(), 0);
     for (const RequestPtr& request : hung) CHECK_EQ(request->outcome, Outcome::closed);
-    CHECK_EQ(engine.dispatcher->counters().results, 1);
+    CHECK_EQ(engine.counters().results, 1);
   }
   CHECK(left.expired());
 }
@@ -171,7 +170,7 @@ TEST("what waits behind a model that hangs is closed, too") {
     const RequestPtr running = engine.submit(1);
     REQUIRE(gate.await(1));
     const RequestPtr queued = engine.submit(2);
-    const CloseReport report = engine.dispatcher->close(drain, from_now(20 * kMillisecond));
+    const CloseReport report = engine.close(drain, from_now(20 * kMillisecond));
     CHECK_EQ(report.ended_requests, 2u);
     CHECK_EQ(report.abandoned_instances, 1u);
     CHECK_EQ(running->outcome, Outcome::closed);
@@ -189,7 +188,7 @@ TEST("where a clone is left running, the root's backend stays with it") {
   const RequestPtr first = engine.submit(1);
   const RequestPtr second = engine.submit(2);
   REQUIRE(gate.await(2));
-  const CloseReport report = engine.dispatcher->close(true, from_now(20 * kMillisecond));
+  const CloseReport report = engine.close(true, from_now(20 * kMillisecond));
   CHECK_EQ(report.abandoned_instances, 2u);
   CHECK(first->done() && second->done());
   gate.open();
@@ -212,7 +211,7 @@ TEST("a root that is free does not wait for a clone that hangs") {
   REQUIRE(gate.await(1));
   root_gate.open();
   engine.await(on_root);
-  const CloseReport report = engine.dispatcher->close(true, from_now(30 * kMillisecond));
+  const CloseReport report = engine.close(true, from_now(30 * kMillisecond));
   CHECK_EQ(report.abandoned_instances, 1u);
   CHECK_EQ(report.ended_requests, 1u);
   CHECK_EQ(on_clone->outcome, Outcome::closed);
@@ -230,10 +229,10 @@ TEST("requests that no instance is left to run end when the engine closes") {
   for (const bool drain : {true, false}) {
     Engine engine({.instances = 0});
     const RequestPtr request = engine.submit(1);
-    const CloseReport report = engine.dispatcher->close(drain, from_now(kNanosPerSecond));
+    const CloseReport report = engine.close(drain, from_now(kNanosPerSecond));
     CHECK_EQ(report.ended_requests, 1u);
     CHECK(request->done());
-    if (!request->done()) engine.dispatcher->end_early(request, Outcome::closed);
+    if (!request->done()) engine.end_early(request, Outcome::closed);
     CHECK_EQ(request->outcome, Outcome::closed);
   }
 }
@@ -255,12 +254,12 @@ TEST("an end under way on another thread when the engine closes still reaches th
     };
     std::thread ender([&] {
       before_allocation = &stop;
-      CHECK(engine.dispatcher->end_early(request, Outcome::cancelled));
+      CHECK(engine.end_early(request, Outcome::cancelled));
       before_allocation = nullptr;
     });
     REQUIRE(claimed.await(1));
     run_gate.open();
-    std::thread closer([&] { engine.dispatcher->close(true, kNever); });
+    std::thread closer([&] { engine.close(true, kNever); });
     sleep_ns(20 * kMillisecond);
     claimed.open();
     ender.join();
@@ -307,7 +306,7 @@ TEST("a batch that starts just when close() gives up is closed, too") {
     return true;
   };
   before_allocation = &let_it_start;
-  const CloseReport report = engine.dispatcher->close(true, 0);
+  const CloseReport report = engine.close(true, 0);
   before_allocation = nullptr;
   CHECK_EQ(report.ended_requests, 2u);
   CHECK(late->wait(from_now(50 * kMillisecond)) == Woken::changed);
@@ -344,8 +343,7 @@ TEST("the last reference to a dropped engine may go on an instance thread") {
     const auto model = std::make_shared<FakeModel>();
     auto dispatcher = std::make_shared<Dispatcher>(DispatcherOptions{});
     for (std::size_t number = 0; number < 2; ++number) {
-      dispatcher->start_instance(
-          number == 0, [=]() -> std::unique_ptr<Backend> { return std::make_unique<FakeBackend>(model, number); });
+      start_fake(*dispatcher, model, number, number == 0);
     }
     const std::weak_ptr<Dispatcher> left = dispatcher;
     dispatcher->close_in_background();
@@ -363,7 +361,7 @@ TEST("a backend slow to go is waited for, one second past the deadline at most")
       if (forever) gate.pass();
     };
     const Nanos deadline = from_now(20 * kMillisecond);
-    const CloseReport report = engine.dispatcher->close(true, deadline);
+    const CloseReport report = engine.close(true, deadline);
     CHECK(monotonic_now() < deadline + kNanosPerSecond * 3 / 2);
     CHECK_EQ(report.abandoned_instances, forever ? 1u : 0u);
     CHECK_EQ(engine.model->alive(), forever ? 1 : 0);

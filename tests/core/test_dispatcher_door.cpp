@@ -15,7 +15,7 @@ struct Full {
   }
   ~Full() {
     gate.open();
-    engine.dispatcher->close(true, from_now(10 * kNanosPerSecond));
+    engine.close(true, from_now(10 * kNanosPerSecond));
   }
   static EngineOptions options_for(Gate& gate) {
     EngineOptions options;
@@ -45,14 +45,14 @@ struct Full {
 TEST("who waits for room is queued when there is some, and gets a result") {
   Full full;
   const RequestPtr request = full.come(7);
-  CHECK_EQ(full.engine.dispatcher->load().waiting_for_room, 1);
+  CHECK_EQ(full.engine.load().waiting_for_room, 1);
   CHECK_EQ(full.engine.dispatcher->wait_for_room(*request, from_now(5 * kMillisecond)), Woken::timed_out);
   full.gate.open();
   CHECK_EQ(full.engine.dispatcher->wait_for_room(*request, from_now(10 * kNanosPerSecond)), Woken::changed);
   full.engine.await(request);
   CHECK(has_result(*request, 7));
   CHECK_EQ(full.engine.dispatcher->wait_for_room(*request, 0), Woken::changed);  // it has come in long since
-  CHECK_EQ(full.engine.dispatcher->load().waiting_for_room, 0);
+  CHECK_EQ(full.engine.load().waiting_for_room, 0);
 }
 
 TEST("everybody who waits for room is let in, first come first served") {
@@ -83,11 +83,11 @@ TEST("who waits for room may be cancelled; its inputs come back, and who waits f
     CHECK(first->ended());
   });
   sleep_ns(2 * kMillisecond);
-  CHECK(full.engine.dispatcher->end_early(first, Outcome::cancelled));
+  CHECK(full.engine.end_early(first, Outcome::cancelled));
   waiter.join();
   full.engine.drain();
   CHECK_EQ(full.engine.ledger.held(), held - 1);
-  CHECK_EQ(full.engine.dispatcher->load().waiting_for_room, 1);
+  CHECK_EQ(full.engine.load().waiting_for_room, 1);
   full.gate.open();
   full.engine.await(second);
   CHECK(has_result(*second, 8));
@@ -96,9 +96,9 @@ TEST("who waits for room may be cancelled; its inputs come back, and who waits f
 TEST("when somebody in the queue is cancelled, who waits for room comes in and is served") {
   Full full;
   const RequestPtr request = full.come(7);
-  CHECK(full.engine.dispatcher->end_early(full.queued, Outcome::cancelled));
+  CHECK(full.engine.end_early(full.queued, Outcome::cancelled));
   CHECK_EQ(full.engine.dispatcher->wait_for_room(*request, from_now(10 * kNanosPerSecond)), Woken::changed);
-  CHECK_EQ(full.engine.dispatcher->load().queued_requests, 1);
+  CHECK_EQ(full.engine.load().queued_requests, 1);
   full.gate.open();
   full.engine.await(request);
   CHECK(has_result(*request, 7));
@@ -121,7 +121,7 @@ TEST("a deadline holds at the door as well") {
   const RequestPtr request = full.come(7, from_now(15 * kMillisecond));
   CHECK(eventually([&] { return full.reader->requests() == 1; }));
   CHECK_EQ(request->outcome, Outcome::expired);
-  CHECK_EQ(full.engine.dispatcher->load().waiting_for_room, 0);
+  CHECK_EQ(full.engine.load().waiting_for_room, 0);
 }
 
 TEST("closing at once ends who waits for room, closing with drain serves them") {
@@ -129,7 +129,7 @@ TEST("closing at once ends who waits for room, closing with drain serves them") 
     Full full(/*to_reader=*/true);
     const std::vector<RequestPtr> requests = {full.come(7), full.come(8)};
     std::thread waiter([&] { full.engine.dispatcher->wait_for_room(*requests[1], kNever); });
-    std::thread closer([&] { full.engine.dispatcher->close(drain, from_now(10 * kNanosPerSecond)); });
+    std::thread closer([&] { full.engine.close(drain, from_now(10 * kNanosPerSecond)); });
     if (!drain) {
       for (const RequestPtr& request : requests) CHECK(eventually([&] { return request->done(); }));
     }
@@ -147,7 +147,7 @@ TEST("closing at once ends who waits for room, closing with drain serves them") 
 TEST("who waits for room behind a model that hangs is closed") {
   Full full;
   const RequestPtr request = full.come(7);
-  const CloseReport report = full.engine.dispatcher->close(true, from_now(20 * kMillisecond));
+  const CloseReport report = full.engine.close(true, from_now(20 * kMillisecond));
   CHECK_EQ(report.ended_requests, 3u);
   CHECK_EQ(request->outcome, Outcome::closed);
   full.gate.open();
@@ -175,7 +175,7 @@ TEST("many callers pass through a narrow door, and none is lost") {
         CHECK(Dispatcher::is_in(admission));
         if (turn % 2 == 0) {
           if (engine.dispatcher->wait_for_room(*request, deadline) != Woken::changed) {
-            engine.dispatcher->end_early(request, Outcome::expired);
+            engine.end_early(request, Outcome::expired);
           }
         }
         engine.await(request);
@@ -185,8 +185,8 @@ TEST("many callers pass through a narrow door, and none is lost") {
     });
   }
   for (std::thread& caller : callers) caller.join();
-  const Counters& counters = engine.dispatcher->counters();
+  const Counters& counters = engine.counters();
   CHECK_EQ(counters.refused, 0);
   CHECK_EQ(counters.results + counters.expired, kCallers * each);
-  CHECK_EQ(engine.dispatcher->load().waiting_for_room, 0);
+  CHECK_EQ(engine.load().waiting_for_room, 0);
 }

@@ -48,7 +48,7 @@ TEST("who is held may be cancelled, and the next one goes") {
   Holding engine;
   const RequestPtr first = engine.submit(7);
   engine.is_held(first);
-  engine.dispatcher->end_early(first, Outcome::cancelled);
+  engine.end_early(first, Outcome::cancelled);
   const RequestPtr second = engine.submit(8);
   CHECK_EQ(second->wait(from_now(5 * kNanosPerSecond)), Woken::changed);
   CHECK(has_result(*second, 8));
@@ -82,7 +82,7 @@ TEST("a hold ends with the engine: drained, at once, or dropped") {
     if (ending == 2) {
       engine.dispatcher->close_in_background();
     } else {
-      const CloseReport report = engine.dispatcher->close(ending == 0, from_now(5 * kNanosPerSecond));
+      const CloseReport report = engine.close(ending == 0, from_now(5 * kNanosPerSecond));
       CHECK_EQ(report.abandoned_instances, 0u);
     }
     CHECK_EQ(request->wait(from_now(5 * kNanosPerSecond)), Woken::changed);

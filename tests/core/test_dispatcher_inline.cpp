@@ -9,10 +9,10 @@ TEST("a lone caller runs on its own thread, and its backend still ends on its ow
   const RequestPtr request = request_for(engine.ledger, 5);
   CHECK(engine.dispatcher->run_inline(request));
   CHECK(has_result(*request, 5));
-  CHECK_EQ(engine.dispatcher->counters().inline_executions, 1);
-  CHECK_EQ(engine.dispatcher->counters().results, Engine::kWarmUpRuns + 1);
-  CHECK_EQ(engine.dispatcher->load().running_batches, 0);
-  engine.dispatcher->close(true, kNever);
+  CHECK_EQ(engine.counters().inline_executions, 1);
+  CHECK_EQ(engine.counters().results, Engine::kWarmUpRuns + 1);
+  CHECK_EQ(engine.load().running_batches, 0);
+  engine.close(true, kNever);
   const Life life = engine.model->lives().at(0);
   CHECK(life.elsewhere == std::vector<std::thread::id>{std::this_thread::get_id()});
   CHECK_EQ(life.destroyed, life.made);
@@ -106,7 +106,7 @@ TEST("nothing runs inline while something runs, or is queued, or after close") {
   CHECK(!engine.dispatcher->run_inline(inline_request));
   gate.open();
   for (const RequestPtr& request : requests) engine.await(request);
-  engine.dispatcher->close(true, kNever);
+  engine.close(true, kNever);
   CHECK(!engine.dispatcher->run_inline(inline_request));
   CHECK(engine.ledger.take_back(*inline_request));
 }
@@ -155,7 +155,7 @@ TEST("closing waits for an inline run, and gives it up at the deadline") {
     const RequestPtr request = request_for(engine.ledger, 1);
     std::thread caller([&] { CHECK(engine.dispatcher->run_inline(request)); });
     REQUIRE(gate.await(1));
-    const CloseReport report = engine.dispatcher->close(true, from_now(30 * kMillisecond));
+    const CloseReport report = engine.close(true, from_now(30 * kMillisecond));
     CHECK_EQ(report.abandoned_instances, 1u);
     CHECK_EQ(report.ended_requests, 1u);
     CHECK(request->done());
@@ -191,9 +191,9 @@ TEST("inline and queued callers together lose nothing, and never share a backend
       });
     }
     for (std::thread& caller : callers) caller.join();
-    const Counters& counters = engine.dispatcher->counters();
+    const Counters& counters = engine.counters();
     CHECK_EQ(counters.results, kCallers * each + Engine::kWarmUpRuns);
     CHECK_EQ(counters.executed_rows, counters.results);
-    CHECK_EQ(engine.dispatcher->load().running_batches, 0);
+    CHECK_EQ(engine.load().running_batches, 0);
   }
 }

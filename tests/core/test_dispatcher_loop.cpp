@@ -118,8 +118,8 @@ TEST("a loop's requests may be cancelled before and after they have started") {
   const std::vector<RequestPtr> requests = requests_for(engine, loop, 3);
   engine.submit_all(requests);
   REQUIRE(gate.await(1));
-  CHECK(engine.dispatcher->end_early(requests[0], Outcome::cancelled));
-  CHECK(engine.dispatcher->end_early(requests[2], Outcome::cancelled));
+  CHECK(engine.end_early(requests[0], Outcome::cancelled));
+  CHECK(engine.end_early(requests[2], Outcome::cancelled));
   CHECK(loop.deliver(2));
   gate.open();
   CHECK(loop.deliver(3));
@@ -140,15 +140,15 @@ TEST("a loop that goes has its waiters given back, and its requests still end an
     }
     engine.submit_all(requests);
     REQUIRE(gate.await(1));
-    CHECK(engine.dispatcher->end_early(requests[3], Outcome::cancelled));
+    CHECK(engine.end_early(requests[3], Outcome::cancelled));
     loop.queue->abandon();
   }
   gate.open();
-  engine.dispatcher->close(true, kNever);
+  engine.close(true, kNever);
   engine.drain();
   CHECK_EQ(engine.ledger.held(), 0u);  // inputs and waiters, each once
-  CHECK_EQ(engine.dispatcher->counters().results, 3);
-  CHECK_EQ(engine.dispatcher->counters().cancelled, 1);
+  CHECK_EQ(engine.counters().results, 3);
+  CHECK_EQ(engine.counters().cancelled, 1);
 }
 
 TEST("a loop is told that its engine has stopped, after the last end") {
@@ -159,7 +159,7 @@ TEST("a loop is told that its engine has stopped, after the last end") {
   engine.submit_all(requests);
   REQUIRE(gate.await(1));
   loop.queue->stop();  // as close() does for each loop
-  std::thread closer([&] { engine.dispatcher->close(true, from_now(10 * kNanosPerSecond)); });
+  std::thread closer([&] { engine.close(true, from_now(10 * kNanosPerSecond)); });
   CHECK(loop.turn());
   CHECK(!loop.stopped);
   gate.open();

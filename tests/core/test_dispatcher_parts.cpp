@@ -1,4 +1,5 @@
 // A request of more rows than a batch: one request all the same, with one end.
+#include "allocations.h"
 #include "engine.h"
 
 using namespace fakes;
@@ -23,7 +24,7 @@ TEST("a request of more rows than a batch runs in parts, and is joined") {
     engine.await(large);
     CHECK(has_result(*large, 10));
     CHECK(engine.model->most_rows() <= 4);
-    const Counters& counters = engine.dispatcher->counters();
+    const Counters& counters = engine.counters();
     CHECK_EQ(counters.requests, 1);
     CHECK_EQ(counters.rows, 50);
     CHECK_EQ(counters.executed_rows, 50);
@@ -58,7 +59,7 @@ TEST("all idle instances work on one large request") {
   Engine engine(options);
   const RequestPtr large = engine.submit_rows(0, 40);
   CHECK(gate.await(3));
-  CHECK_EQ(engine.dispatcher->load().running_batches, 3);
+  CHECK_EQ(engine.load().running_batches, 3);
   gate.open();
   engine.await(large);
   CHECK(has_result(*large, 0));
@@ -75,13 +76,38 @@ TEST("a part that fails ends the request with its failure, and the parts to come
   CHECK_EQ(large->outcome, Outcome::error);
   CHECK_EQ(large->failure.message, "row 6");
   CHECK(large->outputs.empty());
-  CHECK_EQ(engine.dispatcher->load().queued_rows, 0);
-  CHECK_EQ(engine.dispatcher->load().queued_bytes, 0u);
-  CHECK_EQ(engine.dispatcher->counters().errors, 1);
+  CHECK_EQ(engine.load().queued_rows, 0);
+  CHECK_EQ(engine.load().queued_bytes, 0u);
+  CHECK_EQ(engine.counters().errors, 1);
   CHECK(engine.model->runs < 10);
   CHECK(has_result(*engine.call(7), 7));
   engine.drain();
   CHECK_EQ(engine.ledger.held(), 0u);
+}
+
+TEST("when a part's failure is told, nothing of its request waits any more") {
+  RequestPtr large;
+  std::int64_t queued = -1;
+  Engine* running = nullptr;
+  const AllocationHook look = [&] {  // on the instance's thread, as it tells the end
+    if (!large->ended()) return false;
+    queued = running->load().queued_rows;
+    return true;
+  };
+  EngineOptions options = batches_of(4);
+  options.on_rows = [&](const std::vector<float>& rows) {
+    if (!holds(rows, 6)) return;
+    before_allocation = &look;
+    throw std::runtime_error("row 6");
+  };
+  Engine engine(options);
+  running = &engine;
+  large = request_for(engine.ledger, 0, 4'000);
+  large->sink = engine.dispatcher->completions();
+  engine.submit(large);
+  engine.close(true, kNever);
+  CHECK_EQ(large->outcome, Outcome::error);
+  CHECK_EQ(queued, 0);
 }
 
 TEST("a part that fails while others run ends the request once, and gives its inputs back after the last of them") {
@@ -104,7 +130,7 @@ TEST("a part that fails while others run ends the request once, and gives its in
   CHECK_EQ(large->failure.message, "first part");
   CHECK(eventually([&] { return reader.requests() == 1; }));
   gate.open();
-  CHECK_EQ(engine.dispatcher->close(true, kNever).ended_requests, 0u);
+  CHECK_EQ(engine.close(true, kNever).ended_requests, 0u);
   reader.join();
   CHECK_EQ(reader.delivered(large), 1);
   CHECK_EQ(large->outcome, Outcome::error);
@@ -142,13 +168,13 @@ TEST("a large request that is cancelled or expires ends at once, and nothing mor
     Engine engine(options);
     const RequestPtr large = engine.submit_rows(0, 40);
     REQUIRE(gate.await(1));
-    CHECK(engine.dispatcher->load().queued_rows > 0);
-    CHECK(!engine.dispatcher->end_early(large, Outcome::cancelled, /*only_queued=*/true));  // some of it runs
-    CHECK(engine.dispatcher->end_early(large, outcome));
+    CHECK(engine.load().queued_rows > 0);
+    CHECK(!engine.end_early(large, Outcome::cancelled, /*only_queued=*/true));  // some of it runs
+    CHECK(engine.end_early(large, outcome));
     CHECK(large->done());
     CHECK_EQ(large->outcome, outcome);
-    CHECK_EQ(engine.dispatcher->load().queued_rows, 0);
-    CHECK_EQ(engine.dispatcher->load().queued_requests, 0);
+    CHECK_EQ(engine.load().queued_rows, 0);
+    CHECK_EQ(engine.load().queued_requests, 0);
     engine.drain();
     CHECK_EQ(engine.ledger.held(), 0u);  // the one part has read its rows
     gate.open();
@@ -182,10 +208,10 @@ TEST("a large request whose deadline passes between two parts expires once") {
   engine.submit(large);
   CHECK(eventually([&] { return reader.requests() == 1; }));
   CHECK_EQ(large->outcome, Outcome::expired);
-  CHECK_EQ(engine.dispatcher->counters().expired, 1);
-  CHECK(eventually([&] { return engine.dispatcher->load().running_batches == 0; }));
+  CHECK_EQ(engine.counters().expired, 1);
+  CHECK(eventually([&] { return engine.load().running_batches == 0; }));
   CHECK(engine.model->runs < 100);
-  engine.dispatcher->close(true, kNever);
+  engine.close(true, kNever);
   reader.join();
   CHECK_EQ(reader.delivered(large), 1);
 }
@@ -218,7 +244,7 @@ TEST("closing at once ends what waits of a large request, and it with it") {
     CHECK(eventually([&] { return large->done(); }));
     gate.open();
   });
-  const CloseReport report = engine.dispatcher->close(false, kNever);
+  const CloseReport report = engine.close(false, kNever);
   opener.join();
   CHECK_EQ(report.ended_requests, 1u);
   CHECK_EQ(large->outcome, Outcome::closed);
@@ -230,7 +256,7 @@ TEST("closing with drain lets all parts of a large request run") {
   options.run_ns = kMillisecond / 5;
   Engine engine(options);
   const RequestPtr large = engine.submit_rows(0, 60);
-  CHECK_EQ(engine.dispatcher->close(true, kNever).ended_requests, 0u);
+  CHECK_EQ(engine.close(true, kNever).ended_requests, 0u);
   CHECK(has_result(*large, 0));
 }
 
@@ -241,7 +267,7 @@ TEST("a large request whose parts hang is closed once") {
   Engine engine(options);
   const RequestPtr large = engine.submit_rows(0, 40);
   REQUIRE(gate.await(2));
-  const CloseReport report = engine.dispatcher->close(true, from_now(20 * kMillisecond));
+  const CloseReport report = engine.close(true, from_now(20 * kMillisecond));
   CHECK_EQ(report.ended_requests, 1u);
   CHECK_EQ(report.abandoned_instances, 2u);
   CHECK_EQ(large->outcome, Outcome::closed);

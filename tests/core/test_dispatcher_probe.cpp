@@ -35,7 +35,7 @@ void several(Engine& engine, int count, std::vector<std::uint32_t> wanted = {0})
     if (wanted[0] == 0) CHECK(holds_result(request.outputs.at(0), float(place), 1));
   }
   // Nothing uses the gate any more.
-  CHECK(eventually([&] { return engine.dispatcher->load().running_batches == 0; }));
+  CHECK(eventually([&] { return engine.load().running_batches == 0; }));
   engine.model->on_run = before;
 }
 
@@ -70,7 +70,7 @@ TEST("a probe's runs are not counted as executions") {
   Engine engine(probing());
   engine.warm_up();
   several(engine, 2);
-  const Counters& counters = engine.dispatcher->counters();
+  const Counters& counters = engine.counters();
   CHECK_EQ(counters.executed_rows, Engine::kWarmUpRuns + 3);
   CHECK_EQ(engine.model->runs, counters.executions + 5);
 }
@@ -151,7 +151,7 @@ TEST("what somebody else has found out about merging is not undone by a probe th
     CHECK(engine.dispatcher->merging_changed());
     gate.open();
     engine.await(large);
-    CHECK(eventually([&] { return engine.dispatcher->load().running_batches == 0; }));
+    CHECK(eventually([&] { return engine.load().running_batches == 0; }));
     const auto [merging, why] = engine.dispatcher->take_merging_change();
     CHECK_EQ(merging, merges ? Merging::yes : Merging::no);
     CHECK_EQ(why, merges ? "" : "said so");
@@ -175,7 +175,7 @@ TEST("who gives up during a probe ends at once, and its inputs are given back wh
     engine.drain();
     CHECK_EQ(engine.ledger.held(), requests.size());
     for (const RequestPtr& request : requests) {
-      CHECK(engine.dispatcher->end_early(request, Outcome::cancelled));
+      CHECK(engine.end_early(request, Outcome::cancelled));
       CHECK(request->done());
     }
     engine.drain();
@@ -186,8 +186,8 @@ TEST("who gives up during a probe ends at once, and its inputs are given back wh
       engine.drain();
       return engine.ledger.held() == 0;
     }));
-    CHECK_EQ(engine.dispatcher->counters().cancelled, std::int64_t(requests.size()));
-    CHECK_EQ(engine.dispatcher->load().queued_rows, 0);
+    CHECK_EQ(engine.counters().cancelled, std::int64_t(requests.size()));
+    CHECK_EQ(engine.load().queued_rows, 0);
   }
 }
 
@@ -202,8 +202,8 @@ TEST("a request of more rows than a batch is probed with its own rows, then runs
     CHECK(has_result(*large, 1));
     CHECK(engine.model->most_rows() <= 8);
     CHECK_EQ(engine.dispatcher->take_merging_change().first, Merging::yes);
-    CHECK_EQ(engine.dispatcher->counters().executed_rows, Engine::kWarmUpRuns + 50);
-    CHECK_EQ(engine.dispatcher->counters().results, Engine::kWarmUpRuns + 1);
+    CHECK_EQ(engine.counters().executed_rows, Engine::kWarmUpRuns + 50);
+    CHECK_EQ(engine.counters().results, Engine::kWarmUpRuns + 1);
   }
 }
 
@@ -246,8 +246,7 @@ TEST("an engine that closes while it probes ends all its requests") {
     const RequestPtr first = engine.submit_rows(1, 20);
     REQUIRE(gate.await(1));
     const RequestPtr second = engine.submit_rows(100, 20);
-    std::thread closer(
-        [&] { CHECK_EQ(engine.dispatcher->close(drain, from_now(10 * kNanosPerSecond)).abandoned_instances, 0u); });
+    std::thread closer([&] { CHECK_EQ(engine.close(drain, from_now(10 * kNanosPerSecond)).abandoned_instances, 0u); });
     if (!drain) CHECK_EQ(second->wait(from_now(10 * kNanosPerSecond)), Woken::changed);
     gate.open();
     closer.join();
@@ -264,7 +263,7 @@ TEST("a probe that hangs is closed with all who wait for it") {
   const RequestPtr first = engine.submit_rows(1, 20);
   REQUIRE(gate.await(1));
   const RequestPtr second = engine.submit_rows(100, 20);
-  const CloseReport report = engine.dispatcher->close(true, from_now(20 * kMillisecond));
+  const CloseReport report = engine.close(true, from_now(20 * kMillisecond));
   CHECK_EQ(report.ended_requests, 2u);
   CHECK_EQ(report.abandoned_instances, 1u);
   CHECK_EQ(first->outcome, Outcome::closed);

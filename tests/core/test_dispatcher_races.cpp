@@ -109,7 +109,7 @@ class EngineLife {
       for (std::thread& caller : callers_) caller.join();
       CHECK(eventually([&] { return engine_.model->alive() == 0; }));
     } else {
-      report = engine_.dispatcher->close(ending_ == Ending::drain, from_now(10 * kNanosPerSecond));
+      report = engine_.close(ending_ == Ending::drain, from_now(10 * kNanosPerSecond));
       for (std::thread& caller : callers_) caller.join();
     }
     CHECK_EQ(report.abandoned_instances, 0u);
@@ -128,7 +128,7 @@ class EngineLife {
         check_end(one);
       }
     }
-    const Counters& counters = engine_.dispatcher->counters();
+    const Counters& counters = engine_.counters();
     CHECK_EQ(counters.requests, accepted);
     CHECK_EQ(counters.results, ends[Outcome::result]);
     CHECK_EQ(counters.errors, ends[Outcome::error]);
@@ -136,7 +136,7 @@ class EngineLife {
     CHECK_EQ(counters.expired, ends[Outcome::expired]);
     CHECK_EQ(counters.shed, ends[Outcome::shed]);
     CHECK_EQ(counters.closed, ends[Outcome::closed]);
-    const Load load = engine_.dispatcher->load();
+    const Load load = engine_.load();
     CHECK_EQ(load.queued_requests, 0);
     CHECK_EQ(load.queued_rows, 0);
     CHECK_EQ(load.queued_bytes, 0u);
@@ -199,7 +199,7 @@ TEST("cancelling, expiring and finishing one request at once gives it one end") 
     enders.emplace_back([&, ender] {
       for (std::int64_t round = 1; round <= rounds; ++round) {
         while (turn < round) std::this_thread::yield();
-        yes += engine.dispatcher->end_early(request, ender == 0 ? Outcome::cancelled : Outcome::expired);
+        yes += engine.end_early(request, ender == 0 ? Outcome::cancelled : Outcome::expired);
         ++ready;
       }
     });
@@ -218,7 +218,7 @@ TEST("cancelling, expiring and finishing one request at once gives it one end") 
     if (round % 64 == 0) engine.drain();
   }
   for (std::thread& ender : enders) ender.join();
-  const Counters& counters = engine.dispatcher->counters();
+  const Counters& counters = engine.counters();
   CHECK_EQ(counters.cancelled + counters.expired, ended_early);
   CHECK_EQ(counters.results + ended_early, rounds);
 }
@@ -236,19 +236,19 @@ TEST("cancelling a large request while its parts run on several instances gives 
     const float first = float(round % 1000);
     const RequestPtr request = engine.submit_rows(first, 5 + std::int64_t(random() % 40));
     for (auto pause = random() % 60; pause > 0; --pause) std::this_thread::yield();
-    const bool early = random() % 2 == 0 && engine.dispatcher->end_early(request, Outcome::cancelled);
+    const bool early = random() % 2 == 0 && engine.end_early(request, Outcome::cancelled);
     CHECK_EQ(request->wait(from_now(10 * kNanosPerSecond)), Woken::changed);
     CHECK_EQ(request->outcome == Outcome::cancelled, early);
     if (!early) CHECK(has_result(*request, first));
     ended_early += early;
     if (round % 64 == 0) engine.drain();
   }
-  const Counters& counters = engine.dispatcher->counters();
+  const Counters& counters = engine.counters();
   CHECK_EQ(counters.cancelled, ended_early);
   CHECK_EQ(counters.results, rounds - ended_early);
   CHECK(eventually([&] {
     engine.drain();
     return engine.ledger.held() == 0;
   }));
-  CHECK_EQ(engine.dispatcher->load().queued_rows, 0);
+  CHECK_EQ(engine.load().queued_rows, 0);
 }

@@ -14,7 +14,7 @@ TEST("a backend is made, run and destroyed on a thread of its own") {
     std::vector<RequestPtr> requests;
     for (int place = 0; place < 300; ++place) requests.push_back(engine.submit(float(place)));
     for (const RequestPtr& request : requests) engine.await(request);
-    engine.dispatcher->close(true, kNever);
+    engine.close(true, kNever);
     CHECK_EQ(engine.model->alive(), 0);
     lives = engine.model->lives();
     expected = engine.model->runs;
@@ -36,7 +36,7 @@ TEST("the root goes after all clones") {
     Engine engine({.instances = 4});
     engine.model->on_destroy = [] { sleep_ns(2 * kMillisecond); };
     engine.call(1);
-    engine.dispatcher->close(round % 2 == 0, kNever);
+    engine.close(round % 2 == 0, kNever);
     const std::vector<Life> lives = engine.model->lives();
     REQUIRE(lives.size() == 4);
     CHECK_EQ(lives.back().instance, 0u);
@@ -91,7 +91,7 @@ TEST("what the factory throws reaches who starts the instance, and harms no othe
     }));
   }
   CHECK(has_result(*engine.call(1), 1));
-  const CloseReport report = engine.dispatcher->close(true, from_now(5 * kNanosPerSecond));
+  const CloseReport report = engine.close(true, from_now(5 * kNanosPerSecond));
   CHECK_EQ(report.abandoned_instances, 0u);
   CHECK_EQ(engine.model->alive(), 0);
 }
@@ -125,7 +125,7 @@ TEST("an instance whose thread could not be started leaves nothing to wait for")
   REQUIRE(thrown);
   CHECK(has_result(*engine.call(1), 1));
   const Nanos begin = monotonic_now();
-  const CloseReport report = engine.dispatcher->close(true, from_now(kNanosPerSecond / 2));
+  const CloseReport report = engine.close(true, from_now(kNanosPerSecond / 2));
   CHECK(monotonic_now() - begin < kNanosPerSecond / 2);
   CHECK_EQ(report.abandoned_instances, 0u);
   CHECK_EQ(engine.model->alive(), 0);  // the root did not wait for a clone that never was

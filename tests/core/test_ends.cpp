@@ -1,4 +1,7 @@
 // The ends of requests, counted and told together.
+#include <poll.h>
+
+#include "allocations.h"
 #include "ends.h"
 #include "ledger.h"
 
@@ -65,6 +68,27 @@ TEST("each sink hears once of all its ends, in order, and of no other's") {
     CHECK((first->take().ended == std::vector<RequestPtr>{requests[0], requests[3], requests[5]}));
     CHECK((second->take().ended == std::vector<RequestPtr>{requests[1], requests[4]}));
   }
+}
+
+TEST("a sink hears of nothing before all its ends are there") {
+  Counters counters;
+  const auto sink = queue_of(CompletionQueue::Reader::loop);
+  std::vector<RequestPtr> requests;
+  for (int place = 0; place < 40; ++place) requests.push_back(claimed(sink));
+  Ends ends(counters, true);
+  for (const RequestPtr& request : requests) ends.add(request, Outcome::result);
+  pollfd watched{sink->descriptor(), POLLIN, 0};
+  int looks = 0;
+  const fakes::AllocationHook look = [&] {  // the queue allocates as it takes them in
+    ++looks;
+    CHECK_EQ(poll(&watched, 1, 0), 0);
+    return false;
+  };
+  fakes::before_allocation = &look;
+  ends.tell();
+  fakes::before_allocation = nullptr;
+  CHECK(looks > 1);
+  CHECK_EQ(sink->take().ended.size(), 40u);
 }
 
 TEST("a request that has ended does not hold its sink, nor the sink itself") {

@@ -287,7 +287,7 @@ TEST("shapes that nobody uses any more are forgotten, those in use are not") {
     scheduler.admit(request_of(width), 0);
     end(scheduler, scheduler.next(0).batch, 10, 0);
   }
-  end(scheduler, running.batch, kFixed, 0);
+  scheduler.done(running.batch, {}, 0);
   scheduler.admit(request_of(2), 0);
   CHECK_EQ(scheduler.predicted_drain_ns(), 0.0);
   scheduler.admit(request_of(1), 0);

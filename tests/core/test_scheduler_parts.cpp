@@ -219,9 +219,24 @@ TEST("a large request is one caller until its last part is over") {
   const RequestPtr large = parts.come(1, 40);
   std::vector<Batch> batches;
   for (int part = 0; part < 3; ++part) batches.push_back(parts.scheduler.next(0).batch);
-  for (const Batch& batch : batches) end(parts.scheduler, batch, kFixed, 10);
-  const RequestPtr next = parts.come(1, 1, 20);
-  CHECK(next->lone_run_ns != kNever);  // it had no company
+  end(parts.scheduler, batches[2], kFixed, 10);
+  const RequestPtr company = parts.come(1, 1, 15);
+  CHECK_EQ(company->lone_run_ns, kNever);  // two of its parts still run
+  CHECK(parts.scheduler.forget(*company, 15));
+  for (const int part : {0, 1}) end(parts.scheduler, batches[std::size_t(part)], kFixed, 20);
+  // From now on two at a time are company, one after the other are not.
+  Nanos now = 100;
+  for (int call = 0; call < 100; ++call) {
+    const RequestPtr lone = parts.come(1, 1, now);
+    if (call > 90) CHECK(lone->lone_run_ns != kNever);
+    Decision decision = parts.scheduler.next(now);
+    while (decision.batch.empty()) decision = parts.scheduler.next(now = decision.wake_at);
+    end(parts.scheduler, decision.batch, kFixed, now += 10);
+  }
+  const RequestPtr first = parts.come(1, 1, now);
+  const RequestPtr second = parts.come(1, 1, now);
+  CHECK(first->lone_run_ns != kNever);
+  CHECK_EQ(second->lone_run_ns, kNever);
 }
 
 TEST("a large request may be larger than a batch where it is refused for its rows only") {

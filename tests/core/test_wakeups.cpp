@@ -22,7 +22,7 @@ void ping_pong(int instances, int callers, std::int64_t calls) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  CHECK_EQ(engine.dispatcher->counters().results, calls);
+  CHECK_EQ(engine.counters().results, calls);
 }
 
 }  // namespace
@@ -60,7 +60,7 @@ TEST("no wake-up is lost among callers of one batch, though some of them time ou
     });
   }
   for (std::thread& caller : callers) caller.join();
-  const Counters& counters = engine.dispatcher->counters();
+  const Counters& counters = engine.counters();
   CHECK_EQ(counters.results + counters.expired, kCallers * each);
 }
 
@@ -97,7 +97,7 @@ TEST("no wake-up is lost between submitters and the reader") {
   for (std::thread& submitter : submitters) submitter.join();
   const auto expected = static_cast<std::size_t>(calls / 2 * 2);
   CHECK(eventually([&] { return reader.requests() == expected; }));
-  engine.dispatcher->close(true, kNever);
+  engine.close(true, kNever);
   reader.join();
   CHECK_EQ(reader.requests(), expected);
 }
