@@ -65,6 +65,7 @@ from core cimport (
     onednn_clears,
     interpreter_ending,
     python_object,
+    result_due,
     rows_of,
     signature_of,
     start_paddle_instance,
@@ -153,6 +154,7 @@ cdef class Core:
     cdef readonly bint closed
     cdef readonly bint forked
     cdef str label
+    cdef Nanos last_due  # of what wait_completions() gave last, and is being told
 
     def __init__(self, *, str label, inputs, outputs, dict output_places, bint rows_follow_batch,
                  bint inline, str policy, int64_t max_batch_size, preferred_batch_sizes, allowed_batch_sizes,
@@ -174,6 +176,7 @@ cdef class Core:
         self.output_names = tuple(outputs)
         self.output_places = output_places
         self.inline_allowed = inline
+        self.last_due = kNever
         self.explain = explain
         self.main_thread = main_thread
         for place in range(len(self.output_names)):
@@ -249,6 +252,7 @@ cdef class Core:
         if not ran:
             self.admit(request, True)
             self.wait_for(request)
+            self.dispatcher.get().note_hand_over(result_due(request.get()[0]))
         self.drain()
         results = self.result(request, timeout, outputs)
         return (results, self.info(request)) if explained else results
@@ -315,6 +319,8 @@ cdef class Core:
         """Blocks until submitted requests have ended; their futures, or None after close()."""
         cdef News news
         cdef RequestPtr request
+        self.dispatcher.get().note_hand_over(self.last_due)
+        self.last_due = kNever
         with nogil:
             news = self.dispatcher.get().completions().get().wait()
             for request in news.overdue:
@@ -328,6 +334,7 @@ cdef class Core:
                 futures.append(<object>request.get().waiter)
                 Py_XDECREF(<PyObject*>request.get().waiter)
                 request.get().waiter = NULL
+                self.last_due = result_due(request.get()[0])
         return futures
 
     # Ending

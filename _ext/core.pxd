@@ -284,10 +284,15 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         pair[Merging, string] take_merging_change() except +
         void settle_merging_as(cbool, const string&) except +
         double predicted_run_ns(const Request&, int64_t) except +
+        void note_hand_over(Nanos due) noexcept
         cbool on_instance_thread() noexcept
         const Counters& counters() noexcept
         const shared_ptr[CompletionQueue]& completions() noexcept
         const shared_ptr[ReleaseList]& releases() noexcept
+
+
+cdef extern from "hand_over.h" namespace "paddleinfer" nogil:
+    Nanos result_due(const Request&) noexcept
 
 
 cdef extern from "batch_probe.h" namespace "paddleinfer" nogil:

@@ -19,6 +19,7 @@
 #include "completion.h"
 #include "counters.h"
 #include "ends.h"
+#include "hand_over.h"
 #include "instance_pool.h"
 #include "look_out.h"
 #include "request.h"
@@ -225,6 +226,11 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     return scheduler_.times_of(request).predict_ns(rows);
   }
 
+  // A caller has just been given its result. `due`: result_due() of the request. By one thread at a time.
+  void note_hand_over(Nanos due) noexcept {
+    if (due != kNever) hand_over_.note(monotonic_now() - due);
+  }
+
   // True on one of this engine's own instance threads: waiting there for the engine would wait forever.
   bool on_instance_thread() const noexcept { return current() == this; }
 
@@ -390,6 +396,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
         scheduler_.put_back(request);
       } else {
         scheduler_.done(instance.running, batch.runs(), monotonic_now());
+        scheduler_.set_hand_over(hand_over_.bound_ns());
       }
       instance.occupied = false;
       instance.running.clear();
@@ -517,6 +524,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   const std::shared_ptr<CompletionQueue> completions_ =
       std::make_shared<CompletionQueue>(CompletionQueue::Reader::thread, releases_);
   Counters counters_;
+  HandOver hand_over_;
   LookOut result_look_out_;  // callers
   LookOut work_look_out_;    // instances
   Parker room_;              // woken when requests may have come in from the door

@@ -122,6 +122,7 @@ cdef class LoopSink:
             release_waiter(request)
             call.settle()
         if call is not None:
+            self.dispatcher.get().note_hand_over(result_due(call.request.get()[0]))
             call.core.drain()
         if monotonic_now() >= self.timer_due:
             self.timer_due = kNever

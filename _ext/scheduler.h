@@ -49,6 +49,9 @@ class Scheduler {
 
   void set_instances(std::int64_t count) noexcept { rules_.instances = count; }
 
+  // What most results take from the end of their run to their callers: runs have to end that much sooner.
+  void set_hand_over(double ns) noexcept { hand_over_ns_ = ns; }
+
   Admission admit(const RequestPtr& request, Nanos now) {
     if (request->rows > options_.max_queue_rows) return Admission::rows_over_limit;
     if (request->bytes > options_.max_queue_bytes) return Admission::bytes_over_limit;
@@ -243,7 +246,7 @@ class Scheduler {
     const std::int64_t own = batches > 0 ? full : ahead + request.rows;
     const double start = start_after(batches, bucket.times.predict_ns(full), now) +
                          std::max(0.0, of_others_ns) / double(std::max<std::int64_t>(1, rules_.instances));
-    return start + bucket.times.predict_p95_ns(own) > double(request.deadline);
+    return start + bucket.times.predict_p95_ns(own) > run_by(request);
   }
 
   // When a batch is likely to start that has so many full ones ahead of it.
@@ -262,6 +265,9 @@ class Scheduler {
     --rules_.running;
     if (!ends_.empty() && std::int64_t(ends_.size()) > rules_.running) ends_.erase(ends_.begin());
   }
+
+  // When its run must be over.
+  double run_by(const Request& request) const noexcept { return double(request.deadline) - hand_over_ns_; }
 
   bool minds_deadlines(const Request& request) const noexcept {
     return options_.policy == Policy::adaptive && request.deadline != kNever;
@@ -363,7 +369,7 @@ class Scheduler {
     const std::int64_t limit = merges ? rules_.batch_limit(bucket) : 1;
     const std::int64_t part_limit = rules_.part_limit(bucket);
     std::int64_t rows = 0;
-    Nanos soonest = kNever;
+    double soonest = double(kNever);
     while (!bucket.empty()) {
       drop_late(decision, bucket, now);
       if (bucket.empty()) break;
@@ -372,9 +378,9 @@ class Scheduler {
       const bool in_parts = rules_.merging == Merging::yes && left > part_limit;
       std::int64_t taken = in_parts ? std::min(limit, part_limit) - rows : left;
       if (rows > 0 && (taken <= 0 || rows + taken > limit)) break;
-      if (minds_deadlines(head)) soonest = std::min(soonest, head.deadline);
-      if (soonest != kNever) {
-        const std::int64_t in_time = bucket.times.rows_within(double(soonest - now), rows + taken);
+      if (minds_deadlines(head)) soonest = std::min(soonest, run_by(head));
+      if (soonest < double(kNever)) {
+        const std::int64_t in_time = bucket.times.rows_within(soonest - double(now), rows + taken);
         if (in_parts && rows == 0) taken = std::max<std::int64_t>(1, std::min(taken, in_time));
         if (rows > 0 && in_time < rows + taken && bucket.times.knows_anything()) {
           decision.reason = DispatchReason::deadline;
@@ -417,7 +423,7 @@ class Scheduler {
     // The only one, with nothing running: it may as well find out whether what is predicted still holds.
     if (bucket.running == 0 && bucket.queued_requests == 1) return false;
     const std::int64_t rows = std::min(head.rows - head.next_row, rules_.part_limit(bucket));
-    return bucket.times.predict_p95_ns(rows) > double(head.deadline - now);
+    return bucket.times.predict_p95_ns(rows) > run_by(head) - double(now);
   }
 
   // In overload: when the most urgent request forces a small batch, and the one behind that batch would force another,
@@ -428,7 +434,7 @@ class Scheduler {
     if (rules_.merging != Merging::yes || !minds_deadlines(*bucket.first()) || bucket.queued_rows <= full) return;
     const LatencyModel& times = bucket.times;
     const auto allowed = [&](const Request& head, double start) {
-      return head.deadline == kNever ? full : times.rows_within(double(head.deadline) - start, full);
+      return head.deadline == kNever ? full : times.rows_within(run_by(head) - start, full);
     };
     const std::int64_t rows = std::max<std::int64_t>(1, allowed(*bucket.first(), double(now)));
     const double rows_ns = times.predict_ns(rows);
@@ -506,6 +512,7 @@ class Scheduler {
   std::int64_t queued_requests_ = 0;
   std::int64_t queued_rows_ = 0;
   std::size_t queued_bytes_ = 0;
+  double hand_over_ns_ = 0;
   std::map<std::int64_t, std::int64_t> batch_rows_;
 };
 

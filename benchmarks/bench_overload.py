@@ -103,6 +103,7 @@ def _verdicts(table: Section, way: str, loads: list[Overload], capacity: list[fl
     done = statistics.median(ratios([load.in_time_per_s for load in loads], capacity))
     table.verdict(f"{way}: done in time, of capacity", done, at_least=0.85)
     table.verdict(f"{way}: of what ran, a result in time", median("ran_in_time"), at_least=0.99)
+    table.verdict(f"{way}: of what ran, in the caller's hands in time", median("ran_in_hand"), at_least=0.99)
     if any(load.refusal_cpu_us for load in loads):
         table.verdict(f"{way}: us of CPU for a refusal", median("refusal_cpu_us"), at_most=50)
     table.verdict(f"{way}: p99 ms of a refusal", median("refusal_p99_ms"), at_most=5)

@@ -1,0 +1,49 @@
+// How long a result takes besides its run: copying in and out, the wake-up, the wait for the GIL.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "parker.h"
+#include "request.h"
+
+namespace paddleinfer {
+
+// When the caller would have had its result if all but the wait and the run took no time. kNever where one run was not
+// all of it.
+inline Nanos result_due(const Request& request) noexcept {
+  if (request.outcome != Outcome::result || request.joined) return kNever;
+  return request.arrival + request.explanation.queue_ns + request.explanation.run_ns;
+}
+
+// A moving mean and mean deviation, as for TCP's timer (RFC 6298). Written by one thread at a time (who holds the GIL),
+// read by anybody.
+class HandOver {
+ public:
+  // A pause of the whole process is nobody's to plan for: a time counts as at most so many bounds and this much.
+  static constexpr double kMostBounds = 4;
+  static constexpr double kMostNs = 100'000;
+
+  void note(Nanos ns) noexcept {
+    const double mean = mean_ns_.load(std::memory_order_relaxed);
+    const double deviation = deviation_ns_.load(std::memory_order_relaxed);
+    const double taken = std::clamp(double(ns), 0.0, kMostBounds * bound_ns() + kMostNs);
+    deviation_ns_.store(deviation + (std::abs(taken - mean) - deviation) * kWeight, std::memory_order_relaxed);
+    mean_ns_.store(mean + (taken - mean) * kWeight, std::memory_order_relaxed);
+  }
+
+  // What 19 of 20 stay within, if such times are distributed exponentially: their 95th percentile is 3.00 means,
+  // and their mean deviation 2/e = 0.736 means.
+  double bound_ns() const noexcept {
+    return mean_ns_.load(std::memory_order_relaxed) + 2.7 * deviation_ns_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  static constexpr double kWeight = 1.0 / 16;
+
+  std::atomic<double> mean_ns_{0};
+  std::atomic<double> deviation_ns_{0};
+};
+
+}  // namespace paddleinfer

@@ -1,0 +1,84 @@
+// What a result takes besides its run, and what follows for deadlines; with times that the test makes up.
+#include <random>
+
+#include "hand_over.h"
+#include "scheduling.h"
+
+using namespace fakes;
+using namespace harness;
+
+namespace {
+
+RequestPtr ended(Outcome outcome) {
+  RequestPtr request = request_of(1, 1);
+  request->arrival = 1'000;
+  request->explanation.queue_ns = 200;
+  request->explanation.run_ns = 30;
+  request->outcome = outcome;
+  return request;
+}
+
+}  // namespace
+
+TEST("nothing is taken off before anything is known") { CHECK_EQ(HandOver().bound_ns(), 0.0); }
+
+TEST("nineteen of twenty exponential times stay within the bound") {
+  HandOver hand_over;
+  std::mt19937 random(3);
+  std::exponential_distribution<double> taken(1.0 / 1'000'000);
+  int within = 0;
+  for (int time = 0; time < 5'000; ++time) {
+    const Nanos ns = Nanos(taken(random));
+    within += time >= 1'000 && double(ns) <= hand_over.bound_ns() ? 1 : 0;
+    hand_over.note(ns);
+  }
+  CHECK(within > 4'000 * 0.92 && within < 4'000 * 0.98);
+}
+
+TEST("times that do not vary are the bound") {
+  HandOver hand_over;
+  for (int time = 0; time < 200; ++time) hand_over.note(50'000);
+  CHECK(hand_over.bound_ns() > 49'000 && hand_over.bound_ns() < 52'000);
+}
+
+TEST("one pause of the process hardly moves the bound, times that stay long do") {
+  HandOver hand_over;
+  for (int time = 0; time < 200; ++time) hand_over.note(50'000);
+  hand_over.note(100'000'000);
+  CHECK(hand_over.bound_ns() < 150'000);
+  for (int time = 0; time < 200; ++time) hand_over.note(20'000'000);
+  CHECK(hand_over.bound_ns() > 19'000'000);
+}
+
+TEST("a time that the clocks make negative counts as none") {
+  HandOver hand_over;
+  hand_over.note(-5);
+  CHECK_EQ(hand_over.bound_ns(), 0.0);
+}
+
+TEST("a result is due when its run is over, and nothing else is") {
+  CHECK_EQ(result_due(*ended(Outcome::result)), 1'230);
+  CHECK_EQ(result_due(*ended(Outcome::error)), kNever);
+  RequestPtr in_parts = ended(Outcome::result);
+  in_parts->joined = std::make_unique<Joined>(1);
+  CHECK_EQ(result_due(*in_parts), kNever);
+}
+
+TEST("a run has to be over so long before the deadline as the hand-over takes") {
+  Scheduler scheduler{SchedulerOptions()};
+  Nanos now = kNanosPerSecond;
+  teach(scheduler, 1, kMillisecond, kMillisecond / 10, 32, now);
+  admit(scheduler, 1, 1, now);
+  const Batch running = scheduler.next(now).batch;
+  const auto come = [&](Nanos within) { return scheduler.admit(request_of(1, 1, now + within), now); };
+  scheduler.set_hand_over(5 * kMillisecond);
+  CHECK_EQ(come(6 * kMillisecond), Admission::would_be_late);
+  CHECK_EQ(come(8 * kMillisecond), Admission::accepted);
+  now += 2'500'000;
+  end(scheduler, running, kMillisecond, now);
+  CHECK_EQ(scheduler.next(now).batch.size(), 1u);  // alone, it may find out whether what is predicted still holds
+  CHECK_EQ(come(20 * kMillisecond), Admission::accepted);
+  CHECK_EQ(come(20 * kMillisecond), Admission::accepted);
+  const Decision late = scheduler.next(now + 14 * kMillisecond);
+  CHECK_EQ(late.shed.size(), 2u);
+}
