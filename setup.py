@@ -36,8 +36,9 @@ def sanitizer_arguments() -> list[str]:
 
 
 setup(
-    packages=["paddleinfer"],
-    package_data={"paddleinfer": ["py.typed", "*.pyi"]},
+    packages=["paddleinfer", "paddleinfer.shim"],
+    package_dir={"paddleinfer": "paddleinfer", "paddleinfer.shim": "shim"},
+    package_data={"paddleinfer": ["py.typed", "*.pyi"], "paddleinfer.shim": ["*.html"]},
     ext_modules=[
         Extension(
             "paddleinfer._ext",

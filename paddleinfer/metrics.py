@@ -1,0 +1,105 @@
+"""What engines have counted, in Prometheus' text format.
+
+Names, units and types follow Prometheus' own rules (base units, ``_total`` on counters):
+https://prometheus.io/docs/practices/naming/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from paddleinfer.engine import Engine
+
+__all__ = ["CONTENT_TYPE", "EngineCollector", "exposition"]
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+"""Of what exposition() gives."""
+
+_OUTCOMES = {
+    "results": "result",
+    "errors": "error",
+    "cancelled": "cancelled",
+    "expired": "expired",
+    "shed": "shed",
+    "closed": "closed",
+    "refused": "refused",
+}
+_COUNTERS = {
+    "rows": ("paddleinfer_rows", "Rows of accepted requests.", 1),
+    "executions": ("paddleinfer_executions", "Runs of the model.", 1),
+    "executed_rows": ("paddleinfer_executed_rows", "Rows that the model ran.", 1),
+    "queue_ns": ("paddleinfer_queue_seconds", "Time from arrival to the start of a run, over requests.", 1e-9),
+    "run_ns": ("paddleinfer_run_seconds", "Time in the model, over its runs.", 1e-9),
+    "result_ns": ("paddleinfer_request_seconds", "Time from arrival to the result, over requests with one.", 1e-9),
+}
+_GAUGES = {
+    "queued_requests": ("paddleinfer_queued_requests", "Requests that wait."),
+    "queued_rows": ("paddleinfer_queued_rows", "Rows that wait."),
+    "queued_bytes": ("paddleinfer_queued_bytes", "Bytes of input that wait."),
+    "running_executions": ("paddleinfer_instances_busy", "Instances that run the model at this moment."),
+    "generation": ("paddleinfer_model_generation", "1, and 1 more for each reload."),
+}
+
+
+class EngineCollector(Collector):
+    """For any prometheus_client registry: ``REGISTRY.register(EngineCollector({"name": engine}))``."""
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        self._engines = engines
+
+    def collect(self) -> Iterator[Metric]:
+        """Reads every engine once."""
+        stats = {name: engine.stats() for name, engine in self._engines.items()}
+        ends = CounterMetricFamily(
+            "paddleinfer_requests", "Requests by how they ended.", labels=("model", "outcome")
+        )
+        for model, counted in stats.items():
+            for name, outcome in _OUTCOMES.items():
+                ends.add_metric((model, outcome), counted[name])
+        yield ends
+        for name, (metric, text, unit) in _COUNTERS.items():
+            counter = CounterMetricFamily(metric, text, labels=("model",))
+            for model, counted in stats.items():
+                counter.add_metric((model,), counted[name] * unit)
+            yield counter
+        for name, (metric, text) in _GAUGES.items():
+            gauge = GaugeMetricFamily(metric, text, labels=("model",))
+            for model, counted in stats.items():
+                gauge.add_metric((model,), counted[name])
+            yield gauge
+        instances = GaugeMetricFamily("paddleinfer_instances", "Instances of the model.", labels=("model",))
+        for model, engine in self._engines.items():
+            instances.add_metric((model,), engine.effective_config()["instances"]["value"])
+        yield instances
+        rows = HistogramMetricFamily("paddleinfer_batch_rows", "Rows of a run of the model.", labels=("model",))
+        for model, counted in stats.items():
+            buckets, total = _histogram(counted["batch_rows"])
+            rows.add_metric((model,), buckets=buckets, sum_value=total)
+        yield rows
+
+
+def _histogram(batch_rows: Mapping[int, int]) -> tuple[list[tuple[str, float]], float]:
+    """Cumulative counts up to 1, 2, 4 and so on, and the sum of all rows."""
+    buckets: list[tuple[str, float]] = []
+    bound = 1
+    while True:
+        buckets.append((f"{bound}.0", sum(count for rows, count in batch_rows.items() if rows <= bound)))
+        if bound >= max(batch_rows, default=1):
+            break
+        bound *= 2
+    buckets.append(("+Inf", sum(batch_rows.values())))
+    return buckets, sum(rows * count for rows, count in batch_rows.items())
+
+
+def exposition(engines: Mapping[str, Engine]) -> bytes:
+    """All metrics of these engines, by name, as the body of a scrape."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(EngineCollector(engines))
+    text: Any = generate_latest(registry)
+    return bytes(text)

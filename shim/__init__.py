@@ -1,0 +1,26 @@
+"""paddleinfer over HTTP: the Open Inference Protocol around the engine's public API.
+
+``create_app(engines)`` gives a Starlette application; ``paddleinfer-http`` runs one.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .app import create_app as create_app
+    from .models import ModelSource as ModelSource
+    from .service import ServiceOptions as ServiceOptions
+
+_HOME_OF = {"create_app": "app", "ModelSource": "models", "ServiceOptions": "service"}
+
+__all__ = [*_HOME_OF]  # noqa: PLE0604 - names only
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

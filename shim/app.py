@@ -1,0 +1,290 @@
+"""The ASGI application: routes of the Open Inference Protocol around open engines."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from paddleinfer.engine import Engine
+from paddleinfer.errors import PaddleInferError
+from paddleinfer.metrics import CONTENT_TYPE, exposition
+
+from . import describe
+from .body import Headers, Receive, Send
+from .errors import RequestError, status_of
+from .inference import answer, error_answer
+from .models import ModelSource, Models
+from .openapi import document
+from .page import page
+from .service import Service, ServiceOptions
+
+__all__ = ["Application", "create_app"]
+
+_log = logging.getLogger("paddleinfer.http")
+
+_INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]*))?/infer")
+_OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
+"""Routes that need no key."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(
+    engines: Mapping[str, Engine | ModelSource], options: ServiceOptions | None = None
+) -> Application:
+    """A Starlette application that serves these models; to be run by any ASGI server, or mounted in another.
+
+    Parameters
+    ----------
+    engines
+        Name -> an open Engine, which stays its giver's to close, or a ModelSource, which is opened and closed
+        with the application's lifespan. Mounted, the outer application's lifespan has to run this one's:
+        ``async with app.router.lifespan_context(app): ...``.
+    options
+        Keys and limits.
+
+    Raises
+    ------
+    ConfigError
+        A name cannot stand in a URL, or a value is neither an Engine nor a ModelSource.
+    """
+    return Application(Service(Models.of(engines), options or ServiceOptions()), load=True)
+
+
+class Application(Starlette):
+    """Starlette, with a short way for inference requests.
+
+    With `load` its lifespan opens the sources before the first request; else somebody else does.
+    """
+
+    def __init__(self, service: Service, *, load: bool) -> None:
+        self.service = service
+        self._load = load
+        super().__init__(
+            routes=_routes(service),
+            exception_handlers={
+                HTTPException: _http_error,
+                RequestError: _request_error,
+                PaddleInferError: _failure,
+                Exception: _failure,
+            },
+            lifespan=self._lifespan,
+        )
+        self.router.redirect_slashes = False
+        self._key = service.options.api_key.encode() if service.options.api_key else None
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Inference goes straight to its handler, everything else through Starlette's routes."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        path: str = scope["path"][len(scope.get("root_path", "")) :]
+        if self._key is not None and path not in _OPEN:
+            if not self._has_key(scope["headers"]):
+                await error_answer(send, _unauthorised(), _error_body)
+                return
+        match = _INFER.fullmatch(path) if scope["method"] == "POST" else None
+        if match is None:
+            await super().__call__(scope, receive, send)
+            return
+        began = False
+
+        async def noting(message: Any) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            model = self.service.models.get(match[1], match[2])
+            await self.service.inference(model, dict(scope["headers"]), receive, noting)
+        except Exception as error:
+            if began:
+                raise
+            if not isinstance(error, RequestError) and status_of(error).status == 500:
+                _log.exception("a request to %s failed", path)
+            await error_answer(send, error, _error_body)
+
+    def _has_key(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        assert self._key is not None
+        given = dict(headers).get(b"authorization", b"")
+        scheme, _, key = given.partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        try:
+            if self._load:
+                await self.service.models.load_all()
+            yield
+        finally:
+            await self.service.models.close(timeout_s=30.0)
+
+
+def _routes(service: Service) -> list[Route]:
+    models, options = service.models, service.options
+
+    async def live(_: Request) -> Response:
+        return _json({"live": True})
+
+    async def ready(_: Request) -> Response:
+        if service.ready:
+            return _json({"ready": True, "live": True})
+        why = "the server is ending" if service.draining else "not every model is ready"
+        return _json({"ready": False, "live": True, "error": why}, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def metadata(_: Request) -> Response:
+        return _json(describe.server_metadata(options.repository_control))
+
+    async def model_metadata(request: Request) -> Response:
+        model = _model(request)
+        return _json(describe.model_metadata(model, model.open_engine()))
+
+    async def model_ready(request: Request) -> Response:
+        model = _model(request)
+        if model.ready and not service.draining:
+            return _json({"name": model.name, "ready": True})
+        return _json(
+            {"name": model.name, "ready": False, "error": f"model {model.name!r} is not ready: {model.reason}"},
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        )
+
+    async def config(request: Request) -> Response:
+        model = _model(request)
+        return _json(describe.model_config(model, model.open_engine()))
+
+    async def model_stats(request: Request) -> Response:
+        model = _model(request)
+        return _json(describe.statistics([(model, model.open_engine())]))
+
+    async def all_stats(_: Request) -> Response:
+        return _json(describe.statistics([(model, model.engine) for model in models if model.engine is not None]))
+
+    async def index(request: Request) -> Response:
+        body = await _small_object(request)
+        return _json(describe.index(models, only_ready=body.get("ready") is True))
+
+    async def load(request: Request) -> Response:
+        model = _controlled(request)
+        await models.load(model)
+        return _json({})
+
+    async def unload(request: Request) -> Response:
+        model = _controlled(request)
+        await models.unload(model)
+        return _json({})
+
+    async def metrics(_: Request) -> Response:
+        body = exposition({model.name: model.engine for model in models if model.engine is not None})
+        return Response(body, media_type=CONTENT_TYPE)
+
+    async def openapi(_: Request) -> Response:
+        return _json(document(service.models, options))
+
+    async def start_page(_: Request) -> Response:
+        return HTMLResponse(page())
+
+    def _model(request: Request) -> Any:
+        return models.get(request.path_params["model"], request.path_params.get("version"))
+
+    def _controlled(request: Request) -> Any:
+        if not options.repository_control:
+            raise RequestError(
+                HTTPStatus.FORBIDDEN, "models are loaded and unloaded only with --repository-control"
+            )
+        return _model(request)
+
+    routes = [
+        Route("/", start_page),
+        Route("/openapi.json", openapi),
+        Route("/metrics", metrics),
+        Route("/v2", metadata),
+        Route("/v2/", metadata),
+        Route("/v2/health/live", live),
+        Route("/v2/health/ready", ready),
+        Route("/v2/models/stats", all_stats),
+        Route("/v2/repository/index", index, methods=["POST"]),
+        Route("/v2/repository/models/{model}/load", load, methods=["POST"]),
+        Route("/v2/repository/models/{model}/unload", unload, methods=["POST"]),
+    ]
+    of_model: list[tuple[str, Endpoint, list[str]]] = [
+        ("", model_metadata, ["GET"]),
+        ("/ready", model_ready, ["GET"]),
+        ("/config", config, ["GET"]),
+        ("/stats", model_stats, ["GET"]),
+        ("/infer", _never, ["POST"]),
+    ]
+    for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        routes += [Route(prefix + end, endpoint, methods=methods) for end, endpoint, methods in of_model]
+    return routes
+
+
+async def _never(request: Request) -> Response:
+    """Stands in the routes so that another method than POST gets 405; POST never comes here."""
+    raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {request.url.path}")
+
+
+async def _small_object(request: Request) -> dict[str, Any]:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > 1 << 16:
+            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is larger than 65536 bytes")
+    try:
+        given = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise RequestError(HTTPStatus.BAD_REQUEST, "the body must be a JSON object")
+    return given
+
+
+def _json(value: Any, status: int = HTTPStatus.OK) -> Response:
+    return Response(
+        orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS), status_code=status, media_type="application/json"
+    )
+
+
+def _error_body(message: str) -> bytes:
+    return orjson.dumps({"error": message})
+
+
+def _unauthorised() -> RequestError:
+    return RequestError(
+        HTTPStatus.UNAUTHORIZED,
+        "this server wants its key: Authorization: Bearer KEY",
+        {"WWW-Authenticate": "Bearer"},
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message = f"there is no {request.url.path}"
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        message = f"{request.url.path} does not take {request.method}"
+    else:
+        message = error.detail
+    return Response(
+        _error_body(message), error.status_code, media_type="application/json", headers=error.headers
+    )
+
+
+async def _request_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return Response(_error_body(error.message), error.status, error.headers, "application/json")
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    return await _request_error(request, status_of(error))

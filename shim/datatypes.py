@@ -1,0 +1,43 @@
+"""Names of datatypes in the Open Inference Protocol, and the arrays they stand for."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+
+__all__ = ["DATATYPES", "DTYPE_OF", "config_type", "datatype_of"]
+
+DATATYPES: Final[dict[str, str]] = {
+    "bool": "BOOL",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "bfloat16": "BF16",
+}
+"""Of a model's dtype. The protocol's BYTES has none: Paddle's models take no strings."""
+
+DTYPE_OF: Final[dict[str, np.dtype[Any]]] = {
+    datatype: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    for name, datatype in DATATYPES.items()
+}
+"""Of a datatype; little-endian, as the protocol's binary form is and as these machines are."""
+
+
+def datatype_of(dtype: str) -> str:
+    """"FP32" for "float32"."""
+    return DATATYPES[dtype]
+
+
+def config_type(dtype: str) -> str:
+    """As Triton's model configuration spells it: "TYPE_FP32" for "float32"."""
+    return f"TYPE_{DATATYPES[dtype]}"

@@ -1,0 +1,130 @@
+"""What the server says of itself and of its models: metadata, configuration, statistics, the repository's index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from paddleinfer._version import __version__
+from paddleinfer.engine import Engine
+from paddleinfer.model import TensorSpec
+
+from .datatypes import config_type, datatype_of
+from .models import VERSION, Models, ServedModel
+
+__all__ = ["index", "model_config", "model_metadata", "server_metadata", "statistics"]
+
+_EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
+
+
+def server_metadata(repository_control: bool) -> dict[str, Any]:
+    """Name, version, and the extensions that are really there."""
+    extensions = sorted([*_EXTENSIONS, *(["model_repository"] if repository_control else [])])
+    return {"name": "paddleinfer", "version": __version__, "extensions": extensions}
+
+
+def model_metadata(model: ServedModel, engine: Engine) -> dict[str, Any]:
+    """The protocol's model metadata; -1 is a free dimension."""
+    return {
+        "name": model.name,
+        "versions": [VERSION],
+        "platform": _platform(engine),
+        "inputs": [_tensor(spec) for spec in engine.inputs],
+        "outputs": [_tensor(spec) for spec in engine.outputs],
+    }
+
+
+def _platform(engine: Engine) -> str:
+    return "python" if engine.model.format == "callable" else f"paddle_{engine.model.format.strip('_')}"
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": datatype_of(spec.dtype), "shape": _shape(spec)}
+
+
+def _shape(spec: TensorSpec) -> list[int]:
+    return [-1] if spec.shape is None else list(spec.shape)
+
+
+def model_config(model: ServedModel, engine: Engine) -> dict[str, Any]:
+    """Triton's model configuration, as far as it has a meaning here."""
+    in_force = {name: line["value"] for name, line in engine.effective_config().items()}
+    batches = in_force["batchable"] != "no"
+    first = 1 if batches else 0
+
+    def tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+        return [
+            {"name": spec.name, "data_type": config_type(spec.dtype), "dims": _shape(spec)[first:]}
+            for spec in specs
+        ]
+
+    config: dict[str, Any] = {
+        "name": model.name,
+        "platform": _platform(engine),
+        "backend": "paddleinfer",
+        "version_policy": {"latest": {"num_versions": 1}},
+        "max_batch_size": in_force["max_batch_size"] if batches else 0,
+        "input": tensors(engine.inputs),
+        "output": tensors(engine.outputs),
+        "instance_group": [{"name": model.name, "count": in_force["instances"], "kind": _kind(in_force)}],
+        "model_transaction_policy": {"decoupled": False},
+        "parameters": {name: {"string_value": str(value)} for name, value in in_force.items()},
+    }
+    if batches:
+        config["dynamic_batching"] = {
+            "preferred_batch_size": list(in_force["preferred_batch_sizes"]),
+            "max_queue_delay_microseconds": in_force["max_queue_delay_us"] or 0,
+        }
+    return config
+
+
+def _kind(in_force: dict[str, Any]) -> str:
+    return "KIND_GPU" if "gpu" in str(in_force.get("device", "cpu")) else "KIND_CPU"
+
+
+def statistics(models: Sequence[tuple[ServedModel, Engine]]) -> dict[str, Any]:
+    """Triton's statistics extension, as perf_analyzer reads it. Durations in nanoseconds."""
+    return {"model_stats": [_statistics(model, engine.stats()) for model, engine in models]}
+
+
+def _statistics(model: ServedModel, stats: dict[str, Any]) -> dict[str, Any]:
+    def duration(count: int, ns: int) -> dict[str, int]:
+        return {"count": count, "ns": ns}
+
+    started = stats["results"] + stats["errors"]
+    failed = stats["errors"] + stats["refused"] + stats["expired"] + stats["shed"] + stats["cancelled"]
+    return {
+        "name": model.name,
+        "version": VERSION,
+        "inference_count": stats["executed_rows"],
+        "execution_count": stats["executions"],
+        "inference_stats": {
+            "success": duration(stats["results"], stats["result_ns"]),
+            "fail": duration(failed, 0),
+            "queue": duration(started, stats["queue_ns"]),
+            "compute_input": duration(stats["executions"], 0),  # part of the run here
+            "compute_infer": duration(stats["executions"], stats["run_ns"]),
+            "compute_output": duration(stats["executions"], 0),
+            "cache_hit": duration(0, 0),
+            "cache_miss": duration(0, 0),
+        },
+        "batch_stats": [
+            {"batch_size": rows, "compute_infer": {"count": count}}
+            for rows, count in sorted(stats["batch_rows"].items())
+        ],
+    }
+
+
+def index(models: Models, only_ready: bool) -> list[dict[str, str]]:
+    """Triton's repository index."""
+    listed = [
+        {"name": model.name, "version": VERSION, "state": model.state, "reason": model.reason} for model in models
+    ]
+    return [line for line in listed if line["state"] == "READY"] if only_ready else listed

@@ -1,0 +1,310 @@
+"""An inference request of the Open Inference Protocol: bytes -> what the engine is asked.
+
+JSON, JSON followed by binary tensors (``Inference-Header-Content-Length``), and raw-binary requests (the same
+header, 0). Sources: the protocol's "Predict Protocol - Version 2" and Triton's "Binary Tensor Data Extension".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from paddleinfer.model import TensorSpec
+
+from .body import Headers
+from .datatypes import DATATYPES, DTYPE_OF
+from .errors import bad_request
+
+__all__ = ["InferRequest", "WantedOutput", "parse_request"]
+
+Array = npt.NDArray[Any]
+
+# The classes of the engine are 0 to 2; the protocol's 0 is "the default", its 1 the most urgent.
+_CLASS_OF_PRIORITY = {0: 1, 1: 0, 2: 1}
+_LEAST_URGENT = 2
+# Of parameters that would change the result, and cannot be had.
+_REFUSED = {
+    "shared_memory_region": "shared memory is not offered; send the tensor in the body",
+    "sequence_id": "sequences are not offered; each request stands alone",
+}
+_FLOATS = "float16", "bfloat16", "float32", "float64"
+_INT64 = np.iinfo(np.int64)
+
+
+@dataclass(slots=True)
+class WantedOutput:
+    """One output asked for."""
+
+    name: str
+    binary: bool
+    classes: int = 0
+    """The most likely so many, as text, instead of the tensor; 0: the tensor."""
+
+
+@dataclass(slots=True)
+class InferRequest:
+    """What one request asks."""
+
+    inputs: dict[str, Array]
+    outputs: list[WantedOutput] | None
+    """None: all, in the model's order."""
+    binary: bool
+    """Of outputs that were not named."""
+    id: str | None
+    priority: int
+    timeout_s: float | None
+
+
+def parse_request(body: bytes, headers: Headers, specs: Sequence[TensorSpec]) -> InferRequest:
+    """Reads a request for a model with these inputs.
+
+    Raises
+    ------
+    RequestError
+        400, with a sentence that names what is wrong.
+    """
+    length = headers.get(b"inference-header-content-length")
+    if length is None:
+        return _of_document(_document(body), b"", specs)
+    json_bytes = _header_length(length, len(body))
+    if json_bytes == 0:
+        return InferRequest({specs[0].name: _raw_input(body, specs)}, None, True, None, 1, None)
+    return _of_document(_document(body[:json_bytes]), memoryview(body)[json_bytes:], specs)
+
+
+def _header_length(text: bytes, size: int) -> int:
+    if not text.isdigit():
+        raise bad_request(
+            f"Inference-Header-Content-Length is {text.decode('latin-1')!r}, and must be a number of bytes"
+        )
+    length = int(text)
+    if length > size:
+        raise bad_request(f"Inference-Header-Content-Length is {length}, but the body has {size} bytes")
+    return length
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"the body is not JSON: {error}") from None
+    if type(document) is not dict:
+        raise bad_request("the body must be a JSON object")
+    return document
+
+
+def _of_document(
+    document: dict[str, Any], binary: bytes | memoryview, specs: Sequence[TensorSpec]
+) -> InferRequest:
+    tensors = document.get("inputs")
+    if type(tensors) is not list or not tensors:
+        raise bad_request('"inputs" must be a list of at least one tensor')
+    inputs: dict[str, Array] = {}
+    used = 0
+    for tensor in tensors:
+        name, array, taken = _input(tensor, binary, used)
+        if name in inputs:
+            raise bad_request(f"input {name!r} is there twice")
+        inputs[name] = array
+        used += taken
+    if used < len(binary):
+        raise bad_request(f"the body has {len(binary)} bytes of tensors, and the inputs account for {used}")
+    parameters = _parameters(document, "the request")
+    binary_outputs = _flag(parameters, "binary_data_output", "the request") or False
+    identity = document.get("id")
+    if identity is not None and type(identity) is not str:
+        raise bad_request(f'"id" must be a string, not {_shown(identity)}')
+    outputs = document.get("outputs")
+    return InferRequest(
+        inputs,
+        None if outputs is None else _outputs(outputs, binary_outputs),
+        binary_outputs,
+        identity,
+        _priority(parameters),
+        _timeout_s(parameters),
+    )
+
+
+def _parameters(owner: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    parameters = owner.get("parameters")
+    if parameters is None:
+        return {}
+    if type(parameters) is not dict:
+        raise bad_request(f'"parameters" of {what} must be an object')
+    for name, why in _REFUSED.items():
+        if parameters.get(name):
+            raise bad_request(f"{what} asks for {name}: {why}")
+    return parameters
+
+
+def _flag(parameters: Mapping[str, Any], name: str, what: str) -> bool | None:
+    value = parameters.get(name)
+    if value is not None and type(value) is not bool:
+        raise bad_request(f"{name} of {what} must be true or false, not {_shown(value)}")
+    return value
+
+
+def _whole(parameters: Mapping[str, Any], name: str, what: str) -> int | None:
+    value = parameters.get(name)
+    if value is not None and (type(value) is not int or value < 0):
+        raise bad_request(f"{name} of {what} must be an integer from 0 up, not {_shown(value)}")
+    return value
+
+
+def _priority(parameters: Mapping[str, Any]) -> int:
+    given = _whole(parameters, "priority", "the request") or 0
+    return _CLASS_OF_PRIORITY.get(given, _LEAST_URGENT)
+
+
+def _timeout_s(parameters: Mapping[str, Any]) -> float | None:
+    # Triton's microseconds; 0 is "none given".
+    given_us = _whole(parameters, "timeout", "the request")
+    return given_us / 1e6 if given_us else None
+
+
+# -- inputs
+
+
+def _input(tensor: Any, binary: bytes | memoryview, used: int) -> tuple[str, Array, int]:
+    """Name, array, and the bytes it took of the binary part, of which `used` are taken already."""
+    if type(tensor) is not dict:
+        raise bad_request('each of "inputs" must be an object')
+    name = tensor.get("name")
+    if type(name) is not str:
+        raise bad_request(f'an input needs a "name", a string, not {_shown(name)}')
+    dtype = _dtype(tensor.get("datatype"), name)
+    shape, count = _shape(tensor.get("shape"), name)
+    parameters = _parameters(tensor, f"input {name!r}") if "parameters" in tensor else {}
+    size = _whole(parameters, "binary_data_size", f"input {name!r}")
+    if size is None:
+        if "data" not in tensor:
+            raise bad_request(f'input {name!r} needs "data", or binary_data_size among its parameters')
+        return name, _numbers(tensor["data"], dtype, shape, count, name), 0
+    if "data" in tensor:
+        raise bad_request(f'input {name!r} has both "data" and binary_data_size')
+    if size > len(binary) - used:
+        raise bad_request(
+            f"input {name!r} wants {size} bytes, and the body has {max(0, len(binary) - used)} left for it"
+        )
+    if size != count * dtype.itemsize:
+        raise bad_request(
+            f"input {name!r} has {size} bytes, but {list(shape)} of {DATATYPES[dtype.name]} "
+            f"takes {count * dtype.itemsize}"
+        )
+    return name, _of_bytes(binary[used : used + size], dtype).reshape(shape), size
+
+
+def _dtype(datatype: Any, name: str) -> np.dtype[Any]:
+    try:
+        return DTYPE_OF[datatype]
+    except (KeyError, TypeError):
+        pass
+    if datatype == "BYTES":
+        raise bad_request(f"input {name!r} has the datatype BYTES, and Paddle's models take no strings")
+    raise bad_request(f"the datatype of input {name!r} must be one of {', '.join(DTYPE_OF)}, not {_shown(datatype)}")
+
+
+def _shape(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
+    if type(shape) is not list or not all(type(dim) is int and 0 <= dim <= _INT64.max for dim in shape):
+        raise bad_request(f"the shape of input {name!r} must be a list of integers from 0 up, not {_shown(shape)}")
+    if len(shape) > 32:
+        raise bad_request(f"input {name!r} has {len(shape)} dimensions, and 32 is the most")
+    count = math.prod(shape)
+    if count > _INT64.max:
+        raise bad_request(f"the shape of input {name!r} has more elements than can be counted")
+    return tuple(shape), count
+
+
+def _of_bytes(data: bytes | memoryview, dtype: np.dtype[Any]) -> Array:
+    if dtype.kind == "b":
+        return np.frombuffer(data, np.uint8) != 0  # any byte but 0 is true
+    return np.frombuffer(data, dtype)
+
+
+def _numbers(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int, name: str) -> Array:
+    """JSON numbers, flat or nested as the shape says."""
+    if type(data) is not list:
+        raise bad_request(f'"data" of input {name!r} must be a list, not {_shown(data)}')
+    try:
+        given = np.array(data) if data else np.empty(0, dtype)
+    except ValueError:
+        raise bad_request(f'"data" of input {name!r} is nested unevenly') from None
+    if given.size != count or (given.ndim > 1 and given.shape != shape):
+        has = "x".join(map(str, given.shape))
+        raise bad_request(f'"data" of input {name!r} has {has} elements, but its shape is {list(shape)}')
+    return _as_dtype(given, dtype, name).reshape(shape)
+
+
+def _as_dtype(given: Array, dtype: np.dtype[Any], name: str) -> Array:
+    kind = given.dtype.kind
+    if given.size == 0:
+        return given.astype(dtype)
+    if dtype.name in _FLOATS and kind in "fiu":
+        return given.astype(dtype)
+    if dtype.kind == "b" and (kind == "b" or (kind == "i" and given.min() >= 0 and given.max() <= 1)):
+        return given.astype(dtype)
+    if dtype.kind in "iu" and kind in "iu":
+        limits = np.iinfo(dtype)
+        if given.min() < limits.min or given.max() > limits.max:
+            raise bad_request(
+                f'"data" of input {name!r} goes from {given.min()} to {given.max()}, '
+                f"and {DATATYPES[dtype.name]} from {limits.min} to {limits.max}"
+            )
+        return given.astype(dtype)
+    found = {"f": "fractions", "b": "true or false", "U": "strings", "i": "integers", "u": "integers"}
+    raise bad_request(
+        f'"data" of input {name!r} holds {found.get(kind, "values")} that are not {DATATYPES[dtype.name]}'
+    )
+
+
+def _raw_input(body: bytes, specs: Sequence[TensorSpec]) -> Array:
+    """The whole body as the one row of the one input; a single free dimension follows from its size."""
+    if len(specs) != 1:
+        raise bad_request(f"a raw binary request is for models with one input, and this one has {len(specs)}")
+    spec = specs[0]
+    dims = list(spec.shape[1:]) if spec.shape else None
+    if dims is None or dims.count(-1) > 1:
+        raise bad_request(
+            f"a raw binary request does not say the shape of input {spec.name!r}, "
+            "which has more than one free dimension"
+        )
+    dtype = np.dtype(ml_dtypes.bfloat16 if spec.dtype == "bfloat16" else spec.dtype)
+    row_bytes = math.prod(dim for dim in dims if dim != -1) * dtype.itemsize
+    fits = row_bytes > 0 and (len(body) % row_bytes == 0 if -1 in dims else len(body) == row_bytes)
+    if not fits or not body:
+        what = f"a multiple of {row_bytes}" if -1 in dims else f"{row_bytes}"
+        raise bad_request(f"the body has {len(body)} bytes, and one row of input {spec.name!r} has {what}")
+    return _of_bytes(body, dtype).reshape(1, *dims)
+
+
+# -- outputs
+
+
+def _outputs(outputs: Any, binary_default: bool) -> list[WantedOutput] | None:
+    if type(outputs) is not list:
+        raise bad_request('"outputs" must be a list of objects')
+    wanted: list[WantedOutput] = []
+    for output in outputs:
+        if type(output) is not dict or type(output.get("name")) is not str:
+            raise bad_request('each of "outputs" must be an object with a "name"')
+        name = output["name"]
+        what = f"output {name!r}"
+        if any(other.name == name for other in wanted):
+            raise bad_request(f"{what} is asked for twice")
+        parameters = _parameters(output, what)
+        binary = _flag(parameters, "binary_data", what)
+        classes = _whole(parameters, "classification", what) or 0
+        wanted.append(WantedOutput(name, binary_default if binary is None else binary, classes))
+    return wanted or None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

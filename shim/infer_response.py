@@ -1,0 +1,76 @@
+"""Results of the engine -> a response of the Open Inference Protocol, JSON or JSON followed by binary tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from .datatypes import DATATYPES
+from .errors import bad_request
+from .infer_request import InferRequest, WantedOutput
+
+__all__ = ["encode_response"]
+
+Array = npt.NDArray[Any]
+
+
+def encode_response(
+    model: str, version: str, request: InferRequest, results: Mapping[str, Array]
+) -> tuple[bytes, int | None]:
+    """The body, and the bytes of its JSON where binary tensors follow it, else None.
+
+    Numbers that JSON has no word for (NaN, infinities) become null there; the binary form keeps them.
+    """
+    wanted = request.outputs or [WantedOutput(name, request.binary) for name in results]
+    outputs: list[dict[str, Any]] = []
+    binary: list[bytes | memoryview] = []
+    for output in wanted:
+        array = results[output.name]
+        if output.classes:
+            described = _classified(output, array, binary)
+        else:
+            described = {
+                "name": output.name,
+                "datatype": DATATYPES[array.dtype.name],
+                "shape": array.shape,
+            }
+            if output.binary:
+                described["parameters"] = {"binary_data_size": array.nbytes}
+                binary.append(array.reshape(-1).view(np.uint8).data if array.size else b"")
+            else:
+                described["data"] = _jsonable(array).reshape(-1)
+        outputs.append(described)
+    document: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": outputs}
+    if request.id is not None:
+        document["id"] = request.id
+    header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not any(output.binary for output in wanted):
+        return header, None
+    return b"".join([header, *binary]), len(header)
+
+
+def _jsonable(array: Array) -> Array:
+    """In a dtype that orjson writes; every value of the 16-bit floats is one of float32, too."""
+    return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16") else array
+
+
+def _classified(output: WantedOutput, array: Array, binary: list[bytes | memoryview]) -> dict[str, Any]:
+    """The `classes` largest of each row, "value:index", the largest first (Triton's classification extension)."""
+    if array.ndim < 1 or array.dtype.kind == "b":
+        raise bad_request(f"output {output.name!r} cannot be classified: it is not a list of numbers for each row")
+    rows = array.reshape(1, -1) if array.ndim == 1 else array.reshape(array.shape[0], -1)
+    numbers = _jsonable(rows)
+    count = min(output.classes, numbers.shape[1])
+    order = np.argsort(-numbers.astype(np.float64), axis=1, kind="stable")[:, :count]
+    texts = [f"{numbers[row, index]:f}:{index}" for row, indices in enumerate(order) for index in indices]
+    shape = [count] if array.ndim == 1 else [numbers.shape[0], count]
+    described: dict[str, Any] = {"name": output.name, "datatype": "BYTES", "shape": shape}
+    if not output.binary:
+        return {**described, "data": texts}
+    data = b"".join(len(text).to_bytes(4, "little") + text.encode() for text in texts)
+    binary.append(data)
+    return {**described, "parameters": {"binary_data_size": len(data)}}

@@ -1,0 +1,154 @@
+"""Runs the application under uvicorn: loading, signals, draining, the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import math
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from paddleinfer.errors import ConfigError, PaddleInferError
+
+from .app import Application
+from .http_protocol import HttpProtocol
+from .listener import listen, url_of
+from .models import ModelSource, Models, ServedModel
+from .server_options import ServerOptions
+from .service import Service, ServiceOptions
+from .watch import watch_files
+
+__all__ = ["serve"]
+
+_CUT = 3
+_FAILED = 1
+
+
+def serve(models: Mapping[str, ModelSource], options: ServerOptions, service_options: ServiceOptions) -> int:
+    """Serves these models until a signal; gives the exit code: 0, 1 (a model could not be loaded or the address
+    not be had), or 3 (requests were cut when ``drain_timeout`` was over)."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    service = Service(Models.of(models), service_options)
+    try:
+        listener = listen(options)
+    except ConfigError as error:
+        print(f"paddleinfer-http: {error}", file=sys.stderr)
+        return _FAILED
+    server = _Server(service, options, url_of(listener, options.host, options.tls_cert is not None))
+    server.run([listener])
+    return server.exit_code
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which listens first and loads then, and drains before it ends."""
+
+    def __init__(self, service: Service, options: ServerOptions, url: str) -> None:
+        self._service = service
+        self._url = url
+        self._options = options
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failed = False
+        super().__init__(
+            uvicorn.Config(
+                Application(service, load=False),
+                loop="uvloop",
+                http=HttpProtocol,
+                lifespan="on",
+                log_level="info" if options.access_log else "warning",
+                access_log=options.access_log,
+                ssl_certfile=options.tls_cert,
+                ssl_keyfile=options.tls_key,
+                timeout_graceful_shutdown=math.ceil(options.drain_timeout),
+                server_header=False,
+                ws="none",
+            )
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """Of the process, after run()."""
+        if self._failed or not self.started:
+            return _FAILED
+        cut = self._service.inference.cut
+        if cut:
+            print(
+                f"paddleinfer-http: {cut} requests were cut, for they were not over when --drain-timeout was",
+                file=sys.stderr,
+            )
+        return _CUT if cut else 0
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listens; the models are loaded meanwhile, and requests for them get 503."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self.started:
+            self._tasks.append(asyncio.create_task(self._load()))
+
+    async def _load(self) -> None:
+        try:
+            await self._service.models.load_all(_introduce)
+        except PaddleInferError as error:
+            print(f"paddleinfer-http: {error}", file=sys.stderr)
+            self._failed = self.should_exit = True
+            return
+        # Importing Paddle leaves objects that a full collection takes 0.1 s to visit.
+        gc.collect()
+        gc.freeze()
+        print(f"paddleinfer-http serves on {self._url}", flush=True)
+        if self._options.reload_interval is not None:
+            self._tasks.append(
+                asyncio.create_task(watch_files(self._service.models, self._options.reload_interval))
+            )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the drain, the second ends the process at once."""
+        if self._service.draining:
+            sys.stderr.write(f"paddleinfer-http: ended at once, with {self._service.inference.under_way} requests\n")
+            sys.stderr.flush()
+            os._exit(128 + sig)
+        self._service.draining = True
+        if self._loop is None:
+            self.should_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._begin_drain, sig)
+
+    def _begin_drain(self, sig: int) -> None:
+        print(
+            f"paddleinfer-http: {signal.Signals(sig).name}, ends in {self._options.drain_delay:g} s "
+            f"with {self._service.inference.under_way} requests under way",
+            file=sys.stderr,
+        )
+        self._tasks.append(asyncio.create_task(self._drain()))
+
+    async def _drain(self) -> None:
+        await asyncio.sleep(self._options.drain_delay)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Stops listening, lets what is under way end, and closes the engines."""
+        for task in self._tasks:
+            task.cancel()
+        await super().shutdown(sockets)
+
+
+def _introduce(model: ServedModel) -> None:
+    """One line of what runs with what."""
+    assert model.engine is not None
+    in_force = {name: line["value"] for name, line in model.engine.effective_config().items()}
+    facts = [
+        f"{in_force['instances']} instances on {in_force.get('device', 'cpu')}",
+        f"ir_optim {'on' if in_force.get('ir_optim') else 'off'}",
+        f"mem_optim {'on' if in_force.get('mem_optim') else 'off'}",
+        f"oneDNN {'on' if in_force.get('onednn') else 'off'}",
+        f"batches of up to {in_force['max_batch_size']} rows ({in_force['policy']})",
+    ]
+    assert model.source is not None
+    print(f"{model.name}: {model.source.path}, {', '.join(facts)}", flush=True)

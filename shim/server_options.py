@@ -1,0 +1,100 @@
+"""Every option of the server itself: its type, its default, its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddleinfer.config import check_timeout
+from paddleinfer.errors import ConfigError
+
+from .service import ServiceOptions
+
+__all__ = ["ServerOptions"]
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How the server listens, whom it answers, and how it ends.
+
+    Raises
+    ------
+    ConfigError
+        An option is out of range; the sentence says what would be right.
+    """
+
+    host: str = "0.0.0.0"
+    """Address to listen on."""
+    port: int = 9393
+    """Port to listen on; 0 takes a free one, which the first lines name."""
+    uds: str | None = None
+    """Path of a Unix socket to listen on instead."""
+    api_key: str | None = None
+    """Key that every request but the health checks must bring: Authorization: Bearer KEY."""
+    api_key_file: str | None = None
+    """File whose first line is that key."""
+    tls_cert: str | None = None
+    """Certificate chain (PEM), to serve HTTPS."""
+    tls_key: str | None = None
+    """The certificate's private key (PEM)."""
+    max_body_bytes: int = 64 << 20
+    """Bytes of a request's body, also after decompression."""
+    max_inflight: int | None = None
+    """Inference requests under way at once; further ones get 429."""
+    drain_delay: float = 0.0
+    """Seconds after SIGTERM in which new requests are still served while readiness is false already."""
+    drain_timeout: float = 30.0
+    """Seconds after that in which accepted requests may end."""
+    access_log: bool = False
+    """Write a line for each request."""
+    reload_interval: float | None = None
+    """Seconds between two looks at the models' files; changed ones are loaded again."""
+    repository_control: bool = False
+    """Let clients load and unload models."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 <= self.port < 1 << 16:
+            raise ConfigError(f"port must be an integer from 0 to 65535, not {self.port!r}")
+        for name in ("drain_delay", "drain_timeout", "reload_interval"):
+            check_timeout(name, getattr(self, name))
+        if self.reload_interval == 0:
+            raise ConfigError("reload_interval must be more than 0 seconds")
+        for name in ("max_body_bytes", "max_inflight"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ConfigError(f"{name} must be an integer from 1 up, not {value!r}")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("tls_cert and tls_key are given together, or neither")
+        for name in ("tls_cert", "tls_key", "api_key_file"):
+            path = getattr(self, name)
+            if path is not None and not Path(path).is_file():
+                raise ConfigError(f"{name} names {path}, which is no file")
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ConfigError("give api_key or api_key_file, not both")
+        if self.api_key is not None and not _is_key(self.api_key):
+            raise ConfigError("api_key must be printable ASCII without spaces, and not empty")
+
+    def service_options(self) -> ServiceOptions:
+        """What the application needs of these; reads the key's file.
+
+        Raises
+        ------
+        ConfigError
+            The file holds no key.
+        """
+        key = self.api_key
+        if self.api_key_file is not None:
+            lines = Path(self.api_key_file).read_text(encoding="utf-8", errors="replace").splitlines()
+            key = lines[0].strip() if lines else ""
+            if not _is_key(key):
+                raise ConfigError(f"the first line of {self.api_key_file} must be a key: printable ASCII, no spaces")
+        return ServiceOptions(
+            api_key=key,
+            max_body_bytes=self.max_body_bytes,
+            max_inflight=self.max_inflight,
+            repository_control=self.repository_control,
+        )
+
+
+def _is_key(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text and text != ""

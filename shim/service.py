@@ -1,0 +1,42 @@
+"""What one server is: its models, its options, and whether it takes new work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .inference import Inference
+from .models import Models
+
+__all__ = ["Service", "ServiceOptions"]
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """What the application itself needs to know; the listener's options are the server's."""
+
+    api_key: str | None = None
+    """Asked for as ``Authorization: Bearer KEY``, except by the health routes."""
+    max_body_bytes: int = 64 << 20
+    """Of a request, also after decompression."""
+    max_inflight: int | None = None
+    """Inference requests under way at once; further ones get 429."""
+    repository_control: bool = False
+    """Offer to load and unload models."""
+
+
+@dataclass
+class Service:
+    """Shared by all routes of one application."""
+
+    models: Models
+    options: ServiceOptions = field(default_factory=ServiceOptions)
+    draining: bool = False
+    """The server is about to end: it still answers, but is not ready for more."""
+
+    def __post_init__(self) -> None:
+        self.inference = Inference(self.options.max_body_bytes, self.options.max_inflight)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a load balancer should send requests here."""
+        return not self.draining and self.models.ready

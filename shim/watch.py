@@ -1,0 +1,70 @@
+"""Loads models again whose files have changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from paddleinfer.engine import Engine
+from paddleinfer.errors import PaddleInferError
+
+from .models import Models, ServedModel
+
+__all__ = ["watch_files"]
+
+_log = logging.getLogger("paddleinfer.http")
+
+# Paddle Serving reloads a model when this file beside it is touched.
+_STAMP = "fluid_time_file"
+
+Stamps = tuple[tuple[str, int, int], ...]
+
+
+async def watch_files(models: Models, interval_s: float) -> None:
+    """Looks at the files of all models at this interval, until it is cancelled.
+
+    Files that have changed are loaded once they have not changed between two looks: they may be half copied.
+    What cannot be loaded is logged, and tried again when the files have changed again.
+    """
+    loaded = {model.name: _stamps(model) for model in models}
+    seen = dict(loaded)
+    while True:
+        await asyncio.sleep(interval_s)
+        for model in models:
+            now = _stamps(model)
+            settled = now == seen[model.name]
+            seen[model.name] = now
+            if not settled or now == loaded[model.name] or not model.ready:
+                continue
+            loaded[model.name] = now
+            try:
+                await models.load(model)
+            except PaddleInferError as error:
+                _log.error("%s was not loaded again: %s", model.name, error)
+            else:
+                _log.warning("%s was loaded again, for its files have changed", model.name)
+
+
+def _stamps(model: ServedModel) -> Stamps:
+    """Name, time and size of every file that belongs to the model."""
+    engine = model.engine
+    if engine is None:
+        return ()
+    stamps = []
+    for path in _files(engine):
+        try:
+            facts = path.stat()
+        except OSError:
+            continue
+        stamps.append((path.name, facts.st_mtime_ns, facts.st_size))
+    return tuple(stamps)
+
+
+def _files(engine: Engine) -> list[Path]:
+    spec = engine.model
+    program = spec.program_path
+    if program is None:
+        return []
+    parameters = sorted(spec.model_dir.iterdir()) if spec.model_dir is not None else [spec.params_path]
+    return [path for path in (program, *parameters, program.parent / _STAMP) if path is not None]
