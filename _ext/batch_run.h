@@ -74,6 +74,8 @@ class BatchRun {
   void tell(Counters& counters) {
     if (put_back_) return;
     Ends ends(counters, /*several=*/started_.size() > 2);
+    const Nanos now = monotonic_now();
+    Nanos result_ns = 0;
     for (std::size_t place = 0; place < started_.size(); ++place) {
       const RequestPtr& request = started_[place].request;
       SliceEnd& end = execution_.ends()[place];
@@ -84,9 +86,11 @@ class BatchRun {
         ends.add(request, Outcome::error);
       } else {
         request->outputs = request->joined ? request->joined->take() : std::move(end.outputs);
+        result_ns += now - request->arrival;
         ends.add(request, Outcome::result);
       }
     }
+    counters.result_ns.fetch_add(result_ns, std::memory_order_relaxed);
     ends.tell();
   }
 

@@ -240,7 +240,10 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         atomic_int64 executions
         atomic_int64 inline_executions
         atomic_int64 queue_ns
+        atomic_int64 gather_ns
         atomic_int64 run_ns
+        atomic_int64 scatter_ns
+        atomic_int64 result_ns
         atomic_int64 executed_rows
 
     cdef cppclass Load:

@@ -386,7 +386,9 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
     for (const Ran& ran : batch.runs()) {
       add(counters_.executions);
       add(counters_.executed_rows, ran.rows);
+      add(counters_.gather_ns, ran.gather_ns);
       add(counters_.run_ns, ran.run_ns);
+      add(counters_.scatter_ns, ran.scatter_ns);
     }
     bool more = false;
     {

@@ -148,13 +148,17 @@ class Execution {
       slices.front().request->let_go_of_inputs(releases_);  // it will not run again
     };
     try {
+      const Nanos begin = monotonic_now();
       gather(backend_, slices, ran.padded_rows);
       let_go();
       if (all_ended(slices)) return true;
-      const Nanos begin = monotonic_now();
+      const Nanos gathered = monotonic_now();
+      ran.gather_ns = gathered - begin;
       backend_.run();
-      ran.run_ns = monotonic_now() - begin;
+      const Nanos over = monotonic_now();
+      ran.run_ns = over - gathered;
       scatter(slices, from, ran.padded_rows);
+      ran.scatter_ns = monotonic_now() - over;
       ran.failed = false;
     } catch (abi::__forced_unwind&) {  // the interpreter ends this thread: it must not be stopped
       throw;

@@ -33,14 +33,14 @@ class HandOver {
     mean_ns_.store(mean + (taken - mean) * kWeight, std::memory_order_relaxed);
   }
 
-  // What 19 of 20 stay within, if such times are distributed exponentially: their 95th percentile is 3.00 means,
-  // and their mean deviation 2/e = 0.736 means.
+  // What 49 of 50 stay within, if such times are distributed exponentially: their mean deviation is 2/e of the mean.
   double bound_ns() const noexcept {
-    return mean_ns_.load(std::memory_order_relaxed) + 2.7 * deviation_ns_.load(std::memory_order_relaxed);
+    return mean_ns_.load(std::memory_order_relaxed) + kDeviations * deviation_ns_.load(std::memory_order_relaxed);
   }
 
  private:
   static constexpr double kWeight = 1.0 / 16;
+  static constexpr double kDeviations = 4;
 
   std::atomic<double> mean_ns_{0};
   std::atomic<double> deviation_ns_{0};

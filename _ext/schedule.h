@@ -64,7 +64,9 @@ struct Plan {
 // One run of the model.
 struct Ran {
   std::int64_t rows = 0;
+  Nanos gather_ns = 0;
   Nanos run_ns = 0;
+  Nanos scatter_ns = 0;
   bool failed = false;
   bool first_of_its_size = false;  // on its instance: slow for reasons of its own
   bool out_of_memory = false;

@@ -195,7 +195,7 @@ def _back_to_back(infer: Callable[..., Any], feeds: Any, seconds: float) -> list
 
 
 def settle() -> None:
-    """As a caller with deadlines would: importing Paddle leaves objects that a full collection takes 0.1 s to visit."""
+    """As callers with deadlines do: importing Paddle leaves objects that take 0.1 s to collect among."""
     gc.collect()
     gc.freeze()
 

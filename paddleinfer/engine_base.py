@@ -191,6 +191,11 @@ class EngineBase:
     # Looking
 
     @property
+    def model(self) -> ModelSpec:
+        """The model as its files describe it."""
+        return self._spec
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The model's inputs, in order."""
         return self._spec.inputs
@@ -211,10 +216,10 @@ class EngineBase:
         ``requests`` and ``rows`` count what was accepted; it ends as ``results``, ``errors``, ``cancelled``,
         ``expired`` or ``closed``; ``refused`` never was. ``executions`` counts runs of the model,
         ``executed_rows`` their rows, ``batch_rows`` how many runs had how many rows; the few runs that find
-        out whether rows may share one are left out. ``queue_ns`` is the sum over requests, ``run_ns`` over
-        runs.
+        out whether rows may share one are left out. ``queue_ns`` is the sum over requests, ``result_ns``
+        (arrival to result) over those with a result, ``gather_ns``, ``run_ns`` and ``scatter_ns`` over runs.
         """
-        return self._core.stats()
+        return {**self._core.stats(), "generation": 1}
 
     def effective_config(self) -> dict[str, dict[str, Any]]:
         """What is in force: option -> {"value", "source", and a "note" where there is something to know}.

@@ -34,9 +34,17 @@ _COUNTERS = {
     "rows": ("paddleinfer_rows", "Rows of accepted requests.", 1),
     "executions": ("paddleinfer_executions", "Runs of the model.", 1),
     "executed_rows": ("paddleinfer_executed_rows", "Rows that the model ran.", 1),
-    "queue_ns": ("paddleinfer_queue_seconds", "Time from arrival to the start of a run, over requests.", 1e-9),
+    "queue_ns": (
+        "paddleinfer_queue_seconds",
+        "Time from arrival to the start of a run, over requests.",
+        1e-9,
+    ),
     "run_ns": ("paddleinfer_run_seconds", "Time in the model, over its runs.", 1e-9),
-    "result_ns": ("paddleinfer_request_seconds", "Time from arrival to the result, over requests with one.", 1e-9),
+    "result_ns": (
+        "paddleinfer_request_seconds",
+        "Time from arrival to the result, over requests with one.",
+        1e-9,
+    ),
 }
 _GAUGES = {
     "queued_requests": ("paddleinfer_queued_requests", "Requests that wait."),
@@ -77,7 +85,9 @@ class EngineCollector(Collector):
         for model, engine in self._engines.items():
             instances.add_metric((model,), engine.effective_config()["instances"]["value"])
         yield instances
-        rows = HistogramMetricFamily("paddleinfer_batch_rows", "Rows of a run of the model.", labels=("model",))
+        rows = HistogramMetricFamily(
+            "paddleinfer_batch_rows", "Rows of a run of the model.", labels=("model",)
+        )
         for model, counted in stats.items():
             buckets, total = _histogram(counted["batch_rows"])
             rows.add_metric((model,), buckets=buckets, sum_value=total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import logging
@@ -22,10 +23,10 @@ from paddleinfer.errors import PaddleInferError
 from paddleinfer.metrics import CONTENT_TYPE, exposition
 
 from . import describe
-from .body import Headers, Receive, Send
+from .body import Receive, Send
 from .errors import RequestError, status_of
-from .inference import answer, error_answer
-from .models import ModelSource, Models
+from .inference import error_answer
+from .models import Models, ModelSource
 from .openapi import document
 from .page import page
 from .service import Service, ServiceOptions
@@ -37,6 +38,8 @@ _log = logging.getLogger("paddleinfer.http")
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]*))?/infer")
 _OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
 """Routes that need no key."""
+
+_CUT = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server ended before this request was over")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -91,10 +94,9 @@ class Application(Starlette):
             await super().__call__(scope, receive, send)
             return
         path: str = scope["path"][len(scope.get("root_path", "")) :]
-        if self._key is not None and path not in _OPEN:
-            if not self._has_key(scope["headers"]):
-                await error_answer(send, _unauthorised(), _error_body)
-                return
+        if self._key is not None and path not in _OPEN and not self._has_key(scope["headers"]):
+            await error_answer(send, _unauthorised(), _error_body)
+            return
         match = _INFER.fullmatch(path) if scope["method"] == "POST" else None
         if match is None:
             await super().__call__(scope, receive, send)
@@ -109,6 +111,10 @@ class Application(Starlette):
         try:
             model = self.service.models.get(match[1], match[2])
             await self.service.inference(model, dict(scope["headers"]), receive, noting)
+        except asyncio.CancelledError:
+            if began or not self.service.draining:
+                raise
+            await error_answer(send, _CUT, _error_body)
         except Exception as error:
             if began:
                 raise
@@ -156,7 +162,11 @@ def _routes(service: Service) -> list[Route]:
         if model.ready and not service.draining:
             return _json({"name": model.name, "ready": True})
         return _json(
-            {"name": model.name, "ready": False, "error": f"model {model.name!r} is not ready: {model.reason}"},
+            {
+                "name": model.name,
+                "ready": False,
+                "error": f"model {model.name!r} is not ready: {model.reason}",
+            },
             HTTPStatus.SERVICE_UNAVAILABLE,
         )
 
@@ -169,7 +179,9 @@ def _routes(service: Service) -> list[Route]:
         return _json(describe.statistics([(model, model.open_engine())]))
 
     async def all_stats(_: Request) -> Response:
-        return _json(describe.statistics([(model, model.engine) for model in models if model.engine is not None]))
+        return _json(
+            describe.statistics([(model, model.engine) for model in models if model.engine is not None])
+        )
 
     async def index(request: Request) -> Response:
         body = await _small_object(request)

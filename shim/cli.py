@@ -26,8 +26,9 @@ __all__ = ["main"]
 _USAGE_ERROR = 2
 
 _EPILOG = """\
-An option is taken from the command line, else from the environment (PADDLEINFER_…), else from the model's table in
-the --config file, else from its [server] or [engine] table. Every flag may be spelled with underscores, too.
+An option is taken from the command line, else from the environment (PADDLEINFER_…), else from the model's
+table in the --config file, else from its [server] or [engine] table. Every flag may be spelled with
+underscores, too.
 """
 
 
@@ -62,9 +63,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("directory", metavar="DIR", nargs="?", help="a model, as the engine takes it")
     parser.add_argument(
-        "--model", metavar="[NAME=]DIR", action="append", default=[], help="a model; may be given several times"
+        "--model",
+        metavar="[NAME=]DIR",
+        action="append",
+        default=[],
+        help="a model; may be given several times",
     )
-    parser.add_argument("--config", metavar="FILE.toml", type=Path, help="options and models; see docs/server.md")
+    parser.add_argument(
+        "--config", metavar="FILE.toml", type=Path, help="options and models; see docs/server.md"
+    )
     parser.add_argument("--version", action="version", version=f"paddleinfer {__version__}")
     for title, flags in _groups().items():
         add_flags(parser, title, flags)
@@ -94,7 +101,9 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
     known = {field.name for field in dataclasses.fields(ServerOptions)}
     unknown = sorted(set(file.server) - known)
     if unknown:
-        raise ConfigError(f"[server] of {namespace.config} has {unknown[0]!r}; the options are {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"[server] of {namespace.config} has {unknown[0]!r}; the options are {', '.join(sorted(known))}"
+        )
     server = ServerOptions(
         **{
             **file.server,
@@ -111,7 +120,9 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
         config = EngineConfig.from_options({**file.engine, **options, **stronger})
         models[check_name(name)] = ModelSource(path, config)
     if not models:
-        raise ConfigError("name a model to serve: paddleinfer-http DIR, --model NAME=DIR, or [models.NAME] in --config")
+        raise ConfigError(
+            "name a model to serve: paddleinfer-http DIR, --model NAME=DIR, or [models.NAME] in --config"
+        )
     return Plan(server, models)
 
 

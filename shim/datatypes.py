@@ -34,10 +34,10 @@ DTYPE_OF: Final[dict[str, np.dtype[Any]]] = {
 
 
 def datatype_of(dtype: str) -> str:
-    """"FP32" for "float32"."""
-    return DATATYPES[dtype]
+    """ "FP32" for "float32"; "UNKNOWN" for an output of a callable that declares none."""
+    return DATATYPES.get(dtype, "UNKNOWN")
 
 
 def config_type(dtype: str) -> str:
     """As Triton's model configuration spells it: "TYPE_FP32" for "float32"."""
-    return f"TYPE_{DATATYPES[dtype]}"
+    return f"TYPE_{DATATYPES.get(dtype, 'INVALID')}"

@@ -1,4 +1,4 @@
-"""What the server says of itself and of its models: metadata, configuration, statistics, the repository's index."""
+"""What the server says of itself and of its models: metadata, configuration, statistics, index."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def _statistics(model: ServedModel, stats: dict[str, Any]) -> dict[str, Any]:
             "success": duration(stats["results"], stats["result_ns"]),
             "fail": duration(failed, 0),
             "queue": duration(started, stats["queue_ns"]),
-            "compute_input": duration(stats["executions"], 0),  # part of the run here
+            "compute_input": duration(stats["executions"], stats["gather_ns"]),
             "compute_infer": duration(stats["executions"], stats["run_ns"]),
-            "compute_output": duration(stats["executions"], 0),
+            "compute_output": duration(stats["executions"], stats["scatter_ns"]),
             "cache_hit": duration(0, 0),
             "cache_miss": duration(0, 0),
         },
@@ -125,6 +125,7 @@ def _statistics(model: ServedModel, stats: dict[str, Any]) -> dict[str, Any]:
 def index(models: Models, only_ready: bool) -> list[dict[str, str]]:
     """Triton's repository index."""
     listed = [
-        {"name": model.name, "version": VERSION, "state": model.state, "reason": model.reason} for model in models
+        {"name": model.name, "version": VERSION, "state": model.state, "reason": model.reason}
+        for model in models
     ]
     return [line for line in listed if line["state"] == "READY"] if only_ready else listed

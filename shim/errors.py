@@ -65,4 +65,6 @@ def status_of(error: BaseException) -> RequestError:
             if isinstance(error, QueueFull):
                 headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
             return RequestError(STATUSES[kind], str(error), headers)
-    return RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says how")
+    return RequestError(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says how"
+    )

@@ -21,7 +21,16 @@ ENVIRONMENT_PREFIX: Final = "PADDLEINFER_"
 
 # As Paddle Serving spells them, where that is another word.
 _SWITCHED_OFF_BY = {"mem_optim": "mem_optim_off"}
-_WORDS = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False, "1": True, "0": False}
+_WORDS = {
+    "true": True,
+    "false": False,
+    "yes": True,
+    "no": False,
+    "on": True,
+    "off": False,
+    "1": True,
+    "0": False,
+}
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,11 @@ def _docs(options: type[Any]) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     docs = {}
     for field, text in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(field.target, ast.Name):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(text, ast.Expr)
+            and isinstance(field.target, ast.Name)
+        ):
             docs[field.target.id] = ast.literal_eval(text.value).strip().replace("``", "")
     return docs
 
@@ -147,7 +160,9 @@ class _Once(argparse.Action):
             both = f"{spelled[self.dest]} and {option_string}"
             twice = spelled[self.dest] == option_string
             parser.error(
-                f"{option_string} is given twice" if twice else f"{both} are one option; give one of them, once"
+                f"{option_string} is given twice"
+                if twice
+                else f"{both} are one option; give one of them, once"
             )
         spelled[self.dest] = option_string
         setattr(namespace, self.dest, self.const if self.nargs == 0 else (option_string, values))
@@ -161,7 +176,12 @@ def add_flags(parser: argparse.ArgumentParser, title: str, flags: Sequence[Flag]
         if not flag.is_switch:
             metavar = flag.name.rsplit("_", 1)[-1].upper()
             group.add_argument(
-                *_spellings(flag.name), dest=flag.name, action=_Once, metavar=metavar, help=text, default=_NOTHING
+                *_spellings(flag.name),
+                dest=flag.name,
+                action=_Once,
+                metavar=metavar,
+                help=text,
+                default=_NOTHING,
             )
             continue
         off = [*_spellings(f"no_{flag.name}"), *_spellings(_SWITCHED_OFF_BY.get(flag.name, ""))]

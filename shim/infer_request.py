@@ -1,7 +1,7 @@
 """An inference request of the Open Inference Protocol: bytes -> what the engine is asked.
 
-JSON, JSON followed by binary tensors (``Inference-Header-Content-Length``), and raw-binary requests (the same
-header, 0). Sources: the protocol's "Predict Protocol - Version 2" and Triton's "Binary Tensor Data Extension".
+JSON, JSON followed by binary tensors (``Inference-Header-Content-Length``), and raw-binary requests (the
+same header, 0). Sources: KServe's "Predict Protocol, Version 2" and Triton's "Binary Tensor Data Extension".
 """
 
 from __future__ import annotations
@@ -208,12 +208,16 @@ def _dtype(datatype: Any, name: str) -> np.dtype[Any]:
         pass
     if datatype == "BYTES":
         raise bad_request(f"input {name!r} has the datatype BYTES, and Paddle's models take no strings")
-    raise bad_request(f"the datatype of input {name!r} must be one of {', '.join(DTYPE_OF)}, not {_shown(datatype)}")
+    raise bad_request(
+        f"the datatype of input {name!r} must be one of {', '.join(DTYPE_OF)}, not {_shown(datatype)}"
+    )
 
 
 def _shape(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
     if type(shape) is not list or not all(type(dim) is int and 0 <= dim <= _INT64.max for dim in shape):
-        raise bad_request(f"the shape of input {name!r} must be a list of integers from 0 up, not {_shown(shape)}")
+        raise bad_request(
+            f"the shape of input {name!r} must be a list of integers from 0 up, not {_shown(shape)}"
+        )
     if len(shape) > 32:
         raise bad_request(f"input {name!r} has {len(shape)} dimensions, and 32 is the most")
     count = math.prod(shape)
@@ -224,7 +228,7 @@ def _shape(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
 
 def _of_bytes(data: bytes | memoryview, dtype: np.dtype[Any]) -> Array:
     if dtype.kind == "b":
-        return np.frombuffer(data, np.uint8) != 0  # any byte but 0 is true
+        return np.frombuffer(data, np.uint8).astype(bool)  # any byte but 0 is true
     return np.frombuffer(data, dtype)
 
 

@@ -1,4 +1,4 @@
-"""Results of the engine -> a response of the Open Inference Protocol, JSON or JSON followed by binary tensors."""
+"""Results of the engine -> a response of the Open Inference Protocol: JSON, or JSON and binary tensors."""
 
 from __future__ import annotations
 
@@ -59,9 +59,11 @@ def _jsonable(array: Array) -> Array:
 
 
 def _classified(output: WantedOutput, array: Array, binary: list[bytes | memoryview]) -> dict[str, Any]:
-    """The `classes` largest of each row, "value:index", the largest first (Triton's classification extension)."""
+    """The `classes` largest of each row as "value:index", the largest first: Triton's classification."""
     if array.ndim < 1 or array.dtype.kind == "b":
-        raise bad_request(f"output {output.name!r} cannot be classified: it is not a list of numbers for each row")
+        raise bad_request(
+            f"output {output.name!r} cannot be classified: it is not a list of numbers for each row"
+        )
     rows = array.reshape(1, -1) if array.ndim == 1 else array.reshape(array.shape[0], -1)
     numbers = _jsonable(rows)
     count = min(output.classes, numbers.shape[1])

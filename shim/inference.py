@@ -1,4 +1,4 @@
-"""The hot path: one POST to ``…/infer``, from its bytes to the engine and back, without a hop to another thread."""
+"""The hot path: one POST to ``…/infer``, from its bytes to the engine and back, on the loop's own thread."""
 
 from __future__ import annotations
 

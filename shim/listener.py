@@ -22,7 +22,9 @@ def listen(options: ServerOptions) -> socket.socket:
         The address cannot be had; the sentence says why.
     """
     try:
-        return _listen_unix(options.uds) if options.uds is not None else _listen_tcp(options.host, options.port)
+        return (
+            _listen_unix(options.uds) if options.uds is not None else _listen_tcp(options.host, options.port)
+        )
     except OSError as error:
         where = options.uds or f"{options.host}:{options.port}"
         raise ConfigError(f"cannot listen on {where}: {error.strerror or error}") from None

@@ -30,7 +30,9 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 def check_name(name: str) -> str:
     """The name, if it can stand in a URL; raises ConfigError otherwise."""
     if not _NAME.fullmatch(name) or name in (".", ".."):
-        raise ConfigError(f"a model's name is made of letters, digits, '.', '_' and '-', which {name!r} is not")
+        raise ConfigError(
+            f"a model's name is made of letters, digits, '.', '_' and '-', which {name!r} is not"
+        )
     return name
 
 
@@ -150,7 +152,8 @@ class Models:
         async with model.changing:
             if model.source is None:
                 raise RequestError(
-                    HTTPStatus.BAD_REQUEST, f"model {model.name!r} was given as an engine, and is not ours to close"
+                    HTTPStatus.BAD_REQUEST,
+                    f"model {model.name!r} was given as an engine, and is not ours to close",
                 )
             engine, model.engine = model.engine, None
             model.state, model.reason = "UNLOADING", "it is being unloaded"

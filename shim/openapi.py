@@ -35,17 +35,23 @@ def document(models: Models, options: ServiceOptions) -> Schema:
     names = [model.name for model in models]
     secured = options.api_key is not None
     paths: Schema = {
-        "/v2/health/live": {"get": _operation("live", "Whether the process answers", _object("live"), secured=False)},
+        "/v2/health/live": {
+            "get": _operation("live", "Whether the process answers", _object("live"), secured=False)
+        },
         "/v2/health/ready": {
             "get": _operation("ready", "Whether it takes requests", _object("ready"), "503", secured=False)
         },
         "/v2": {"get": _operation("server_metadata", "Name, version, extensions", _ref("ServerMetadata"))},
-        "/v2/models/stats": {"get": _operation("all_statistics", "Statistics of all models", _object("model_stats"))},
+        "/v2/models/stats": {
+            "get": _operation("all_statistics", "Statistics of all models", _object("model_stats"))
+        },
         "/v2/repository/index": {"post": _index()},
         "/metrics": {"get": _operation("metrics", "Prometheus' text format", None)},
     }
     for verb in ("load", "unload"):
-        operation = _operation(f"{verb}_model", f"{verb.title()} a model", _object(), "400", "403", "404", "503")
+        operation = _operation(
+            f"{verb}_model", f"{verb.title()} a model", _object(), "400", "403", "404", "503"
+        )
         operation["parameters"] = [_path("model", names)]
         paths[f"/v2/repository/models/{{model}}/{verb}"] = {"post": operation}
     for suffix, at in (("", "/v2/models/{model}"), ("_of_version", "/v2/models/{model}/versions/{version}")):
@@ -84,7 +90,9 @@ def _add_unauthorised(paths: Schema) -> None:
                 operation["responses"]["401"] = _failure("401")
 
 
-def _operation(name: str, summary: str, schema: Schema | None, *failures: str, secured: bool = True) -> Schema:
+def _operation(
+    name: str, summary: str, schema: Schema | None, *failures: str, secured: bool = True
+) -> Schema:
     content = {"text/plain": {"schema": {"type": "string"}}}
     if schema is not None:
         content = {"application/json": {"schema": schema}}
@@ -105,7 +113,11 @@ def _failure(status: str) -> Schema:
 
 def _index() -> Schema:
     operation = _operation(
-        "repository_index", "The models and their state", {"type": "array", "items": _object("name", "state")}, "400", "413"
+        "repository_index",
+        "The models and their state",
+        {"type": "array", "items": _object("name", "state")},
+        "400",
+        "413",
     )
     schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
     operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
@@ -128,7 +140,12 @@ def _infer(suffix: str) -> Schema:
 
 
 def _path(name: str, values: list[str]) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "enum": values or ["none"]}}
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "enum": values or ["none"]},
+    }
 
 
 def _ref(name: str) -> Schema:

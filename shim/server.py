@@ -20,7 +20,7 @@ from paddleinfer.errors import ConfigError, PaddleInferError
 from .app import Application
 from .http_protocol import HttpProtocol
 from .listener import listen, url_of
-from .models import ModelSource, Models, ServedModel
+from .models import Models, ModelSource, ServedModel
 from .server_options import ServerOptions
 from .service import Service, ServiceOptions
 from .watch import watch_files
@@ -32,8 +32,11 @@ _FAILED = 1
 
 
 def serve(models: Mapping[str, ModelSource], options: ServerOptions, service_options: ServiceOptions) -> int:
-    """Serves these models until a signal; gives the exit code: 0, 1 (a model could not be loaded or the address
-    not be had), or 3 (requests were cut when ``drain_timeout`` was over)."""
+    """Serves these models until a signal; gives the exit code.
+
+    It is 0; 1 when a model could not be loaded or the address not be had; 3 when requests were cut since they
+    were not over when ``drain_timeout`` was.
+    """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     service = Service(Models.of(models), service_options)
     try:
@@ -111,7 +114,9 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal begins the drain, the second ends the process at once."""
         if self._service.draining:
-            sys.stderr.write(f"paddleinfer-http: ended at once, with {self._service.inference.under_way} requests\n")
+            sys.stderr.write(
+                f"paddleinfer-http: ended at once, with {self._service.inference.under_way} requests\n"
+            )
             sys.stderr.flush()
             os._exit(128 + sig)
         self._service.draining = True

@@ -87,7 +87,9 @@ class ServerOptions:
             lines = Path(self.api_key_file).read_text(encoding="utf-8", errors="replace").splitlines()
             key = lines[0].strip() if lines else ""
             if not _is_key(key):
-                raise ConfigError(f"the first line of {self.api_key_file} must be a key: printable ASCII, no spaces")
+                raise ConfigError(
+                    f"the first line of {self.api_key_file} must be a key: printable ASCII, no spaces"
+                )
         return ServiceOptions(
             api_key=key,
             max_body_bytes=self.max_body_bytes,

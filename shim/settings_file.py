@@ -54,7 +54,9 @@ def read_settings(path: Path) -> SettingsFile:
     known = ("server", "engine", "models")
     for name, table in tables.items():
         if name not in known or not isinstance(table, dict):
-            raise ConfigError(f"{path} has {name!r} at its top; the tables are [server], [engine], [models.NAME]")
+            raise ConfigError(
+                f"{path} has {name!r} at its top; the tables are [server], [engine], [models.NAME]"
+            )
     models = {name: _model(path, name, table) for name, table in tables.get("models", {}).items()}
     return SettingsFile(tables.get("server", {}), _options(path, tables.get("engine", {})), models)
 

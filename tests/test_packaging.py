@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 import paddleinfer
+import paddleinfer.shim
 from paddleinfer import _ext
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(paddleinfer.__file__).parent
+SHIM = Path(paddleinfer.shim.__file__).parent
 
 # Each layer imports from those before it and from its own; a new module has to be placed here.
 LAYERS = {
@@ -56,6 +58,7 @@ LAYERS = {
         "engine_base",
         "engine",
     ),
+    "metrics": ("metrics",),
     "simulation": ("arrival_processes", "run_times", "simulation_report", "simulation"),
     "demo": ("demo_load", "demo"),
     "pytest_plugin": (
@@ -71,6 +74,17 @@ LAYERS = {
     ),
 }
 MAY_IMPORT_PADDLE = {"runtime", "demo"}
+
+# Of the server, in ``shim/``; the package never imports it.
+SHIM_LAYERS = (
+    ("datatypes", "errors", "body"),
+    ("infer_request", "infer_response", "models"),
+    ("inference", "describe", "service", "watch"),
+    ("openapi", "page", "app"),
+    ("server_options", "settings_file", "flags", "listener", "http_protocol", "server"),
+    ("cli", "__main__"),
+)
+KNOW_UVICORN = {"http_protocol", "server"}
 
 
 def layer_numbers() -> dict[str, int]:
@@ -105,6 +119,40 @@ def test_every_module_has_a_layer_and_imports_from_earlier_ones_only() -> None:
             assert numbers[name] <= numbers[path.stem], f"{path.name} must not import {name}"
 
 
+def relative_modules(tree: ast.AST) -> set[str]:
+    """Siblings that the code imports."""
+    return {
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
+    }
+
+
+def test_every_module_of_the_server_has_a_layer_and_imports_from_earlier_ones_only() -> None:
+    numbers = {module: number for number, modules in enumerate(SHIM_LAYERS) for module in modules}
+    for path in sorted(SHIM.glob("*.py")):
+        if path.stem == "__init__":
+            continue
+        assert path.stem in numbers, f"place {path.name} in SHIM_LAYERS"
+        tree = ast.parse(path.read_text())
+        for name in relative_modules(tree):
+            assert numbers[name] <= numbers[path.stem], f"{path.name} must not import {name}"
+        assert "shim" not in imported_modules(tree), f"{path.name} imports its siblings relatively"
+        imported = {
+            (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name) or ""
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+        }
+        assert ("uvicorn" in {name.split(".")[0] for name in imported}) == (path.stem in KNOW_UVICORN), (
+            path.name
+        )
+
+
+def test_the_package_never_imports_the_server() -> None:
+    for path in PACKAGE.glob("*.py"):
+        assert "shim" not in imported_modules(ast.parse(path.read_text())), path.name
+
+
 def test_the_core_imports_errors_only() -> None:
     imported = re.findall(
         r"^\s*(?:from|c?import) paddleinfer\S*", (ROOT / "_ext/_ext.pyx").read_text(), re.MULTILINE
@@ -130,10 +178,8 @@ def test_paddle_is_imported_inside_functions_of_two_layers_only() -> None:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, paddleinfer; heavy = {'paddle', 'numpy', 'starlette', 'pytest', 'paddleinfer._ext'}; "
-        "print(*heavy & set(sys.modules))"
-    )
+    heavy = {"paddle", "numpy", "starlette", "uvicorn", "pytest", "paddleinfer._ext"}
+    code = f"import sys, paddleinfer; print(*{heavy!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
     assert len((PACKAGE / "__init__.py").read_text().splitlines()) <= 40
@@ -208,7 +254,7 @@ def test_types_are_what_the_examples_say() -> None:
 def test_a_wheel_holds_the_package_and_an_sdist_the_sources(tmp_path: Path) -> None:
     if PACKAGE.parent != ROOT or not (ROOT / "setup.py").exists():
         pytest.skip("runs from a checkout only")
-    listed = ["git", "ls-files", "paddleinfer", "_ext"]
+    listed = ["git", "ls-files", "paddleinfer", "shim", "_ext"]
     tree = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     build = [sys.executable, "setup.py", "--quiet", "build", "--build-base", str(tmp_path / "build")]
     done = subprocess.run(
@@ -221,7 +267,8 @@ def test_a_wheel_holds_the_package_and_an_sdist_the_sources(tmp_path: Path) -> N
     }
     compiled = {name for name in held if name.endswith(".so")}
     assert len(compiled) == 1
-    assert held - compiled == {name for name in tree if name.startswith("paddleinfer/")}
+    in_wheel = {re.sub("^shim/", "paddleinfer/shim/", name) for name in tree if not name.startswith("_ext/")}
+    assert held - compiled == in_wheel
     source = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(tmp_path)]
     done = subprocess.run(
         [*source, "sdist", "--dist-dir", str(tmp_path)], cwd=ROOT, capture_output=True, check=False

@@ -1,0 +1,252 @@
+"""The server as a process, on the real clock: first lines, signals, what becomes of requests at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import httpx2 as httpx
+import pytest
+from engine_helpers import PATIENCE_S, eventually, rows
+from http_helpers import INFER, json_tensor, outputs_of
+from zoo import Zoo
+
+START_S = 60.0
+REQUEST = {"inputs": [json_tensor("x", rows())]}
+
+
+class Server:
+    """The process and where it serves."""
+
+    def __init__(self, process: subprocess.Popen[str], lines: list[str]) -> None:
+        self.process = process
+        self.lines = lines
+        self.url = lines[-1].rsplit(" ", 1)[-1]
+
+    def post(self, **options: Any) -> httpx.Response:
+        return httpx.post(self.url + INFER, json=REQUEST, timeout=PATIENCE_S, **options)
+
+    def status(self, path: str) -> int:
+        return httpx.get(self.url + path, timeout=PATIENCE_S).status_code
+
+    def end(self) -> tuple[int, str]:
+        """Exit code, and what it wrote to standard error."""
+        _, errors = self.process.communicate(timeout=START_S)
+        return self.process.returncode, errors
+
+
+@contextlib.contextmanager
+def started(*command: str | Path, environment: dict[str, str] | None = None) -> Iterator[Server]:
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+    try:
+        yield Server(process, list(_until_serving(process)))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _until_serving(process: subprocess.Popen[str]) -> Iterator[str]:
+    killer = threading.Timer(START_S, process.kill)
+    killer.start()
+    stream: IO[str] | None = process.stdout
+    assert stream is not None
+    for line in stream:
+        yield line.rstrip()
+        if "serves on" in line:
+            killer.cancel()
+            return
+    raise AssertionError(f"it did not start: {process.communicate()[1]}")
+
+
+@contextlib.contextmanager
+def waiting_server(directory: Path, **options: float) -> Iterator[Server]:
+    script = Path(__file__).with_name("http_server_process.py")
+    arguments = [f"{name}={value}" for name, value in options.items()]
+    with started(script, directory, *arguments) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def asking(server: Server, count: int) -> Iterator[list[Any]]:
+    """So many requests under way, each in a thread; their ends gather in the list."""
+    ends: list[Any] = []
+
+    def ask() -> None:
+        try:
+            ends.append(server.post())
+        except httpx.HTTPError as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    yield ends
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+
+def test_the_command_says_what_runs_with_what_and_answers(zoo: Zoo) -> None:
+    model = zoo.directory("mlp", zoo.formats[0])
+    with started(
+        "-m", "paddleinfer.shim", model, "--port", "0", "--host", "127.0.0.1", "--ir_optim"
+    ) as server:
+        *introductions, serves = server.lines
+        (introduction,) = [line for line in introductions if line.startswith(f"{model.name}: ")]
+        assert str(model) in introduction
+        assert "ir_optim on" in introduction
+        assert serves.startswith("paddleinfer-http serves on http://127.0.0.1:")
+        metadata = httpx.get(f"{server.url}/v2/models/{model.name}").json()
+        tensor = metadata["inputs"][0]
+        x = rows(2)[:, :1].repeat(tensor["shape"][1], 1)
+        request = {"inputs": [json_tensor(tensor["name"], x)]}
+        outputs_of(httpx.post(f"{server.url}/v2/models/{model.name}/infer", json=request))
+        server.process.send_signal(signal.SIGINT)
+        assert server.end()[0] == 0
+
+
+def test_a_unix_socket_is_served_too_and_a_left_over_one_replaced(zoo: Zoo, tmp_path: Path) -> None:
+    model, path = zoo.directory("mlp", zoo.formats[0]), tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(path))
+    with started("-m", "paddleinfer.shim", model, "--uds", path) as server:
+        assert server.url == f"unix:{path}"
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+            assert client.get("http://t/v2/health/ready").status_code == 200
+        second = subprocess.run(
+            [sys.executable, "-m", "paddleinfer.shim", model, "--uds", path],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert second.returncode == 1
+        assert "cannot listen" in second.stderr
+
+
+def test_a_taken_port_is_said_in_a_sentence(zoo: Zoo) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "paddleinfer.shim", zoo.directory("mlp", zoo.formats[0])]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip() == f"paddleinfer-http: cannot listen on 127.0.0.1:{port}: Address already in use"
+    )
+
+
+def test_a_model_that_paddle_cannot_load_ends_the_server_with_a_sentence(zoo: Zoo) -> None:
+    command = [sys.executable, "-m", "paddleinfer.shim", zoo.directory("mlp", zoo.formats[0])]
+    command += ["--port", "0", "--device", "gpu:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("paddleinfer-http: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_accepted_requests_are_answered_after_sigterm_and_the_exit_code_is_0(tmp_path: Path) -> None:
+    with waiting_server(tmp_path) as server, asking(server, 4) as ends:
+        assert eventually(lambda: (tmp_path / "running-0").exists() and server.status("/v2") == 200)
+        assert eventually(lambda: "4.0" in _under_way(server))
+        server.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: not _listens(server))
+        (tmp_path / "go").touch()
+        assert server.end()[0] == 0
+    assert [end.status_code for end in ends] == [200] * 4
+
+
+def _under_way(server: Server) -> str:
+    text = httpx.get(server.url + "/metrics").text
+    return next(line for line in text.splitlines() if line.startswith("paddleinfer_rows_total{"))
+
+
+def _listens(server: Server) -> bool:
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def test_new_work_is_served_for_the_drain_delay_while_readiness_is_false(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    with waiting_server(tmp_path, drain_delay=2.0) as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: server.status("/v2/health/ready") == 503)
+        assert server.status("/v2/health/live") == 200
+        assert server.post().status_code == 200
+        assert server.end()[0] == 0
+
+
+def test_past_the_drain_timeout_the_cut_requests_are_counted(tmp_path: Path) -> None:
+    with waiting_server(tmp_path, drain_timeout=1.0) as server, asking(server, 2) as ends:
+        assert eventually((tmp_path / "running-0").exists)
+        assert eventually(lambda: "2.0" in _under_way(server))
+        server.process.send_signal(signal.SIGTERM)
+        code, errors = server.end()
+    assert code == 3
+    assert "2 requests were cut" in errors
+    assert "Traceback" not in errors
+    assert [end.status_code for end in ends] == [503, 503]
+
+
+def test_a_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
+    with waiting_server(tmp_path) as server, asking(server, 1):
+        assert eventually((tmp_path / "running-0").exists)
+        server.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: not _listens(server))
+        server.process.send_signal(signal.SIGTERM)
+        code, errors = server.end()
+    assert code == 128 + signal.SIGTERM
+    assert "at once" in errors
+
+
+def test_changed_files_are_loaded_again(zoo: Zoo, tmp_path: Path) -> None:
+    import shutil
+
+    model = Path(shutil.copytree(zoo.directory("mlp", zoo.formats[0]), tmp_path / "m"))
+    with started("-m", "paddleinfer.shim", model, "--port", "0", "--reload-interval", "0.1") as server:
+        server.url = server.url.replace("0.0.0.0", "127.0.0.1")
+
+        def generation() -> str:
+            text = httpx.get(server.url + "/metrics").text
+            return next(
+                line for line in text.splitlines() if line.startswith("paddleinfer_model_generation{")
+            )
+
+        assert generation().endswith(" 1.0")
+        os.utime(next(model.glob("*.pdiparams")), (1, 1))
+        assert eventually(lambda: generation().endswith(" 2.0"), PATIENCE_S)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end()[0] == 0
+
+
+@pytest.mark.parametrize("key", ["", "wrong"])
+def test_a_key_from_the_environment_is_asked_for(zoo: Zoo, key: str) -> None:
+    model = zoo.directory("mlp", zoo.formats[0])
+    with started(
+        "-m",
+        "paddleinfer.shim",
+        model,
+        "--port",
+        "0",
+        "--host",
+        "127.0.0.1",
+        environment={"PADDLEINFER_API_KEY": "k"},
+    ) as server:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        assert httpx.get(server.url + "/v2", headers=headers).status_code == 401
+        assert httpx.get(server.url + "/v2", headers={"Authorization": "Bearer k"}).status_code == 200
