@@ -1,4 +1,5 @@
-"""What the scheduler costs a request, with ten thousand waiting. No model, no thread; time is an argument.
+"""What the scheduler costs a request, with ten thousand waiting: no model, no thread; time is an argument. And what
+copying rows costs beside running them.
 
 Python's part is in it, but for the making of a request, which is measured apart: a tuple in a list for each
 request of a batch, and an entry taken out of a dictionary for each that ends.
@@ -163,10 +164,13 @@ def main() -> None:
     effort = Effort.of(options.quick)
     for fact, value in harness.facts().items():
         print(f"{fact}: {value}")
-    table = section(effort)
-    harness.show(table)
+    sections = {"scheduler": section(effort)}
+    harness.show(sections["scheduler"])
+    seconds = 1.0 if options.quick else 5.0
+    sections["copying"] = harness.section_of(harness.child("copying", str(seconds)))
+    harness.show(sections["copying"])
     if options.json:
-        harness.write_json(options.json, {"scheduler": table}, asdict(effort))
+        harness.write_json(options.json, sections, asdict(effort))
 
 
 if __name__ == "__main__":

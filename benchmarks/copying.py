@@ -1,0 +1,60 @@
+"""The share of an instance's time that goes into copying rows in and out: what gathering ahead could save at most.
+
+``python -m benchmarks.copying SECONDS`` prints the section as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict
+
+from benchmarks.harness import Section, answers
+from benchmarks.models import MODELS, directory
+from paddleinfer import Engine
+
+CALLERS = 64
+
+
+async def flood(engine: Engine, model: str, seconds: float) -> None:
+    """Callers of one row each that ask again at once, so that every instance is always busy."""
+    feeds = MODELS[model].feed(1)
+    end = time.perf_counter() + seconds
+
+    async def ask() -> None:
+        while time.perf_counter() < end:
+            await engine.ainfer(feeds)
+
+    await asyncio.gather(*(ask() for _ in range(CALLERS)))
+
+
+def section(seconds: float) -> Section:
+    """All models."""
+    table = Section(
+        f"Copying, {CALLERS} callers of one row: microseconds a run",
+        ["model", "rows a run", "gather us", "run us", "scatter us", "gather, of all"],
+    )
+    for model in MODELS:
+        with Engine(directory(model)) as engine:
+            asyncio.run(flood(engine, model, seconds / 4))
+            before = engine.stats()
+            asyncio.run(flood(engine, model, seconds))
+            after = engine.stats()
+        gone = {name: after[name] - before[name] for name, value in after.items() if isinstance(value, int)}
+        runs = max(1, gone["executions"])
+        gather, run, scatter = (gone[f"{part}_ns"] / runs / 1e3 for part in ("gather", "run", "scatter"))
+        share = gather / (gather + run + scatter)
+        table.raw[f"{model}: gather, run, scatter us"] = [gather, run, scatter]
+        rows = gone["executed_rows"] / runs
+        table.rows.append(
+            [model, f"{rows:.1f}", f"{gather:,.1f}", f"{run:,.0f}", f"{scatter:,.1f}", f"{share:.2%}"]
+        )
+    return table
+
+
+if __name__ == "__main__":
+    stream = answers()
+    json.dump(asdict(section(float(sys.argv[1]))), stream)
+    stream.close()
