@@ -1,5 +1,5 @@
-"""What the scheduler costs a request, with ten thousand waiting: no model, no thread; time is an argument. And what
-copying rows costs beside running them.
+"""What the scheduler costs a request, with ten thousand waiting: no model, no thread, time as an argument.
+And what copying rows costs beside running them.
 
 Python's part is in it, but for the making of a request, which is measured apart: a tuple in a list for each
 request of a batch, and an entry taken out of a dictionary for each that ends.

@@ -1,4 +1,4 @@
-"""The share of an instance's time that goes into copying rows in and out: what gathering ahead could save at most.
+"""The share of an instance's time that goes into copying rows: what gathering ahead could save at most.
 
 ``python -m benchmarks.copying SECONDS`` prints the section as JSON.
 """
@@ -42,7 +42,7 @@ def section(seconds: float) -> Section:
             before = engine.stats()
             asyncio.run(flood(engine, model, seconds))
             after = engine.stats()
-        gone = {name: after[name] - before[name] for name, value in after.items() if isinstance(value, int)}
+        gone = {name: value - before[name] for name, value in after.items() if isinstance(value, int)}
         runs = max(1, gone["executions"])
         gather, run, scatter = (gone[f"{part}_ns"] / runs / 1e3 for part in ("gather", "run", "scatter"))
         share = gather / (gather + run + scatter)
