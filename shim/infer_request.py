@@ -19,7 +19,7 @@ import orjson
 from paddleinfer.model import TensorSpec
 
 from .body import Headers
-from .datatypes import DATATYPES, DTYPE_OF
+from .datatypes import DATATYPE_OF, DTYPE_OF
 from .errors import bad_request
 
 __all__ = ["InferRequest", "WantedOutput", "parse_request"]
@@ -34,8 +34,8 @@ _REFUSED = {
     "shared_memory_region": "shared memory is not offered; send the tensor in the body",
     "sequence_id": "sequences are not offered; each request stands alone",
 }
-_FLOATS = "float16", "bfloat16", "float32", "float64"
-_INT64 = np.iinfo(np.int64)
+_FLOATS = frozenset(DTYPE_OF[name] for name in ("FP16", "BF16", "FP32", "FP64"))
+_INT64_MAX = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -195,7 +195,7 @@ def _input(tensor: Any, binary: bytes | memoryview, used: int) -> tuple[str, Arr
         )
     if size != count * dtype.itemsize:
         raise bad_request(
-            f"input {name!r} has {size} bytes, but {list(shape)} of {DATATYPES[dtype.name]} "
+            f"input {name!r} has {size} bytes, but {list(shape)} of {DATATYPE_OF[dtype]} "
             f"takes {count * dtype.itemsize}"
         )
     return name, _of_bytes(binary[used : used + size], dtype).reshape(shape), size
@@ -214,14 +214,14 @@ def _dtype(datatype: Any, name: str) -> np.dtype[Any]:
 
 
 def _shape(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
-    if type(shape) is not list or not all(type(dim) is int and 0 <= dim <= _INT64.max for dim in shape):
+    if type(shape) is not list or not all(type(dim) is int and 0 <= dim <= _INT64_MAX for dim in shape):
         raise bad_request(
             f"the shape of input {name!r} must be a list of integers from 0 up, not {_shown(shape)}"
         )
     if len(shape) > 32:
         raise bad_request(f"input {name!r} has {len(shape)} dimensions, and 32 is the most")
     count = math.prod(shape)
-    if count > _INT64.max:
+    if count > _INT64_MAX:
         raise bad_request(f"the shape of input {name!r} has more elements than can be counted")
     return tuple(shape), count
 
@@ -250,7 +250,7 @@ def _as_dtype(given: Array, dtype: np.dtype[Any], name: str) -> Array:
     kind = given.dtype.kind
     if given.size == 0:
         return given.astype(dtype)
-    if dtype.name in _FLOATS and kind in "fiu":
+    if dtype in _FLOATS and kind in "fiu":
         return given.astype(dtype)
     if dtype.kind == "b" and (kind == "b" or (kind == "i" and given.min() >= 0 and given.max() <= 1)):
         return given.astype(dtype)
@@ -259,12 +259,12 @@ def _as_dtype(given: Array, dtype: np.dtype[Any], name: str) -> Array:
         if given.min() < limits.min or given.max() > limits.max:
             raise bad_request(
                 f'"data" of input {name!r} goes from {given.min()} to {given.max()}, '
-                f"and {DATATYPES[dtype.name]} from {limits.min} to {limits.max}"
+                f"and {DATATYPE_OF[dtype]} from {limits.min} to {limits.max}"
             )
         return given.astype(dtype)
     found = {"f": "fractions", "b": "true or false", "U": "strings", "i": "integers", "u": "integers"}
     raise bad_request(
-        f'"data" of input {name!r} holds {found.get(kind, "values")} that are not {DATATYPES[dtype.name]}'
+        f'"data" of input {name!r} holds {found.get(kind, "values")} that are not {DATATYPE_OF[dtype]}'
     )
 
 
