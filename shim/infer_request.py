@@ -229,7 +229,9 @@ def _shape(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
 def _of_bytes(data: bytes | memoryview, dtype: np.dtype[Any]) -> Array:
     if dtype.kind == "b":
         return np.frombuffer(data, np.uint8).astype(bool)  # any byte but 0 is true
-    return np.frombuffer(data, dtype)
+    array = np.frombuffer(data, dtype)
+    # The JSON before it may have any length; one copy here is less than what the engine does for such arrays.
+    return array if array.flags.aligned else array.copy()
 
 
 def _numbers(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int, name: str) -> Array:
