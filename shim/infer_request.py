@@ -7,6 +7,7 @@ same header, 0). Sources: KServe's "Predict Protocol, Version 2" and Triton's "B
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ _REFUSED = {
     "sequence_id": "sequences are not offered; each request stands alone",
 }
 _FLOATS = frozenset(DTYPE_OF[name] for name in ("FP16", "BF16", "FP32", "FP64"))
+# Of floats, as C has them.
+_C_TYPES = {DTYPE_OF["FP32"]: "f", DTYPE_OF["FP64"]: "d"}
 _INT64_MAX = (1 << 63) - 1
 
 
@@ -238,6 +241,12 @@ def _numbers(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int
     """JSON numbers, flat or nested as the shape says."""
     if type(data) is not list:
         raise bad_request(f'"data" of input {name!r} must be a list, not {_shown(data)}')
+    if dtype in _C_TYPES and len(data) == count and data and type(data[0]) is float:
+        # What is most common, in a third of the time; anything else among them is looked at below.
+        try:
+            return np.frombuffer(struct.pack(f"{count}{_C_TYPES[dtype]}", *data), dtype).reshape(shape)
+        except struct.error:
+            pass
     try:
         given = np.array(data) if data else np.empty(0, dtype)
     except ValueError:
