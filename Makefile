@@ -28,7 +28,7 @@ ASAN_TESTS := tests/test_conversion.py tests/test_engine.py tests/test_futures.p
 	tests/test_queue_full.py tests/test_infer_many.py
 
 .PHONY: help demo test build lint format test-core test-core-sanitize test-python ci-more \
-	test-paddle26 test-asan test-wheel bench dist clean
+	test-paddle26 test-asan test-wheel bench bench-http-envs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
@@ -154,10 +154,15 @@ test-wheel: $(VENV)/.test
 
 bench: $(VENV)/.bench $(VENV)/.built
 	$(BIN)/python -m benchmarks.bench_engine --json build/bench_engine.json
+	$(BIN)/python -m benchmarks.bench_http --json build/bench_http.json
 	$(BIN)/python -m benchmarks.bench_memory --json build/bench_memory.json
 	$(BIN)/python -m benchmarks.bench_overload --json build/bench_overload.json
 	$(BIN)/python -m benchmarks.bench_padding --json build/bench_padding.json
 	$(BIN)/python -m benchmarks.bench_scheduler --json build/bench_scheduler.json
+
+# The servers that bench_http compares with, each in an environment of its own under build/rivals.
+bench-http-envs: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.http_envs
 
 dist: $(VENV)/.test
 	rm -rf dist

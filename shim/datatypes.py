@@ -7,7 +7,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-__all__ = ["DATATYPES", "DTYPE_OF", "config_type", "datatype_of"]
+__all__ = ["DATATYPES", "DATATYPE_OF", "DTYPE_OF", "config_type", "datatype_of"]
 
 DATATYPES: Final[dict[str, str]] = {
     "bool": "BOOL",
@@ -31,6 +31,9 @@ DTYPE_OF: Final[dict[str, np.dtype[Any]]] = {
     for name, datatype in DATATYPES.items()
 }
 """Of a datatype; little-endian, as the protocol's binary form is and as these machines are."""
+
+DATATYPE_OF: Final[dict[np.dtype[Any], str]] = {dtype: datatype for datatype, dtype in DTYPE_OF.items()}
+"""Of an array's dtype. To look it up by ``dtype.name`` would take longer than to write a row as JSON."""
 
 
 def datatype_of(dtype: str) -> str:

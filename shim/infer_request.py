@@ -7,6 +7,7 @@ same header, 0). Sources: KServe's "Predict Protocol, Version 2" and Triton's "B
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ import orjson
 from paddleinfer.model import TensorSpec
 
 from .body import Headers
-from .datatypes import DATATYPES, DTYPE_OF
+from .datatypes import DATATYPE_OF, DTYPE_OF
 from .errors import bad_request
 
 __all__ = ["InferRequest", "WantedOutput", "parse_request"]
@@ -34,8 +35,10 @@ _REFUSED = {
     "shared_memory_region": "shared memory is not offered; send the tensor in the body",
     "sequence_id": "sequences are not offered; each request stands alone",
 }
-_FLOATS = "float16", "bfloat16", "float32", "float64"
-_INT64 = np.iinfo(np.int64)
+_FLOATS = frozenset(DTYPE_OF[name] for name in ("FP16", "BF16", "FP32", "FP64"))
+# Of floats, as C has them.
+_C_TYPES = {DTYPE_OF["FP32"]: "f", DTYPE_OF["FP64"]: "d"}
+_INT64_MAX = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -195,7 +198,7 @@ def _input(tensor: Any, binary: bytes | memoryview, used: int) -> tuple[str, Arr
         )
     if size != count * dtype.itemsize:
         raise bad_request(
-            f"input {name!r} has {size} bytes, but {list(shape)} of {DATATYPES[dtype.name]} "
+            f"input {name!r} has {size} bytes, but {list(shape)} of {DATATYPE_OF[dtype]} "
             f"takes {count * dtype.itemsize}"
         )
     return name, _of_bytes(binary[used : used + size], dtype).reshape(shape), size
@@ -214,14 +217,14 @@ def _dtype(datatype: Any, name: str) -> np.dtype[Any]:
 
 
 def _shape(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
-    if type(shape) is not list or not all(type(dim) is int and 0 <= dim <= _INT64.max for dim in shape):
+    if type(shape) is not list or not all(type(dim) is int and 0 <= dim <= _INT64_MAX for dim in shape):
         raise bad_request(
             f"the shape of input {name!r} must be a list of integers from 0 up, not {_shown(shape)}"
         )
     if len(shape) > 32:
         raise bad_request(f"input {name!r} has {len(shape)} dimensions, and 32 is the most")
     count = math.prod(shape)
-    if count > _INT64.max:
+    if count > _INT64_MAX:
         raise bad_request(f"the shape of input {name!r} has more elements than can be counted")
     return tuple(shape), count
 
@@ -229,13 +232,21 @@ def _shape(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
 def _of_bytes(data: bytes | memoryview, dtype: np.dtype[Any]) -> Array:
     if dtype.kind == "b":
         return np.frombuffer(data, np.uint8).astype(bool)  # any byte but 0 is true
-    return np.frombuffer(data, dtype)
+    array = np.frombuffer(data, dtype)
+    # The JSON before it may have any length; one copy here is less than what the engine does for such arrays.
+    return array if array.flags.aligned else array.copy()
 
 
 def _numbers(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int, name: str) -> Array:
     """JSON numbers, flat or nested as the shape says."""
     if type(data) is not list:
         raise bad_request(f'"data" of input {name!r} must be a list, not {_shown(data)}')
+    if dtype in _C_TYPES and len(data) == count and data and type(data[0]) is float:
+        # What is most common, in a third of the time; anything else among them is looked at below.
+        try:
+            return np.frombuffer(struct.pack(f"{count}{_C_TYPES[dtype]}", *data), dtype).reshape(shape)
+        except struct.error:
+            pass
     try:
         given = np.array(data) if data else np.empty(0, dtype)
     except ValueError:
@@ -250,7 +261,7 @@ def _as_dtype(given: Array, dtype: np.dtype[Any], name: str) -> Array:
     kind = given.dtype.kind
     if given.size == 0:
         return given.astype(dtype)
-    if dtype.name in _FLOATS and kind in "fiu":
+    if dtype in _FLOATS and kind in "fiu":
         return given.astype(dtype)
     if dtype.kind == "b" and (kind == "b" or (kind == "i" and given.min() >= 0 and given.max() <= 1)):
         return given.astype(dtype)
@@ -259,12 +270,12 @@ def _as_dtype(given: Array, dtype: np.dtype[Any], name: str) -> Array:
         if given.min() < limits.min or given.max() > limits.max:
             raise bad_request(
                 f'"data" of input {name!r} goes from {given.min()} to {given.max()}, '
-                f"and {DATATYPES[dtype.name]} from {limits.min} to {limits.max}"
+                f"and {DATATYPE_OF[dtype]} from {limits.min} to {limits.max}"
             )
         return given.astype(dtype)
     found = {"f": "fractions", "b": "true or false", "U": "strings", "i": "integers", "u": "integers"}
     raise bad_request(
-        f'"data" of input {name!r} holds {found.get(kind, "values")} that are not {DATATYPES[dtype.name]}'
+        f'"data" of input {name!r} holds {found.get(kind, "values")} that are not {DATATYPE_OF[dtype]}'
     )
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from .datatypes import DATATYPES
+from .datatypes import DATATYPE_OF, DTYPE_OF
 from .errors import bad_request
 from .infer_request import InferRequest, WantedOutput
 
 __all__ = ["encode_response"]
 
 Array = npt.NDArray[Any]
+
+_HALVES = frozenset({DTYPE_OF["FP16"], DTYPE_OF["BF16"]})
 
 
 def encode_response(
@@ -35,7 +37,7 @@ def encode_response(
         else:
             described = {
                 "name": output.name,
-                "datatype": DATATYPES[array.dtype.name],
+                "datatype": DATATYPE_OF[array.dtype],
                 "shape": array.shape,
             }
             if output.binary:
@@ -55,7 +57,7 @@ def encode_response(
 
 def _jsonable(array: Array) -> Array:
     """In a dtype that orjson writes; every value of the 16-bit floats is one of float32, too."""
-    return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16") else array
+    return array.astype(np.float32) if array.dtype in _HALVES else array
 
 
 def _classified(output: WantedOutput, array: Array, binary: list[bytes | memoryview]) -> dict[str, Any]:

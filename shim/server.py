@@ -67,6 +67,8 @@ class _Server(uvicorn.Server):
                 lifespan="on",
                 log_level="info" if options.access_log else "warning",
                 access_log=options.access_log,
+                # Who is behind a proxy concerns the log alone.
+                proxy_headers=options.access_log,
                 ssl_certfile=options.tls_cert,
                 ssl_keyfile=options.tls_key,
                 timeout_graceful_shutdown=math.ceil(options.drain_timeout),

@@ -1,0 +1,138 @@
+"""Servers over HTTP on this machine, one row a request: ours, what uvicorn can do at most, and others.
+
+``python -m benchmarks.bench_http [--quick] [--json FILE] [--only NAME ...]``; needs Debian's package wrk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks import harness
+from benchmarks.harness import Effort, Section, ratios, spread
+from benchmarks.http_load import Load
+from benchmarks.http_rounds import CONNECTIONS, Lengths, Measured, measure
+from benchmarks.http_ways import (
+    BENTOML,
+    CEILING_OF,
+    LITSERVE,
+    MOSEC,
+    MOSEC_2,
+    OURS_BINARY,
+    OURS_JSON,
+)
+from benchmarks.models import MODELS
+
+SERVED = ("mlp", "wide_mlp")
+NAMES = [*SERVED, "stages"]
+COLUMNS = [
+    *("way", "connections", "requests/s", "ours/this", "p50 ms", "p99 ms"),
+    *("us CPU a request", "of it first thread", "wrk's cores"),
+]
+_REPORTED = ("instances", "onednn", "ir_optim", "mem_optim", "max_batch_size", "policy")
+
+
+def served(model: str, effort: Effort) -> Section:
+    """All ways on one model."""
+    lengths = Lengths.of(effort)
+    measured = measure(model, lengths, lambda line: print(f"  {model}, {line}", file=sys.stderr))
+    options = ", ".join(f"{name} {measured.in_force[name]}" for name in _REPORTED)
+    width = MODELS[model].fed[0]
+    table = Section(
+        f"{model}: one row of {width} numbers a request, {lengths.seconds} s in each of {lengths.rounds} rounds"
+        f"; ours: {options}",
+        COLUMNS,
+    )
+    for way, by_connections in measured.loads.items():
+        for connections, loads in by_connections.items():
+            _row(table, way, connections, loads, measured.loads[OURS_JSON][connections])
+    for way, why in measured.left_out.items():
+        table.rows.append([way, "", f"left out: {why}", *[""] * (len(COLUMNS) - 3)])
+    if model == "mlp":
+        _verdicts(table, measured)
+    every = [load for ways in measured.loads.values() for loads in ways.values() for load in loads]
+    table.verdict("answers that were refused or broken off", sum(load.bad for load in every), at_most=0)
+    others = statistics.median(load.others for load in every)
+    table.verdict("share of the cores that other processes had", others, at_most=0.03)
+    return table
+
+
+def _row(table: Section, way: str, connections: int, loads: list[Load], ours: list[Load]) -> None:
+    for name in Load.__dataclass_fields__:
+        table.raw[f"{way}, {connections} connections, {name}"] = [getattr(load, name) for load in loads]
+    bad = sum(load.bad for load in loads)
+    if bad:
+        blank = [""] * (len(COLUMNS) - 3)
+        table.rows.append([way, str(connections), f"invalid: {bad:,.0f} bad answers", *blank])
+        return
+
+    def median(name: str, digits: int = 0) -> str:
+        return f"{statistics.median(getattr(load, name) for load in loads):,.{digits}f}"
+
+    times = statistics.median(ratios(_rates(ours), _rates(loads)))
+    table.rows.append(
+        [
+            *(way, str(connections), spread(_rates(loads)), f"{times:.2f}"),
+            *(median("p50_ms", 2), median("p99_ms", 2)),
+            *(median("cpu_us"), median("main_thread_us"), median("wrk", 2)),
+        ]
+    )
+
+
+def _rates(loads: list[Load]) -> list[float]:
+    return [load.requests_per_s for load in loads]
+
+
+def _verdicts(table: Section, measured: Measured) -> None:
+    def rates(way: str, connections: int) -> list[float] | None:
+        loads = measured.loads.get(way, {}).get(connections, [])
+        return None if not loads or any(load.bad for load in loads) else _rates(loads)
+
+    def compare(what: str, above: list[float] | None, below: list[float] | None, wanted: float) -> None:
+        if above is not None and below is not None:
+            table.verdict(what, statistics.median(ratios(above, below)), at_least=wanted)
+
+    for connections in CONNECTIONS[1:]:
+        at = f"at {connections} connections"
+        ours = rates(OURS_JSON, connections)
+        compare(f"JSON {at}, of the bare application", ours, rates(CEILING_OF[OURS_JSON], connections), 0.8)
+        for way in (LITSERVE, BENTOML):
+            compare(f"JSON {at}, times {way}", ours, rates(way, connections), 5.0)
+        for way in (MOSEC, MOSEC_2):
+            wanted = 1.3 if connections == 32 else 1.0
+            compare(f"JSON {at}, times {way}", ours, rates(way, connections), wanted)
+        compare(f"binary {at}, times JSON", rates(OURS_BINARY, connections), ours, 1.5)
+
+
+def main() -> None:
+    """Measures each section, prints it, and writes them all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_http", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that all of it runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
+    parser.add_argument(
+        "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES)
+    )
+    options = parser.parse_args()
+    effort = Effort.of(options.quick)
+    for fact, value in harness.facts().items():
+        print(f"{fact}: {value}")
+    stages = ["--quick"] if options.quick else []
+    makers: dict[str, Callable[[], Section]] = {
+        "mlp": lambda: served("mlp", effort),
+        "wide_mlp": lambda: served("wide_mlp", effort),
+        "stages": lambda: harness.section_of(harness.child("http_stages", *stages)),
+    }
+    sections = {}
+    for name in options.only:
+        sections[name] = makers[name]()
+        harness.show(sections[name])
+    if options.json:
+        harness.write_json(options.json, sections, asdict(Lengths.of(effort)))
+
+
+if __name__ == "__main__":
+    main()

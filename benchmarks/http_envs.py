@@ -1,0 +1,72 @@
+"""Environments of the servers that bench_http compares with, under ``build/rivals/``.
+
+``python -m benchmarks.http_envs`` makes what is missing; the benchmark does so itself. What is installed in
+each, to the version, stands in ``benchmarks/rival_pins/NAME.txt``; Paddle they share with this environment.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from benchmarks.harness import REPOSITORY
+
+RIVALS = ("litserve", "mosec", "bentoml", "ray")
+_PINS = Path(__file__).resolve().parent / "rival_pins"
+_PLACE = REPOSITORY / "build" / "rivals"
+# What Paddle needs, in the version it has here.
+_ALONGSIDE = ("numpy", "ml_dtypes", "uvloop", "psutil")
+
+
+class Unavailable(Exception):
+    """A server that cannot be had here, and why."""
+
+
+def python_of(name: str) -> Path:
+    """The environment's interpreter; installs the environment where it is missing or its pins have changed.
+
+    Raises
+    ------
+    Unavailable
+        It cannot be installed; the sentence is pip's last.
+    """
+    place, pins = _PLACE / name, _PINS / f"{name}.txt"
+    python, made = place / "bin" / "python", place / "made-from.txt"
+    if made.exists() and made.read_text() == pins.read_text():
+        return python
+    shutil.rmtree(place, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(place)])
+    constraints = ["-c", str(REPOSITORY / "constraints.txt")]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, *constraints, *_ALONGSIDE, "-r", str(pins)])
+    # After its own packages on the path, and only now, so that pip takes nothing there for installed.
+    ours = sysconfig.get_path("purelib")
+    theirs = subprocess.check_output(
+        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+    )
+    Path(theirs.strip(), "paddle_of_the_benchmark.pth").write_text(f"{ours}\n")
+    made.write_text(pins.read_text())
+    return python
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise Unavailable((lines or done.stderr.splitlines() or ["no output"])[-1])
+
+
+def main() -> None:
+    """Makes all of them."""
+    for name in RIVALS:
+        try:
+            print(f"{name}: {python_of(name).relative_to(REPOSITORY)}")
+        except Unavailable as error:
+            print(f"{name}: {error}")
+
+
+if __name__ == "__main__":
+    main()

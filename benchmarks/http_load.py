@@ -1,0 +1,127 @@
+"""One load on one server: wrk's connections post the same request again and again; who used the processors.
+
+wrk counts answers of 400 and above. That the answer is a 200, and the right one, is checked before and after.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+Array = np.ndarray[Any, Any]
+
+_SCRIPT = Path(__file__).resolve().parent / "wrk_post.lua"
+_BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request, and how its answer is read."""
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str]
+    read: Callable[[bytes, Mapping[str, str]], Array]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a server did under one load."""
+
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    bad: float
+    """Answers of 400 and above, and connections that broke or timed out."""
+    cpu_us: float
+    """Of all the server's processes, for one request."""
+    main_thread_us: float
+    """Of its first process's first thread, where an event loop runs, for one request."""
+    wrk: float
+    """Cores that the load generator used; at 1 it is what limits."""
+    others: float
+    """The share of the machine's cores that other processes had meanwhile."""
+
+
+def answer_to(url: str, ask: Ask) -> tuple[bytes, dict[str, str]]:
+    """One answer: body and headers. Raises OSError for any but a 200."""
+    request = urllib.request.Request(url + ask.path, ask.body, dict(ask.headers), method="POST")
+    with urllib.request.urlopen(request, timeout=10) as response:
+        if response.status != 200:
+            raise urllib.error.URLError(f"status {response.status}")
+        return response.read(), {name.lower(): value for name, value in response.headers.items()}
+
+
+def get(url: str) -> bytes:
+    """A document of a server."""
+    with urllib.request.urlopen(url, timeout=10) as response:
+        body: bytes = response.read()
+        return body
+
+
+def load(url: str, ask: Ask, server: psutil.Process, connections: int, seconds: int) -> Load:
+    """Loads the server from one thread of wrk."""
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise SystemExit("bench_http needs the load generator wrk: apt-get install wrk")
+    with tempfile.NamedTemporaryFile() as body:
+        body.write(ask.body)
+        body.flush()
+        headers = "\n".join(f"{name}: {value}" for name, value in ask.headers.items())
+        options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=10s", "-s", str(_SCRIPT)]
+        before = _used(server)
+        output = subprocess.run(
+            [wrk, *options, url + ask.path],
+            env={**os.environ, "POST_BODY": body.name, "POST_HEADERS": headers},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        used = {name: after - before[name] for name, after in _used(server).items()}
+    counted = json.loads(output.splitlines()[-1])
+    requests = max(1, counted["requests"])
+    return Load(
+        requests_per_s=counted["requests"] / counted["seconds"],
+        p50_ms=counted["p50_ms"],
+        p99_ms=counted["p99_ms"],
+        bad=counted["refused"] + counted["broken"],
+        cpu_us=1e6 * used["server"] / requests,
+        main_thread_us=1e6 * used["main thread"] / requests,
+        wrk=used["wrk"] / used["wall"],
+        others=max(0.0, used["busy"] - used["server"] - used["wrk"]) / (used["wall"] * psutil.cpu_count()),
+    )
+
+
+def _used(server: psutil.Process) -> dict[str, float]:
+    """Seconds until now."""
+    cores, waited_for = psutil.cpu_times(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    first = next(thread for thread in server.threads() if thread.id == server.pid)
+    return {
+        "wall": time.perf_counter(),
+        "busy": sum(getattr(cores, name) for name in _BUSY),
+        "wrk": waited_for.ru_utime + waited_for.ru_stime,
+        "server": sum(map(_seconds, [server, *server.children(recursive=True)])),
+        "main thread": first.user_time + first.system_time,
+    }
+
+
+def _seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)

@@ -1,0 +1,159 @@
+"""The rounds of bench_http: every server once a round, at every number of connections.
+
+Ours and the bare application run side by side, and each load on ours has its counterpart seconds later; while
+nobody asks them, neither does anything. Every other server runs alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks import http_ways
+from benchmarks.baselines import Process
+from benchmarks.harness import Effort
+from benchmarks.http_envs import Unavailable
+from benchmarks.http_load import Array, Ask, Load, answer_to, get
+from benchmarks.http_server import Server
+from benchmarks.http_ways import OURS_BINARY, OURS_JSON, RIVALS, WAYS
+from benchmarks.models import MODELS
+
+CONNECTIONS = (1, 32, 128)
+_WARM_UP_CONNECTIONS = 32
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Rounds, and whole seconds: wrk knows no others."""
+
+    rounds: int
+    warm_up: int
+    seconds: int
+
+    @classmethod
+    def of(cls, effort: Effort) -> Lengths:
+        """A server takes seconds to start, so there are fewer and longer loads than elsewhere."""
+        return cls(
+            (effort.rounds + 1) // 2, max(1, round(2 * effort.seconds)), max(1, round(4 * effort.seconds))
+        )
+
+
+@dataclass
+class Measured:
+    """Everything measured on one model, round by round."""
+
+    in_force: Mapping[str, str]
+    """Our engine's options."""
+    loads: dict[str, dict[int, list[Load]]] = field(default_factory=dict)
+    """Way -> connections -> one for each round."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Way -> why."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """One way whose server runs."""
+
+    server: Server
+    ask: Ask
+
+
+class Stage:
+    """One model: what it answers, and servers for it."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._row: Array = MODELS[model].feed(1)["x"]
+        with contextlib.closing(Process(model, 1)) as plain:
+            (self._expected,) = plain.outputs
+        self._ours = {
+            way: http_ways.ask_ours(self._row, binary=way == OURS_BINARY) for way in http_ways.CEILING_OF
+        }
+        with self._start(http_ways.OURS, self._ours[OURS_JSON], {}) as server:
+            self.in_force = _in_force(server)
+        # What the engine sets for itself before paddle is loaded.
+        self._environment = {"MKL_DEBUG_CPU_TYPE": "5"} if self.in_force.get("mkl_amd") == "True" else {}
+
+    @contextlib.contextmanager
+    def ours(self) -> Iterator[dict[str, Running]]:
+        """Our server, and the bare application that gives its answers."""
+        with contextlib.ExitStack() as stack:
+            probe = self._ours[OURS_JSON]
+            server = stack.enter_context(self._start(http_ways.OURS, probe, {}))
+            running = {way: Running(server, ask) for way, ask in self._ours.items()}
+            self.check(running)
+            answers = {way: answer_to(server.url, ask) for way, ask in self._ours.items()}
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()), "answers.json")
+            place.write_text(http_ways.ceiling_answers(answers))
+            asks = {
+                http_ways.CEILING_OF[way]: http_ways.ask_ceiling(ask, way) for way, ask in self._ours.items()
+            }
+            probe = next(iter(asks.values()))
+            bare = stack.enter_context(self._start(http_ways.CEILING, probe, {"BENCH_ANSWERS": str(place)}))
+            running |= {way: Running(bare, ask) for way, ask in asks.items()}
+            self.check(running)
+            yield running
+            self.check(running)
+
+    @contextlib.contextmanager
+    def rival(self, way: str) -> Iterator[dict[str, Running]]:
+        """One of the other servers."""
+        ask = http_ways.ask_rival(way, self._row)
+        with self._start(RIVALS[way], ask, self._environment) as server:
+            running = {way: Running(server, ask)}
+            self.check(running)
+            yield running
+            self.check(running)
+
+    def check(self, running: Mapping[str, Running]) -> None:
+        """Raises Unavailable unless every way gives the model's answer."""
+        for one in running.values():
+            one.server.check(one.ask, self._expected)
+
+    def _start(self, start: http_ways.Start, probe: Ask, environment: Mapping[str, str]) -> Any:
+        return contextlib.closing(Server(self._model, start, probe, environment))
+
+
+def measure(model: str, lengths: Lengths, say: Callable[[str], None]) -> Measured:
+    """All rounds. A way whose server fails in any of them is left out."""
+    stage = Stage(model)
+    measured = Measured(stage.in_force, {way: {count: [] for count in CONNECTIONS} for way in WAYS})
+    groups: list[str | None] = [None, *RIVALS]
+    for turn in range(lengths.rounds):
+        first = turn % len(groups)
+        for way in groups[first:] + groups[:first]:
+            if way in measured.left_out:
+                continue
+            say(f"round {turn + 1} of {lengths.rounds}: {way or 'ours and the bare application'}")
+            try:
+                with stage.ours() if way is None else stage.rival(way) as running:
+                    _round(measured, running, lengths, turn)
+            except Unavailable as error:
+                if way is None:
+                    raise SystemExit(f"our own server failed: {error}") from error
+                measured.left_out[way] = str(error)
+                del measured.loads[way]
+                say(f"{way} is left out: {error}")
+    return measured
+
+
+def _round(measured: Measured, running: Mapping[str, Running], lengths: Lengths, turn: int) -> None:
+    for one in running.values():
+        one.server.load(one.ask, _WARM_UP_CONNECTIONS, lengths.warm_up)
+    names = list(running)
+    first = turn % len(names)
+    for connections in CONNECTIONS:
+        for way in names[first:] + names[:first]:
+            one = running[way]
+            measured.loads[way][connections].append(one.server.load(one.ask, connections, lengths.seconds))
+
+
+def _in_force(server: Server) -> dict[str, str]:
+    parameters = orjson.loads(get(server.url + "/v2/models/m/config"))["parameters"]
+    return {name: value["string_value"] for name, value in parameters.items()}

@@ -1,0 +1,113 @@
+"""A server in a process of its own: started, asked until it answers, and ended with all its children."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+
+import psutil
+
+from benchmarks import harness
+from benchmarks.http_envs import Unavailable
+from benchmarks.http_load import Array, Ask, Load, answer_to, load
+from benchmarks.http_ways import Start
+from benchmarks.models import MODELS, directory
+
+_START_S = 90.0
+_END_S = 10.0
+
+
+class Server:
+    """A running server.
+
+    Raises
+    ------
+    Unavailable
+        It cannot be installed or does not answer; the sentence says why.
+    """
+
+    def __init__(
+        self, model: str, start: Start, probe: Ask, environment: Mapping[str, str] | None = None
+    ) -> None:
+        port = _free_port()
+        path = directory(model)
+        self.url = f"http://127.0.0.1:{port}"
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
+        self._process = subprocess.Popen(
+            start.command(port, path),
+            cwd=harness.REPOSITORY,
+            env={
+                **harness.quiet_environment(),
+                **start.environment,
+                **(environment or {}),
+                "BENCH_MODEL": str(path),
+                "BENCH_WIDTH": str(MODELS[model].fed[0]),
+                "BENCH_PORT": str(port),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+        self._root = psutil.Process(self._process.pid)
+        try:
+            self._wait(probe)
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait(self, probe: Ask) -> None:
+        deadline = time.monotonic() + _START_S
+        last = "it never listened"
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise Unavailable(f"its process ended with {self._process.returncode}: {self._said()}")
+            try:
+                answer_to(self.url, probe)
+                return
+            except OSError as error:
+                last = str(error)
+            time.sleep(0.1)
+        raise Unavailable(f"no answer in {_START_S:g} s ({last}): {self._said()}")
+
+    def _said(self) -> str:
+        self._output.seek(0)
+        lines = [line.strip() for line in self._output.read().splitlines() if line.strip()]
+        return lines[-1][:200] if lines else "it said nothing"
+
+    def check(self, ask: Ask, expected: Array) -> None:
+        """Raises Unavailable unless the answer is the model's."""
+        try:
+            result = ask.read(*answer_to(self.url, ask))
+        except OSError as error:
+            raise Unavailable(f"{error}: {self._said()}") from None
+        if not harness.equal(result, expected):
+            raise Unavailable("its answer is not the model's")
+
+    def load(self, ask: Ask, connections: int, seconds: int) -> Load:
+        """One load."""
+        return load(self.url, ask, self._root, connections, seconds)
+
+    def close(self) -> None:
+        """Asks it to end, and kills what is left of it."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            processes = [self._root, *self._root.children(recursive=True)]
+            self._root.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
+            for process in psutil.wait_procs(processes[1:], timeout=1.0)[1]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._root.kill()
+        self._process.wait()
+        self._output.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port

@@ -1,0 +1,128 @@
+"""Every way of serving a model over HTTP: how its server is started, and what it is asked.
+
+Ours speaks the Open Inference Protocol; the others get the bare row, whose JSON is a little shorter.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from benchmarks.http_envs import python_of
+from benchmarks.http_load import Array, Ask
+
+OURS_JSON, OURS_BINARY = "paddleinfer-http, JSON", "paddleinfer-http, binary"
+CEILING_JSON, CEILING_BINARY = "bare ASGI, JSON", "bare ASGI, binary"
+LOCKED, BATCHER = "Starlette, a lock", "Starlette, 40-line batcher"
+LITSERVE, BENTOML, RAY = "LitServe", "BentoML", "Ray Serve"
+MOSEC, MOSEC_2 = "mosec, one model process", "mosec, two model processes"
+CEILING_OF = {OURS_JSON: CEILING_JSON, OURS_BINARY: CEILING_BINARY}
+
+_JSON = {"Content-Type": "application/json"}
+# As its guide for throughput has it; and no news to its makers.
+_RAY = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+@dataclass(frozen=True)
+class Start:
+    """A server's command, made of port and model when it is wanted, for that may install it."""
+
+    command: Callable[[int, Path], list[str]]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _ours(port: int, model: Path) -> list[str]:
+    command = [sys.executable, "-m", "paddleinfer.shim", "--model", f"m={model}"]
+    return [*command, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _app(module: str) -> Callable[[int, Path], list[str]]:
+    return lambda port, model: [sys.executable, "-m", f"benchmarks.http_apps.{module}"]
+
+
+def _rival(name: str) -> Callable[[int, Path], list[str]]:
+    return lambda port, model: [str(python_of(name)), "-m", f"benchmarks.http_apps.{name}_app"]
+
+
+def _bentoml(port: int, model: Path) -> list[str]:
+    serve = ["-m", "bentoml", "serve", "benchmarks.http_apps.bentoml_app:Model"]
+    return [str(python_of("bentoml")), *serve, "--host", "127.0.0.1", "--port", str(port)]
+
+
+OURS = Start(_ours)
+CEILING = Start(_app("ceiling"))
+RIVALS = {
+    LOCKED: Start(_app("starlette_app"), {"BENCH_KIND": "locked"}),
+    BATCHER: Start(_app("starlette_app"), {"BENCH_KIND": "batcher"}),
+    LITSERVE: Start(_rival("litserve")),
+    MOSEC: Start(_rival("mosec"), {"BENCH_PROCESSES": "1"}),
+    MOSEC_2: Start(_rival("mosec"), {"BENCH_PROCESSES": "2"}),
+    BENTOML: Start(_bentoml, {"BENTOML_DO_NOT_TRACK": "True"}),
+    RAY: Start(_rival("ray"), _RAY),
+}
+WAYS = (OURS_JSON, CEILING_JSON, OURS_BINARY, CEILING_BINARY, *RIVALS)
+
+
+def ask_ours(row: Array, *, binary: bool) -> Ask:
+    """A row of the input x, as JSON or as a binary tensor, and the answer in the same form."""
+    tensor = {"name": "x", "shape": row.shape, "datatype": "FP32"}
+    if not binary:
+        body = _dumped({"inputs": [{**tensor, "data": row.reshape(-1)}]})
+        return Ask("/v2/models/m/infer", body, _JSON, _read_protocol)
+    size = {"binary_data_size": row.nbytes}
+    asked = {"inputs": [{**tensor, "parameters": size}], "parameters": {"binary_data_output": True}}
+    header = _dumped(asked)
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Inference-Header-Content-Length": str(len(header)),
+    }
+    return Ask("/v2/models/m/infer", header + row.tobytes(), headers, _read_protocol)
+
+
+def ask_ceiling(ours: Ask, way: str) -> Ask:
+    """The same request, at the path of its way."""
+    return Ask("/" + way.rpartition(" ")[2], ours.body, ours.headers, ours.read)
+
+
+def ceiling_answers(given: Mapping[str, tuple[bytes, Mapping[str, str]]]) -> str:
+    """The file the bare application answers from: what ours answered, by way."""
+    kept = ("content-type", "content-length", "inference-header-content-length")
+    answers = {
+        "/" + way.rpartition(" ")[2]: {
+            "headers": [(name, headers[name]) for name in kept if name in headers],
+            "body": body.decode("latin-1"),
+        }
+        for way, (body, headers) in given.items()
+    }
+    return json.dumps(answers)
+
+
+def ask_rival(way: str, row: Array) -> Ask:
+    """The bare row; for BentoML with the axis that it concatenates along."""
+    if way == BENTOML:
+        return Ask("/predict", _dumped({"x": row}), _JSON, lambda body, _: np.array(json.loads(body)))
+    path = "/inference" if way in (MOSEC, MOSEC_2) else "/predict"
+    return Ask(path, _dumped({"x": row[0]}), _JSON, lambda body, _: np.array([json.loads(body)["y"]]))
+
+
+def _dumped(document: object) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _read_protocol(body: bytes, headers: Mapping[str, str]) -> Array:
+    length = int(headers.get("inference-header-content-length", len(body)))
+    (output,) = json.loads(body[:length])["outputs"]
+    binary = "parameters" in output
+    data: Array = np.frombuffer(body[length:], np.float32) if binary else np.array(output["data"])
+    array: Array = data.reshape(output["shape"])
+    return array
