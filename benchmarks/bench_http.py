@@ -43,8 +43,8 @@ def served(model: str, effort: Effort) -> Section:
     options = ", ".join(f"{name} {measured.in_force[name]}" for name in _REPORTED)
     width = MODELS[model].fed[0]
     table = Section(
-        f"{model}: one row of {width} numbers a request, {lengths.seconds} s in each of {lengths.rounds} rounds"
-        f"; ours: {options}",
+        f"{model}: one row of {width} numbers a request, {lengths.seconds} s in each of {lengths.rounds} "
+        f"rounds; ours: {options}",
         COLUMNS,
     )
     for way, by_connections in measured.loads.items():

@@ -244,8 +244,8 @@ def _numbers(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int
     if dtype in _C_TYPES and len(data) == count and data and type(data[0]) is float:
         # What is most common, in a third of the time; anything else among them is looked at below.
         try:
-            return np.frombuffer(struct.pack(f"{count}{_C_TYPES[dtype]}", *data), dtype).reshape(shape)
-        except struct.error:
+            return np.frombuffer(struct.pack(f"<{count}{_C_TYPES[dtype]}", *data), dtype).reshape(shape)
+        except (struct.error, OverflowError):
             pass
     try:
         given = np.array(data) if data else np.empty(0, dtype)
@@ -262,7 +262,13 @@ def _as_dtype(given: Array, dtype: np.dtype[Any], name: str) -> Array:
     if given.size == 0:
         return given.astype(dtype)
     if dtype in _FLOATS and kind in "fiu":
-        return given.astype(dtype)
+        try:
+            with np.errstate(over="raise"):
+                return given.astype(dtype)
+        except FloatingPointError:
+            raise bad_request(
+                f'"data" of input {name!r} holds numbers too large for {DATATYPE_OF[dtype]}'
+            ) from None
     if dtype.kind == "b" and (kind == "b" or (kind == "i" and given.min() >= 0 and given.max() <= 1)):
         return given.astype(dtype)
     if dtype.kind in "iu" and kind in "iu":
