@@ -15,7 +15,7 @@ import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from paddleinfer.engine import Engine
@@ -36,8 +36,8 @@ __all__ = ["Application", "create_app"]
 _log = logging.getLogger("paddleinfer.http")
 
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]*))?/infer")
-_OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
-"""Routes that need no key."""
+_OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
+"""Routes that need no key: health checks, and the page, which asks for the key itself."""
 
 _CUT = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server ended before this request was over")
 
@@ -205,7 +205,7 @@ def _routes(service: Service) -> list[Route]:
         return _json(document(service.models, options))
 
     async def start_page(_: Request) -> Response:
-        return HTMLResponse(page())
+        return page()
 
     def _model(request: Request) -> Any:
         return models.get(request.path_params["model"], request.path_params.get("version"))
