@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from paddleinfer._version import __version__
+from paddleinfer.model import TensorSpec
 
-from .datatypes import DTYPE_OF
+from .datatypes import DTYPE_OF, datatype_of
 from .models import VERSION, Models
 from .service import ServiceOptions
 
@@ -29,29 +32,41 @@ _WHY = {
     "504": "The request's deadline passed.",
 }
 
+_MANY = 256
+_JSON_BYTES = "Inference-Header-Content-Length"
+_HEADERS: dict[str, tuple[str, Schema]] = {
+    "401": ("WWW-Authenticate", {"type": "string"}),
+    "429": ("Retry-After", {"type": "integer", "minimum": 1}),
+}
+
 
 def document(models: Models, options: ServiceOptions) -> Schema:
     """As ``/openapi.json`` gives it."""
     names = [model.name for model in models]
-    secured = options.api_key is not None
+    examples = {
+        model.name: {"value": _example(model.engine.inputs)} for model in models if model.engine is not None
+    }
+    metadata = _ref("ServerMetadata")
     paths: Schema = {
+        "/": {"get": _open(_operation("page", "A page that shows the models", _text("text/html")))},
+        "/openapi.json": {"get": _operation("openapi", "This document", _json(_object("openapi", "paths")))},
+        "/metrics": {"get": _operation("metrics", "Prometheus' text format", _text("text/plain"))},
+        "/v2": {"get": _operation("server_metadata", "Name, version, extensions", _json(metadata))},
+        "/v2/": {"get": _operation("server_metadata_too", "Name, version, extensions", _json(metadata))},
         "/v2/health/live": {
-            "get": _operation("live", "Whether the process answers", _object("live"), secured=False)
+            "get": _open(_operation("live", "Whether the process answers", _json(_object("live"))))
         },
         "/v2/health/ready": {
-            "get": _operation("ready", "Whether it takes requests", _object("ready"), "503", secured=False)
+            "get": _open(_operation("ready", "Whether it takes requests", _json(_object("ready")), "503"))
         },
-        "/v2": {"get": _operation("server_metadata", "Name, version, extensions", _ref("ServerMetadata"))},
         "/v2/models/stats": {
-            "get": _operation("all_statistics", "Statistics of all models", _object("model_stats"))
+            "get": _operation("all_statistics", "Statistics of all models", _json(_ref("Statistics")))
         },
         "/v2/repository/index": {"post": _index()},
-        "/metrics": {"get": _operation("metrics", "Prometheus' text format", None)},
     }
     for verb in ("load", "unload"):
-        operation = _operation(
-            f"{verb}_model", f"{verb.title()} a model", _object(), "400", "403", "404", "503"
-        )
+        statuses = ("400", "403", "404", "500", "503")
+        operation = _operation(f"{verb}_model", f"{verb.title()} a model", _json(_object()), *statuses)
         operation["parameters"] = [_path("model", names)]
         paths[f"/v2/repository/models/{{model}}/{verb}"] = {"post": operation}
     for suffix, at in (("", "/v2/models/{model}"), ("_of_version", "/v2/models/{model}/versions/{version}")):
@@ -60,11 +75,11 @@ def document(models: Models, options: ServiceOptions) -> Schema:
             ("", "model_metadata", "Inputs and outputs", _ref("ModelMetadata")),
             ("/ready", "model_ready", "Whether the model takes requests", _object("name", "ready")),
             ("/config", "model_config", "The configuration in force", _object("name", "max_batch_size")),
-            ("/stats", "model_statistics", "Statistics", _object("model_stats")),
+            ("/stats", "model_statistics", "Statistics", _ref("Statistics")),
         ):
-            operation = _operation(name + suffix, text, schema, "404", "503")
+            operation = _operation(name + suffix, text, _json(schema), "404", "503")
             paths[at + end] = {"get": {**operation, "parameters": parameters}}
-        paths[at + "/infer"] = {"post": {**_infer(suffix), "parameters": parameters}}
+        paths[at + "/infer"] = {"post": _infer(suffix, parameters, examples)}
     components: Schema = {"schemas": _schemas()}
     described: Schema = {
         "openapi": "3.1.0",
@@ -76,7 +91,7 @@ def document(models: Models, options: ServiceOptions) -> Schema:
         "paths": paths,
         "components": components,
     }
-    if secured:
+    if options.api_key is not None:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         described["security"] = [{"key": []}]
         _add_unauthorised(paths)
@@ -90,62 +105,76 @@ def _add_unauthorised(paths: Schema) -> None:
                 operation["responses"]["401"] = _failure("401")
 
 
-def _operation(
-    name: str, summary: str, schema: Schema | None, *failures: str, secured: bool = True
-) -> Schema:
-    content = {"text/plain": {"schema": {"type": "string"}}}
-    if schema is not None:
-        content = {"application/json": {"schema": schema}}
-    operation: Schema = {
+def _operation(name: str, summary: str, content: Schema, *failures: str) -> Schema:
+    return {
         "operationId": name,
         "summary": summary,
         "responses": {
             "200": {"description": "Done.", "content": content},
-            **{status: _failure(status) for status in (*failures, "405")},
+            **{status: _failure(status) for status in sorted((*failures, "405", "431"))},
         },
     }
-    return operation if secured else {**operation, "security": []}
+
+
+def _open(operation: Schema) -> Schema:
+    return {**operation, "security": []}
 
 
 def _failure(status: str) -> Schema:
-    return {"description": _WHY[status], "content": {"application/json": {"schema": _ref("Error")}}}
+    failure: Schema = {"description": _WHY[status], "content": _json(_ref("Error"))}
+    if status in _HEADERS:
+        name, schema = _HEADERS[status]
+        failure["headers"] = {name: {"schema": schema}}
+    return failure
+
+
+def _json(schema: Schema) -> Schema:
+    return {"application/json": {"schema": schema}}
+
+
+def _text(media_type: str) -> Schema:
+    return {media_type: {"schema": {"type": "string"}}}
 
 
 def _index() -> Schema:
-    operation = _operation(
-        "repository_index",
-        "The models and their state",
-        {"type": "array", "items": _object("name", "state")},
-        "400",
-        "413",
-    )
-    schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
-    operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
+    listed = _json({"type": "array", "items": _ref("RepositoryModel")})
+    operation = _operation("repository_index", "The models and their state", listed, "400", "413")
+    ready = {"type": "boolean", "description": "Only models that are ready."}
+    wanted = {"type": "object", "properties": {"ready": ready}}
+    operation["requestBody"] = {"required": False, "content": _json(wanted)}
     return operation
 
 
-def _infer(suffix: str) -> Schema:
+def _infer(suffix: str, parameters: list[Schema], examples: Schema) -> Schema:
     statuses = ("400", "404", "413", "415", "429", "500", "503", "504")
-    operation = _operation(f"infer{suffix}", "Run the model", _ref("InferResponse"), *statuses)
-    binary: Schema = {
-        "description": "JSON followed by tensors; Inference-Header-Content-Length says how long the JSON is.",
-        "schema": {"type": "string", "format": "binary"},
-    }
-    operation["responses"]["200"]["content"]["application/octet-stream"] = binary
-    operation["requestBody"] = {
-        "required": True,
-        "content": {"application/json": {"schema": _ref("InferRequest")}, "application/octet-stream": binary},
-    }
+    # JSON followed by tensors; the header says how long the JSON is.
+    binary = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    content = {**_json(_ref("InferResponse")), **binary}
+    operation = _operation(f"infer{suffix}", "Run the model", content, *statuses)
+    length = {"schema": {"type": "integer", "minimum": 0}}
+    operation["responses"]["200"]["headers"] = {_JSON_BYTES: length}
+    operation["parameters"] = [*parameters, {"name": _JSON_BYTES, "in": "header", **length}]
+    given: Schema = {**_json(_ref("InferRequest")), **binary}
+    if examples:
+        given["application/json"]["examples"] = examples
+    operation["requestBody"] = {"required": True, "content": given}
     return operation
+
+
+def _example(inputs: Sequence[TensorSpec]) -> Schema:
+    """One row of zeros; without its numbers where they are many."""
+    tensors: list[Schema] = []
+    for spec in inputs:
+        shape = [max(size, 1) for size in spec.shape or (1,)]
+        count = math.prod(shape)
+        tensor = {"name": spec.name, "shape": shape, "datatype": datatype_of(spec.dtype)}
+        tensors.append({**tensor, "data": [0] * count} if count <= _MANY else tensor)
+    return {"inputs": tensors}
 
 
 def _path(name: str, values: list[str]) -> Schema:
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "enum": values or ["none"]},
-    }
+    schema: Schema = {"type": "string", "enum": values} if values else {"type": "string"}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _ref(name: str) -> Schema:
@@ -167,7 +196,7 @@ def _schemas() -> Schema:
         "required": ["name", "datatype", "shape"],
         "properties": {
             "name": text,
-            "datatype": datatype,
+            "datatype": {"type": "string", "enum": [*DTYPE_OF, "UNKNOWN"]},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": -1}},
         },
     }
@@ -177,6 +206,26 @@ def _schemas() -> Schema:
             "type": "object",
             "required": ["name", "version", "extensions"],
             "properties": {"name": text, "version": text, "extensions": {"type": "array", "items": text}},
+        },
+        "RepositoryModel": {
+            "type": "object",
+            "required": ["name", "version", "state", "reason"],
+            "properties": {
+                "name": text,
+                "version": text,
+                "state": {"type": "string", "enum": ["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]},
+                "reason": text,
+            },
+        },
+        "Statistics": {
+            "type": "object",
+            "required": ["model_stats"],
+            "properties": {
+                "model_stats": {
+                    "type": "array",
+                    "items": _object("name", "version", "inference_stats", "batch_stats"),
+                }
+            },
         },
         "ModelMetadata": {
             "type": "object",
