@@ -82,25 +82,29 @@ class EngineCollector(Collector):
                 gauge.add_metric((model,), counted[name])
             yield gauge
         instances = GaugeMetricFamily("paddleinfer_instances", "Instances of the model.", labels=("model",))
-        for model, engine in self._engines.items():
-            instances.add_metric((model,), engine.effective_config()["instances"]["value"])
-        yield instances
         rows = HistogramMetricFamily(
             "paddleinfer_batch_rows", "Rows of a run of the model.", labels=("model",)
         )
-        for model, counted in stats.items():
-            buckets, total = _histogram(counted["batch_rows"])
+        for model, engine in self._engines.items():
+            in_force = engine.effective_config()
+            instances.add_metric((model,), in_force["instances"]["value"])
+            most_rows = max(in_force["max_batch_size"]["value"], *in_force["allowed_batch_sizes"]["value"], 1)
+            buckets, total = _histogram(stats[model]["batch_rows"], most_rows)
             rows.add_metric((model,), buckets=buckets, sum_value=total)
+        yield instances
         yield rows
 
 
-def _histogram(batch_rows: Mapping[int, int]) -> tuple[list[tuple[str, float]], float]:
-    """Cumulative counts up to 1, 2, 4 and so on, and the sum of all rows."""
+def _histogram(batch_rows: Mapping[int, int], most_rows: int) -> tuple[list[tuple[str, float]], float]:
+    """Cumulative counts up to 1, 2, 4 and so on, and the sum of all rows.
+
+    The buckets end with `most_rows`, not with what ran so far: one that comes later would lack its past.
+    """
     buckets: list[tuple[str, float]] = []
     bound = 1
     while True:
         buckets.append((f"{bound}.0", sum(count for rows, count in batch_rows.items() if rows <= bound)))
-        if bound >= max(batch_rows, default=1):
+        if bound >= most_rows:
             break
         bound *= 2
     buckets.append(("+Inf", sum(batch_rows.values())))
