@@ -28,7 +28,7 @@ ASAN_TESTS := tests/test_conversion.py tests/test_engine.py tests/test_futures.p
 	tests/test_queue_full.py tests/test_infer_many.py
 
 .PHONY: help demo test build lint format test-core test-core-sanitize test-python ci-more \
-	test-paddle26 test-asan test-wheel bench bench-http-envs dist clean
+	test-paddle26 test-asan test-wheel test-openapi test-browser system-tools bench bench-http-envs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
@@ -118,7 +118,18 @@ test-core-sanitize:
 
 # --- What CI does besides -------------------------------------------------------------------------
 
-ci-more: test-core-sanitize test-paddle26 test-asan test-wheel
+ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-browser
+
+# Programs that some tests drive, each with its Debian package; without them those tests are skipped.
+SYSTEM_TOOLS := promtool:prometheus chromium:chromium chromedriver:chromium-driver wrk:wrk
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq
+
+system-tools:
+	@missing=; for tool in $(SYSTEM_TOOLS); do \
+		command -v $${tool%:*} >/dev/null || missing="$$missing $${tool#*:}"; done; \
+	if [ -n "$$missing" ]; then echo "installs$$missing" && $(APT) update && \
+		$(APT) install --no-install-recommends $$missing >/dev/null; fi
 
 VENV26 := .venv-paddle26
 $(VENV26)/.test: $(PACKAGING) $(CORE) | $(BIN)/python
