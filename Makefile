@@ -154,6 +154,19 @@ test-asan: $(VENV)/.test
 		ASAN_OPTIONS=detect_leaks=0:alloc_dealloc_mismatch=0 PYTHONPATH=$$(echo build/asan/lib*) \
 		$(BIN)/python -P -m pytest --capture=sys -o pythonpath=tests $(ASAN_TESTS)
 
+# In an environment of its own; the server runs in the main one.
+VENV_SCHEMATHESIS := .venv-schemathesis
+$(VENV_SCHEMATHESIS)/.test: tests/clients/schemathesis.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV_SCHEMATHESIS)
+	$(VENV_SCHEMATHESIS)/bin/python -m pip --quiet install -r tests/clients/schemathesis.txt
+	@touch $@
+
+test-openapi: $(VENV)/.test $(VENV)/.built $(VENV_SCHEMATHESIS)/.test
+	$(BIN)/python tests/clients/schemathesis_run.py $(VENV_SCHEMATHESIS)/bin/schemathesis
+
+test-browser: $(VENV)/.test $(VENV)/.built
+	$(BIN)/python -m pytest -m browser tests/test_http_page.py
+
 test-wheel: $(VENV)/.test
 	rm -rf build/dist build/wheel-venv
 	$(BIN)/python -m build --outdir build/dist
@@ -180,4 +193,4 @@ dist: $(VENV)/.test
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist .venv .venv-paddle26 *.egg-info paddleinfer/*.so demo-output
+	rm -rf build dist .venv .venv-paddle26 $(VENV_SCHEMATHESIS) *.egg-info paddleinfer/*.so demo-output

@@ -24,7 +24,7 @@ from paddleinfer.metrics import CONTENT_TYPE, exposition
 
 from . import describe
 from .body import Receive, Send
-from .errors import RequestError, status_of
+from .errors import RequestError, bad_request, status_of
 from .inference import error_answer
 from .models import Models, ModelSource
 from .openapi import document
@@ -184,8 +184,10 @@ def _routes(service: Service) -> list[Route]:
         )
 
     async def index(request: Request) -> Response:
-        body = await _small_object(request)
-        return _json(describe.index(models, only_ready=body.get("ready") is True))
+        ready = (await _small_object(request)).get("ready", False)
+        if not isinstance(ready, bool):
+            raise bad_request('"ready" must be true or false')
+        return _json(describe.index(models, only_ready=ready))
 
     async def load(request: Request) -> Response:
         model = _controlled(request)

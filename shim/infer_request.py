@@ -224,7 +224,8 @@ def _shape(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
     if len(shape) > 32:
         raise bad_request(f"input {name!r} has {len(shape)} dimensions, and 32 is the most")
     count = math.prod(shape)
-    if count > _INT64_MAX:
+    # NumPy counts the bytes of the other axes also where one is 0.
+    if 8 * math.prod(dim or 1 for dim in shape) > _INT64_MAX:
         raise bad_request(f"the shape of input {name!r} has more elements than can be counted")
     return tuple(shape), count
 
