@@ -28,7 +28,7 @@ ASAN_TESTS := tests/test_conversion.py tests/test_engine.py tests/test_futures.p
 	tests/test_queue_full.py tests/test_infer_many.py
 
 .PHONY: help demo test build lint format test-core test-core-sanitize test-python ci-more \
-	test-paddle26 test-asan test-wheel test-openapi test-browser system-tools bench bench-http-envs dist clean
+	test-paddle26 test-asan test-wheel test-openapi test-system system-tools bench bench-http-envs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
@@ -118,7 +118,7 @@ test-core-sanitize:
 
 # --- What CI does besides -------------------------------------------------------------------------
 
-ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-browser
+ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-system
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
 SYSTEM_TOOLS := promtool:prometheus chromium:chromium chromedriver:chromium-driver wrk:wrk
@@ -164,8 +164,8 @@ $(VENV_SCHEMATHESIS)/.test: tests/clients/schemathesis.txt | $(BIN)/python
 test-openapi: $(VENV)/.test $(VENV)/.built $(VENV_SCHEMATHESIS)/.test
 	$(BIN)/python tests/clients/schemathesis_run.py $(VENV_SCHEMATHESIS)/bin/schemathesis
 
-test-browser: $(VENV)/.test $(VENV)/.built
-	$(BIN)/python -m pytest -m browser tests/test_http_page.py
+test-system: system-tools $(VENV)/.test $(VENV)/.built
+	$(BIN)/python -m pytest -m system tests/test_http_page.py tests/test_metrics.py
 
 test-wheel: $(VENV)/.test
 	rm -rf build/dist build/wheel-venv

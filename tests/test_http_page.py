@@ -66,7 +66,7 @@ def browser(window: Browser) -> Iterator[Browser]:
         assert "Security Policy" not in line and "Uncaught" not in line, line
 
 
-@pytest.mark.browser
+@pytest.mark.system
 def test_it_shows_the_server_and_each_model_with_its_tensors(browser: Browser) -> None:
     with (
         engine_of() as one,
@@ -80,7 +80,7 @@ def test_it_shows_the_server_and_each_model_with_its_tensors(browser: Browser) -
         assert browser.script(states) == ["READY", "READY"]
 
 
-@pytest.mark.browser
+@pytest.mark.system
 def test_its_form_sends_its_example_and_shows_the_result_and_the_time(browser: Browser) -> None:
     with engine_of() as engine, served(create_app({"m": engine})) as url:
         browser.open(url)
@@ -93,7 +93,7 @@ def test_its_form_sends_its_example_and_shows_the_result_and_the_time(browser: B
         assert browser.shows("Requests\n1 "), browser.text
 
 
-@pytest.mark.browser
+@pytest.mark.system
 def test_one_number_fills_the_shape_and_whole_numbers_stay_as_they_are(browser: Browser) -> None:
     with echo_engine("int64", (-1, 2)) as engine, served(create_app({"m": engine})) as url:
         browser.open(url)
@@ -105,7 +105,7 @@ def test_one_number_fills_the_shape_and_whole_numbers_stay_as_they_are(browser: 
         assert browser.shows(f"[{line},\n {line}]")
 
 
-@pytest.mark.browser
+@pytest.mark.system
 @pytest.mark.parametrize(
     "shape, data, says",
     [
@@ -125,7 +125,7 @@ def test_it_shows_why_a_request_got_no_result(browser: Browser, shape: str, data
         assert browser.script("return document.querySelectorAll('.result .bad').length") == 1
 
 
-@pytest.mark.browser
+@pytest.mark.system
 def test_what_is_typed_stays_while_the_numbers_are_refreshed(browser: Browser) -> None:
     with engine_of() as engine, served(create_app({"m": engine})) as url:
         browser.open(url)
@@ -136,7 +136,7 @@ def test_what_is_typed_stays_while_the_numbers_are_refreshed(browser: Browser) -
         assert browser.script("return document.querySelector('textarea').value") == "[[7, 7, 7]]"
 
 
-@pytest.mark.browser
+@pytest.mark.system
 def test_it_asks_for_the_key_where_the_server_wants_one(browser: Browser) -> None:
     options = ServiceOptions(api_key="s3cret")
     with engine_of() as engine, served(create_app({"m": engine}, options)) as url:
@@ -153,7 +153,7 @@ def test_it_asks_for_the_key_where_the_server_wants_one(browser: Browser) -> Non
         assert browser.shows("[[0, 0, 0]]", "200, ")
 
 
-@pytest.mark.browser
+@pytest.mark.system
 def test_names_and_reasons_from_outside_are_shown_as_text(browser: Browser) -> None:
     missing = ServedModel("gone", ModelSource(Path("gone")), reason=f"it holds {HOSTILE}")
     inputs = {HOSTILE: ("float32", (-1, 3))}
@@ -168,7 +168,7 @@ def test_names_and_reasons_from_outside_are_shown_as_text(browser: Browser) -> N
             assert browser.script("return document.title") == "paddleinfer"
 
 
-@pytest.mark.browser
+@pytest.mark.system
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_in_light_and_dark(browser: Browser, scheme: str) -> None:
     with echo_engine("float32", (-1, 3, 64, 64)) as engine, served(create_app({"a" * 100: engine})) as url:
@@ -185,7 +185,7 @@ def test_it_fits_a_phone_in_light_and_dark(browser: Browser, scheme: str) -> Non
         assert (brightness[0] > brightness[1]) == (scheme == "light")
 
 
-@pytest.mark.browser
+@pytest.mark.system
 def test_it_says_so_when_the_server_is_gone(browser: Browser) -> None:
     with engine_of() as engine, served(create_app({"m": engine})) as url:
         browser.open(url)

@@ -197,6 +197,7 @@ def test_engines_can_be_registered_with_a_registry_of_the_users(engine: paddlein
     assert CONTENT_TYPE.startswith("text/plain; version=")
 
 
+@pytest.mark.system
 def test_promtool_has_nothing_to_say(engine: paddleinfer.Engine) -> None:
     promtool = need("promtool", "prometheus")
     done = subprocess.run(
