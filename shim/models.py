@@ -33,6 +33,8 @@ def check_name(name: str) -> str:
         raise ConfigError(
             f"a model's name is made of letters, digits, '.', '_' and '-', which {name!r} is not"
         )
+    if name == "stats":
+        raise ConfigError("a model cannot be named 'stats': /v2/models/stats is the statistics of all")
     return name
 
 

@@ -176,7 +176,7 @@ def test_the_application_can_be_mounted_in_another(zoo: Zoo) -> None:
 
 def test_names_that_cannot_stand_in_a_url_and_things_that_are_no_engines_are_refused() -> None:
     with engine_of() as engine:
-        for name in ("", "a/b", "..", "ü", "x" * 200):
+        for name in ("", "a/b", "..", "ü", "x" * 200, "stats"):
             with pytest.raises(ConfigError, match="name"):
                 create_app({name: engine})
     with pytest.raises(ConfigError, match="Engine or a ModelSource"):
