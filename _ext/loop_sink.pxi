@@ -111,7 +111,7 @@ cdef class LoopSink:
         self.watch_until(soonest)
 
     def deliver(self):
-        """What has ended since; called when the descriptor is readable, and at deadlines."""
+        """What has ended since; called when the descriptor is readable."""
         cdef News news = self.queue.get().take()
         cdef RequestPtr request
         cdef AsyncCall call = None
@@ -124,14 +124,18 @@ cdef class LoopSink:
         if call is not None:
             self.dispatcher.get().note_hand_over(result_due(call.request.get()[0]))
             call.core.drain()
-        if monotonic_now() >= self.timer_due:
-            self.timer_due = kNever
         self.watch_until(news.next_deadline)
         if news.stopped:
             self.leave()
 
+    def deliver_overdue(self):
+        """The timer's. It may come up to a millisecond too soon, and then another has to follow."""
+        self.timer = None
+        self.timer_due = kNever
+        self.deliver()
+
     cdef watch_until(self, Nanos deadline):
-        """Has deliver() called at the deadline, if nothing calls it sooner."""
+        """Has deliver_overdue() called at the deadline."""
         cdef Nanos left
         if deadline >= self.timer_due:
             return
@@ -139,7 +143,7 @@ cdef class LoopSink:
             self.timer.cancel()
         left = max(<Nanos>0, deadline - monotonic_now())
         # Whole milliseconds, which is what uvloop's clock counts.
-        self.timer = self.loop().call_later(ceil(left / 1e6) / 1e3, self.deliver)
+        self.timer = self.loop().call_later(ceil(left / 1e6) / 1e3, self.deliver_overdue)
         self.timer_due = deadline
 
     cdef leave(self):

@@ -181,6 +181,22 @@ def test_a_sooner_deadline_that_comes_later_is_kept(run: Run) -> None:
     run(main())
 
 
+def test_deadlines_hold_while_other_timers_wake_the_loop(run: Run) -> None:
+    async def main() -> None:
+        async def turn() -> None:
+            while True:
+                await asyncio.sleep(0.001)
+
+        turning = asyncio.create_task(turn())
+        with gated(policy="eager") as (engine, _):
+            for _ in range(20):  # uvloop counts whole milliseconds, and its timers come up to one too soon
+                with pytest.raises(paddleinfer.DeadlineExceeded):
+                    await asyncio.wait_for(engine.ainfer({"x": rows()}, timeout=0.02), PATIENCE_S)
+        turning.cancel()
+
+    run(main())
+
+
 def test_the_default_timeout_holds(run: Run) -> None:
     async def main() -> None:
         with gated(default_timeout=0.02) as (engine, gate):
