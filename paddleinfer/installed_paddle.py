@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import ctypes
 import functools
 import importlib.util
+import signal
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +21,8 @@ __all__ = ["InstalledPaddle", "import_paddle", "native_address"]
 
 _POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
 _INTERNALS = "__pybind11_internals_v"
+# At least sizeof(struct sigaction), whichever C library it is.
+_SIGACTION_BYTES = 1024
 
 
 def import_paddle() -> ModuleType:
@@ -33,12 +38,27 @@ def import_paddle() -> ModuleType:
             "Paddle is not installed; install it with pip install 'paddleinfer[cpu]', or on a machine "
             "with a GPU with pip install 'paddleinfer[gpu]'"
         )
-    with warnings.catch_warnings():
+    with _sigterm_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import paddle
         import paddle.inference
     module: ModuleType = paddle
     return module
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Gives the process its SIGTERM handler back, which Paddle replaces by one that ends it at once.
+
+    By the C library: signal.signal works on the main thread only, and models are loaded on others, too.
+    """
+    sigaction = ctypes.CDLL(None).sigaction
+    handler = ctypes.create_string_buffer(_SIGACTION_BYTES)
+    sigaction(signal.SIGTERM, None, handler)
+    try:
+        yield
+    finally:
+        sigaction(signal.SIGTERM, handler, None)
 
 
 def _pybind_abi() -> bytes | None:
