@@ -26,6 +26,7 @@ from . import describe
 from .body import Receive, Send
 from .errors import RequestError, bad_request, status_of
 from .inference import error_answer
+from .load_request import load_config
 from .models import Models, ModelSource
 from .openapi import document
 from .page import page
@@ -36,6 +37,7 @@ __all__ = ["Application", "create_app"]
 _log = logging.getLogger("paddleinfer.http")
 
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]*))?/infer")
+_SHARED_MEMORY = re.compile(r"/v2/(system|cuda)sharedmemory/")
 _OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
 """Routes that need no key: health checks, and the page, which asks for the key itself."""
 
@@ -151,7 +153,7 @@ def _routes(service: Service) -> list[Route]:
         return _json({"ready": False, "live": True, "error": why}, HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def metadata(_: Request) -> Response:
-        return _json(describe.server_metadata(options.repository_control))
+        return _json(describe.server_metadata(options.server_name, options.repository_control))
 
     async def model_metadata(request: Request) -> Response:
         model = _model(request)
@@ -190,13 +192,20 @@ def _routes(service: Service) -> list[Route]:
         return _json(describe.index(models, only_ready=ready))
 
     async def load(request: Request) -> Response:
-        model = _controlled(request)
-        await models.load(model)
+        _check_controlled()
+        name = request.path_params["model"]
+        try:
+            model = models.get(name)
+            await models.load(model, load_config(await _small_object(request), model))
+        except (RequestError, PaddleInferError) as error:
+            refused = error if isinstance(error, RequestError) else status_of(error)
+            # Clients of Triton look for the first words.
+            raise RequestError(refused.status, f"failed to load {name!r}: {refused.message}") from error
         return _json({})
 
     async def unload(request: Request) -> Response:
-        model = _controlled(request)
-        await models.unload(model)
+        _check_controlled()
+        await models.unload(_model(request))
         return _json({})
 
     async def metrics(_: Request) -> Response:
@@ -212,12 +221,11 @@ def _routes(service: Service) -> list[Route]:
     def _model(request: Request) -> Any:
         return models.get(request.path_params["model"], request.path_params.get("version"))
 
-    def _controlled(request: Request) -> Any:
+    def _check_controlled() -> None:
         if not options.repository_control:
             raise RequestError(
                 HTTPStatus.FORBIDDEN, "models are loaded and unloaded only with --repository-control"
             )
-        return _model(request)
 
     routes = [
         Route("/", start_page),
@@ -286,6 +294,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.NOT_FOUND:
         message = f"there is no {request.url.path}"
+        if _SHARED_MEMORY.search(request.url.path):
+            message = f"{message}: shared memory is not offered; send the tensors in the body"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         message = f"{request.url.path} does not take {request.method}"
     else:

@@ -24,10 +24,10 @@ _EXTENSIONS = (
 )
 
 
-def server_metadata(repository_control: bool) -> dict[str, Any]:
+def server_metadata(name: str, repository_control: bool) -> dict[str, Any]:
     """Name, version, and the extensions that are really there."""
     extensions = sorted([*_EXTENSIONS, *(["model_repository"] if repository_control else [])])
-    return {"name": "paddleinfer", "version": __version__, "extensions": extensions}
+    return {"name": name, "version": __version__, "extensions": extensions}
 
 
 def model_metadata(model: ServedModel, engine: Engine) -> dict[str, Any]:

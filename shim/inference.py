@@ -60,8 +60,9 @@ class Inference:
             self._under_way -= 1
 
     async def _answer(self, model: ServedModel, headers: Headers, receive: Receive, send: Send) -> None:
-        engine = model.open_engine()
+        model.open_engine()  # else the body need not come
         body = await read_body(receive, headers, self._max_body_bytes)
+        engine = model.open_engine()  # meanwhile another may have taken its place
         request = parse_request(body, headers, engine.inputs)
         names = None if request.outputs is None else [output.name for output in request.outputs]
         with self._watch.over(receive) as watched:

@@ -59,6 +59,8 @@ class ServedModel:
     reason: str = "not loaded yet"
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it is loaded or unloaded."""
+    config: EngineConfig | None = None
+    """Of an engine that was opened here: the source's, or what a client loaded it with."""
 
     @property
     def ready(self) -> bool:
@@ -111,7 +113,10 @@ class Models:
         model = self._served.get(name)
         if model is None:
             names = ", ".join(self._served) or "none"
-            raise RequestError(HTTPStatus.NOT_FOUND, f"there is no model {name!r}; the server has {names}")
+            # Clients of Triton look for the first words.
+            raise RequestError(
+                HTTPStatus.NOT_FOUND, f"Request for unknown model {name!r}; the server has {names}"
+            )
         if version not in (None, "", VERSION):
             raise RequestError(
                 HTTPStatus.NOT_FOUND, f"model {name!r} has no version {version!r}, only {VERSION!r}"
@@ -130,24 +135,35 @@ class Models:
                 await self.load(model)
                 say(model)
 
-    async def load(self, model: ServedModel) -> None:
-        """Opens it, or has an open engine load its files again; on failure what was there stays."""
+    async def load(self, model: ServedModel, config: EngineConfig | None = None) -> None:
+        """Opens it, or has an open engine load its files again; on failure what was there stays.
+
+        An open engine of another `config` than this one (None: its source's) is replaced.
+        """
         async with model.changing:
-            if model.engine is not None and not model.engine.closed:
-                await asyncio.to_thread(model.engine.reload)
+            source, before = model.source, model.engine
+            is_open = before is not None and not before.closed
+            wanted = config or (source.config if source is not None else None)
+            if before is not None and is_open and wanted == model.config:
+                await asyncio.to_thread(before.reload)
                 return
-            source = model.source
             if source is None:
                 raise RequestError(
-                    HTTPStatus.BAD_REQUEST, f"model {model.name!r} was given as an engine that is closed now"
+                    HTTPStatus.BAD_REQUEST,
+                    f"model {model.name!r} was given as an engine, which is not ours to open",
                 )
-            model.state, model.reason = "LOADING", "it is being loaded"
+            if not is_open:
+                model.state, model.reason = "LOADING", "it is being loaded"
             try:
-                model.engine = await asyncio.to_thread(Engine, source.path, source.config)
+                model.engine = await asyncio.to_thread(Engine, source.path, wanted)
             except PaddleInferError as error:
-                model.state, model.reason = "UNAVAILABLE", str(error)
+                if not is_open:
+                    model.state, model.reason = "UNAVAILABLE", str(error)
                 raise
+            model.config = wanted
             model.state, model.reason = "READY", ""
+            if before is not None:
+                await asyncio.to_thread(before.close)
 
     async def unload(self, model: ServedModel, timeout_s: float = 30.0) -> None:
         """Takes no more requests for it, lets accepted ones end, and closes it."""

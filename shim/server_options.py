@@ -51,6 +51,8 @@ class ServerOptions:
     """Seconds between two looks at the models' files; changed ones are loaded again."""
     repository_control: bool = False
     """Let clients load and unload models."""
+    server_name: str = "paddleinfer"
+    """What the server's metadata calls it; for clients that want to read "triton" there."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 <= self.port < 1 << 16:
@@ -95,6 +97,7 @@ class ServerOptions:
             max_body_bytes=self.max_body_bytes,
             max_inflight=self.max_inflight,
             repository_control=self.repository_control,
+            server_name=self.server_name,
         )
 
 

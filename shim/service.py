@@ -22,6 +22,8 @@ class ServiceOptions:
     """Inference requests under way at once; further ones get 429."""
     repository_control: bool = False
     """Offer to load and unload models."""
+    server_name: str = "paddleinfer"
+    """What the server's metadata calls it."""
 
 
 @dataclass

@@ -39,7 +39,7 @@ async def watch_files(models: Models, interval_s: float) -> None:
                 continue
             loaded[model.name] = now
             try:
-                await models.load(model)
+                await models.load(model, model.config)
             except PaddleInferError as error:
                 _log.error("%s was not loaded again: %s", model.name, error)
             else:
