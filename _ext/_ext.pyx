@@ -434,6 +434,8 @@ cdef class Core:
                     del self.loop_sinks[other]
             sink = LoopSink(self, loop)
             self.loop_sinks[id(loop)] = sink
+            if self.closed:  # since this call began: close() may not have seen it
+                sink.queue.get().stop()
         self.last_sink = sink
         return sink
 
@@ -568,7 +570,7 @@ cdef class Core:
             raise DeadlineExceeded(f"dropped before it ran: no result could be there within {timeout:g} s any more")
         if target.outcome == Outcome.cancelled:
             raise Cancelled("the request was cancelled")
-        raise EngineClosed(f"{self.label} was closed before the request ended")
+        raise EngineClosed(f"{self.label} was closed before the request ended", accepted=True)
 
     cdef dict info(self, const RequestPtr& request):
         """What became of a request that is done, and why; None when it never ran."""

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from paddleinfer.explanation import InferInfo as InferInfo
     from paddleinfer.exporting import export as export
     from paddleinfer.futures import InferFuture as InferFuture
+    from paddleinfer.generation import ReloadReport as ReloadReport
     from paddleinfer.model import *  # noqa: F403
     from paddleinfer.warmup import WarmupReport as WarmupReport
 
 _ERRORS = "Cancelled ConfigError DeadlineExceeded EngineClosed InvalidInput ModelError ModelLoadError"
 _HOMES = {
-    "engine": "Engine InferInfo WarmupReport",
+    "engine": "Engine InferInfo ReloadReport WarmupReport",
     "config": "BatchingOptions EngineConfig PadAxis RuntimeOptions",
     "errors": f"{_ERRORS} PaddleInferError QueueFull",
     "exporting": "export",

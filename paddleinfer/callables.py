@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from paddleinfer.errors import ConfigError
 from paddleinfer.model import ModelSpec, TensorSpec
 from paddleinfer.settings import Settings
 
-__all__ = ["instances", "opener", "spec_of"]
+__all__ = ["FunctionModel", "prepare", "spec_of"]
 
 Array = npt.NDArray[Any]
 Description = Mapping[str, tuple[str, Sequence[int]]]
@@ -84,7 +85,36 @@ def _tensor(kind: str, name: object, value: object) -> TensorSpec:
     return TensorSpec(name, None, dtype, sizes)
 
 
-def instances(config: EngineConfig, settings: Settings) -> int:
+@dataclass(frozen=True)
+class FunctionModel:
+    """A function that is ready to be started on an engine's core."""
+
+    fn: Callable[[dict[str, Array]], Any]
+    spec: ModelSpec
+    instances: int
+    settings: Settings
+    inline: bool = False
+    memory_bytes: int = 0
+    """Nobody knows what a function needs."""
+
+    def start(self, core: _ext.Core) -> None:
+        """Has each of its threads ready to call it."""
+        core.start_python(_opener(self.fn, self.spec), self.instances)
+
+
+def prepare(fn: Callable[[dict[str, Array]], Any], spec: ModelSpec, config: EngineConfig) -> FunctionModel:
+    """Decides on its instances.
+
+    Raises
+    ------
+    ConfigError
+        An option acts on Paddle only.
+    """
+    settings = Settings()
+    return FunctionModel(fn, spec, _instances(config, settings), settings)
+
+
+def _instances(config: EngineConfig, settings: Settings) -> int:
     """How many threads call the function; refuses options that act on Paddle only."""
     defaults = RuntimeOptions()
     for name in vars(defaults):
@@ -99,7 +129,7 @@ def instances(config: EngineConfig, settings: Settings) -> int:
     return config.runtime.instances
 
 
-def opener(
+def _opener(
     fn: Callable[[dict[str, Array]], Any], spec: ModelSpec
 ) -> Callable[[int], Callable[[list[Array]], list[Array]]]:
     """What the core calls on each instance's thread."""

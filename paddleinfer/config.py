@@ -266,6 +266,8 @@ class EngineConfig:
     """Run every batch size on every instance before the engine is ready."""
     default_timeout: float | None = None
     """Seconds from submission to result for calls that give no ``timeout``; None waits."""
+    max_memory_bytes: int | None = None
+    """Bytes that this process may have in memory once a model is loaded, by estimate; None: any number."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.runtime, RuntimeOptions):
@@ -275,6 +277,8 @@ class EngineConfig:
         _check_bool("strict_dtypes", self.strict_dtypes)
         _check_bool("warmup", self.warmup)
         check_timeout("default_timeout", self.default_timeout)
+        if self.max_memory_bytes is not None:
+            _check_int("max_memory_bytes", self.max_memory_bytes, 1, 1 << 50)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> EngineConfig:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import functools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, overload
 
 from paddleinfer.config import check_timeout
 from paddleinfer.engine_base import EngineBase, Inputs, Results
-from paddleinfer.errors import ConfigError, InvalidInput
+from paddleinfer.errors import ConfigError, EngineClosed, InvalidInput
 from paddleinfer.explanation import InferInfo
 from paddleinfer.futures import InferFuture
-from paddleinfer.padding import Padded, explained, started
-from paddleinfer.streams import in_order
+from paddleinfer.generation import ReloadReport
+from paddleinfer.padding import PaddedHandle, explained
+from paddleinfer.streams import UnderWay, in_order
 from paddleinfer.warmup import WarmupReport, warmup
 
 __all__ = ["Engine"]
@@ -84,9 +85,17 @@ class Engine(EngineBase):
         DeadlineExceeded, ModelError, EngineClosed
             How else the request ended.
         """
-        padded = self._padded(inputs)
-        feeds = inputs if padded is None else padded.feeds
-        answer = self._core.infer(feeds, self._timeout(timeout), outputs, priority, return_info)
+        seconds = self._timeout(timeout)
+        while True:
+            generation = self._generation
+            padded = None if generation.padding is None else generation.padding.apply(inputs)
+            feeds = inputs if padded is None else padded.feeds
+            try:
+                answer = generation.core.infer(feeds, seconds, outputs, priority, return_info)
+                break
+            except EngineClosed as error:
+                if not self._has_moved_on(generation, error):
+                    raise
         results: Results = answer[0] if return_info else answer
         if padded is not None:
             results = padded.crop(results)
@@ -106,12 +115,18 @@ class Engine(EngineBase):
         not be written to before the future is done. Its ``info`` says why the request went as it did.
         """
         seconds = self._timeout(timeout)
-        self._start_completions()
-        padded = self._padded(inputs)
-        future = InferFuture(padded)
-        feeds = inputs if padded is None else padded.feeds
-        self._core.submit(feeds, seconds, outputs, priority, future)
-        return future
+        while True:
+            generation = self._generation
+            generation.start_completions()
+            padded = None if generation.padding is None else generation.padding.apply(inputs)
+            future = InferFuture(padded)
+            feeds = inputs if padded is None else padded.feeds
+            try:
+                generation.core.submit(feeds, seconds, outputs, priority, future)
+                return future
+            except EngineClosed as error:
+                if not self._has_moved_on(generation, error):
+                    raise
 
     @overload
     async def ainfer(
@@ -149,14 +164,22 @@ class Engine(EngineBase):
         Requests of one turn of the event loop are queued together when the turn ends. Cancelling the task
         cancels the request. The arrays must not be written to before the result is there.
         """
-        padded = self._padded(inputs)
-        feeds = inputs if padded is None else padded.feeds
-        call = self._core.ainfer(feeds, self._timeout(timeout), outputs, priority)
-        try:
-            results: Results = await call.future
-        except BaseException:
-            call.give_up()
-            raise
+        seconds = self._timeout(timeout)
+        while True:
+            generation = self._generation
+            padded = None if generation.padding is None else generation.padding.apply(inputs)
+            feeds = inputs if padded is None else padded.feeds
+            try:
+                call = generation.core.ainfer(feeds, seconds, outputs, priority)
+                try:
+                    results: Results = await call.future
+                    break
+                except BaseException:
+                    call.give_up()
+                    raise
+            except EngineClosed as error:
+                if not self._has_moved_on(generation, error):
+                    raise
         if padded is not None:
             results = padded.crop(results)
         return (results, explained(call.info(), padded)) if return_info else results
@@ -196,14 +219,25 @@ class Engine(EngineBase):
             What ``infer`` raises, or the iterable, after the results of the items before it.
         """
         if look_ahead is None:
-            look_ahead = 2 * self._settings["instances"].value * self._config.batching.most_rows
+            instances = self._generation.settings["instances"].value
+            look_ahead = 2 * instances * self._config.batching.most_rows
         elif isinstance(look_ahead, bool) or not isinstance(look_ahead, int) or look_ahead < 1:
             raise ConfigError(f"look_ahead must be a positive integer, not {look_ahead!r}")
-        start = functools.partial(
-            self._core.start, timeout=self._timeout(timeout), outputs=outputs, priority=priority
-        )
-        if self._padding is not None:
-            return in_order(iter(inputs), started(start, self._padding), look_ahead, progress)
+        seconds = self._timeout(timeout)
+
+        def start(item: Inputs) -> UnderWay:
+            while True:
+                generation = self._generation
+                try:
+                    if generation.padding is None:
+                        return generation.core.start(item, seconds, outputs, priority)
+                    padded = generation.padding.apply(item)
+                    handle = generation.core.start(padded.feeds, seconds, outputs, priority)
+                    return PaddedHandle(handle, padded)
+                except EngineClosed as error:
+                    if not self._has_moved_on(generation, error):
+                        raise
+
         return in_order(iter(inputs), start, look_ahead, progress)
 
     def warmup(
@@ -229,10 +263,45 @@ class Engine(EngineBase):
         ModelError, EngineClosed
             A run failed.
         """
-        return warmup(self, inputs, batch_sizes)
+        while True:
+            generation = self._generation
+            try:
+                return warmup(generation, inputs, batch_sizes)
+            except EngineClosed as error:
+                if not self._has_moved_on(generation, error):
+                    raise
 
-    def _padded(self, inputs: Inputs) -> Padded | None:
-        return None if self._padding is None else self._padding.apply(inputs)
+    def reload(
+        self, path: str | os.PathLike[str] | None = None, *, timeout: float | None = 30.0
+    ) -> ReloadReport:
+        """Puts another model, or a new version of this one, into service while requests go on.
+
+        The new one is loaded with the engine's options, and warmed up where ``warmup=True`` asked for it.
+        Then new requests go to it, and the one before serves what it had accepted and is freed. Until then
+        both are in memory. Reloads of several threads go one after the other.
+
+        The new model has to fit the callers: the same names, aliases and dtypes of inputs and outputs in the
+        same order, inputs that take every shape they took before, and outputs whose known sizes stay.
+
+        Parameters
+        ----------
+        path
+            As of ``Engine``; None is the path of the model in service. An engine over a function takes None
+            only, and makes its instances anew.
+        timeout
+            Seconds for the model before to serve what it had accepted. Past them those requests end with
+            EngineClosed, as after ``close(timeout=)``; the new model is in service all the same. None waits
+            for ever.
+
+        Raises
+        ------
+        ModelLoadError, ConfigError, ModelError
+            The model is missing, broken, does not fit the callers or ``max_memory_bytes``, or failed its
+            warm-up. The model before stays in service, and the error says so.
+        EngineClosed
+            The engine is closed, or was while this went on; nothing of it is left running.
+        """
+        return self._replace(path, timeout)
 
     def _timeout(self, given: float | None) -> float | None:
         if given is None:

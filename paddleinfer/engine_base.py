@@ -1,4 +1,4 @@
-"""How an engine opens, what it says of itself, and how it ends."""
+"""How an engine opens, changes its model, what it says of itself, and how it ends."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy.typing as npt
 
-from paddleinfer import _ext, callables, lifecycle
-from paddleinfer.config import EngineConfig, check_timeout, option_names
-from paddleinfer.conversion import Converter
-from paddleinfer.errors import ConfigError, InvalidInput
-from paddleinfer.futures import deliver
+from paddleinfer import callables
+from paddleinfer.accounts import Accounts
+from paddleinfer.config import EngineConfig, check_timeout
+from paddleinfer.errors import ConfigError, EngineClosed, PaddleInferError
+from paddleinfer.generation import Generation, Loadable, ReloadReport
 from paddleinfer.model import ModelSpec, TensorSpec, load_spec
-from paddleinfer.padding import Padding
-from paddleinfer.paddle_errors import useful_line
-from paddleinfer.settings import Settings
-from paddleinfer.warmup import warmup
+from paddleinfer.model_replacement import check_replacement
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,6 +29,7 @@ _log = logging.getLogger("paddleinfer")
 
 Results = dict[str, npt.NDArray[Any]]
 Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | npt.ArrayLike
+Prepare = Callable[[Any], Loadable]
 
 
 class EngineBase:
@@ -59,11 +57,7 @@ class EngineBase:
         self, path: str | os.PathLike[str], config: EngineConfig | None = None, **options: Any
     ) -> None:
         config = _one_config(config, options)
-        spec = load_spec(path)
-        from paddleinfer import runtime
-
-        prepared = runtime.prepare(spec, config.runtime)
-        self._open(spec, config, prepared.settings, inline=prepared.inline, start=prepared.start)
+        self._open(functools.partial(_prepared, config), path, config)
 
     @classmethod
     def from_callable(
@@ -95,123 +89,140 @@ class EngineBase:
         """
         config = _one_config(config, options)
         spec = callables.spec_of(fn, inputs, outputs)
-        settings = Settings()
-        count = callables.instances(config, settings)
         engine = cls.__new__(cls)
-
-        def start(core: _ext.Core) -> None:
-            core.start_python(callables.opener(fn, spec), count)
-
-        engine._open(spec, config, settings, inline=False, start=start)
+        engine._open(functools.partial(_prepared_function, fn, spec, config), None, config)
         return engine
 
-    def _open(
-        self,
-        spec: ModelSpec,
-        config: EngineConfig,
-        settings: Settings,
-        *,
-        inline: bool,
-        start: Callable[[_ext.Core], None],
-    ) -> None:
-        self._spec = spec
-        self._config = config
-        self._settings = settings
-        rows_follow_batch = _rows_follow_batch(spec, config, settings)
-        self._report_engine_options()
-        self._converter = converter = Converter(
-            spec.inputs, rows_follow_batch=rows_follow_batch, strict_dtypes=config.strict_dtypes
-        )
-        pads = config.batching.pad
-        self._padding = Padding(pads, spec.inputs, spec.outputs, converter) if pads else None
-        places = {tensor.name: place for place, tensor in enumerate(spec.outputs)}
-        places.update({t.alias: place for place, t in enumerate(spec.outputs) if t.alias is not None})
-        self._default_timeout = config.default_timeout
-        label = f"Engine({str(spec.path)!r})"
-        self._core = _ext.Core(
-            label=label,
-            inputs=[(tensor.name, tensor.dtype, tensor.shape) for tensor in spec.inputs],
-            outputs=[tensor.name for tensor in spec.outputs],
-            output_places=places,
-            rows_follow_batch=rows_follow_batch,
-            inline=inline,
-            policy=config.batching.policy,
-            max_batch_size=config.batching.most_rows,
-            preferred_batch_sizes=config.batching.preferred_batch_sizes,
-            allowed_batch_sizes=config.batching.allowed_batch_sizes if rows_follow_batch else (),
-            max_queue_rows=config.batching.max_queue_rows,
-            max_queue_bytes=config.batching.max_queue_bytes,
-            max_hold_us=config.batching.max_queue_delay_us,
-            wait_when_full=config.batching.on_full == "wait",
-            merging=_merging(rows_follow_batch, config),
-            on_merging=functools.partial(_note_merging, label, settings),
-            normalise=converter,
-            explain=useful_line,
-            main_thread=threading.main_thread().ident or 0,
-        )
-        lifecycle.register(self._core)
-        self._completions_lock = threading.Lock()
-        self._completions: threading.Thread | None = None
+    def _open(self, prepare: Prepare, path: str | os.PathLike[str] | None, config: EngineConfig) -> None:
+        model = prepare(path)
+        generation = Generation(1, model, config)
         try:
-            start(self._core)
+            generation.open(model)
         except BaseException:
-            self._core.close(False, 1.0)
+            generation.discard()
             raise
+        self._prepare = prepare
+        self._config = config
+        self._default_timeout = config.default_timeout
+        # Read once by each call, which from then on belongs to it.
+        self._generation = generation
+        self._accounts = Accounts()
+        self._accounts.add(generation.core)
+        # Loading, present, or not closed yet. Guarded by _changes, which is reentrant for signal handlers.
+        self._generations = [generation]
+        self._closing = False
+        self._changes = threading.RLock()
+        self._reloads = threading.Lock()
+        self._reloading_thread: int | None = None
         _log.debug("%r is open", self)
-        if config.warmup:
-            self._warm_at_start()
 
-    def _warm_at_start(self) -> None:
+    # Reloading
+
+    def _replace(self, path: str | os.PathLike[str] | None, timeout: float | None) -> ReloadReport:
+        """See ``Engine.reload``."""
+        check_timeout("timeout", timeout)
+        present = self._generation
+        present.check_process()
+        for generation in list(self._generations):
+            generation.check_thread("reloaded")
+        if self._reloading_thread == threading.get_ident():
+            raise PaddleInferError(f"{present.label} was reloaded from inside its own reload")
+        with self._reloads:
+            self._reloading_thread = threading.get_ident()
+            try:
+                began = time.monotonic()
+                new = self._load(path)
+                load_ms = (time.monotonic() - began) * 1e3
+                drained = self._close_superseded(timeout)
+            finally:
+                self._reloading_thread = None
+        return ReloadReport(new.number, str(new.spec.path), load_ms, drained)
+
+    def _load(self, path: str | os.PathLike[str] | None) -> Generation:
+        """Loads a model and puts it into service; on failure the present one stays, and the error says so."""
+        present = self._generation
+        self._refuse_when_closed(present)
         try:
-            warmup(self, None, None)
-        except BaseException as error:
-            self._core.close(False, 1.0)
-            if isinstance(error, InvalidInput):
-                raise ConfigError(f"warmup=True cannot be had: {error}") from None
+            if path is None and present.spec.program_path is not None:
+                path = present.spec.path
+            model = self._prepare(path)
+            check_replacement(present.spec, model.spec)
+            new = Generation(present.number + 1, model, self._config)
+            with self._changes:  # so that close() ends it while it loads
+                self._refuse_when_closed(present)
+                self._generations.append(new)
+            try:
+                new.open(model)
+                with self._changes:
+                    self._refuse_when_closed(present)
+                    self._accounts.add(new.core)
+                    self._generation = new
+            finally:
+                if self._generation is not new:
+                    new.discard()
+                    self._generations.remove(new)
+        except Exception as error:
+            self._refuse_when_closed(present)
+            if isinstance(error, PaddleInferError):
+                sentence = f"{error}; the model loaded before stays in service"
+                raise type(error)(sentence) from error.__cause__
             raise
+        _log.info("%r has generation %d in service", self, new.number)
+        return new
 
-    def _report_engine_options(self) -> None:
-        defaults = EngineConfig().flat()
-        own = [name for name, group in option_names().items() if group != "runtime" and name != "batchable"]
-        for name in own:
-            value = self._config.flat()[name]
-            self._settings.put(name, value, "default" if value == defaults[name] else "option")
+    def _close_superseded(self, timeout: float | None) -> bool:
+        """Lets what was accepted before end; whether all of it did, in time."""
+        present = self._generation
+        end = _end_of(timeout)
+        drained = True
+        # More than one only where Ctrl-C has cut an earlier reload short.
+        for generation in [generation for generation in self._generations if generation is not present]:
+            drained = generation.close(True, _left(end)) and drained
+            with self._changes:
+                self._generations.remove(generation)
+                self._accounts.part_with(generation.core)
+        self._refuse_when_closed(present)
+        return drained
 
-    def _start_completions(self) -> None:
-        if self._completions is not None or self._core.closed or self._core.forked:
-            return
-        with self._completions_lock:
-            if self._completions is None:
-                thread = threading.Thread(
-                    target=deliver, args=(self._core,), name="paddleinfer-completions", daemon=True
-                )
-                thread.start()
-                self._completions = thread
+    def _refuse_when_closed(self, generation: Generation) -> None:
+        if self._closing:
+            raise EngineClosed(f"{generation.label} is closed")
+
+    def _has_moved_on(self, generation: Generation, error: EngineClosed) -> bool:
+        """Whether a reload has closed the generation before the call was queued: then it is the next one's.
+
+        Its timeout begins anew; what has passed is no more than its inputs took to convert.
+        """
+        return not error.accepted and generation is not self._generation
 
     # Looking
 
     @property
     def model(self) -> ModelSpec:
         """The model as its files describe it."""
-        return self._spec
+        return self._generation.spec
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The model's inputs, in order."""
-        return self._spec.inputs
+        return self._generation.spec.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The model's outputs, in order."""
-        return self._spec.outputs
+        return self._generation.spec.outputs
 
     @property
     def closed(self) -> bool:
         """Whether close() was called, or the engine belongs to a process that this one was forked from."""
-        return self._core.closed or self._core.forked
+        core = self._generation.core
+        return core.closed or core.forked
 
     def stats(self) -> dict[str, Any]:
         """Counters since the engine began, and what is queued and running now. Durations in nanoseconds.
+
+        ``generation`` is the number of the model in service: 1, and one more after each reload. All else is
+        of all generations together.
 
         ``requests`` and ``rows`` count what was accepted; it ends as ``results``, ``errors``, ``cancelled``,
         ``expired`` or ``closed``; ``refused`` never was. ``executions`` counts runs of the model,
@@ -219,23 +230,30 @@ class EngineBase:
         out whether rows may share one are left out. ``queue_ns`` is the sum over requests, ``result_ns``
         (arrival to result) over those with a result, ``gather_ns``, ``run_ns`` and ``scatter_ns`` over runs.
         """
-        return {**self._core.stats(), "generation": 1}
+        present = self._generation
+        present.check_process()
+        return {"generation": present.number, **self._accounts.stats()}
 
     def effective_config(self) -> dict[str, dict[str, Any]]:
         """What is in force: option -> {"value", "source", and a "note" where there is something to know}.
 
+        After a reload it is of the model then in service.
+
         ``source`` is "default", "option", "auto" (decided here, the note says why), "paddle" (its own
         default), "model" (its file says so), "measured" (found out by running it) or "environment".
         """
-        self._core.pass_on_news()
-        return self._settings.as_dict()
+        generation = self._generation
+        generation.core.pass_on_news()
+        return generation.settings.as_dict()
 
     def __repr__(self) -> str:
-        state = "forked" if self._core.forked else "closed" if self._core.closed else "open"
-        inputs = ", ".join(tensor.name for tensor in self._spec.inputs)
-        outputs = ", ".join(tensor.name for tensor in self._spec.outputs)
-        instances = self._settings["instances"].value
-        return f"<Engine {str(self._spec.path)!r}: {inputs} -> {outputs}, instances={instances}, {state}>"
+        generation = self._generation
+        spec, core = generation.spec, generation.core
+        state = "forked" if core.forked else "closed" if core.closed else "open"
+        inputs = ", ".join(tensor.name for tensor in spec.inputs)
+        outputs = ", ".join(tensor.name for tensor in spec.outputs)
+        instances = generation.settings["instances"].value
+        return f"<Engine {str(spec.path)!r}: {inputs} -> {outputs}, instances={instances}, {state}>"
 
     # Ending
 
@@ -253,32 +271,24 @@ class EngineBase:
         check_timeout("timeout", timeout)
         if not isinstance(drain, bool):
             raise ConfigError(f"drain must be True or False, not {drain!r}")
-        if self._core.forked:
+        present = self._generation
+        if present.core.forked:
             return
-        end = None if timeout is None else time.monotonic() + min(timeout, threading.TIMEOUT_MAX / 2)
-        abandoned, ended = self._core.close(drain, timeout)
-        if ended:
-            _log.warning("%r: %d requests were ended unserved", self, ended)
-        if abandoned:
-            _log.warning(
-                "%r: %d instances were still running when the time was up; they are left to themselves",
-                self,
-                abandoned,
-            )
-        thread = self._completions
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        for generation in list(self._generations):
+            generation.check_thread("closed")
+        with self._changes:
+            self._closing = True
+            # The present one first: it is the one that still takes requests.
+            generations = sorted(self._generations, key=lambda generation: generation is not self._generation)
+        end = _end_of(timeout)
+        for generation in generations:
+            generation.close(drain, _left(end))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        core = getattr(self, "_core", None)
-        if core is not None:
-            lifecycle.reap(core)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -297,27 +307,25 @@ def _one_config(config: EngineConfig | None, options: Mapping[str, Any]) -> Engi
     return config
 
 
-def _merging(rows_follow_batch: bool, config: EngineConfig) -> str:
-    if not rows_follow_batch:
-        return "no"
-    return "yes" if config.batching.batchable is True else "probe"
+def _prepared(config: EngineConfig, path: str | os.PathLike[str]) -> Loadable:
+    spec = load_spec(path)
+    from paddleinfer import runtime
+
+    return runtime.prepare(spec, config.runtime)
 
 
-def _note_merging(label: str, settings: Settings, merges: bool, reason: str) -> None:
-    """Called once it has turned out whether requests may share a run."""
-    if merges:
-        settings.put("batchable", "yes", "measured", "rows are in a batch what they are alone")
-        return
-    settings.put("batchable", "no", "measured", reason)
-    _log.warning("%s runs each request by itself, for its rows cannot share a run: %s", label, reason)
+def _prepared_function(
+    fn: Callable[[Results], Any], spec: ModelSpec, config: EngineConfig, path: object
+) -> Loadable:
+    if path is not None:
+        raise ConfigError(f"an engine over a function is reloaded without a path, not with {path!r}")
+    return callables.prepare(fn, spec, config)
 
 
-def _rows_follow_batch(spec: ModelSpec, config: EngineConfig, settings: Settings) -> bool:
-    wanted = config.batching.batchable
-    if wanted is True and spec.batchable == "no":
-        raise ConfigError(f"batchable=True, but {spec.batchable_reason}")
-    if wanted == "auto":
-        settings.put("batchable", spec.batchable, "model", spec.batchable_reason)
-        return spec.batchable != "no"
-    settings.put("batchable", "yes" if wanted else "no", "option")
-    return bool(wanted)
+def _end_of(timeout: float | None) -> float | None:
+    """The instant `timeout` seconds from now."""
+    return None if timeout is None else time.monotonic() + min(timeout, threading.TIMEOUT_MAX / 2)
+
+
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())

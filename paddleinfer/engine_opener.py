@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from paddleinfer.accounts import ENDS
 from paddleinfer.engine import Engine
 from paddleinfer.errors import ConfigError
 from paddleinfer.fake_predictor import FakePredictor
 
 __all__ = ["EngineOpener"]
 
-_ENDS = ("results", "errors", "cancelled", "expired", "shed", "closed")
 _INSTANCE_THREAD = re.compile(r"paddleinfer-\d+")
 # Threads that have been told to end may need this long on a busy machine.
 _GRACE_S = 2.0
@@ -111,20 +111,20 @@ class EngineOpener:
 
 def _problems(opened: _Opened) -> list[str]:
     engine = opened.engine
-    if engine._core.forked:
+    if engine._generation.core.forked:
         return []
     problems = []
     stats = engine.stats()
-    ended = sum(stats[end] for end in _ENDS)
+    ended = sum(stats[end] for end in ENDS)
     if ended != stats["requests"]:
-        listed = ", ".join(f"{stats[end]} {end}" for end in _ENDS if stats[end]) or "none"
+        listed = ", ".join(f"{stats[end]} {end}" for end in ENDS if stats[end]) or "none"
         problems.append(
             f"{opened.description} lost requests: it accepted {stats['requests']}, "
             f"and {ended} ended ({listed})"
         )
     now = _instance_threads()
     alive = [name for thread, name in opened.threads.items() if now.get(thread) == name]
-    completions = engine._completions
+    completions = engine._generation.completions
     if completions is not None and completions.is_alive():
         alive.append(completions.name)
     if alive:

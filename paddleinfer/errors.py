@@ -59,7 +59,17 @@ class Cancelled(PaddleInferError, CancelledError):
 
 
 class EngineClosed(PaddleInferError, RuntimeError):
-    """The engine is closed, was closed while the request waited, or belongs to another process."""
+    """The engine is closed, was closed while the request waited, or belongs to another process.
+
+    Attributes
+    ----------
+    accepted
+        Whether the request had been queued, so that it may have run.
+    """
+
+    def __init__(self, message: str, *, accepted: bool = False) -> None:
+        super().__init__(message)
+        self.accepted = accepted
 
 
 class ModelError(PaddleInferError, RuntimeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,7 @@ from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.explanation import InferInfo
 from paddleinfer.model import TensorSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["Padded", "Padding", "explained", "started"]
+__all__ = ["Padded", "PaddedHandle", "Padding", "explained"]
 
 Array = npt.NDArray[Any]
 Results = dict[str, Array]
@@ -153,16 +150,6 @@ class Padding:
 
     def _dtype(self, name: str) -> np.dtype[Any]:
         return _ext.NUMPY_DTYPES[self._inputs[name].dtype]
-
-
-def started(start: Callable[[object], _ext.Handle], padding: Padding) -> Callable[[object], PaddedHandle]:
-    """`start` for requests that are padded first."""
-
-    def start_padded(feeds: object) -> PaddedHandle:
-        padded = padding.apply(feeds)
-        return PaddedHandle(start(padded.feeds), padded)
-
-    return start_padded
 
 
 def _padded_inputs(pad: PadAxis, inputs: Mapping[str, TensorSpec]) -> list[tuple[str, int]]:

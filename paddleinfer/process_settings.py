@@ -21,6 +21,7 @@ __all__ = ["apply_malloc_tuning", "check_mkl", "eager_deletion", "prepare_mkl"]
 
 _MKL_VARIABLE = "MKL_DEBUG_CPU_TYPE"
 _MKL_AVX2 = "5"
+_mkl_is_set = False  # by an engine before; MKL keeps it
 _EAGER_FLAG = "FLAGS_eager_delete_tensor_gb"
 # Two engines made at once would restore each other's value. Predictors are made one at a time anyway.
 _eager_flag_lock = threading.Lock()
@@ -79,6 +80,10 @@ def prepare_mkl(options: RuntimeOptions, settings: Settings) -> bool:
     if wanted is False:
         settings.put("mkl_amd", False, "option")
         return False
+    note = "undocumented by MKL; products were checked at start; in force for the whole process"
+    if _mkl_is_set and options.onednn is False:
+        settings.put("mkl_amd", True, source, note)
+        return False
     if "paddle" in sys.modules:
         reason = "paddle was imported before the engine was made"
     elif not is_amd():
@@ -87,7 +92,6 @@ def prepare_mkl(options: RuntimeOptions, settings: Settings) -> bool:
         reason = "it acts on engines with onednn=False only"
     else:
         os.environ[_MKL_VARIABLE] = _MKL_AVX2
-        note = "undocumented by MKL; products were checked at start; in force for the whole process"
         settings.put("mkl_amd", True, source, note)
         return True
     if wanted is True:
@@ -139,6 +143,8 @@ def check_mkl(library_path: str) -> None:
         raise ConfigError(
             "mkl_amd: MKL's AVX2 path computes wrong products here; pass mkl_amd=False and restart"
         )
+    global _mkl_is_set  # noqa: PLW0603 - as process-wide as the setting
+    _mkl_is_set = True
 
 
 def _check_factors(np: Any) -> tuple[Any, Any]:

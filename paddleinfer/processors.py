@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["free_memory_bytes", "is_amd", "usable_cores"]
+__all__ = ["free_memory_bytes", "is_amd", "resident_memory_bytes", "usable_cores"]
 
 _CGROUP2 = Path("/sys/fs/cgroup")
 _CGROUP1 = Path("/sys/fs/cgroup/cpu")
@@ -50,6 +50,12 @@ def free_memory_bytes() -> int | None:
     if left is not None:
         free = left if free is None else min(free, left)
     return free
+
+
+def resident_memory_bytes() -> int:
+    """What this process has in memory now."""
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _cgroup_memory_left_bytes() -> int | None:

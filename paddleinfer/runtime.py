@@ -41,6 +41,11 @@ class Runtime:
         """Whether a caller's thread may run the model: nothing of Paddle's may be tied to the thread."""
         return bool(self.settings["inline"].value)
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the weights of all instances need, by estimate."""
+        return _memory_bytes(self.spec, self.options, self.instances, self.settings)
+
     def start(self, core: _ext.Core) -> None:
         """Makes the predictors on `core`, without the GIL where the native driver is used.
 

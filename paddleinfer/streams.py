@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-__all__ = ["in_order"]
+__all__ = ["UnderWay", "in_order"]
 
 Results = dict[str, npt.NDArray[Any]]
 

@@ -14,7 +14,7 @@ from paddleinfer import _ext
 from paddleinfer.errors import ConfigError, InvalidInput
 
 if TYPE_CHECKING:
-    from paddleinfer.engine_base import EngineBase
+    from paddleinfer.generation import Generation
 
 __all__ = ["WarmupReport", "warmup"]
 
@@ -38,13 +38,14 @@ class WarmupReport:
     """Whether requests may share a run."""
 
 
-def warmup(engine: EngineBase, inputs: Any, batch_sizes: Sequence[int] | None) -> WarmupReport:
+def warmup(generation: Generation, inputs: Any, batch_sizes: Sequence[int] | None) -> WarmupReport:
     """See ``Engine.warmup``."""
-    core = engine._core
-    row = _example_row(engine, inputs)
-    merges = engine.effective_config()["batchable"]["value"] != "no"
-    sizes = _sizes(engine, batch_sizes) if merges else [1]
-    instances = engine.effective_config()["instances"]["value"]
+    core = generation.core
+    row = _example_row(generation, inputs)
+    core.pass_on_news()
+    merges = generation.settings["batchable"].value != "no"
+    sizes = _sizes(generation, batch_sizes) if merges else [1]
+    instances = generation.settings["instances"].value
     for size in sizes:
         feeds = [np.repeat(array, size, axis=0) for array in row]
         for _ in range(_RUNS):
@@ -68,16 +69,16 @@ def warmup(engine: EngineBase, inputs: Any, batch_sizes: Sequence[int] | None) -
     )
 
 
-def _example_row(engine: EngineBase, inputs: Any) -> list[Array]:
+def _example_row(generation: Generation, inputs: Any) -> list[Array]:
     if inputs is not None:
-        arrays = engine._converter(inputs)
-        for tensor, array in zip(engine.inputs, arrays, strict=True):
+        arrays = generation.converter(inputs)
+        for tensor, array in zip(generation.spec.inputs, arrays, strict=True):
             if array.ndim and len(array) != 1:
                 raise InvalidInput(f"the example for {tensor.name!r} must be one row, not {len(array)}")
         return arrays
     random = np.random.default_rng(_SEED)
     made = []
-    for tensor in engine.inputs:
+    for tensor in generation.spec.inputs:
         if tensor.shape is None or any(size < 0 for size in tensor.shape[1:]):
             raise InvalidInput(
                 f"input {tensor.name!r} has the shape {tensor.shape}; give warmup() one example row, "
@@ -90,8 +91,8 @@ def _example_row(engine: EngineBase, inputs: Any) -> list[Array]:
     return made
 
 
-def _sizes(engine: EngineBase, batch_sizes: Sequence[int] | None) -> list[int]:
-    batching = engine._config.batching
+def _sizes(generation: Generation, batch_sizes: Sequence[int] | None) -> list[int]:
+    batching = generation.config.batching
     if batch_sizes is not None:
         sizes = sorted(set(batch_sizes))
         if not sizes or not all(isinstance(n, int) and 1 <= n <= batching.most_rows for n in sizes):

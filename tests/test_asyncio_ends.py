@@ -334,7 +334,7 @@ def test_an_engine_that_is_dropped_ends_its_tasks(run: Run) -> None:
     async def main() -> None:
         gate = Gate()
         engine = engine_of(gate)
-        core = weakref.ref(engine._core)
+        core = weakref.ref(engine._generation.core)
         running = asyncio.create_task(engine.ainfer(rows()))
         await turn_until(lambda: gate.batches)
         handle = engine.submit(rows())

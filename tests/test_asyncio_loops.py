@@ -75,7 +75,7 @@ def test_a_dropped_engine_frees_its_descriptor_while_the_loop_goes_on(run: Run) 
     async def main() -> None:
         before = event_descriptors()
         engine = engine_of()
-        core = weakref.ref(engine._core)
+        core = weakref.ref(engine._generation.core)
         assert await ask(engine) == 2
         assert event_descriptors() == before + 1
         del engine

@@ -92,6 +92,14 @@ EXITS = {
         for _ in range(3): keep_calling(engine)
         started.wait(); leave()
     """,
+    "in the middle of a reload": """
+        engine = make(hang)
+        future = engine.submit([X])
+        started.wait()
+        threading.Thread(target=engine.reload, daemon=True).start()
+        while engine.stats()["generation"] < 2: time.sleep(0.001)
+        leave()
+    """,
     "by sys.exit inside with": "with make() as engine:\n    engine.infer([X]); leave(); sys.exit(0)",
 }
 PADDLE_EXITS = {
@@ -101,6 +109,15 @@ PADDLE_EXITS = {
         keep_calling(engine, x)
         keep_calling(engine, x)
         for _ in range(50): engine.infer(x)
+        leave()
+    """,
+    "with Paddle and a thread that reloads": """
+        engine = paddleinfer.Engine(sys.argv[1], instances=2)
+        def reload():
+            while True: engine.reload()
+        threading.Thread(target=reload, daemon=True).start()
+        keep_calling(engine, [np.ones((1, 16), "float32")])
+        while engine.stats()["generation"] < 3: time.sleep(0.001)
         leave()
     """,
     "with Paddle in a global": """
@@ -265,6 +282,46 @@ def test_a_forked_child_is_told_to_make_its_own_engine() -> None:
             sys.exit(0)
         _, status = os.waitpid(child, 0)
         assert (engine.infer([X])["y"] == 2).all()
+        print("child", os.waitstatus_to_exitcode(status), flush=True)
+        engine.close()
+        """
+    )
+    stdout, stderr = finish(process, START_SECONDS)
+    assert process.returncode == 0 and stdout.strip() == "child 0", (stdout, stderr)
+
+
+def test_a_child_that_is_forked_during_a_reload_is_told_so_too() -> None:
+    process = start(
+        """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        gate = threading.Event()
+        def waits(feeds):
+            started.set()
+            gate.wait()
+            return {"y": feeds["x"] * 2}
+        engine = make(waits)
+        pending = engine.submit([X])
+        started.wait()
+        reloading = threading.Thread(target=engine.reload)
+        reloading.start()
+        while engine.stats()["generation"] < 2: time.sleep(0.001)
+        child = os.fork()
+        if child == 0:
+            for call in (engine.reload, engine.stats, pending.result, lambda: engine.infer([X])):
+                try:
+                    call()
+                except paddleinfer.EngineClosed as error:
+                    assert "create the engine after the fork" in str(error), error
+                else:
+                    os._exit(3)
+            engine.close()
+            assert engine.closed
+            sys.exit(0)
+        _, status = os.waitpid(child, 0)
+        gate.set()
+        reloading.join()
+        assert (pending.result()["y"] == 2).all() and (engine.infer([X])["y"] == 2).all()
         print("child", os.waitstatus_to_exitcode(status), flush=True)
         engine.close()
         """

@@ -362,7 +362,7 @@ def test_a_function_may_drop_the_last_reference_to_its_engine() -> None:
         return double(inputs)
 
     engines.append(engine_of(drops))
-    core = weakref.ref(engines[0]._core)
+    core = weakref.ref(engines[0]._generation.core)
     future = engines[0].submit(rows())
     assert future.exception(PATIENCE_S) is None or isinstance(future.exception(), paddleinfer.EngineClosed)
     del future

@@ -47,6 +47,8 @@ from paddleinfer.config import BatchingOptions, EngineConfig, RuntimeOptions, op
         ({"gpu_memory_mb": 0}, "gpu_memory_mb must be"),
         ({"max_onednn_shapes": 0}, "max_onednn_shapes must be"),
         ({"mkl_amd": 1}, "mkl_amd must be"),
+        ({"max_memory_bytes": 0}, "max_memory_bytes must be an integer from 1"),
+        ({"max_memory_bytes": 1e9}, "max_memory_bytes must be"),
     ],
 )
 def test_wrong_options_are_refused_in_a_sentence(options: dict[str, Any], sentence: str) -> None:

@@ -34,6 +34,7 @@ LAYERS = {
         "model_discovery",
         "serving_conf",
         "model",
+        "model_replacement",
     ),
     "_ext": ("_ext",),
     "runtime": (
@@ -55,6 +56,8 @@ LAYERS = {
         "lifecycle",
         "streams",
         "warmup",
+        "generation",
+        "accounts",
         "engine_base",
         "engine",
     ),
@@ -79,7 +82,7 @@ MAY_IMPORT_PADDLE = {"runtime", "demo"}
 SHIM_LAYERS = (
     ("datatypes", "errors", "body"),
     ("infer_request", "infer_response", "models"),
-    ("inference", "describe", "service", "watch"),
+    ("inference", "describe", "service", "watch", "load_request"),
     ("openapi", "page", "app"),
     ("server_options", "settings_file", "flags", "listener", "http_protocol", "server"),
     ("cli", "__main__"),

@@ -74,7 +74,7 @@ def test_warming_goes_before_what_waits_and_ends_at_close() -> None:
     engine = engine_of(gate)
     busy = engine.submit([rows(value=-1)])
     gate.wait_entered()
-    handle = engine._core.warmup([rows()], 0)
+    handle = engine._generation.core.warmup([rows()], 0)
     gate.open()
     assert busy.result(30) is not None
     assert handle.wait(30)

@@ -26,13 +26,15 @@ class Zoo:
         return FORMATS if import_paddle().__version__.startswith("3") else ("legacy",)
 
     def _export(self, name: str, format: str = "json") -> Path:
-        """A model of _MODELS, or "same-DTYPE"."""
+        """A model of _MODELS, "same-DTYPE", or "constant-VALUE"."""
         paddle = import_paddle()
         paddle.seed(7)
-        kind, _, dtype = name.partition("-")
-        layer, inputs = _same(paddle, dtype) if kind == "same" else _MODELS[name](paddle)
+        kind, _, detail = name.partition("-")
+        made = {"same": _same, "constant": _constant}.get(kind)
+        layer, inputs = _MODELS[name](paddle) if made is None else made(paddle, detail)
         target = self._root / f"{name}-{format}"
-        export(layer, target, inputs=inputs, format=format)
+        with paddle.utils.unique_name.guard():  # names that do not tell what was exported before
+            export(layer, target, inputs=inputs, format=format)
         return target
 
 
@@ -115,6 +117,21 @@ def _same(paddle: Any, dtype: str) -> tuple[Any, Any]:
             return paddle.reshape(x, [-1, 3, 1])
 
     return Same(), {"x": (dtype, (-1, 3))}
+
+
+def _constant(paddle: Any, value: str) -> tuple[Any, Any]:
+    """The value in place of each of its inputs."""
+    number = float(value)
+
+    class Constant(paddle.nn.Layer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.value = number  # Paddle 2.6 cannot trace a name from around the class
+
+        def forward(self, x: Any) -> Any:
+            return x * 0 + self.value
+
+    return Constant(), {"x": ("float32", (-1, 3))}
 
 
 _MODELS = {

@@ -1,0 +1,71 @@
+"""What all generations of an engine have counted together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from paddleinfer import _ext
+
+__all__ = ["ENDS", "Accounts"]
+
+ENDS = ("results", "errors", "cancelled", "expired", "shed", "closed")
+"""The counters of ``stats()`` that together come to its ``requests``."""
+
+_NOW = (
+    "queued_requests",
+    "queued_rows",
+    "queued_bytes",
+    "requests_waiting_for_room",
+    "running_executions",
+)
+
+
+class Accounts:
+    """Sums of counters that never fall, and what is queued and running now."""
+
+    def __init__(self) -> None:
+        # Reentrant, for a signal handler may look at what its thread is looking at.
+        self._lock = threading.RLock()
+        self._cores: list[_ext.Core] = []
+        self._closed: list[_ext.Core] = []
+        self._past: dict[str, Any] = {}
+
+    def add(self, core: _ext.Core) -> None:
+        """`core` counts from now on."""
+        with self._lock:
+            self._cores.append(core)
+
+    def part_with(self, core: _ext.Core) -> None:
+        """`core` is closed: it is let go of once all its ends are counted, and what it counted stays."""
+        with self._lock:
+            self._cores.remove(core)
+            self._closed.append(core)
+            self._settle()
+
+    def stats(self) -> dict[str, Any]:
+        """See ``Engine.stats``."""
+        with self._lock:
+            self._settle()
+            return _sum([self._past, *(core.stats() for core in (*self._closed, *self._cores))])
+
+    def _settle(self) -> None:
+        # A caller is told of its end before it is counted, and close() does not wait for that.
+        for core in list(self._closed):
+            stats = core.stats()
+            if stats["requests"] == sum(stats[end] for end in ENDS):
+                counted = {name: value for name, value in stats.items() if name not in _NOW}
+                self._past = _sum([self._past, counted])
+                self._closed.remove(core)
+
+
+def _sum(parts: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
+    total: dict[Any, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            if isinstance(value, dict):
+                total[name] = _sum([total.get(name, {}), value])
+            else:
+                total[name] = total.get(name, 0) + value
+    return total
