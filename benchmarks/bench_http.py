@@ -55,7 +55,13 @@ def served(model: str, effort: Effort) -> Section:
     if model == "mlp":
         _verdicts(table, measured)
     every = [load for ways in measured.loads.values() for loads in ways.values() for load in loads]
-    table.verdict("answers that were refused or broken off", sum(load.bad for load in every), at_most=0)
+    own = [
+        load
+        for way in (*CEILING_OF, *CEILING_OF.values())
+        for loads in measured.loads[way].values()
+        for load in loads
+    ]
+    table.verdict("answers of ours that were refused or broken off", sum(load.bad for load in own), at_most=0)
     others = statistics.median(load.others for load in every)
     table.verdict("share of the cores that other processes had", others, at_most=0.03)
     return table
@@ -67,7 +73,9 @@ def _row(table: Section, way: str, connections: int, loads: list[Load], ours: li
     bad = sum(load.bad for load in loads)
     if bad:
         blank = [""] * (len(COLUMNS) - 3)
-        table.rows.append([way, str(connections), f"invalid: {bad:,.0f} bad answers", *blank])
+        table.rows.append(
+            [way, str(connections), f"invalid: {bad:,.0f} refused, broken off, or none at all", *blank]
+        )
         return
 
     def median(name: str, digits: int = 0) -> str:

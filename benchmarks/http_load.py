@@ -46,7 +46,7 @@ class Load:
     p50_ms: float
     p99_ms: float
     bad: float
-    """Answers of 400 and above, and connections that broke or timed out."""
+    """Answers of 400 and above, connections that broke or timed out; 1 where there was no answer at all."""
     cpu_us: float
     """Of all the server's processes, for one request."""
     main_thread_us: float
@@ -98,7 +98,7 @@ def load(url: str, ask: Ask, server: psutil.Process, connections: int, seconds: 
         requests_per_s=counted["requests"] / counted["seconds"],
         p50_ms=counted["p50_ms"],
         p99_ms=counted["p99_ms"],
-        bad=counted["refused"] + counted["broken"],
+        bad=counted["refused"] + counted["broken"] + (counted["requests"] == 0),
         cpu_us=1e6 * used["server"] / requests,
         main_thread_us=1e6 * used["main thread"] / requests,
         wrk=used["wrk"] / used["wall"],

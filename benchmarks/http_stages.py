@@ -1,7 +1,7 @@
 """Where the microseconds of one request go on our server's loop, with 32 connections: CPU time of its thread.
 
-The application's own functions are timed in this process; the whole is what the loop's thread used for one
-request of wrk's, and the rest of it is uvicorn, httptools, uvloop and the sockets.
+The server's own functions are timed in this process; the whole is what the loop's thread used for a request
+of wrk's, and the rest of it is the parser of HTTP, uvicorn, uvloop and the sockets.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from benchmarks.ainfer_stages import run
 from benchmarks.harness import Effort, Section, differences
 from benchmarks.http_load import Ask, answer_to
 from benchmarks.http_rounds import Lengths, Stage
-from benchmarks.http_ways import OURS_BINARY, OURS_JSON
+from benchmarks.http_ways import CEILING_OF, OURS_BINARY, OURS_JSON
 from benchmarks.models import directory
 from paddleinfer import Engine
-from paddleinfer.shim import create_app
+from paddleinfer.shim.direct import Direct, direct_model
 from paddleinfer.shim.infer_request import parse_request
 from paddleinfer.shim.infer_response import encode_response
+from paddleinfer.shim.models import Models
+from paddleinfer.shim.service import Service
 
 TASKS = 32
-PARTS = ("parse_request", "engine.ainfer", "encode_response", "the application's rest")
-REST, WHOLE = "uvicorn, uvloop, sockets", "one request on the loop's thread"
+PARTS = ("parse_request", "engine.ainfer", "encode_response", "the direct way's rest")
+REST, WHOLE = "HTTP, uvloop, sockets", "one request on the loop's thread"
+BARE = "the bare application's request"
 
 
 def cpu_us(call: Callable[[], Any], calls: int) -> float:
@@ -60,34 +63,62 @@ def driven_us(call: Callable[[], Awaitable[Any]], seconds: float) -> float:
     return run(uvloop.new_event_loop(), drive())
 
 
-def request(app: Any, ask: Ask) -> Callable[[], Awaitable[None]]:
-    """The application as a server calls it, without a server."""
-    headers = [(name.lower().encode(), value.encode()) for name, value in ask.headers.items()]
-    headers += [(b"host", b"127.0.0.1"), (b"content-length", b"%d" % len(ask.body))]
-    scope = {"type": "http", "method": "POST", "path": ask.path, "root_path": "", "headers": headers}
-    message = {"type": "http.request", "body": ask.body, "more_body": False}
+class Answered:
+    """A connection without a socket, whose client sends the next request when it has the answer."""
 
-    async def send(_: Any) -> None:
-        pass
+    def __init__(self, engine: Engine, ask: Ask, seconds: float) -> None:
+        self._service = Service(Models.of({"m": engine}))
+        self._headers = _headers(ask)
+        self._body = ask.body
+        self._tasks: set[Any] = set()
+        self._loop = asyncio.get_running_loop()
+        self._end = time.perf_counter() + seconds
+        self.over = self._loop.create_future()
+        self.count = 0
 
-    async def once() -> None:
-        given = False
+    def ask(self) -> None:
+        """One request."""
+        model = direct_model(self._service, b"/v2/models/m/infer", self._headers)
+        assert model is not None
+        direct = Direct(self, self._tasks, self._service, model, self._headers)
+        direct.add(self._body)
+        direct.begin()
 
-        async def receive() -> Any:
-            nonlocal given
-            if given:
-                await asyncio.Event().wait()  # the client stays
-            given = True
-            return message
+    def write_response(self, head: bytes, body: bytes, keep_alive: bool) -> None:
+        """Nobody reads it."""
+        assert head.startswith(b"HTTP/1.1 200 OK")
 
-        await app(dict(scope), receive, send)
+    def on_response_complete(self) -> None:
+        """The next request."""
+        self.count += 1
+        if time.perf_counter() < self._end:
+            self._loop.call_soon(self.ask)
+        else:
+            self.over.set_result(None)
 
-    return once
+
+def direct_us(engine: Engine, ask: Ask, seconds: float) -> float:
+    """Microseconds of a loop's thread for one request that goes the direct way, with so many at once."""
+
+    async def drive() -> float:
+        begin = time.thread_time()
+        connections = [Answered(engine, ask, seconds) for _ in range(TASKS)]
+        for connection in connections:
+            connection.ask()
+        await asyncio.gather(*(connection.over for connection in connections))
+        return (time.thread_time() - begin) / sum(one.count for one in connections) * 1e6
+
+    return run(uvloop.new_event_loop(), drive())
+
+
+def _headers(ask: Ask) -> dict[bytes, bytes]:
+    headers = {name.lower().encode(): value.encode() for name, value in ask.headers.items()}
+    return {b"host": b"127.0.0.1", b"content-length": b"%d" % len(ask.body), **headers}
 
 
 def parts(engine: Engine, ask: Ask, effort: Effort) -> dict[str, float]:
     """Each part once."""
-    headers = {name.lower().encode(): value.encode() for name, value in ask.headers.items()}
+    headers = _headers(ask)
     parsed = parse_request(ask.body, headers, engine.inputs)
     results = engine.infer(parsed.inputs)
     taken = [
@@ -95,8 +126,8 @@ def parts(engine: Engine, ask: Ask, effort: Effort) -> dict[str, float]:
         driven_us(lambda: engine.ainfer(parsed.inputs), effort.seconds),
         cpu_us(lambda: encode_response("m", "1", parsed, results), effort.calls),
     ]
-    application = driven_us(request(create_app({"m": engine}), ask), effort.seconds)
-    return dict(zip(PARTS, [*taken, application - sum(taken)], strict=True))
+    direct = direct_us(engine, ask, effort.seconds)
+    return dict(zip(PARTS, [*taken, direct - sum(taken)], strict=True))
 
 
 def stages(effort: Effort) -> Section:
@@ -116,6 +147,9 @@ def stages(effort: Effort) -> Section:
                 server.load(ask, TASKS, lengths.warm_up)
                 load = server.load(ask, TASKS, lengths.seconds)
                 rows.setdefault(WHOLE, []).append(load.main_thread_us)
+                bare = running[CEILING_OF[way]]
+                load = bare.server.load(bare.ask, TASKS, lengths.seconds)
+                rows.setdefault(BARE, []).append(load.main_thread_us)
             asks = {way: running[way].ask for way in taken}
         with Engine(directory("mlp")) as engine:
             for way, ask in asks.items():
@@ -123,9 +157,9 @@ def stages(effort: Effort) -> Section:
                 for name, value in parts(engine, ask, effort).items():
                     taken[way].setdefault(name, []).append(value)
     for way, rows in taken.items():
-        whole = rows.pop(WHOLE)
-        application = [sum(values) for values in zip(*rows.values(), strict=True)]
-        rows |= {REST: differences(whole, application), WHOLE: whole}
+        whole, bare_us = rows.pop(WHOLE), rows.pop(BARE)
+        own = [sum(values) for values in zip(*rows.values(), strict=True)]
+        rows |= {REST: differences(whole, own), WHOLE: whole, BARE: bare_us}
         for name, values in rows.items():
             share = sum(values) / sum(whole)
             section.measured(f"{way.rpartition(' ')[2]}: {name}", values, "us", f"{share:.0%}")

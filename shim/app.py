@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -24,7 +23,7 @@ from paddleinfer.metrics import CONTENT_TYPE, exposition
 
 from . import describe
 from .body import Receive, Send
-from .errors import RequestError, bad_request, status_of
+from .errors import CUT, RequestError, bad_request, status_of
 from .inference import error_answer
 from .load_request import load_config
 from .models import Models, ModelSource
@@ -40,8 +39,6 @@ _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]*))?/infer")
 _SHARED_MEMORY = re.compile(r"/v2/(system|cuda)sharedmemory/")
 _OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
 """Routes that need no key: health checks, and the page, which asks for the key itself."""
-
-_CUT = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server ended before this request was over")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -88,7 +85,6 @@ class Application(Starlette):
             lifespan=self._lifespan,
         )
         self.router.redirect_slashes = False
-        self._key = service.options.api_key.encode() if service.options.api_key else None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Inference goes straight to its handler, everything else through Starlette's routes."""
@@ -96,7 +92,7 @@ class Application(Starlette):
             await super().__call__(scope, receive, send)
             return
         path: str = scope["path"][len(scope.get("root_path", "")) :]
-        if self._key is not None and path not in _OPEN and not self._has_key(scope["headers"]):
+        if path not in _OPEN and not self.service.allows(dict(scope["headers"])):
             await error_answer(send, _unauthorised(), _error_body)
             return
         match = _INFER.fullmatch(path) if scope["method"] == "POST" else None
@@ -116,19 +112,13 @@ class Application(Starlette):
         except asyncio.CancelledError:
             if began or not self.service.draining:
                 raise
-            await error_answer(send, _CUT, _error_body)
+            await error_answer(send, CUT, _error_body)
         except Exception as error:
             if began:
                 raise
             if not isinstance(error, RequestError) and status_of(error).status == 500:
                 _log.exception("a request to %s failed", path)
             await error_answer(send, error, _error_body)
-
-    def _has_key(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        assert self._key is not None
-        given = dict(headers).get(b"authorization", b"")
-        scheme, _, key = given.partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

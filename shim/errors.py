@@ -17,7 +17,7 @@ from paddleinfer.errors import (
     QueueFull,
 )
 
-__all__ = ["STATUSES", "RequestError", "bad_request", "status_of"]
+__all__ = ["CUT", "STATUSES", "RequestError", "bad_request", "status_of"]
 
 STATUSES: dict[type[BaseException], HTTPStatus] = {
     InvalidInput: HTTPStatus.BAD_REQUEST,
@@ -50,6 +50,10 @@ class RequestError(Exception):
         self.status = int(status)
         self.message = message
         self.headers = dict(headers or {})
+
+
+CUT = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server ended before this request was over")
+"""When the server waits no longer."""
 
 
 def bad_request(message: str) -> RequestError:

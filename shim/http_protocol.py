@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol, with a limit to headers, and errors in JSON."""
+"""uvicorn's HTTP/1.1 protocol: headers have a limit, errors are JSON, small requests go a direct way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import Any, Final
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .app import Application
+from .direct import Direct, direct_model
 
 __all__ = ["MAX_HEADER_BYTES", "HttpProtocol"]
 
@@ -20,6 +23,12 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_headers = False
         self._header_bytes = 0
+        self._direct: Direct | None = None
+        """The request whose body comes, if it goes the direct way."""
+        self._idle_since: float | None = None
+        app = self.config.app
+        plain = not self.config.access_log and not self.root_path and self.limit_concurrency is None
+        self._service = app.service if plain and isinstance(app, Application) else None
 
     def data_received(self, data: bytes) -> None:
         """A piece from the socket."""
@@ -30,16 +39,105 @@ class HttpProtocol(HttpToolsProtocol):
                 return
         super().data_received(data)
 
+    # -- the direct way
+
     def on_message_begin(self) -> None:
-        """A new request."""
+        """A new request. What ASGI needs is made when it is known to be needed."""
         self._in_headers = True
         self._header_bytes = 0
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def on_headers_complete(self) -> None:
         """Its body comes next."""
         self._in_headers = False
+        if self._goes_directly():
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.headers += headers
+        self.url, self.expect_100_continue = url, expects
         super().on_headers_complete()
+
+    def _goes_directly(self) -> bool:
+        parser = self.parser
+        if self._service is None or parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
+            return False
+        # One after the other, and only to clients that read their answers.
+        if (self.cycle is not None and not self.cycle.response_complete) or self.flow.write_paused:
+            return False
+        headers = dict(self.headers)
+        model = direct_model(self._service, self.url, headers)
+        if model is None:
+            return False
+        self._direct = Direct(self, self.tasks, self._service, model, headers)
+        self.cycle = self._direct  # type: ignore[assignment]
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._direct is None:
+            super().on_body(body)
+        else:
+            self._direct.add(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        direct, self._direct = self._direct, None
+        if direct is None:
+            super().on_message_complete()
+        else:
+            direct.begin()
+
+    def write_response(self, head: bytes, body: bytes, keep_alive: bool) -> None:
+        """A whole response to a request that went directly."""
+        if self.transport.is_closing():
+            return
+        fields = b"".join([b"%b: %b\r\n" % field for field in self.server_state.default_headers])
+        end = b"" if keep_alive else b"connection: close\r\n"
+        self.transport.write(b"%b%b%bcontent-length: %d\r\n\r\n%b" % (head, fields, end, len(body), body))
+        if not keep_alive:
+            self.transport.close()
+
+    # -- connections on which nothing happens: one timer looks after each, not a new one after each response
+
+    def on_response_complete(self) -> None:
+        """The next request may come."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again_in(self.timeout_keep_alive)
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes the connection if it has been idle for long enough."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return  # the next response sets it again
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_again_in(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left, or this side has closed it."""
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    # -- refusals
 
     def send_400_response(self, msg: str) -> None:
         """For what is no HTTP."""

@@ -30,25 +30,26 @@ class Inference:
     def __init__(self, max_body_bytes: int, max_inflight: int | None) -> None:
         self._max_body_bytes = max_body_bytes
         self._max_inflight = max_inflight
-        self._under_way = 0
+        self.under_way = 0
+        """Requests that have begun and not been answered."""
         self._watch = _Watch()
         self.cut = 0
         """Requests that were cancelled under way while the server ended."""
 
     @property
-    def under_way(self) -> int:
-        """Requests that have begun and not been answered."""
-        return self._under_way
+    def has_room(self) -> bool:
+        """Whether one more may begin."""
+        return self._max_inflight is None or self.under_way < self._max_inflight
 
     async def __call__(self, model: ServedModel, headers: Headers, receive: Receive, send: Send) -> None:
         """One request; `headers` in lower case."""
-        if self._max_inflight is not None and self._under_way >= self._max_inflight:
+        if not self.has_room:
             raise RequestError(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"{self._under_way} requests are under way, which --max-inflight allows at most",
+                f"{self.under_way} requests are under way, which --max-inflight allows at most",
                 {"Retry-After": "1"},
             )
-        self._under_way += 1
+        self.under_way += 1
         try:
             await self._answer(model, headers, receive, send)
         except ClientGone:
@@ -57,7 +58,7 @@ class Inference:
             self.cut += 1
             raise
         finally:
-            self._under_way -= 1
+            self.under_way -= 1
 
     async def _answer(self, model: ServedModel, headers: Headers, receive: Receive, send: Send) -> None:
         model.open_engine()  # else the body need not come

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass, field
 
+from .body import Headers
 from .inference import Inference
 from .models import Models
 
@@ -37,6 +39,14 @@ class Service:
 
     def __post_init__(self) -> None:
         self.inference = Inference(self.options.max_body_bytes, self.options.max_inflight)
+        self._key = self.options.api_key.encode() if self.options.api_key else None
+
+    def allows(self, headers: Headers) -> bool:
+        """Whether these bring the key, where there is one."""
+        if self._key is None:
+            return True
+        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key)
 
     @property
     def ready(self) -> bool:

@@ -122,6 +122,7 @@ def serving(engine: Engine, **options: Any) -> Iterator[Served]:
         http=HttpProtocol,
         lifespan="on",
         log_level="critical",
+        access_log=False,
         ws="none",
         timeout_graceful_shutdown=5,
     )

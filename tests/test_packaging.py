@@ -83,7 +83,7 @@ SHIM_LAYERS = (
     ("datatypes", "errors", "body"),
     ("infer_request", "infer_response", "models"),
     ("inference", "describe", "service", "watch", "load_request"),
-    ("openapi", "page", "app"),
+    ("openapi", "page", "direct", "app"),
     ("server_options", "settings_file", "flags", "listener", "http_protocol", "server"),
     ("cli", "__main__"),
 )

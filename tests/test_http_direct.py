@@ -1,0 +1,138 @@
+"""The direct way of small requests, over a real socket: which ones take it, and that no client can tell."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+
+import numpy as np
+import orjson
+import pytest
+from engine_helpers import PATIENCE_S, engine_of, eventually, rows
+from http_helpers import INFER, Served, json_tensor, read_response, serving
+
+from paddleinfer.shim.direct import MAX_BYTES, Direct
+
+BODY = orjson.dumps({"inputs": [json_tensor("x", rows())]})
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[Direct]:
+    """The requests that went directly."""
+    requests: list[Direct] = []
+    begin = Direct.begin
+
+    def noted(self: Direct) -> None:
+        requests.append(self)
+        begin(self)
+
+    monkeypatch.setattr(Direct, "begin", noted)
+    return requests
+
+
+@pytest.fixture
+def server() -> Iterator[Served]:
+    with engine_of() as engine, serving(engine) as server:
+        yield server
+
+
+def post(headers: bytes = b"", body: bytes = BODY, version: bytes = b"1.1") -> bytes:
+    head = b"POST %b HTTP/%b\r\nHost: t\r\n%bContent-Length: %d\r\n\r\n"
+    return head % (INFER.encode(), version, headers, len(body)) + body
+
+
+@pytest.mark.parametrize("headers", [b"", b"Connection: keep-alive\r\n", b"Accept-Encoding: gzip\r\n"])
+def test_a_small_plain_request_goes_directly(server: Served, begun: list[Direct], headers: bytes) -> None:
+    assert server.exchange(post(headers)).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert len(begun) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "version"),
+    [
+        (b"Connection: close\r\n", BODY, b"1.1"),
+        (b"Content-Encoding: gzip\r\n", gzip.compress(BODY), b"1.1"),
+        (b"Expect: 100-continue\r\n", BODY, b"1.1"),
+        (b"", BODY + b" " * MAX_BYTES, b"1.1"),
+        (b"", BODY, b"1.0"),
+    ],
+)
+def test_anything_else_goes_through_the_application(
+    server: Served, begun: list[Direct], headers: bytes, body: bytes, version: bytes
+) -> None:
+    response = server.exchange(post(headers, body, version))
+    if response.startswith(b"HTTP/1.1 100"):
+        response = response.partition(b"\r\n\r\n")[2]
+    assert response.startswith(b"HTTP/1.1 200 OK\r\n") or b"expect" in headers.lower()
+    assert begun == []
+
+
+def test_a_request_without_the_key_is_refused_and_one_with_it_goes_directly(begun: list[Direct]) -> None:
+    with engine_of() as engine, serving(engine, api_key="secret") as server:
+        assert server.exchange(post()).startswith(b"HTTP/1.1 401 ")
+        assert begun == []
+        assert server.exchange(post(b"Authorization: Bearer secret\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert len(begun) == 1
+
+
+def test_one_connection_takes_both_ways_in_turn(server: Served, begun: list[Direct]) -> None:
+    with server.connect() as connection:
+        for _ in range(3):
+            for headers in (b"", b"Content-Encoding: identity\r\n"):
+                connection.sendall(post(headers))
+                assert b"200 OK" in read_response(connection)
+    assert len(begun) == 3
+
+
+def test_a_long_answer_is_compressed_for_those_who_understand_it(begun: list[Direct]) -> None:
+    body = orjson.dumps({"inputs": [json_tensor("x", np.zeros((500, 3), np.float32))]})
+    with engine_of() as engine, serving(engine) as server:
+        head, _, packed = server.exchange(post(b"Accept-Encoding: gzip\r\n", body)).partition(b"\r\n\r\n")
+        _, _, plain = server.exchange(post(b"", body)).partition(b"\r\n\r\n")
+    assert b"content-encoding: gzip" in head
+    assert gzip.decompress(packed) == plain
+    assert len(begun) == 2
+
+
+def test_an_error_is_the_same_as_through_the_application(server: Served, begun: list[Direct]) -> None:
+    wrong = b'{"inputs": 3}'
+    answers = [server.exchange(post(headers, wrong)) for headers in (b"", b"Content-Encoding: identity\r\n")]
+    directly, through = (answer.partition(b"\r\n\r\n")[2] for answer in answers)
+    assert directly == through
+    assert answers[0].startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert len(begun) == 1
+
+
+def test_a_failure_of_the_model_is_answered(begun: list[Direct]) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("no")
+
+    with engine_of(fail) as engine, serving(engine) as server:
+        assert server.exchange(post()).startswith(b"HTTP/1.1 500 ")
+    assert len(begun) == 1
+
+
+def test_a_client_that_leaves_between_headers_and_body_leaves_nothing_under_way(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Direct] = []
+    leave = Direct._leave
+
+    def noted(self: Direct) -> None:
+        made.append(self)
+        leave(self)
+
+    monkeypatch.setattr(Direct, "_leave", noted)
+    with server.connect() as connection:
+        connection.sendall(post()[:-10])
+    assert eventually(lambda: bool(made), PATIENCE_S)
+    assert made[0]._inference.under_way == 0
+
+
+def test_an_idle_connection_is_closed(begun: list[Direct]) -> None:
+    """On the real clock: uvicorn's five seconds."""
+    with engine_of() as engine, serving(engine) as server, server.connect() as connection:
+        connection.sendall(post())
+        read_response(connection)
+        assert connection.recv(1) == b""
+    assert len(begun) == 1
