@@ -28,7 +28,7 @@ ASAN_TESTS := tests/test_conversion.py tests/test_engine.py tests/test_futures.p
 	tests/test_queue_full.py tests/test_infer_many.py
 
 .PHONY: help demo test build lint format test-core test-core-sanitize test-python ci-more \
-	test-paddle26 test-asan test-wheel test-openapi test-system system-tools bench bench-http-envs dist clean
+	test-paddle26 test-asan test-wheel test-openapi test-clients test-system system-tools bench bench-http-envs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
@@ -118,7 +118,7 @@ test-core-sanitize:
 
 # --- What CI does besides -------------------------------------------------------------------------
 
-ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-system
+ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-system
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
 SYSTEM_TOOLS := promtool:prometheus chromium:chromium chromedriver:chromium-driver wrk:wrk
@@ -154,15 +154,23 @@ test-asan: $(VENV)/.test
 		ASAN_OPTIONS=detect_leaks=0:alloc_dealloc_mismatch=0 PYTHONPATH=$$(echo build/asan/lib*) \
 		$(BIN)/python -P -m pytest --capture=sys -o pythonpath=tests $(ASAN_TESTS)
 
-# In an environment of its own; the server runs in the main one.
-VENV_SCHEMATHESIS := .venv-schemathesis
-$(VENV_SCHEMATHESIS)/.test: tests/clients/schemathesis.txt | $(BIN)/python
-	$(PYTHON) -m venv $(VENV_SCHEMATHESIS)
-	$(VENV_SCHEMATHESIS)/bin/python -m pip --quiet install -r tests/clients/schemathesis.txt
+# Clients in environments of their own, for they and Paddle want different protobufs; the server runs in the main one.
+.venv-%/.test: tests/clients/%.txt | $(BIN)/python
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --quiet install -r $<
 	@touch $@
 
-test-openapi: $(VENV)/.test $(VENV)/.built $(VENV_SCHEMATHESIS)/.test
-	$(BIN)/python tests/clients/schemathesis_run.py $(VENV_SCHEMATHESIS)/bin/schemathesis
+test-openapi: $(VENV)/.test $(VENV)/.built .venv-schemathesis/.test
+	$(BIN)/python tests/clients/schemathesis_run.py .venv-schemathesis/bin/schemathesis
+
+CLIENTS := tritonclient kserve
+build/client-models/.made: tests/clients/export_models.py $(VENV)/.test $(VENV)/.built
+	$(BIN)/python $< $(@D)
+	@touch $@
+
+test-clients: build/client-models/.made $(CLIENTS:%=.venv-%/.test)
+	for client in $(CLIENTS); do .venv-$$client/bin/python -m pytest -c tests/clients/pytest.ini \
+		--server-python $(BIN)/python --models build/client-models tests/clients/test_$$client*.py || exit 1; done
 
 test-system: system-tools $(VENV)/.test $(VENV)/.built
 	$(BIN)/python -m pytest -m system tests/test_http_page.py tests/test_metrics.py
@@ -193,4 +201,4 @@ dist: $(VENV)/.test
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist .venv .venv-paddle26 $(VENV_SCHEMATHESIS) *.egg-info paddleinfer/*.so demo-output
+	rm -rf build dist .venv .venv-paddle26 .venv-schemathesis $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output

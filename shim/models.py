@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine import Engine
-from paddleinfer.errors import ConfigError, PaddleInferError
+from paddleinfer.errors import ConfigError
 
-from .errors import RequestError
+from .errors import RequestError, status_of
 
 __all__ = ["VERSION", "ModelSource", "Models", "ServedModel", "check_name"]
 
@@ -156,9 +156,9 @@ class Models:
                 model.state, model.reason = "LOADING", "it is being loaded"
             try:
                 model.engine = await asyncio.to_thread(Engine, source.path, wanted)
-            except PaddleInferError as error:
+            except Exception as error:
                 if not is_open:
-                    model.state, model.reason = "UNAVAILABLE", str(error)
+                    model.state, model.reason = "UNAVAILABLE", status_of(error).message
                 raise
             model.config = wanted
             model.state, model.reason = "READY", ""

@@ -64,9 +64,11 @@ def document(models: Models, options: ServiceOptions) -> Schema:
         },
         "/v2/repository/index": {"post": _index()},
     }
-    for verb in ("load", "unload"):
-        statuses = ("400", "403", "404", "500", "503")
-        operation = _operation(f"{verb}_model", f"{verb.title()} a model", _json(_object()), *statuses)
+    statuses = ("400", "403", "404", "500", "503")
+    load = _operation("load_model", "Load a model", _json(_object()), *statuses, "413")
+    load["requestBody"] = {"required": False, "content": _json(_load_request())}
+    unload = _operation("unload_model", "Unload a model", _json(_object()), *statuses)
+    for verb, operation in (("load", load), ("unload", unload)):
         operation["parameters"] = [_path("model", names)]
         paths[f"/v2/repository/models/{{model}}/{verb}"] = {"post": operation}
     for suffix, at in (("", "/v2/models/{model}"), ("_of_version", "/v2/models/{model}/versions/{version}")):
@@ -143,6 +145,12 @@ def _index() -> Schema:
     wanted = {"type": "object", "properties": {"ready": ready}}
     operation["requestBody"] = {"required": False, "content": _json(wanted)}
     return operation
+
+
+def _load_request() -> Schema:
+    config = {"type": "string", "description": 'Of the configuration, as JSON: {"max_batch_size": 16}.'}
+    parameters = {"type": "object", "properties": {"config": config}}
+    return {"type": "object", "properties": {"parameters": parameters}}
 
 
 def _infer(suffix: str, parameters: list[Schema], examples: Schema) -> Schema:

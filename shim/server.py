@@ -27,6 +27,8 @@ from .watch import watch_files
 
 __all__ = ["serve"]
 
+_log = logging.getLogger("paddleinfer.http")
+
 _CUT = 3
 _FAILED = 1
 
@@ -102,6 +104,10 @@ class _Server(uvicorn.Server):
             await self._service.models.load_all(_introduce)
         except PaddleInferError as error:
             print(f"paddleinfer-http: {error}", file=sys.stderr)
+            self._failed = self.should_exit = True
+            return
+        except Exception:
+            _log.exception("a model could not be loaded")
             self._failed = self.should_exit = True
             return
         # Importing Paddle leaves objects that a full collection takes 0.1 s to visit.

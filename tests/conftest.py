@@ -16,6 +16,9 @@ if not importlib.metadata.entry_points(group="pytest11", name="paddleinfer"):
     pytest_plugins.append("paddleinfer.pytest_plugin")
 
 
+collect_ignore = ["clients"]  # they run in environments of their own
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stress-seconds", type=float, default=20.0, help="how long the stress tests run")
 

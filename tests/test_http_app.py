@@ -207,6 +207,46 @@ def test_models_are_unloaded_and_loaded_where_that_is_allowed(zoo: Zoo) -> None:
         assert "'q'" in error_of(client.post("/v2/repository/models/q/load"), 404)
 
 
+def test_a_model_is_loaded_with_another_batch_size_until_it_is_loaded_again(zoo: Zoo) -> None:
+    config = EngineConfig.from_options({"instances": 1})
+    app = create_app(
+        {"mlp": ModelSource(zoo.directory("mlp", zoo.formats[0]), config)},
+        ServiceOptions(repository_control=True),
+    )
+    with TestClient(app) as client:
+
+        def load(config: object = None) -> httpx.Response:
+            return client.post("/v2/repository/models/mlp/load", json={"parameters": {"config": config}})
+
+        def size() -> int:
+            return int(client.get("/v2/models/mlp/config").json()["max_batch_size"])
+
+        assert load('{"max_batch_size": 16}').status_code == 200
+        assert size() == 16
+        for wrong in ("{", 1, '{"backend": "x"}', '{"max_batch_size": 0}', '{"max_batch_size": true}'):
+            assert "failed to load 'mlp'" in error_of(load(wrong), 400)
+        assert size() == 16
+        assert load('{"max_batch_size": "8"}').status_code == 200
+        assert size() == 8
+        assert load().status_code == 200
+        assert size() == 32
+        files = {"parameters": {"file:1/model.json": "", "config": "{}"}}
+        assert "file:1/model.json" in error_of(client.post("/v2/repository/models/mlp/load", json=files), 400)
+
+
+def test_the_configuration_of_an_engine_that_was_given_stays() -> None:
+    with engine_of() as engine, client_of(engine, repository_control=True) as client:
+        body = {"parameters": {"config": '{"max_batch_size": 16}'}}
+        assert "given as an engine" in error_of(client.post("/v2/repository/models/m/load", json=body), 400)
+
+
+def test_the_server_goes_by_the_name_it_was_given() -> None:
+    with engine_of() as engine:
+        for options, name in (({}, "paddleinfer"), ({"server_name": "triton"}, "triton")):
+            with client_of(engine, **options) as client:
+                assert client.get("/v2").json()["name"] == name
+
+
 def test_models_are_not_loaded_where_that_is_not_allowed() -> None:
     with engine_of() as engine, client_of(engine) as client:
         for verb in ("load", "unload"):

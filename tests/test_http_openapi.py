@@ -232,6 +232,8 @@ def test_what_control_of_models_gives_is_documented(verb: str) -> None:
         with TestClient(app) as client:
             given_open = client.post(url_of(path))
             unknown = client.post(url_of(path).replace("/m/", "/q/"))
+            large = client.post(url_of(path), content=b" " * 70_000)
     assert (given_open.status_code, unknown.status_code) == (400, 404)
-    for response in (given_open, unknown):
+    assert large.status_code == (413 if verb == "load" else 400)
+    for response in (given_open, unknown, large):
         assert_documented(document, path, "post", response)
