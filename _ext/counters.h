@@ -23,7 +23,7 @@ struct Counters {
   std::atomic<std::int64_t> executions{0};
   std::atomic<std::int64_t> inline_executions{0};
   std::atomic<std::int64_t> queue_ns{0};
-  std::atomic<std::int64_t> gather_ns{0};   // over runs, as the next two
+  std::atomic<std::int64_t> gather_ns{0};  // over runs, as the next two
   std::atomic<std::int64_t> run_ns{0};
   std::atomic<std::int64_t> scatter_ns{0};
   std::atomic<std::int64_t> result_ns{0};  // from arrival to the result, over results

@@ -40,6 +40,9 @@ _SHARED_MEMORY = re.compile(r"/v2/(system|cuda)sharedmemory/")
 _OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
 """Routes that need no key: health checks, and the page, which asks for the key itself."""
 
+# All requests have ended by then, or been cut: only a run that hangs is waited for.
+_CLOSE_TIMEOUT_S = 5.0
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -127,7 +130,7 @@ class Application(Starlette):
                 await self.service.models.load_all()
             yield
         finally:
-            await self.service.models.close(timeout_s=30.0)
+            await self.service.models.close(timeout_s=_CLOSE_TIMEOUT_S)
 
 
 def _routes(service: Service) -> list[Route]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from paddleinfer.engine import Engine
 from paddleinfer.errors import ConfigError, PaddleInferError
 
 from .app import Application
@@ -33,7 +34,9 @@ _CUT = 3
 _FAILED = 1
 
 
-def serve(models: Mapping[str, ModelSource], options: ServerOptions, service_options: ServiceOptions) -> int:
+def serve(
+    models: Mapping[str, Engine | ModelSource], options: ServerOptions, service_options: ServiceOptions
+) -> int:
     """Serves these models until a signal; gives the exit code.
 
     It is 0; 1 when a model could not be loaded or the address not be had; 3 when requests were cut since they

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import httpx2 as httpx
 import pytest
 from engine_helpers import PATIENCE_S, eventually, rows
 from http_helpers import INFER, json_tensor, outputs_of
+from system_tools import need
 from zoo import Zoo
 
 START_S = 60.0
@@ -134,6 +136,22 @@ def test_a_unix_socket_is_served_too_and_a_left_over_one_replaced(zoo: Zoo, tmp_
         )
         assert second.returncode == 1
         assert "cannot listen" in second.stderr
+
+
+def test_https_is_served_with_a_certificate(zoo: Zoo, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = [need("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    model = zoo.directory("mlp", zoo.formats[0])
+    arguments = ["--host", "127.0.0.1", "--port", "0", "--tls-cert", certificate, "--tls-key", key]
+    with started("-m", "paddleinfer.shim", model, *arguments) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        with httpx.Client(verify=ssl.create_default_context(cafile=str(certificate))) as client:
+            assert client.get(server.url + "/v2/health/ready").status_code == 200
+            request = {"inputs": [json_tensor("x", rows())]}
+            response = client.post(f"{server.url}/v2/models/{model.name}/infer", json=request)
+            assert response.status_code == 400  # the model wants wider rows; the direct way has answered
 
 
 def test_a_taken_port_is_said_in_a_sentence(zoo: Zoo) -> None:
