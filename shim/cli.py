@@ -49,8 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PaddleInferError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return _USAGE_ERROR
-    from .server import serve  # brings uvicorn
-
+    try:
+        from .server import serve  # brings uvicorn
+    except ModuleNotFoundError as error:
+        print(
+            f"{parser.prog}: {error.name} is not installed; pip install 'paddleinfer[http]' brings what it needs",
+            file=sys.stderr,
+        )
+        return _USAGE_ERROR
     return serve(plan.models, plan.server, service)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,11 @@ def test_a_key_is_read_from_a_file(model: Path, tmp_path: Path, capsys: pytest.C
 def test_a_variable_that_stands_for_nothing_is_named(model: Path) -> None:
     with pytest.raises(ConfigError, match="PADDLEINFER_MAX_BATCH_SIZE"):
         plan(model, environment={"PADDLEINFER_MAX_BATCH_SIZE": "many"})
+
+
+def test_what_is_not_installed_is_said(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "paddleinfer.shim.server", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert "paddleinfer[http]" in refused(capsys, model)
