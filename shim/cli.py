@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .server import serve  # brings uvicorn
     except ModuleNotFoundError as error:
         print(
-            f"{parser.prog}: {error.name} is not installed; pip install 'paddleinfer[http]' brings what it needs",
+            f"{parser.prog}: {error.name} is not installed; pip install 'paddleinfer[http]' brings it",
             file=sys.stderr,
         )
         return _USAGE_ERROR
