@@ -18,9 +18,10 @@ EXIT_SECONDS = 5.0
 START_SECONDS = 60.0
 
 PRELUDE = """
-import asyncio, gc, os, sys, threading, time
+import asyncio, gc, os, signal, sys, threading, time
 import numpy as np
 import paddleinfer
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start background jobs that ignore it
 X = np.ones((1, 3), "float32")
 started = threading.Event()
 def double(feeds):
