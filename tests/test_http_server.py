@@ -22,6 +22,8 @@ from system_tools import need
 from zoo import Zoo
 
 START_S = 60.0
+# Not where ./paddleinfer would hide an installed one.
+ELSEWHERE = "/"
 REQUEST = {"inputs": [json_tensor("x", rows())]}
 
 
@@ -53,6 +55,7 @@ def started(*command: str | Path, environment: dict[str, str] | None = None) -> 
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **(environment or {})},
+        cwd=ELSEWHERE,
     )
     try:
         yield Server(process, list(_until_serving(process)))
@@ -133,6 +136,7 @@ def test_a_unix_socket_is_served_too_and_a_left_over_one_replaced(zoo: Zoo, tmp_
             capture_output=True,
             text=True,
             check=False,
+            cwd=ELSEWHERE,
         )
         assert second.returncode == 1
         assert "cannot listen" in second.stderr
@@ -161,7 +165,9 @@ def test_a_taken_port_is_said_in_a_sentence(zoo: Zoo) -> None:
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "paddleinfer.shim", zoo.directory("mlp", zoo.formats[0])]
         command += ["--host", "127.0.0.1", "--port", str(port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=START_S, check=False, cwd=ELSEWHERE
+        )
     assert done.returncode == 1
     assert (
         done.stderr.strip() == f"paddleinfer-http: cannot listen on 127.0.0.1:{port}: Address already in use"
@@ -171,7 +177,9 @@ def test_a_taken_port_is_said_in_a_sentence(zoo: Zoo) -> None:
 def test_a_model_that_paddle_cannot_load_ends_the_server_with_a_sentence(zoo: Zoo) -> None:
     command = [sys.executable, "-m", "paddleinfer.shim", zoo.directory("mlp", zoo.formats[0])]
     command += ["--port", "0", "--device", "gpu:0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=START_S, check=False, cwd=ELSEWHERE
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("paddleinfer-http: ")
     assert "Traceback" not in done.stderr
