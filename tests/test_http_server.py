@@ -187,11 +187,17 @@ def test_a_model_that_paddle_cannot_load_ends_the_server_with_a_sentence(zoo: Zo
 
 def test_a_paddle_that_cannot_be_imported_ends_the_server(zoo: Zoo, tmp_path: Path) -> None:
     (tmp_path / "paddle.py").write_text("raise OSError('libpaddle.so is broken')")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "paddleinfer.shim", zoo.directory("mlp", zoo.formats[0]), "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=START_S, check=False
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+        cwd=ELSEWHERE,
     )
     assert done.returncode == 1
     assert "libpaddle.so is broken" in done.stderr
