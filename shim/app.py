@@ -107,6 +107,8 @@ class Application(Starlette):
         async def noting(message: Any) -> None:
             nonlocal began
             began = True
+            if self.service.draining and message["type"] == "http.response.start":
+                message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:

@@ -25,9 +25,9 @@ def listen(options: ServerOptions) -> socket.socket:
         return (
             _listen_unix(options.uds) if options.uds is not None else _listen_tcp(options.host, options.port)
         )
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a host that is no name
         where = options.uds or f"{options.host}:{options.port}"
-        raise ConfigError(f"cannot listen on {where}: {error.strerror or error}") from None
+        raise ConfigError(f"cannot listen on {where}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _listen_tcp(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -52,8 +53,8 @@ def _max_batch_size(config: Any) -> int:
         raise bad_request("of the configuration only max_batch_size can be given")
     size = described["max_batch_size"]
     # Triton's clients write numbers as texts, too, as JSON of protocol buffers does.
-    if isinstance(size, str) and size.isdecimal():
+    if isinstance(size, str) and size.isdecimal() and len(size) < 10:
         size = int(size)
     if isinstance(size, bool) or not isinstance(size, int):
-        raise bad_request(f"max_batch_size must be an integer, not {size!r}")
+        raise bad_request(f"max_batch_size must be an integer, not {reprlib.repr(size)}")
     return size

@@ -181,9 +181,10 @@ class Models:
 
     async def close(self, timeout_s: float) -> None:
         """Closes the engines that were opened here, all at once."""
-        closing = [
-            asyncio.to_thread(model.engine.close, True, timeout_s)
-            for model in self
-            if model.source is not None and model.engine is not None
-        ]
+        closing = []
+        for model in self:
+            if model.source is not None and model.engine is not None:
+                closing.append(asyncio.to_thread(model.engine.close, True, timeout_s))
+                model.engine, model.config = None, None
+                model.state, model.reason = "UNAVAILABLE", "the application has ended"
         await asyncio.gather(*closing)

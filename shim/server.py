@@ -17,6 +17,7 @@ import uvicorn
 
 from paddleinfer.engine import Engine
 from paddleinfer.errors import ConfigError, PaddleInferError
+from paddleinfer.installed_paddle import import_paddle
 
 from .app import Application
 from .http_protocol import HttpProtocol
@@ -104,6 +105,7 @@ class _Server(uvicorn.Server):
 
     async def _load(self) -> None:
         try:
+            await self._import_paddle()
             await self._service.models.load_all(_introduce)
         except PaddleInferError as error:
             print(f"paddleinfer-http: {error}", file=sys.stderr)
@@ -121,6 +123,16 @@ class _Server(uvicorn.Server):
             self._tasks.append(
                 asyncio.create_task(watch_files(self._service.models, self._options.reload_interval))
             )
+
+    async def _import_paddle(self) -> None:
+        """While Paddle is imported its own handler of SIGTERM is in force: the signal has to wait."""
+        if all(model.source is None for model in self._service.models):
+            return
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            await asyncio.to_thread(import_paddle)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal begins the drain, the second ends the process at once."""
@@ -153,6 +165,13 @@ class _Server(uvicorn.Server):
         for task in self._tasks:
             task.cancel()
         await super().shutdown(sockets)
+        # Answers that their clients have not read, of those that were given time.
+        unread = sum(
+            connection.transport.get_write_buffer_size() > 0
+            for connection in self.server_state.connections
+            if isinstance(connection, HttpProtocol)
+        )
+        self._service.inference.cut += unread
 
 
 def _introduce(model: ServedModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from paddleinfer.errors import ConfigError
 from .service import ServiceOptions
 
 __all__ = ["ServerOptions"]
+
+
+_NEEDED = ("host", "server_name")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class ServerOptions:
     """Bytes of a request's body, also after decompression."""
     max_inflight: int | None = None
     """Inference requests under way at once; further ones get 429."""
+    read_timeout: float = 30.0
+    """Seconds that a client may be silent in the middle of a request; then it gets 408."""
     drain_delay: float = 0.0
     """Seconds after SIGTERM in which new requests are still served while readiness is false already."""
     drain_timeout: float = 30.0
@@ -57,8 +63,15 @@ class ServerOptions:
     def __post_init__(self) -> None:
         if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 <= self.port < 1 << 16:
             raise ConfigError(f"port must be an integer from 0 to 65535, not {self.port!r}")
-        for name in ("drain_delay", "drain_timeout", "reload_interval"):
+        for name in ("drain_delay", "drain_timeout", "read_timeout", "reload_interval"):
             check_timeout(name, getattr(self, name))
+        for name in ("access_log", "repository_control"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        for name in ("host", "uds", "api_key", "api_key_file", "tls_cert", "tls_key", "server_name"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value) and not (value is None and name not in _NEEDED):
+                raise ConfigError(f"{name} must be a text, not {value!r}")
         if self.reload_interval == 0:
             raise ConfigError("reload_interval must be more than 0 seconds")
         for name in ("max_body_bytes", "max_inflight"):
@@ -71,6 +84,13 @@ class ServerOptions:
             path = getattr(self, name)
             if path is not None and not Path(path).is_file():
                 raise ConfigError(f"{name} names {path}, which is no file")
+        if self.tls_cert is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.tls_cert, self.tls_key)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(
+                    f"tls_cert and tls_key are no PEM certificate and its key: {error}"
+                ) from None
         if self.api_key is not None and self.api_key_file is not None:
             raise ConfigError("give api_key or api_key_file, not both")
         if self.api_key is not None and not _is_key(self.api_key):
@@ -96,6 +116,7 @@ class ServerOptions:
             api_key=key,
             max_body_bytes=self.max_body_bytes,
             max_inflight=self.max_inflight,
+            read_timeout_s=self.read_timeout,
             repository_control=self.repository_control,
             server_name=self.server_name,
         )

@@ -22,6 +22,8 @@ class ServiceOptions:
     """Of a request, also after decompression."""
     max_inflight: int | None = None
     """Inference requests under way at once; further ones get 429."""
+    read_timeout_s: float = 30.0
+    """Seconds that a client may be silent in the middle of a request; only where `HttpProtocol` listens."""
     repository_control: bool = False
     """Offer to load and unload models."""
     server_name: str = "paddleinfer"

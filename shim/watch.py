@@ -35,30 +35,29 @@ async def watch_files(models: Models, interval_s: float) -> None:
             now = _stamps(model)
             settled = now == seen[model.name]
             seen[model.name] = now
-            if not settled or now == loaded[model.name] or not model.ready:
+            if not now or not settled or now == loaded[model.name] or not model.ready:
                 continue
             loaded[model.name] = now
             try:
                 await models.load(model, model.config)
             except PaddleInferError as error:
                 _log.error("%s was not loaded again: %s", model.name, error)
+            except Exception:
+                _log.exception("%s was not loaded again", model.name)
             else:
                 _log.warning("%s was loaded again, for its files have changed", model.name)
 
 
 def _stamps(model: ServedModel) -> Stamps:
-    """Name, time and size of every file that belongs to the model."""
+    """Name, time and size of every file that belongs to the model; none while one is missing."""
     engine = model.engine
     if engine is None:
         return ()
-    stamps = []
-    for path in _files(engine):
-        try:
-            facts = path.stat()
-        except OSError:
-            continue
-        stamps.append((path.name, facts.st_mtime_ns, facts.st_size))
-    return tuple(stamps)
+    try:
+        facts = [(path.name, path.stat()) for path in _files(engine)]
+    except OSError:
+        return ()
+    return tuple((name, fact.st_mtime_ns, fact.st_size) for name, fact in facts)
 
 
 def _files(engine: Engine) -> list[Path]:
@@ -67,4 +66,5 @@ def _files(engine: Engine) -> list[Path]:
     if program is None:
         return []
     parameters = sorted(spec.model_dir.iterdir()) if spec.model_dir is not None else [spec.params_path]
-    return [path for path in (program, *parameters, program.parent / _STAMP) if path is not None]
+    stamp = program.parent / _STAMP
+    return [path for path in (program, *parameters, *([stamp] if stamp.exists() else [])) if path is not None]

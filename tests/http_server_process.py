@@ -26,7 +26,7 @@ def main(directory: Path, **options: float) -> int:
 
     server = ServerOptions(host="127.0.0.1", port=0, **options)  # type: ignore[arg-type]
     with Engine.from_callable(
-        wait, {"x": ("float32", (-1, 3))}, ["y"], batchable=True, max_batch_size=1
+        wait, {"x": ("float32", (-1, 3))}, ["y"], batchable=False, max_queue_rows=1 << 20
     ) as engine:
         code = serve({"m": engine}, server, server.service_options())
         (directory / "go").touch()  # the engine waits for its runs

@@ -151,6 +151,15 @@ def test_a_source_is_opened_and_closed_with_the_application(zoo: Zoo) -> None:
     assert engine.closed
 
 
+def test_an_application_opens_its_sources_each_time_it_begins(zoo: Zoo) -> None:
+    path = zoo.directory("mlp", zoo.formats[0])
+    app = create_app({"mlp": ModelSource(path, EngineConfig.from_options({"instances": 1}))})
+    for _ in range(2):
+        with TestClient(app) as client:
+            assert client.get("/v2/models/mlp/ready").status_code == 200
+        assert next(iter(app.service.models)).engine is None
+
+
 def test_an_engine_that_was_given_stays_open() -> None:
     with engine_of() as engine:
         with client_of(engine) as client:

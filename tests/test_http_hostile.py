@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import orjson
@@ -73,6 +74,60 @@ def test_one_header_without_end_is_refused(server: Served) -> None:
                 connection.sendall(b"x" * MAX_HEADER_BYTES)
                 sent += MAX_HEADER_BYTES
         assert sent < 1000 * MAX_HEADER_BYTES
+
+
+def test_headers_in_two_pieces_do_not_count_the_body(server: Served) -> None:
+    body = BODY + b" " * 90_000
+    request = whole(body)
+    with server.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(request[:40])
+        assert status_of(server.exchange(whole())) == 200  # so the first piece has been read
+        connection.sendall(request[40:])
+        assert status_of(read_response(connection)) == 200
+
+
+def test_thousands_of_requests_at_once_are_all_answered(server: Served) -> None:
+    count = 3000
+    with server.connect() as connection:
+        sending = threading.Thread(target=connection.sendall, args=(count * whole(),))
+        sending.start()
+        received = b""
+        answered = 0
+        while answered < count:
+            part = connection.recv(1 << 20)
+            assert part
+            received += part
+            answered += received.count(b"HTTP/1.1 200")
+            received = received[-12:] if b"HTTP/1.1 200" not in received[-12:] else b""
+        sending.join()
+
+
+def test_trailers_without_end_are_refused(server: Served) -> None:
+    parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY,)) + b"0\r\n"
+    with server.connect() as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + parts)
+        sent = 0
+        with pytest.raises(OSError):
+            while sent < 1000 * MAX_HEADER_BYTES:
+                connection.sendall(b"".join(b"X-%d: a\r\n" % number for number in range(2000)))
+                sent += 20_000
+    assert sent < 1000 * MAX_HEADER_BYTES
+
+
+@pytest.mark.parametrize("name", [b"Upgrade", b"upgrade"])
+def test_an_upgrade_is_ignored(server: Served, name: bytes) -> None:
+    headers = b"Connection: Upgrade, HTTP2-Settings\r\n" + name + b": h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
+    assert status_of(server.exchange(whole(headers=headers))) == 200
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD, whole()[:-5]])
+def test_a_client_that_falls_silent_is_closed(sent: bytes) -> None:
+    """On the real clock: the server looks every five seconds."""
+    with engine_of() as engine, serving(engine, read_timeout_s=0.1) as server, server.connect() as connection:
+        connection.sendall(sent)
+        refused(read_response(connection), 408)
+        assert connection.recv(1) == b""
 
 
 def test_a_content_length_over_the_limit_is_refused_before_the_body_comes(server: Served) -> None:

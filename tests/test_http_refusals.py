@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -79,8 +80,8 @@ def test_a_body_that_is_no_request_is_refused(client: TestClient, body: bytes, s
         ({"data": None}, "list"),
         ({"data": "123"}, "list"),
         ({"data": [1, 2]}, "2 elements"),
-        ({"data": [[1, 2], [3]]}, "unevenly"),
-        ({"data": [[1], [2], [3]]}, "3x1"),
+        ({"data": [[1, 2], [3]]}, "nested"),
+        ({"data": [[1], [2], [3]]}, "nested"),
         ({"data": ["1", "2", "3"]}, "strings"),
         ({"data": [True, False, True]}, "true or false"),
         ({"data": [1, None, 3]}, "FP32"),
@@ -90,6 +91,10 @@ def test_a_body_that_is_no_request_is_refused(client: TestClient, body: bytes, s
         ({"datatype": "FP16", "data": [1.5, 70000, 3]}, "too large for FP16"),
         ({"data": [1.5, None, 3]}, "FP32"),
         ({"data": [1.5, "2", 3]}, "strings"),
+        ({"datatype": "BF16", "data": [1, 3.4e38, 3]}, "too large for BF16"),
+        ({"data": [1.5, True, 3]}, "true or false"),
+        ({"data": [[1, [2], 3]]}, "lists"),
+        ({"data": ["a" * 30_000, *[""] * 10_000]}, "10001 elements"),
         ({"datatype": "INT32", "data": [1, 2, 3.5]}, "fractions"),
         ({"datatype": "INT8", "data": [1, 2, 300]}, "300"),
         ({"datatype": "UINT8", "data": [-1, 2, 3]}, "-1"),
@@ -101,7 +106,8 @@ def test_a_body_that_is_no_request_is_refused(client: TestClient, body: bytes, s
 )
 def test_an_input_that_is_not_right_is_refused(client: TestClient, change: dict[str, Any], says: str) -> None:
     tensor = {**X, **change}
-    assert says in error_of(client.post(INFER, json={"inputs": [tensor]}), 400)
+    body = json.dumps({"inputs": [tensor]})
+    assert says in error_of(client.post(INFER, content=body), 400)
     still_answers(client)
 
 
@@ -131,7 +137,18 @@ def test_a_request_that_is_not_right_is_refused(
     still_answers(client)
 
 
-@pytest.mark.parametrize("length", ["", "-1", "1.5", "0x10", "many", "1000000"])
+@pytest.mark.parametrize("field", ["id", "shape", "datatype", "name"])
+def test_what_is_deep_is_refused_where_something_flat_belongs(client: TestClient, field: str) -> None:
+    deep = b'"%b":' % field.encode() + b"[" * 1000 + b"]" * 1000
+    tensor = b'{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2,3]'
+    body = (
+        b'{%b,"inputs":[%b}]}' % (deep, tensor) if field == "id" else b'{"inputs":[%b,%b}]}' % (tensor, deep)
+    )
+    assert field in error_of(client.post(INFER, content=body), 400)
+    still_answers(client)
+
+
+@pytest.mark.parametrize("length", ["", "-1", "1.5", "0x10", "many", "1000000", "9" * 5000])
 def test_a_header_length_that_is_none_or_lies_is_refused(client: TestClient, length: str) -> None:
     body, _ = binary_body({"inputs": [binary_tensor("x", rows())]}, rows())
     response = client.post(INFER, content=body, headers={"Inference-Header-Content-Length": length})

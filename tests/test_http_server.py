@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import httpx2 as httpx
+import numpy as np
 import pytest
 from engine_helpers import PATIENCE_S, eventually, rows
-from http_helpers import INFER, json_tensor, outputs_of
+from http_helpers import INFER, binary_body, binary_tensor, json_tensor, outputs_of
 from system_tools import need
 from zoo import Zoo
 
@@ -245,6 +246,41 @@ def test_past_the_drain_timeout_the_cut_requests_are_counted(tmp_path: Path) -> 
     assert "2 requests were cut" in errors
     assert "Traceback" not in errors
     assert [end.status_code for end in ends] == [503, 503]
+
+
+def test_an_answer_that_its_client_does_not_read_counts_as_cut(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    with waiting_server(tmp_path, drain_timeout=1.0) as server, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        slow.connect((host, int(port)))
+        x = np.zeros((700_000, 3), "float32")
+        body, headers = binary_body(
+            {"inputs": [binary_tensor("x", x)], "parameters": {"binary_data_output": True}}, x
+        )
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        slow.sendall(f"POST {INFER} HTTP/1.1\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert slow.recv(12) == b"HTTP/1.1 200"
+        server.process.send_signal(signal.SIGTERM)
+        code, errors = server.end()
+    assert code == 3
+    assert "1 requests were cut" in errors
+
+
+@pytest.mark.parametrize("after_s", [0.2, 0.5, 0.8, 1.1])
+def test_a_signal_while_models_load_ends_the_server_quietly(zoo: Zoo, after_s: float) -> None:
+    model = zoo.directory("mlp", zoo.formats[0])
+    command = [sys.executable, "-m", "paddleinfer.shim", model, "--host", "127.0.0.1", "--port", "0"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ELSEWHERE
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(after_s)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=START_S)
+    assert "FatalError" not in output + errors
+    # Before the server has taken the signal over the interpreter's own way is in force.
+    assert process.returncode in (0, -signal.SIGTERM)
 
 
 def test_a_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
