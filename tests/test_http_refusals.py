@@ -92,7 +92,7 @@ def test_a_body_that_is_no_request_is_refused(client: TestClient, body: bytes, s
         ({"data": [1.5, None, 3]}, "FP32"),
         ({"data": [1.5, "2", 3]}, "strings"),
         ({"datatype": "BF16", "data": [1, 3.4e38, 3]}, "too large for BF16"),
-        ({"data": [1.5, True, 3]}, "true or false"),
+        ({"data": [1, True, 3]}, "true or false"),
         ({"data": [[1, [2], 3]]}, "lists"),
         ({"data": ["a" * 30_000, *[""] * 10_000]}, "10001 elements"),
         ({"datatype": "INT32", "data": [1, 2, 3.5]}, "fractions"),
