@@ -23,6 +23,7 @@ _WHY = {
     "403": "Not offered by this server.",
     "404": "No such path, model or version.",
     "405": "The path does not take this method.",
+    "408": "The client fell silent in the middle of the request.",
     "413": "The body is too large, also after decompression.",
     "415": "The Content-Encoding is not gzip or deflate.",
     "429": "Too much waits; Retry-After says in how many seconds to come back.",
@@ -113,7 +114,7 @@ def _operation(name: str, summary: str, content: Schema, *failures: str) -> Sche
         "summary": summary,
         "responses": {
             "200": {"description": "Done.", "content": content},
-            **{status: _failure(status) for status in sorted((*failures, "405", "431"))},
+            **{status: _failure(status) for status in sorted((*failures, "405", "408", "431"))},
         },
     }
 
