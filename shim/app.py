@@ -95,7 +95,8 @@ class Application(Starlette):
             await super().__call__(scope, receive, send)
             return
         path: str = scope["path"][len(scope.get("root_path", "")) :]
-        if path not in _OPEN and not self.service.allows(dict(scope["headers"])):
+        headers = dict(scope["headers"])
+        if path not in _OPEN and not self.service.allows(headers):
             await error_answer(send, _unauthorised(), _error_body)
             return
         match = _INFER.fullmatch(path) if scope["method"] == "POST" else None
@@ -113,7 +114,7 @@ class Application(Starlette):
 
         try:
             model = self.service.models.get(match[1], match[2])
-            await self.service.inference(model, dict(scope["headers"]), receive, noting)
+            await self.service.inference(model, headers, receive, noting)
         except asyncio.CancelledError:
             if began or not self.service.draining:
                 raise

@@ -163,7 +163,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._reading and now - self._heard_at >= self._read_timeout_s:
             self._refuse(408, "Request Timeout", f"nothing more came for {self._read_timeout_s:g} s")
             return
-        self._look_again_in(min(left, self.timeout_keep_alive))
+        self._look_again_in(left)
 
     @property
     def _read_timeout_s(self) -> float:

@@ -105,9 +105,6 @@ class Models:
     def __iter__(self) -> Any:
         return iter(self._served.values())
 
-    def __len__(self) -> int:
-        return len(self._served)
-
     def get(self, name: str, version: str | None = None) -> ServedModel:
         """Raises RequestError 404 for a name or version that is not served."""
         model = self._served.get(name)
