@@ -39,6 +39,7 @@ from core cimport (
     Nanos,
     News,
     OneDnnCache,
+    OneDnnShelter,
     OneDnnSymbols,
     Outcome,
     OwnedTensor,

@@ -372,6 +372,9 @@ cdef extern from "paddle_backend.h" namespace "paddleinfer::paddle" nogil:
         OneDnnSymbols load(const Abi&, const void* cpu_place) except +
         cbool complete() noexcept
 
+    cdef cppclass OneDnnShelter:
+        OneDnnShelter(const OneDnnSymbols&) except +
+
     cdef cppclass OneDnnCache:
         OneDnnCache(const OneDnnSymbols&, size_t) except +
         void before_run(uint64_t) except +

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <unordered_set>
 
 #include "paddle_abi.h"
@@ -23,22 +24,71 @@ struct OneDnnSymbols {
   void (*construct)(void* state) = nullptr;                           // OneDNNContextThreadLocals::Body
   void (*destruct)(void* state) = nullptr;                            // its destructor
   void (*set_executor)(void* executor, const void* place) = nullptr;  // AttachPointerHashToONEDNNKey
+  void* (*contexts)() = nullptr;                                      // DeviceContextPool::Instance
+  void* (*context)(void* contexts, const void* place) = nullptr;      // DeviceContextPool::Get
+  void (*block_next_clear)(void* context) = nullptr;                  // OneDNNContext::BlockNextCacheClearing
+  void (*clear)(void* context, void* executor) = nullptr;             // OneDNNContext::ResetBlobMap
   const void* cpu_place = nullptr;                                    // a phi::CPUPlace that lives for ever
 
   static OneDnnSymbols load(const Abi& abi, const void* cpu_place) {
     OneDnnSymbols found;
-    const bool all = Abi::find_in(abi.library, found.thread_state, "_ZN3phi25OneDNNContextThreadLocals5fetchEv") &&
-                     Abi::find_in(abi.library, found.construct, "_ZN3phi25OneDNNContextThreadLocals4BodyC1Ev") &&
-                     Abi::find_in(abi.library, found.destruct, "_ZN3phi25OneDNNContextThreadLocals4BodyD1Ev") &&
-                     // Paddle 3.3 renamed it.
-                     (Abi::find_in(abi.library, found.set_executor,
-                                   "_ZN6paddle8platform28AttachPointerHashToONEDNNKeyEPvRKN3phi5PlaceE") ||
-                      Abi::find_in(abi.library, found.set_executor,
-                                   "_ZN6paddle8platform28AttachPointerHashToMKLDNNKeyEPvRKN3phi5PlaceE"));
+    const bool all =
+        Abi::find_in(abi.library, found.thread_state, "_ZN3phi25OneDNNContextThreadLocals5fetchEv") &&
+        Abi::find_in(abi.library, found.construct, "_ZN3phi25OneDNNContextThreadLocals4BodyC1Ev") &&
+        Abi::find_in(abi.library, found.destruct, "_ZN3phi25OneDNNContextThreadLocals4BodyD1Ev") &&
+        Abi::find_in(abi.library, found.contexts, "_ZN3phi17DeviceContextPool8InstanceEv") &&
+        Abi::find_in(abi.library, found.context, "_ZN3phi17DeviceContextPool3GetERKNS_5PlaceE") &&
+        Abi::find_in(abi.library, found.block_next_clear, "_ZN3phi13OneDNNContext22BlockNextCacheClearingEv") &&
+        Abi::find_in(abi.library, found.clear, "_ZN3phi13OneDNNContext12ResetBlobMapEPv") &&
+        // Paddle 3.3 renamed it.
+        (Abi::find_in(abi.library, found.set_executor,
+                      "_ZN6paddle8platform28AttachPointerHashToONEDNNKeyEPvRKN3phi5PlaceE") ||
+         Abi::find_in(abi.library, found.set_executor,
+                      "_ZN6paddle8platform28AttachPointerHashToMKLDNNKeyEPvRKN3phi5PlaceE"));
     if (all) found.cpu_place = cpu_place;
     return found;
   }
   bool complete() const noexcept { return cpu_place != nullptr; }
+
+  // A thread's state that never had an executor empties the whole map when it goes, other threads' parts
+  // too, and those crash. So it always has one. Any address that no other thread uses will do.
+  void adopt_thread(void* executor) const { set_executor(executor, cpu_place); }
+
+  // Empties this thread's part.
+  void clear_thread(void* executor) const {
+    void* state = thread_state();
+    destruct(state);
+    construct(state);
+    adopt_thread(executor);
+  }
+};
+
+// Each graph pass over a legacy program that Paddle loads ends with emptying the whole map, under the feet of the
+// predictors that run meanwhile, and those crash. While a shelter stands Paddle skips that: it counts down how
+// often it shall. Made and destroyed on the loading thread, under predictor_lock().
+class OneDnnShelter {
+ public:
+  explicit OneDnnShelter(const OneDnnSymbols& symbols) : symbols_(symbols) {
+    if (!symbols_.complete()) return;
+    symbols_.adopt_thread(this);
+    context_ = symbols_.context(symbols_.contexts(), symbols_.cpu_place);
+    for (int skip = 0; skip < kSkips; ++skip) symbols_.block_next_clear(context_);
+  }
+  OneDnnShelter(const OneDnnShelter&) = delete;
+  OneDnnShelter& operator=(const OneDnnShelter&) = delete;
+  ~OneDnnShelter() noexcept(false) {
+    if (context_ == nullptr) return;
+    // Uses up the skips that are left; further calls empty this shelter's part, where nothing is.
+    for (int skip = 0; skip < kSkips; ++skip) symbols_.clear(context_, this);
+    symbols_.clear_thread(this);  // what the passes themselves have put in
+  }
+
+ private:
+  // A load has about a hundred passes. All skips together take about a millisecond.
+  static constexpr int kSkips = 10'000;
+
+  const OneDnnSymbols symbols_;
+  void* context_ = nullptr;
 };
 
 // How often a part of the map was emptied, in this process.
@@ -47,12 +97,12 @@ inline std::atomic<std::uint64_t>& onednn_clears() noexcept {
   return *clears;
 }
 
-// The part of one instance; made, used and destroyed on its thread.
+// The part of one instance; made, used and destroyed on its thread, the last under predictor_lock().
 class OneDnnCache {
  public:
   // Incomplete symbols: the map grows, and nothing here does anything.
   OneDnnCache(const OneDnnSymbols& symbols, std::size_t max_shapes) : symbols_(symbols), max_shapes_(max_shapes) {
-    adopt_thread();
+    if (symbols_.complete()) symbols_.adopt_thread(this);
   }
   OneDnnCache(const OneDnnCache&) = delete;
   OneDnnCache& operator=(const OneDnnCache&) = delete;
@@ -60,25 +110,19 @@ class OneDnnCache {
 
   void before_run(std::uint64_t shape) {
     if (!seen_.insert(shape).second || seen_.size() <= max_shapes_) return;
+    // A shelter would swallow it: while somebody loads, a later run will do.
+    const std::unique_lock<std::mutex> nobody_loads(predictor_lock(), std::try_to_lock);
+    if (!nobody_loads) return;
     clear();
     seen_.insert(shape);
   }
 
+ private:
   void clear() {
     seen_.clear();
     if (!symbols_.complete()) return;
-    void* state = symbols_.thread_state();
-    symbols_.destruct(state);
-    symbols_.construct(state);
-    adopt_thread();
+    symbols_.clear_thread(this);
     onednn_clears().fetch_add(1, std::memory_order_relaxed);
-  }
-
- private:
-  // A thread's state that never had an executor empties the whole map when it goes, other threads' parts
-  // too, and those crash. So it always has one.
-  void adopt_thread() {
-    if (symbols_.complete()) symbols_.set_executor(this, symbols_.cpu_place);
   }
 
   const OneDnnSymbols symbols_;

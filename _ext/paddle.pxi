@@ -57,6 +57,22 @@ cdef class predictor_lock:
         c_predictor_lock().unlock()
 
 
+cdef class OneDnnShelterAround:
+    """Context manager, under predictor_lock: oneDNN's kernels of running predictors outlive a load."""
+    cdef PaddleLibrary library
+    cdef OneDnnShelter* shelter
+
+    def __cinit__(self, PaddleLibrary library not None):
+        self.library = library
+
+    def __enter__(self):
+        self.shelter = new OneDnnShelter(self.library.onednn)
+
+    def __exit__(self, *_):
+        del self.shelter
+        self.shelter = NULL
+
+
 def onednn_cache_clears():
     """How often an instance of this process has emptied its part of oneDNN's kernel cache."""
     return onednn_clears().load()

@@ -55,7 +55,10 @@ class PaddleBackend final : public Backend {
   // The root, from a config that outlives the call.
   PaddleBackend(std::shared_ptr<Model> model, const Config& config) : model_(std::move(model)) {
     const std::lock_guard<std::mutex> lock(predictor_lock());
-    root_ = model_->abi.create(config);
+    {
+      const OneDnnShelter shelter(model_->options.onednn_symbols);
+      root_ = model_->abi.create(config);
+    }
     if (!root_) throw std::runtime_error("Paddle made no predictor");
     predictor_ = root_.get();
     model_->root_ = predictor_;

@@ -27,7 +27,6 @@ class UnraisableArgs:
     object: None
     def __init__(self, exception: BaseException) -> None: ...
 
-@final
 class PaddleLibrary:
     missing: tuple[str, ...]
     empties_onednn_cache: bool
@@ -42,6 +41,12 @@ class OneDnnBudget:
 
 @final
 class predictor_lock:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+@final
+class OneDnnShelterAround:
+    def __init__(self, library: PaddleLibrary) -> None: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *_: object) -> None: ...
 

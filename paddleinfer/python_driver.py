@@ -40,11 +40,13 @@ class PythonPredictors:
     def __init__(
         self,
         installed: InstalledPaddle,
+        library: _ext.PaddleLibrary,
         config: Any,
         spec: ModelSpec,
         new_budget: Callable[[], _ext.OneDnnBudget | None],
     ) -> None:
         self._installed = installed
+        self._library = library
         self._config = config
         self._spec = spec
         self._new_budget = new_budget
@@ -54,7 +56,8 @@ class PythonPredictors:
         """The predictor of one instance."""
         with _ext.predictor_lock():
             if instance == 0:
-                predictor = self._installed.module.inference.create_predictor(self._config)
+                with _ext.OneDnnShelterAround(self._library):
+                    predictor = self._installed.module.inference.create_predictor(self._config)
                 self._root = predictor
             else:
                 predictor = self._root.clone()

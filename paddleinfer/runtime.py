@@ -71,7 +71,8 @@ class Runtime:
         for (device, config), instances in zip(self.configs, shares, strict=True):
             if not self.native:
                 budget = self._new_onednn_budget if onednn else lambda: None
-                core.start_python(PythonPredictors(self.installed, config, self.spec, budget), instances)
+                predictors = PythonPredictors(self.installed, self.library, config, self.spec, budget)
+                core.start_python(predictors, instances)
                 continue
             core.start_paddle(
                 self.library,

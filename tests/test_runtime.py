@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -112,12 +113,8 @@ def plain_paddle(directory: Path, x: np.ndarray) -> dict[str, np.ndarray]:
 def test_a_missing_symbol_falls_back_to_python_and_says_which(
     zoo: Zoo, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Crippled:
+    class Crippled(_ext.PaddleLibrary):
         missing = ("_ZN12paddle_infer9Predictor3RunEv",)
-        empties_onednn_cache = False
-
-        def __init__(self, path: str, cpu_place: int) -> None:
-            self.path = path
 
     directory = zoo.directory("mlp", "legacy")
     monkeypatch.setattr(runtime._ext, "PaddleLibrary", Crippled)
@@ -241,8 +238,42 @@ def test_memory_stays_bounded_however_many_shapes_arrive(zoo: Zoo, driver: str) 
         assert rss_bytes() - before < 40e6
 
 
-def test_a_closed_engine_leaves_others_running(zoo: Zoo) -> None:
-    directory = zoo.directory("conv", zoo.formats[0])
+@pytest.mark.parametrize("driver", ["native", "python"])
+def test_a_load_leaves_the_kernels_of_other_predictors_alone(zoo: Zoo, driver: str) -> None:
+    """Each of Paddle's graph passes over a legacy program would empty the whole process's kernel cache."""
+    directory = zoo.directory("conv", "legacy")
+    options: dict[str, Any] = {"onednn": True, "ir_optim": True, "instances": 1, "driver": driver}
+    with paddleinfer.Engine(directory, **options) as running:
+        expected = running.infer([images(2, 8, 8)])
+        kernels = cached_kernels()
+        assert kernels > 0
+        with paddleinfer.Engine(directory, **options) as passing:
+            assert cached_kernels() == kernels
+            assert_close(passing.infer([images(2, 8, 8)]), expected)
+            assert cached_kernels() > kernels
+        assert cached_kernels() == kernels
+
+
+def cached_kernels() -> int:
+    """As Paddle counts them: phi::OneDNNContext::GetCachedObjectsNumber."""
+    installed = InstalledPaddle.find()
+    library = ctypes.CDLL(installed.library_path)
+    get_pool, get, count = (
+        library[f"_ZN{name}"]
+        for name in (
+            "3phi17DeviceContextPool8InstanceEv",
+            "3phi17DeviceContextPool3GetERKNS_5PlaceE",
+            "K3phi13OneDNNContext22GetCachedObjectsNumberEv",
+        )
+    )
+    get_pool.restype = get.restype = ctypes.c_void_p
+    context = get(ctypes.c_void_p(get_pool()), ctypes.c_void_p(installed.cpu_place_address()))
+    return int(count(ctypes.c_void_p(context)))
+
+
+@pytest.mark.parametrize("driver", ["native", "python"])
+def test_engines_that_come_and_go_leave_others_running(zoo: Zoo, driver: str) -> None:
+    directory = zoo.directory("conv", "legacy")
     x = images(2, 8, 8)
     with paddleinfer.Engine(directory, onednn=True, ir_optim=True, instances=1) as stays:
         expected = stays.infer([x])
@@ -258,8 +289,10 @@ def test_a_closed_engine_leaves_others_running(zoo: Zoo) -> None:
 
         caller = threading.Thread(target=keep_calling)
         caller.start()
-        for _ in range(8):
-            with paddleinfer.Engine(directory, onednn=True, ir_optim=True, instances=2) as passing:
+        for _ in range(25):
+            with paddleinfer.Engine(
+                directory, onednn=True, ir_optim=True, instances=2, driver=driver
+            ) as passing:
                 assert_close(passing.infer([x]), expected)
         stop.set()
         caller.join()
