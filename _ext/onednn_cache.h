@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <shared_mutex>
 #include <unordered_set>
 
 #include "paddle_abi.h"
@@ -63,12 +64,18 @@ struct OneDnnSymbols {
   }
 };
 
+// Held by who clears a part, together, and by a shelter alone, for it would swallow the clearing.
+inline std::shared_mutex& onednn_clearing() noexcept {
+  static std::shared_mutex* const lock = new std::shared_mutex;
+  return *lock;
+}
+
 // Each graph pass over a legacy program that Paddle loads ends with emptying the whole map, under the feet of the
 // predictors that run meanwhile, and those crash. While a shelter stands Paddle skips that: it counts down how
 // often it shall. Made and destroyed on the loading thread, under predictor_lock().
 class OneDnnShelter {
  public:
-  explicit OneDnnShelter(const OneDnnSymbols& symbols) : symbols_(symbols) {
+  explicit OneDnnShelter(const OneDnnSymbols& symbols) : symbols_(symbols), nobody_clears_(onednn_clearing()) {
     if (!symbols_.complete()) return;
     symbols_.adopt_thread(this);
     context_ = symbols_.context(symbols_.contexts(), symbols_.cpu_place);
@@ -88,6 +95,7 @@ class OneDnnShelter {
   static constexpr int kSkips = 10'000;
 
   const OneDnnSymbols symbols_;
+  const std::unique_lock<std::shared_mutex> nobody_clears_;
   void* context_ = nullptr;
 };
 
@@ -110,14 +118,12 @@ class OneDnnCache {
 
   void before_run(std::uint64_t shape) {
     if (!seen_.insert(shape).second || seen_.size() <= max_shapes_) return;
-    // A shelter would swallow it: while somebody loads, a later run will do.
-    const std::unique_lock<std::mutex> nobody_loads(predictor_lock(), std::try_to_lock);
-    if (!nobody_loads) return;
+    const std::shared_lock<std::shared_mutex> nobody_loads(onednn_clearing(), std::try_to_lock);
+    if (!nobody_loads) return;  // a later run will do
     clear();
     seen_.insert(shape);
   }
 
- private:
   void clear() {
     seen_.clear();
     if (!symbols_.complete()) return;
@@ -125,6 +131,7 @@ class OneDnnCache {
     onednn_clears().fetch_add(1, std::memory_order_relaxed);
   }
 
+ private:
   const OneDnnSymbols symbols_;
   const std::size_t max_shapes_;
   std::unordered_set<std::uint64_t> seen_;

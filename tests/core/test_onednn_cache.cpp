@@ -3,6 +3,7 @@
 // As in Paddle: what a thread caches hangs on the executor that it last had, and goes when the thread's state
 // is destroyed; a state that never had an executor takes everybody's kernels with it.
 #include <atomic>
+#include <future>
 #include <map>
 #include <mutex>
 #include <set>
@@ -26,6 +27,7 @@ struct FakePaddle {
   std::mutex mu;
   std::map<const void*, std::set<std::uint64_t>> kernels;  // by executor
   int destructs = 0;
+  int skips = 0;
   int mistakes = 0;  // steps out of order, or the whole map emptied
 } fake;
 
@@ -61,12 +63,41 @@ void set_executor(void* executor, const void* place) {
   state.executor = executor;
 }
 
+void* contexts() { return &fake; }
+
+void* context(void* contexts, const void* place) {
+  const std::lock_guard<std::mutex> lock(fake.mu);
+  if (contexts != &fake || place != &kPlace) ++fake.mistakes;
+  return contexts;
+}
+
+void block_next_clear(void*) {
+  const std::lock_guard<std::mutex> lock(fake.mu);
+  ++fake.skips;
+}
+
+// As Paddle does after each graph pass, for no executor.
+void clear(void*, void* executor) {
+  const std::lock_guard<std::mutex> lock(fake.mu);
+  if (fake.skips > 0) {
+    --fake.skips;
+  } else if (executor == nullptr) {
+    fake.kernels.clear();
+  } else {
+    fake.kernels.erase(executor);
+  }
+}
+
 OneDnnSymbols symbols() {
   OneDnnSymbols found;
   found.thread_state = thread_state;
   found.construct = construct;
   found.destruct = destruct;
   found.set_executor = set_executor;
+  found.contexts = contexts;
+  found.context = context;
+  found.block_next_clear = block_next_clear;
+  found.clear = clear;
   found.cpu_place = &kPlace;
   return found;
 }
@@ -74,6 +105,7 @@ OneDnnSymbols symbols() {
 void forget_everything() {
   fake.kernels.clear();
   fake.destructs = 0;
+  fake.skips = 0;
   fake.mistakes = 0;
   state_of_this_thread() = State{};
 }
@@ -172,4 +204,54 @@ TEST("without Paddle's symbols nothing is cleared, nor counted") {
   }
   CHECK_EQ(onednn_clears(), clears);
   CHECK_EQ(fake.destructs, 0);
+}
+
+TEST("what a load clears spares the kernels of others, and only during the load") {
+  forget_everything();
+  const int other_executor = 0;
+  fake.kernels[&other_executor] = {1, 2, 3};
+  {
+    const OneDnnShelter shelter(symbols());
+    for (int pass = 0; pass < 200; ++pass) clear(&fake, nullptr);
+    CHECK_EQ(fake.kernels.count(&other_executor), 1u);
+  }
+  CHECK_EQ(fake.skips, 0);
+  CHECK_EQ(fake.kernels.count(&other_executor), 1u);
+  clear(&fake, nullptr);
+  CHECK(fake.kernels.empty());
+  CHECK_EQ(fake.mistakes, 0);
+}
+
+TEST("what the loading itself has cached goes with the load") {
+  forget_everything();
+  {
+    const OneDnnShelter shelter(symbols());
+    fake.kernels[state_of_this_thread().executor] = {1, 2};
+  }
+  CHECK(fake.kernels.empty());
+  CHECK(state_of_this_thread().executor != nullptr);
+}
+
+TEST("an instance at its limit clears its part after a load, not during it") {
+  forget_everything();
+  OneDnnCache cache(symbols(), 1);
+  run(cache, 1);
+  std::promise<void> loading;
+  std::promise<void> loaded;
+  std::thread loader([&] {
+    const OneDnnShelter shelter(symbols());
+    loading.set_value();
+    loaded.get_future().wait();
+  });
+  loading.get_future().wait();
+  CHECK_EQ(run(cache, 2), 2u);
+  loaded.set_value();
+  loader.join();
+  CHECK_EQ(run(cache, 3), 1u);
+}
+
+TEST("without Paddle's symbols a load has no shelter") {
+  forget_everything();
+  const OneDnnShelter shelter(OneDnnSymbols{});
+  CHECK_EQ(fake.skips, 0);
 }
