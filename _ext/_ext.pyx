@@ -55,6 +55,9 @@ from core cimport (
     Shape,
     Slice,
     TensorView,
+    Trace,
+    TracedRequest,
+    TracedRun,
     WeightReport,
     Woken,
     c_predictor_lock,
@@ -109,6 +112,7 @@ include "arrays.pxi"
 include "feeds.pxi"
 include "python_model.pxi"
 include "paddle.pxi"
+include "trace.pxi"
 
 
 cdef class Core:
@@ -137,9 +141,12 @@ cdef class Core:
         gives such arrays in order, or raises InvalidInput.
     explain
         Turns the text of a failure into its useful line.
+    trace
+        Where requests and runs are recorded.
     """
     cdef shared_ptr[Dispatcher] dispatcher
     cdef shared_ptr[Model] model
+    cdef shared_ptr[Trace] trace
     cdef FeedReader feeds
     cdef tuple output_names
     cdef dict output_places
@@ -160,7 +167,7 @@ cdef class Core:
     def __init__(self, *, str label, inputs, outputs, dict output_places, bint rows_follow_batch,
                  bint inline, str policy, int64_t max_batch_size, preferred_batch_sizes, allowed_batch_sizes,
                  int64_t max_queue_rows, size_t max_queue_bytes,
-                 max_hold_us, bint wait_when_full, str merging, on_merging, normalise, explain,
+                 max_hold_us, bint wait_when_full, str merging, on_merging, normalise, explain, TraceRing trace,
                  unsigned long main_thread):
         cdef DispatcherOptions options
         options.scheduler = scheduler_options(
@@ -168,6 +175,8 @@ cdef class Core:
         options.batch_sizes = allowed_batch_sizes
         options.inline_allowed = inline
         options.outputs = [name.encode() for name in outputs]
+        options.trace = trace.trace
+        self.trace = trace.trace
         self.dispatcher = make_shared[Dispatcher](options)
         self.loop_sinks = {}
         self.wait_when_full = wait_when_full
@@ -442,6 +451,7 @@ cdef class Core:
 
     cdef RequestPtr prepare(self, feeds, timeout, outputs, priority) except *:
         cdef RequestPtr request = make_shared[Request]()
+        request.get().called = monotonic_now()
         self.check_alive()
         if self.closed:
             raise EngineClosed(f"{self.label} is closed")
@@ -562,7 +572,9 @@ cdef class Core:
             for place in range(target.outputs.size()):
                 tensor = &target.outputs[place]
                 results[names[place]] = array_owning(tensor.dtype, tensor.shape, tensor.data.release())
+            self.trace.get().record(target[0])
             return results
+        self.trace.get().record(target[0])
         if target.outcome == Outcome.error:
             raise self.model_error(target)
         if target.outcome == Outcome.expired:

@@ -13,6 +13,7 @@
 #include "instance.h"
 #include "request.h"
 #include "schedule.h"
+#include "trace.h"
 
 namespace paddleinfer {
 
@@ -54,6 +55,24 @@ class BatchRun {
 
   const std::vector<Ran>& runs() const noexcept { return runs_; }
 
+  void record(Trace& trace, std::int64_t queued_requests) noexcept {
+    for (Ran& ran : runs_) {
+      TracedRun traced;
+      traced.instance = std::uint32_t(instance_.index);
+      traced.began = ran.began;
+      traced.gathered = ran.began + ran.gather_ns;
+      traced.over = traced.gathered + ran.run_ns;
+      traced.scattered = traced.over + ran.scatter_ns;
+      traced.rows = ran.rows;
+      traced.padded_rows = ran.padded_rows;
+      traced.requests = std::int64_t(ran.requests);
+      traced.queued_requests = queued_requests;
+      traced.reason = decision_.reason;
+      traced.failed = ran.failed;
+      ran.number = trace.record(traced);
+    }
+  }
+
   // Set when it was handed out whole to be probed, and turned out to run in parts: it has not run.
   RequestPtr put_back() const noexcept { return put_back_ ? started_.front().request : nullptr; }
 
@@ -80,7 +99,7 @@ class BatchRun {
       const RequestPtr& request = started_[place].request;
       SliceEnd& end = execution_.ends()[place];
       if ((!end.failed && !end.complete) || !request->claim(Request::State::running)) continue;
-      request->explanation = explained(*request);
+      request->explanation = explained(*request, end.run);
       if (end.failed) {
         request->failure = std::move(end.failure);
         ends.add(request, Outcome::error);
@@ -95,17 +114,22 @@ class BatchRun {
   }
 
  private:
-  Explanation explained(const Request& request) const noexcept {
+  Explanation explained(const Request& request, std::size_t run) const noexcept {
     Explanation explanation;
     explanation.queue_ns = request.first_started - request.arrival;
     explanation.hold_ns = request.hold_ns;
     explanation.predicted_ns = decision_.predicted_ns;
     explanation.instance = std::uint32_t(instance_.index);
     explanation.reason = decision_.reason;
-    if (!runs_.empty()) {
-      explanation.run_ns = runs_.front().run_ns;
-      explanation.batch_rows = runs_.front().rows;
-      explanation.padded_rows = runs_.front().padded_rows;
+    if (run < runs_.size()) {
+      const Ran& ran = runs_[run];
+      explanation.run_ns = ran.run_ns;
+      explanation.batch_rows = ran.rows;
+      explanation.padded_rows = ran.padded_rows;
+      explanation.run = ran.number;
+      explanation.gathered = ran.began + ran.gather_ns;
+      explanation.over = explanation.gathered + ran.run_ns;
+      explanation.scattered = explanation.over + ran.scatter_ns;
     }
     return explanation;
   }

@@ -104,6 +104,7 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
         Nanos deadline
         shared_ptr[CompletionQueue] sink
         int priority
+        Nanos called
         cbool waits_for_room
         void* waiter
         Outcome outcome
@@ -125,6 +126,44 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
         int64_t rows
     int64_t rows_of(const vector[Slice]&) noexcept
     uint64_t signature_of(const vector[TensorView]&, cbool) noexcept
+
+
+cdef extern from "trace.h" namespace "paddleinfer" nogil:
+    cdef cppclass TracedRun:
+        uint64_t number
+        uint32_t instance
+        Nanos began
+        Nanos gathered
+        Nanos over
+        Nanos scattered
+        int64_t rows
+        int64_t padded_rows
+        int64_t requests
+        int64_t queued_requests
+        DispatchReason reason
+        cbool failed
+
+    cdef cppclass TracedRequest:
+        uint64_t number
+        uint64_t run
+        Nanos called
+        Nanos arrival
+        Nanos started
+        Nanos gathered
+        Nanos over
+        Nanos scattered
+        Nanos delivered
+        Nanos hold_ns
+        int64_t rows
+        Outcome outcome
+
+    cdef cppclass Trace:
+        Trace(size_t) except +
+        void keep(size_t) except +
+        void record(const Request&) noexcept
+        pair[uint64_t, uint64_t] recorded() except +
+        vector[TracedRequest] requests_since(uint64_t) except +
+        vector[TracedRun] runs_since(uint64_t) except +
 
 
 cdef extern from "completion.h" namespace "paddleinfer" nogil:
@@ -264,6 +303,7 @@ cdef extern from "dispatcher.h" namespace "paddleinfer" nogil:
         cbool inline_allowed
         vector[string] outputs
         vector[int64_t] batch_sizes
+        shared_ptr[Trace] trace
 
     cdef cppclass Dispatcher:
         Dispatcher(const DispatcherOptions&) except +

@@ -24,6 +24,7 @@
 #include "look_out.h"
 #include "request.h"
 #include "scheduler.h"
+#include "trace.h"
 
 namespace paddleinfer {
 
@@ -32,6 +33,7 @@ struct DispatcherOptions {
   bool inline_allowed = false;
   std::vector<std::string> outputs;       // their names
   std::vector<std::int64_t> batch_sizes;  // rows that the model may see at once, rising; empty: any
+  std::shared_ptr<Trace> trace = std::make_shared<Trace>(0);
 };
 
 struct CloseReport {
@@ -391,6 +393,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       add(counters_.scatter_ns, ran.scatter_ns);
     }
     bool more = false;
+    std::int64_t queued_requests = 0;
     {
       const std::lock_guard<std::mutex> lock(mu_);
       if (batch.has_verdict()) settle_merging(batch.verdict());
@@ -402,9 +405,11 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
       }
       instance.occupied = false;
       instance.running.clear();
-      more = closing_ || scheduler_.queued_requests() > 0 || !instance.orders.empty();
+      queued_requests = scheduler_.queued_requests();
+      more = closing_ || queued_requests > 0 || !instance.orders.empty();
       pool_.list_idle(instance);
     }
+    batch.record(*options_.trace, queued_requests);
     give_up_what_waits(batch.failed_in_part());
     batch.tell(counters_);
     return more;

@@ -26,6 +26,7 @@ struct SliceEnd {
   std::vector<OwnedTensor> outputs;  // of a whole request
   bool joined = false;               // a part's rows are in their place
   bool complete = true;              // false: other parts of the request are still to come
+  std::size_t run = 0;               // the last that it was part of
 };
 
 // An output of a batch that does not have the batch's rows on axis 0.
@@ -139,7 +140,9 @@ class Execution {
   bool run_together(std::size_t from, std::size_t to, Failure& failure) {
     const Batch slices(batch_.begin() + std::ptrdiff_t(from), batch_.begin() + std::ptrdiff_t(to));
     Ran ran;
+    ran.requests = slices.size();
     ran.rows = rows_of(slices);
+    for (std::size_t place = from; place < to; ++place) ends_[place].run = runs_.size();
     ran.padded_rows = padded(ran.rows);
     ran.failed = true;
     bool inputs_are_held = true;
@@ -148,12 +151,12 @@ class Execution {
       slices.front().request->let_go_of_inputs(releases_);  // it will not run again
     };
     try {
-      const Nanos begin = monotonic_now();
+      ran.began = monotonic_now();
       gather(backend_, slices, ran.padded_rows);
       let_go();
       if (all_ended(slices)) return true;
       const Nanos gathered = monotonic_now();
-      ran.gather_ns = gathered - begin;
+      ran.gather_ns = gathered - ran.began;
       backend_.run();
       const Nanos over = monotonic_now();
       ran.run_ns = over - gathered;

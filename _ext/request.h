@@ -42,6 +42,10 @@ struct Explanation {
   std::int64_t padded_rows = 0;  // of the batch, with padding
   std::uint32_t instance = 0;
   DispatchReason reason = DispatchReason::idle;
+  std::uint64_t run = 0;  // its number in the trace; 0: not traced
+  Nanos gathered = 0;     // instants, of that run
+  Nanos over = 0;
+  Nanos scattered = 0;
 };
 
 // How a request failed. `exception` is a Python exception of a callable, given back through a ReleaseList.
@@ -100,6 +104,7 @@ class Request {
   Nanos deadline = kNever;
   std::shared_ptr<CompletionQueue> sink;  // told of the end, beside whoever waits
   int priority = 1;                       // class 0, 1 or 2: the most urgent first
+  Nanos called = 0;                       // when its caller's call began
   bool waits_for_room = false;            // when the queue is full, instead of being refused
   // A Python object for the sink's reader (a future).
   void* waiter = nullptr;

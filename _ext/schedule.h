@@ -63,7 +63,10 @@ struct Plan {
 
 // One run of the model.
 struct Ran {
+  std::uint64_t number = 0;  // in the trace; 0: not traced
+  std::size_t requests = 0;
   std::int64_t rows = 0;
+  Nanos began = 0;
   Nanos gather_ns = 0;
   Nanos run_ns = 0;
   Nanos scatter_ns = 0;

@@ -268,6 +268,8 @@ class EngineConfig:
     """Seconds from submission to result for calls that give no ``timeout``; None waits."""
     max_memory_bytes: int | None = None
     """Bytes that this process may have in memory once a model is loaded, by estimate; None: any number."""
+    trace_requests: int = 4096
+    """Requests, and runs, of late that are remembered for ``Engine.diagnose``; 0 records nothing at all."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.runtime, RuntimeOptions):
@@ -279,6 +281,7 @@ class EngineConfig:
         check_timeout("default_timeout", self.default_timeout)
         if self.max_memory_bytes is not None:
             _check_int("max_memory_bytes", self.max_memory_bytes, 1, 1 << 50)
+        _check_int("trace_requests", self.trace_requests, 0, 10_000_000)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> EngineConfig:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy.typing as npt
 
-from paddleinfer import callables
+from paddleinfer import _ext, callables
 from paddleinfer.accounts import Accounts
 from paddleinfer.config import EngineConfig, check_timeout
+from paddleinfer.diagnosis import Diagnosis, diagnose
 from paddleinfer.errors import ConfigError, EngineClosed, PaddleInferError
 from paddleinfer.generation import Generation, Loadable, ReloadReport
 from paddleinfer.model import ModelSpec, TensorSpec, load_spec
 from paddleinfer.model_replacement import check_replacement
+from paddleinfer.processors import usable_cores
+from paddleinfer.trace import Trace, Tracing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -95,7 +98,8 @@ class EngineBase:
 
     def _open(self, prepare: Prepare, path: str | os.PathLike[str] | None, config: EngineConfig) -> None:
         model = prepare(path)
-        generation = Generation(1, model, config)
+        ring = _ext.TraceRing(config.trace_requests)
+        generation = Generation(1, model, config, ring)
         try:
             generation.open(model)
         except BaseException:
@@ -106,6 +110,7 @@ class EngineBase:
         self._default_timeout = config.default_timeout
         # Read once by each call, which from then on belongs to it.
         self._generation = generation
+        self._tracing = Tracing(ring, config.trace_requests)
         self._accounts = Accounts()
         self._accounts.add(generation.core)
         # Loading, present, or not closed yet. Guarded by _changes, which is reentrant for signal handlers.
@@ -147,7 +152,7 @@ class EngineBase:
                 path = present.spec.path
             model = self._prepare(path)
             check_replacement(present.spec, model.spec)
-            new = Generation(present.number + 1, model, self._config)
+            new = Generation(present.number + 1, model, self._config, self._tracing.ring)
             with self._changes:  # so that close() ends it while it loads
                 self._refuse_when_closed(present)
                 self._generations.append(new)
@@ -233,6 +238,42 @@ class EngineBase:
         present = self._generation
         present.check_process()
         return {"generation": present.number, **self._accounts.stats()}
+
+    def trace(self, max_requests: int = 100_000) -> Trace:
+        """Records what the engine does while the ``with`` block runs, also over a reload.
+
+        Parameters
+        ----------
+        max_requests
+            How many requests, and runs, are kept: the last ones. About 200 bytes each.
+
+        Raises
+        ------
+        ConfigError
+            `max_requests` is out of range.
+        """
+        return Trace(self._tracing, self._generation.label, max_requests)
+
+    def diagnose(self, outer_us: Mapping[str, Sequence[float]] | None = None) -> Diagnosis:
+        """Where the time of the last ``trace_requests`` requests went, and what follows.
+
+        Parameters
+        ----------
+        outer_us
+            What happened to the same requests around the engine: "receive", "decode", "encode" or "send" ->
+            microseconds of each request.
+
+        Raises
+        ------
+        ConfigError
+            ``trace_requests`` is 0, so nothing is known.
+        """
+        if self._config.trace_requests == 0:
+            raise ConfigError("trace_requests=0 records nothing; diagnose() needs it to be above 0")
+        generation = self._generation
+        requests, runs = self._tracing.recent()
+        legacy = generation.spec.format == "legacy"
+        return diagnose(requests, runs, outer_us or {}, generation.settings, usable_cores(), legacy)
 
     def effective_config(self) -> dict[str, dict[str, Any]]:
         """What is in force: option -> {"value", "source", and a "note" where there is something to know}.

@@ -86,7 +86,7 @@ class Generation:
         The model would take more memory than the options allow.
     """
 
-    def __init__(self, number: int, model: Loadable, config: EngineConfig) -> None:
+    def __init__(self, number: int, model: Loadable, config: EngineConfig, ring: _ext.TraceRing) -> None:
         self.number = number
         self.config = config
         self.spec = spec = model.spec
@@ -123,6 +123,7 @@ class Generation:
             on_merging=functools.partial(_note_merging, self.label, settings),
             normalise=self.converter,
             explain=useful_line,
+            trace=ring,
             main_thread=threading.main_thread().ident or 0,
         )
         lifecycle.register(self.core)

@@ -26,6 +26,7 @@ from .body import Receive, Send
 from .errors import CUT, RequestError, bad_request, status_of
 from .inference import error_answer
 from .load_request import load_config
+from .looking import diagnosis, record_trace, seconds_of
 from .models import Models, ModelSource
 from .openapi import document
 from .page import page
@@ -208,6 +209,14 @@ def _routes(service: Service) -> list[Route]:
         body = exposition({model.name: model.engine for model in models if model.engine is not None})
         return Response(body, media_type=CONTENT_TYPE)
 
+    async def trace(request: Request) -> Response:
+        seconds = seconds_of(request.query_params.get("seconds", "1"))
+        name = request.query_params.get("model")
+        return _json(await record_trace(models if name is None else [models.get(name)], seconds))
+
+    async def model_diagnosis(request: Request) -> Response:
+        return _json(diagnosis(_model(request)))
+
     async def openapi(_: Request) -> Response:
         return _json(document(service.models, options))
 
@@ -232,6 +241,7 @@ def _routes(service: Service) -> list[Route]:
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
         Route("/v2/models/stats", all_stats),
+        Route("/v2/trace", trace),
         Route("/v2/repository/index", index, methods=["POST"]),
         Route("/v2/repository/models/{model}/load", load, methods=["POST"]),
         Route("/v2/repository/models/{model}/unload", unload, methods=["POST"]),
@@ -241,6 +251,7 @@ def _routes(service: Service) -> list[Route]:
         ("/ready", model_ready, ["GET"]),
         ("/config", config, ["GET"]),
         ("/stats", model_stats, ["GET"]),
+        ("/diagnosis", model_diagnosis, ["GET"]),
         ("/infer", _never, ["POST"]),
     ]
     for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Coroutine
 from http import HTTPStatus
+from time import monotonic_ns
 from typing import Any, Final, Protocol
 
 import orjson
@@ -21,6 +22,7 @@ from .infer_request import InferRequest, parse_request
 from .infer_response import encode_response
 from .models import VERSION, ServedModel
 from .service import Service
+from .stage_log import ServedTimes
 
 __all__ = ["Connection", "Direct", "direct_model"]
 
@@ -73,12 +75,15 @@ class Direct:
 
     __slots__ = (
         *("_body", "_connection", "_future", "_headers", "_inference", "_model", "_request", "_running"),
-        *("_tasks", "disconnected", "keep_alive", "response_complete"),
+        *("_began_ns", "_decoded_ns", "_received_ns", "_tasks"),
+        *("disconnected", "keep_alive", "response_complete"),
     )
 
     def __init__(
         self, connection: Connection, tasks: set[Any], service: Service, model: ServedModel, headers: Headers
     ) -> None:
+        self._began_ns = monotonic_ns()
+        self._received_ns = self._decoded_ns = 0
         self._connection = connection
         self._tasks = tasks
         self._inference = service.inference
@@ -104,9 +109,11 @@ class Direct:
         """The body is whole."""
         if self.response_complete:
             return
+        self._received_ns = monotonic_ns()
         try:
             engine = self._model.open_engine()
             request = self._request = parse_request(self._body, self._headers, engine.inputs)
+            self._decoded_ns = monotonic_ns()
             names = None if request.outputs is None else [output.name for output in request.outputs]
             self._running = engine.ainfer(
                 request.inputs, timeout=request.timeout_s, outputs=names, priority=request.priority
@@ -159,6 +166,7 @@ class Direct:
 
     def _succeed(self, results: Any) -> None:
         assert self._request is not None
+        delivered_ns = monotonic_ns()
         try:
             payload, json_bytes = encode_response(self._model.name, VERSION, self._request, results)
         except Exception as error:
@@ -172,7 +180,14 @@ class Direct:
             )
         encoding = accepted_encoding(self._headers, len(payload))
         if encoding is None:
+            encoded_ns = monotonic_ns()
             self._answer(b"HTTP/1.1 200 OK\r\n" + fields, payload)
+            self._model.stage_log.note(
+                ServedTimes(
+                    *(self._began_ns, self._received_ns, self._decoded_ns, delivered_ns, encoded_ns),
+                    monotonic_ns(),
+                )
+            )
         else:
             self._running = None
             self._future = asyncio.ensure_future(self._compress(payload, encoding, fields))

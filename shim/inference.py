@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
-from time import monotonic
+from time import monotonic, monotonic_ns
 from typing import Any
 
 from .body import ClientGone, Headers, Message, Receive, Send, accepted_encoding, compressed, read_body
@@ -14,6 +14,7 @@ from .errors import RequestError, status_of
 from .infer_request import parse_request
 from .infer_response import encode_response
 from .models import VERSION, ServedModel
+from .stage_log import ServedTimes
 
 __all__ = ["Inference", "answer", "error_answer"]
 
@@ -61,10 +62,13 @@ class Inference:
             self.under_way -= 1
 
     async def _answer(self, model: ServedModel, headers: Headers, receive: Receive, send: Send) -> None:
+        began_ns = monotonic_ns()
         model.open_engine()  # else the body need not come
         body = await read_body(receive, headers, self._max_body_bytes)
         engine = model.open_engine()  # meanwhile another may have taken its place
+        received_ns = monotonic_ns()
         request = parse_request(body, headers, engine.inputs)
+        decoded_ns = monotonic_ns()
         names = None if request.outputs is None else [output.name for output in request.outputs]
         with self._watch.over(receive) as watched:
             try:
@@ -75,6 +79,7 @@ class Inference:
                 if watched.left:
                     raise ClientGone from None
                 raise
+        delivered_ns = monotonic_ns()
         payload, json_bytes = encode_response(model.name, VERSION, request, results)
         fields: list[tuple[bytes, bytes]] = list(_JSON)
         if json_bytes is not None:
@@ -86,7 +91,11 @@ class Inference:
         if encoding is not None:
             payload = await compressed(payload, encoding)
             fields.append((b"content-encoding", encoding.encode()))
+        encoded_ns = monotonic_ns()
         await answer(send, 200, payload, fields)
+        model.stage_log.note(
+            ServedTimes(began_ns, received_ns, decoded_ns, delivered_ns, encoded_ns, monotonic_ns())
+        )
 
 
 class _Watched:

@@ -16,6 +16,7 @@ from paddleinfer.engine import Engine
 from paddleinfer.errors import ConfigError
 
 from .errors import RequestError, status_of
+from .stage_log import StageLog
 
 __all__ = ["VERSION", "ModelSource", "Models", "ServedModel", "check_name"]
 
@@ -59,6 +60,7 @@ class ServedModel:
     reason: str = "not loaded yet"
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it is loaded or unloaded."""
+    stage_log: StageLog = field(default_factory=StageLog)
     config: EngineConfig | None = None
     """Of an engine that was opened here: the source's, or what a client loaded it with."""
 

@@ -63,6 +63,7 @@ def document(models: Models, options: ServiceOptions) -> Schema:
         "/v2/models/stats": {
             "get": _operation("all_statistics", "Statistics of all models", _json(_ref("Statistics")))
         },
+        "/v2/trace": {"get": _trace(names)},
         "/v2/repository/index": {"post": _index()},
     }
     statuses = ("400", "403", "404", "500", "503")
@@ -79,6 +80,7 @@ def document(models: Models, options: ServiceOptions) -> Schema:
             ("/ready", "model_ready", "Whether the model takes requests", _object("name", "ready")),
             ("/config", "model_config", "The configuration in force", _object("name", "max_batch_size")),
             ("/stats", "model_statistics", "Statistics", _ref("Statistics")),
+            ("/diagnosis", "model_diagnosis", "What binds its requests", _object("model", "verdict")),
         ):
             operation = _operation(name + suffix, text, _json(schema), "404", "503")
             paths[at + end] = {"get": {**operation, "parameters": parameters}}
@@ -99,6 +101,16 @@ def document(models: Models, options: ServiceOptions) -> Schema:
         described["security"] = [{"key": []}]
         _add_unauthorised(paths)
     return described
+
+
+def _trace(names: Sequence[str]) -> Schema:
+    operation = _operation("trace", "Records a Chrome trace", _json(_object("traceEvents")), "400", "404")
+    seconds = {"type": "number", "exclusiveMinimum": 0, "maximum": 60, "default": 1}
+    operation["parameters"] = [
+        {"name": "seconds", "in": "query", "required": False, "schema": seconds},
+        {**_path("model", names), "in": "query", "required": False},
+    ]
+    return operation
 
 
 def _add_unauthorised(paths: Schema) -> None:

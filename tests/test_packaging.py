@@ -56,6 +56,9 @@ LAYERS = {
         "lifecycle",
         "streams",
         "warmup",
+        "timeline",
+        "trace",
+        "diagnosis",
         "generation",
         "accounts",
         "engine_base",
@@ -81,8 +84,8 @@ MAY_IMPORT_PADDLE = {"runtime", "demo"}
 # Of the server, in ``shim/``; the package never imports it.
 SHIM_LAYERS = (
     ("datatypes", "errors", "body"),
-    ("infer_request", "infer_response", "models"),
-    ("inference", "describe", "service", "watch", "load_request"),
+    ("infer_request", "infer_response", "stage_log", "models"),
+    ("inference", "describe", "service", "watch", "load_request", "looking"),
     ("openapi", "page", "direct", "app"),
     ("server_options", "settings_file", "flags", "listener", "http_protocol", "server"),
     ("cli", "__main__"),

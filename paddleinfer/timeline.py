@@ -1,0 +1,172 @@
+"""Requests and runs as a document of the Chrome Trace Event Format, which Perfetto opens.
+
+Format: "Trace Event Format", https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from paddleinfer.trace import TracedRequest, TracedRun
+
+__all__ = ["Activity", "chrome_trace"]
+
+# Tracks: an instance's is 1 and its number; what overlaps lies on tracks of its own from here on.
+_FIRST_REQUEST_TRACK = 1000
+_FIRST_OUTER_TRACK = 100_000
+
+_Item = TypeVar("_Item")
+
+Stages = Sequence[tuple[str, int, int]]
+"""(stage, begin, end) in nanoseconds, one after the other."""
+
+
+class Activity(NamedTuple):
+    """What one engine did."""
+
+    label: str
+    requests: Sequence[TracedRequest]
+    runs: Sequence[TracedRun]
+    lost_requests: int = 0
+    outer: Sequence[Stages] = ()
+    """Of requests around the engine's own, as a server sees them."""
+
+
+def chrome_trace(*activities: Activity) -> dict[str, Any]:
+    """The document: of each engine a track per instance with its runs, tracks of requests with their stages,
+    a flow from each request to the run that gave its result, and the queue's depth as a counter. Timestamps
+    are microseconds from the first event on.
+    """
+    begins = [r.called_ns for activity in activities for r in activity.requests]
+    begins += [r.began_ns for activity in activities for r in activity.runs]
+    begins += [stages[0][1] for activity in activities for stages in activity.outer]
+    events = _Events(min(begins, default=0))
+    names: list[dict[str, Any]] = []
+    for pid, activity in enumerate(activities, start=1):
+        events.pid = pid
+        names += _names(pid, activity.label, _add(events, activity))
+    return {
+        "traceEvents": [*names, *events.in_order()],
+        "displayTimeUnit": "ms",
+        "otherData": {
+            "requests": sum(len(activity.requests) for activity in activities),
+            "runs": sum(len(activity.runs) for activity in activities),
+            "lost_requests": sum(activity.lost_requests for activity in activities),
+        },
+    }
+
+
+def _add(events: _Events, activity: Activity) -> dict[int, str]:
+    """Adds all that one engine did; its tracks and their names."""
+    tracks = {1 + run.instance: f"instance {run.instance}" for run in activity.runs}
+    for run in activity.runs:
+        _add_run(events, run)
+    runs = {run.number: run for run in activity.runs}
+    for lane, request in _in_lanes((r.called_ns, r.delivered_ns, r) for r in activity.requests):
+        tracks[_FIRST_REQUEST_TRACK + lane] = f"requests {lane}"
+        _add_request(events, _FIRST_REQUEST_TRACK + lane, request, runs.get(request.run))
+    for lane, stages in _in_lanes((stages[0][1], stages[-1][2], stages) for stages in activity.outer):
+        track = _FIRST_OUTER_TRACK + lane
+        tracks[track] = f"http {lane}"
+        events.slice(track, "http request", stages[0][1], stages[-1][2], 0)
+        for stage, begin, end in stages:
+            events.slice(track, stage, begin, end, 1)
+    return tracks
+
+
+class _Events:
+    """Events in the making, with their order: by time, outer slices before inner ones, flows after slices."""
+
+    def __init__(self, zero_ns: int) -> None:
+        self.pid = 0
+        """Of the engine whose events come next."""
+        self._zero_ns = zero_ns
+        self._events: list[tuple[tuple[int, int, int], dict[str, Any]]] = []
+
+    def slice(self, track: int, name: str, begin_ns: int, end_ns: int, depth: int, **args: object) -> None:
+        """A slice on a track; `depth` tells which of two equal ones holds the other."""
+        event = {"ph": "X", "name": name, "dur": (end_ns - begin_ns) / 1e3, "args": args}
+        self._add(begin_ns, -(end_ns - begin_ns), depth, track, event)
+
+    def flow(self, track: int, phase: str, at_ns: int, number: int) -> None:
+        """One end of the arrow from a request to its run."""
+        event = {"ph": phase, "name": "runs in", "cat": "request", "id": number}
+        if phase == "f":
+            event["bp"] = "e"  # ends at the slice around it, not at the next one
+        self._add(at_ns, 1, 0 if phase == "s" else 1, track, event)
+
+    def counter(self, at_ns: int, name: str, value: int) -> None:
+        """A counter's value from here on."""
+        self._add(at_ns, 2, 0, 0, {"ph": "C", "name": name, "args": {"requests": value}})
+
+    def in_order(self) -> list[dict[str, Any]]:
+        """All of them, sorted."""
+        return [event for _, event in sorted(self._events, key=lambda entry: entry[0])]
+
+    def _add(self, at_ns: int, rank: int, depth: int, track: int, event: dict[str, Any]) -> None:
+        event.update(ts=(at_ns - self._zero_ns) / 1e3, pid=self.pid, tid=track)
+        self._events.append(((at_ns, rank, depth), event))
+
+
+def _add_run(events: _Events, run: TracedRun) -> None:
+    track = 1 + run.instance
+    events.slice(
+        track,
+        "batch",
+        run.began_ns,
+        run.scattered_ns,
+        0,
+        run=run.number,
+        rows=run.rows,
+        padded_rows=run.padded_rows,
+        requests=run.requests,
+        reason=run.reason,
+        failed=run.failed,
+    )
+    events.slice(track, "gather", run.began_ns, run.gathered_ns, 1)
+    events.slice(track, "run", run.gathered_ns, run.over_ns, 1)
+    events.slice(track, "scatter", run.over_ns, run.scattered_ns, 1)
+    events.counter(run.scattered_ns, "queued requests", run.queued_requests)
+
+
+def _add_request(events: _Events, track: int, request: TracedRequest, run: TracedRun | None) -> None:
+    begin, end = request.called_ns, request.delivered_ns
+    args = {"request": request.number, "rows": request.rows, "outcome": request.outcome, "run": request.run}
+    events.slice(track, "request", begin, end, 0, **args)
+    for stage, stage_begin, stage_end in request.stages():
+        events.slice(track, stage, stage_begin, stage_end, 1)
+    if run is not None and run.over_ns > 0 and begin <= run.over_ns <= end:
+        events.flow(track, "s", run.over_ns, request.number)
+        events.flow(1 + run.instance, "f", run.over_ns, request.number)
+
+
+def _in_lanes(items: Iterable[tuple[int, int, _Item]]) -> list[tuple[int, _Item]]:
+    """Each of (begin, end, item) with the first lane that is free when it begins."""
+    placed = []
+    free: list[int] = []
+    busy: list[tuple[int, int]] = []  # (end, lane)
+    lanes = 0
+    for begin, end, item in sorted(items, key=lambda entry: entry[0]):
+        while busy and busy[0][0] <= begin:
+            heapq.heappush(free, heapq.heappop(busy)[1])
+        if free:
+            lane = heapq.heappop(free)
+        else:
+            lane, lanes = lanes, lanes + 1
+        heapq.heappush(busy, (end, lane))
+        placed.append((lane, item))
+    return placed
+
+
+def _names(pid: int, label: str, tracks: dict[int, str]) -> list[dict[str, Any]]:
+    process = {"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "ts": 0, "args": {"name": label}}
+    return [
+        process,
+        *(
+            {"ph": "M", "name": "thread_name", "pid": pid, "tid": track, "ts": 0, "args": {"name": name}}
+            for track, name in sorted(tracks.items())
+        ),
+    ]

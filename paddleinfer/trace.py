@@ -1,0 +1,185 @@
+"""What an engine did in some time: its requests and runs, each with the instants between its stages."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from paddleinfer import _ext
+from paddleinfer.errors import ConfigError, PaddleInferError
+from paddleinfer.timeline import Activity, chrome_trace
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Trace", "TracedRequest", "TracedRun", "Tracing"]
+
+_MOST_REQUESTS = 10_000_000
+
+
+class TracedRequest(NamedTuple):
+    """One request that has ended. Instants are nanoseconds of ``time.monotonic_ns``; 0: it did not come."""
+
+    number: int
+    """Counted from 1, as the requests ended."""
+    run: int
+    """The number of the run that gave its result, of one in parts the last; 0: it never ran."""
+    called_ns: int
+    arrival_ns: int
+    """It was in the queue."""
+    started_ns: int
+    """An instance had taken it."""
+    gathered_ns: int
+    """Its rows were in the model's input."""
+    over_ns: int
+    """The model had run."""
+    scattered_ns: int
+    """All outputs of its run were copied out."""
+    delivered_ns: int
+    """Its caller, or its future, had the result or the error."""
+    hold_ns: int
+    """How long before `started_ns` an instance was idle and held it back for company."""
+    rows: int
+    outcome: str
+    """"result", "error", "cancelled", "expired", "shed" or "closed"."""
+
+    def stages(self) -> list[tuple[str, int, int]]:
+        """(stage, begin, end) in nanoseconds, one after the other, from the call to the delivery."""
+        if self.arrival_ns == 0:
+            return [("submit", self.called_ns, self.delivered_ns)]
+        stages = [("submit", self.called_ns, self.arrival_ns)]
+        if self.run == 0 or self.scattered_ns == 0:
+            return [*stages, ("queue", self.arrival_ns, self.delivered_ns)]
+        held_from = self.started_ns - self.hold_ns
+        # Of a request in parts, or whose batch failed before, the model's time begins with the first.
+        gathered = self.gathered_ns if self.gathered_ns >= self.started_ns else self.started_ns
+        return [
+            *stages,
+            ("queue", self.arrival_ns, held_from),
+            ("hold", held_from, self.started_ns),
+            ("gather", self.started_ns, gathered),
+            ("run", gathered, self.over_ns),
+            ("scatter", self.over_ns, self.scattered_ns),
+            ("deliver", self.scattered_ns, self.delivered_ns),
+        ]
+
+
+class TracedRun(NamedTuple):
+    """One run of the model. Instants are nanoseconds of ``time.monotonic_ns``."""
+
+    number: int
+    instance: int
+    began_ns: int
+    gathered_ns: int
+    over_ns: int
+    scattered_ns: int
+    rows: int
+    padded_rows: int
+    requests: int
+    queued_requests: int
+    """Waiting when it was over."""
+    reason: str
+    """Why it went when it went; see ``InferInfo.dispatch_reason``."""
+    failed: bool
+
+
+class Tracing:
+    """An engine's ring of what it did of late, and who wants how much of it."""
+
+    def __init__(self, ring: _ext.TraceRing, always: int) -> None:
+        self.ring = ring
+        self._always = always
+        self._lock = threading.Lock()
+        self._wanted: list[int] = []  # guarded by _lock
+
+    def begin(self, max_requests: int) -> tuple[int, int]:
+        """Keeps so many from now on; what is recorded from here on comes after these (requests, runs)."""
+        with self._lock:
+            self._wanted.append(max_requests)
+            self.ring.keep(max(self._always, *self._wanted))
+            return self.ring.recorded()
+
+    def end(self, max_requests: int) -> None:
+        """Keeps no more than others want."""
+        with self._lock:
+            self._wanted.remove(max_requests)
+            self.ring.keep(max([self._always, *self._wanted]))
+
+    def since(self, begin: tuple[int, int]) -> tuple[list[TracedRequest], list[TracedRun]]:
+        """What is still remembered of what was recorded after `begin`."""
+        return (
+            [TracedRequest(*record) for record in self.ring.requests_since(begin[0])],
+            [TracedRun(*record) for record in self.ring.runs_since(begin[1])],
+        )
+
+    def recent(self) -> tuple[list[TracedRequest], list[TracedRun]]:
+        """All that is remembered."""
+        return self.since((0, 0))
+
+
+class Trace:
+    """``with engine.trace() as trace:`` records; afterwards its `requests` and `runs` are there.
+
+    A trace is made by ``Engine.trace`` and used once.
+    """
+
+    def __init__(self, tracing: Tracing, label: str, max_requests: int) -> None:
+        if not isinstance(max_requests, int) or not 1 <= max_requests <= _MOST_REQUESTS:
+            raise ConfigError(
+                f"max_requests must be an integer from 1 to {_MOST_REQUESTS}, not {max_requests!r}"
+            )
+        self._tracing = tracing
+        self._label = label
+        self._max_requests = max_requests
+        self._begin: tuple[int, int] | None = None
+        self._ended = False
+        self.requests: list[TracedRequest] = []
+        """Those that ended inside the block, in the order of their ends."""
+        self.runs: list[TracedRun] = []
+        """Those that ended inside the block, in the order of their ends."""
+        self.lost_requests = 0
+        """How many more ended: `max_requests` was too small for them."""
+
+    def __enter__(self) -> Self:
+        if self._begin is not None:
+            raise PaddleInferError("a trace is used once; call engine.trace() again for another")
+        self._begin = self._tracing.begin(self._max_requests)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        assert self._begin is not None
+        recorded, _ = self._tracing.ring.recorded()
+        self.requests, self.runs = self._tracing.since(self._begin)
+        self._tracing.end(self._max_requests)
+        self.lost_requests = max(0, recorded - self._begin[0] - len(self.requests))
+        self._ended = True
+
+    def activity(self) -> Activity:
+        """For ``timeline.chrome_trace``, which can draw several engines together.
+
+        Raises
+        ------
+        PaddleInferError
+            The ``with`` block has not ended.
+        """
+        if not self._ended:
+            raise PaddleInferError("the trace is complete once its with block has ended")
+        return Activity(self._label, self.requests, self.runs, self.lost_requests)
+
+    def to_chrome(self) -> dict[str, Any]:
+        """As an object of the Chrome Trace Event Format. Raises as ``activity`` does."""
+        return chrome_trace(self.activity())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes it as JSON that https://ui.perfetto.dev opens. Raises as ``to_chrome`` does, and OSError."""
+        Path(path).write_text(json.dumps(self.to_chrome(), separators=(",", ":")))
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else "recording" if self._begin else "not begun"
+        return f"<Trace of {self._label}, {state}: {len(self.requests)} requests, {len(self.runs)} runs>"

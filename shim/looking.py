@@ -1,0 +1,56 @@
+"""Traces and diagnoses of served models, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable
+from contextlib import ExitStack
+from time import monotonic_ns
+from typing import Any
+
+from paddleinfer.timeline import chrome_trace
+
+from .errors import bad_request
+from .models import ServedModel
+
+__all__ = ["diagnosis", "record_trace", "seconds_of"]
+
+_MOST_SECONDS = 60.0
+
+
+def seconds_of(text: str) -> float:
+    """How long to record, from the query; raises RequestError 400."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= _MOST_SECONDS:
+        raise bad_request(f"seconds must be a number above 0 and at most {_MOST_SECONDS:g}, not {text!r}")
+    return seconds
+
+
+async def record_trace(models: Iterable[ServedModel], seconds: float) -> dict[str, Any]:
+    """What these models do in so many seconds from now on, as a Chrome trace."""
+    begin_ns = monotonic_ns()
+    with ExitStack() as recording:
+        traces = [
+            (model, recording.enter_context(model.engine.trace()))
+            for model in models
+            if model.engine is not None
+        ]
+        await asyncio.sleep(seconds)
+    # From here on the loop waits for it: 100,000 requests take about a second.
+    return chrome_trace(
+        *(
+            trace.activity()._replace(
+                label=model.name, outer=[times.stages() for times in model.stage_log.since(begin_ns)]
+            )
+            for model, trace in traces
+        )
+    )
+
+
+def diagnosis(model: ServedModel) -> dict[str, Any]:
+    """What binds a model's requests, with the server's part in it."""
+    return {"model": model.name, **model.open_engine().diagnose(model.stage_log.outer_us()).as_dict()}
