@@ -24,6 +24,7 @@ SHIM = Path(paddleinfer.shim.__file__).parent
 LAYERS = {
     "errors": ("_version", "errors"),
     "config": ("config", "settings"),
+    "timeline": ("trace_events", "chrome_trace"),
     "model": (
         "model_spec",
         "wire",
