@@ -55,7 +55,8 @@ def test_a_sound_trace_has_no_problems() -> None:
         ({}, "a trace must be an object with an array traceEvents; this object has no traceEvents"),
         (
             {"traceEvents": {}},
-            "a trace must be an object with an array traceEvents; this object has traceEvents that are an object",
+            "a trace must be an object with an array traceEvents; "
+            "this object has traceEvents that are an object",
         ),
         ({"traceEvents": [], "displayTimeUnit": "s"}, "displayTimeUnit must be ms or ns, not 's'"),
         ({"traceEvents": [], "otherData": []}, "otherData must be an object"),

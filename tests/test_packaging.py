@@ -24,7 +24,7 @@ SHIM = Path(paddleinfer.shim.__file__).parent
 LAYERS = {
     "errors": ("_version", "errors"),
     "config": ("config", "settings"),
-    "timeline": ("trace_events", "chrome_trace"),
+    "timeline": ("trace_events", "chrome_trace", "trace_document", "paddle_profile"),
     "model": (
         "model_spec",
         "wire",
