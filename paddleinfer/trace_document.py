@@ -1,18 +1,79 @@
-"""A sound document of Chrome's Trace Event Format from spans, whichever way these overlap."""
+"""A sound document of Chrome's Trace Event Format, from spans or from one that is not."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, count
 from typing import Any
 
-from paddleinfer.trace_events import Span, slack_us
+from paddleinfer.chrome_trace import check
+from paddleinfer.trace_events import Span, events_of, identity, lenient_number, read, slack_us
 
-__all__ = ["build"]
+__all__ = ["build", "counters_of", "names_of", "sound"]
 
 _Track = tuple[int | str, int | str]
 _MOST_COMPARED = 64
+
+
+def sound(document: Any) -> tuple[dict[str, Any], list[str]]:
+    """The document if ``check`` passes it, else one of what is in it; and a sentence for what was left out.
+
+    A ValueError says that it is no trace, or has nothing to draw.
+    """
+    events = events_of(document)
+    if events and not check(document):
+        whole = {"traceEvents": document, "displayTimeUnit": "ms", "otherData": {}}
+        return (document if isinstance(document, dict) else whole), []
+    found, left_out = read(document)
+    counters = counters_of(document)
+    if not found and not counters:
+        reason = f": {left_out[0]}" if left_out else ""
+        raise ValueError(f"the trace must have a slice, of ph X or of B and E, and has none{reason}")
+    phases = Counter(str(event.get("ph")) for event in events if isinstance(event, dict))
+    for phase, times in phases.items():
+        if phase in ("X", "B", "E", "M", "C"):
+            continue
+        left_out.append(f"{times} of the events have the ph {phase}, which only a sound trace keeps")
+    other = document.get("otherData") if isinstance(document, dict) else None
+    threads, processes = names_of(document)
+    return build(
+        [[span] for span in found],
+        thread_names=threads,
+        process_names=processes,
+        counters=counters,
+        other=other if isinstance(other, dict) else None,
+    ), left_out
+
+
+def names_of(document: Any) -> tuple[dict[_Track, str], dict[int | str, str]]:
+    """Of the threads and of the processes, where the document has names for them."""
+    threads: dict[_Track, str] = {}
+    processes: dict[int | str, str] = {}
+    for event in events_of(document):
+        if not isinstance(event, dict) or event.get("ph") != "M" or not isinstance(event.get("args"), dict):
+            continue
+        name, pid = event["args"].get("name"), identity(event.get("pid", 0))
+        if isinstance(name, str) and event.get("name") == "thread_name":
+            threads[pid, identity(event.get("tid", 0))] = name
+        elif isinstance(name, str) and event.get("name") == "process_name":
+            processes[pid] = name
+    return threads, processes
+
+
+def counters_of(document: Any) -> list[dict[str, Any]]:
+    """The C events that have a time and numbers, in the order of their times."""
+    found = []
+    for event in events_of(document):
+        if not isinstance(event, dict) or event.get("ph") != "C" or not isinstance(event.get("args"), dict):
+            continue
+        numbers = {key: lenient_number(value) for key, value in event["args"].items()}
+        args = {key: _plain(value) for key, value in numbers.items() if value is not None}
+        ts, name = lenient_number(event.get("ts")), event.get("name")
+        if ts is not None and args and isinstance(name, str) and name:
+            pid = identity(event.get("pid", 0))
+            found.append({"ph": "C", "name": name, "pid": pid, "ts": _plain(ts), "args": args})
+    return sorted(found, key=lambda event: float(event["ts"]))
 
 
 def build(
