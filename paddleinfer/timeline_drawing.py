@@ -12,7 +12,7 @@ from typing import Any
 
 from paddleinfer.errors import ConfigError
 from paddleinfer.trace_document import counters_of, names_of
-from paddleinfer.trace_events import Span, slack_us, spans
+from paddleinfer.trace_events import Span, events_of, identity, number, slack_us, spans
 
 __all__ = ["draw"]
 
@@ -39,7 +39,7 @@ def draw(document: Any, path: str | os.PathLike[str]) -> None:
     for span in slices:
         by_track[span.pid, span.tid].append(span)
     names = _track_names(document, list(by_track))
-    tracks = list(by_track)[:_MOST_TRACKS]
+    tracks = _in_order(document, list(by_track))[:_MOST_TRACKS]
     since_us = min([slices[0].start_us, *(event["ts"] for event in counters)])
     height = 0.42 * len(tracks) + 0.35
     heights = [1.1, height] if counters else [height]
@@ -76,6 +76,18 @@ def draw(document: Any, path: str | os.PathLike[str]) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
         figure.savefig(path, dpi=100, format="png", pil_kwargs={"optimize": True})
     pyplot.close(figure)
+
+
+def _in_order(document: Any, tracks: Sequence[_Track]) -> list[_Track]:
+    """Processes as they begin, and the tracks of each as its metadata says."""
+    places = {}
+    for event in events_of(document):
+        if isinstance(event, dict) and event.get("ph") == "M" and event.get("name") == "thread_sort_index":
+            track = identity(event.get("pid", 0)), identity(event.get("tid", 0))
+            args = event.get("args")
+            places[track] = number(args.get("sort_index")) if isinstance(args, dict) else None
+    pids = list(dict.fromkeys(pid for pid, _ in tracks))
+    return sorted(tracks, key=lambda track: (pids.index(track[0]), places.get(track) or 0))
 
 
 def _track_names(document: Any, tracks: Sequence[_Track]) -> dict[_Track, str]:
@@ -124,9 +136,9 @@ def _lines(axis: Any, counters: Sequence[dict[str, Any]], since_us: float) -> No
         for key, value in event["args"].items():
             label = event["name"] if key in ("value", event["name"]) else f"{event['name']}: {key}"
             points[_label(label)].append(((event["ts"] - since_us) / 1e3, value))
-    for number, (label, line) in enumerate(points.items()):
+    for place, (label, line) in enumerate(points.items()):
         times, values = zip(*line, strict=True)
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = _COLOURS[place % len(_COLOURS)]
         axis.step(times, values, where="post", lw=1.5, color=colour, label=label)
     axis.set_ylim(bottom=min(0, *(value for line in points.values() for _, value in line), 0))
     axis.legend(loc="upper right", frameon=False, fontsize=8, ncols=4)

@@ -37,6 +37,9 @@ def sound(document: Any) -> tuple[dict[str, Any], list[str]]:
         left_out.append(f"{times} of the events have the ph {phase}, which only a sound trace keeps")
     other = document.get("otherData") if isinstance(document, dict) else None
     threads, processes = names_of(document)
+    # Tracks come in the order in which the document names them.
+    order = {track: place for place, track in enumerate(threads)}
+    found.sort(key=lambda span: order.get((span.pid, span.tid), len(order)))
     return build(
         [[span] for span in found],
         thread_names=threads,

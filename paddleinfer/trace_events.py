@@ -97,16 +97,18 @@ def read(document: Any) -> tuple[list[Span], list[str]]:
             problems.append(f"event {index} has no usable ts, dur or args")
         elif phase == "E":
             # By name, since Paddle Serving writes the pairs of a line in any order.
-            places = [at for at, (_, it) in enumerate(begun[track]) if name is None or it.name == name]
-            if not places:
+            held = begun[track]
+            backwards = range(len(held) - 1, -1, -1)
+            place = next((at for at in backwards if name is None or held[at][1].name == name), None)
+            if place is None:
                 problems.append(f"event {index} ends {name!r}, which has not begun on its track")
                 continue
-            _, begin = begun[track].pop(places[-1])
+            _, begin = held.pop(place)
             if start_us < begin.start_us:
                 problems.append(f"event {index} ends {begin.name!r} before it begins")
                 continue
-            held = start_us - begin.start_us
-            found.append(Span(begin.name, pid, tid, begin.start_us, held, {**begin.args, **args}))
+            duration_us = start_us - begin.start_us
+            found.append(Span(begin.name, pid, tid, begin.start_us, duration_us, {**begin.args, **args}))
         elif not isinstance(name, str) or not name:
             problems.append(f"event {index} must have a name, not {name!r}")
         else:

@@ -110,6 +110,22 @@ def test_of_another_trace_slices_names_and_counters_stay(
     ]
 
 
+def test_tracks_stay_in_the_order_of_their_names(tmp_path: Path) -> None:
+    named = [
+        {"ph": "M", "name": "thread_name", "pid": "1", "tid": tid, "args": {"name": name}}
+        for tid, name in ((8, "callers"), (2, "queue"), (5, "instance"))
+    ]
+    slices = [{"ph": "X", "name": "run", "pid": "1", "tid": tid, "ts": tid, "dur": 1} for tid in (5, 2, 8)]
+    events = converted(tmp_path, [*named, *slices])["traceEvents"]
+    assert [it["args"]["name"] for it in events if it["name"] == "thread_name"] == [
+        "callers",
+        "queue",
+        "instance",
+    ]
+    places = {it["tid"]: it["args"]["sort_index"] for it in events if it["name"] == "thread_sort_index"}
+    assert sorted(places, key=lambda tid: places[tid]) == [8, 2, 5]
+
+
 def test_an_array_whose_program_died_is_read(tmp_path: Path) -> None:
     cut = json.dumps(SOUND["traceEvents"][:2]).removesuffix("]") + ",\n"
     assert [it.name for it in spans(converted(tmp_path, cut))] == ["request"]
