@@ -24,6 +24,15 @@ SHIM = Path(paddleinfer.shim.__file__).parent
 LAYERS = {
     "errors": ("_version", "errors"),
     "config": ("config", "settings"),
+    "timeline": (
+        "trace_events",
+        "chrome_trace",
+        "trace_document",
+        "paddle_profile",
+        "timeline_summary",
+        "timeline_drawing",
+        "command_timeline",
+    ),
     "model": (
         "model_spec",
         "wire",

@@ -1,0 +1,113 @@
+"""``paddleinfer timeline``: traces and PROFILE lines turned into a sound Chrome trace, a table, a picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from paddleinfer import timeline_drawing, timeline_summary
+from paddleinfer.errors import ConfigError
+from paddleinfer.paddle_profile import is_profile_line, to_chrome
+from paddleinfer.trace_document import sound
+from paddleinfer.trace_events import spans
+
+__all__ = ["HELP", "NAME", "add_arguments", "run"]
+
+NAME = "timeline"
+HELP = "turn a Chrome trace or the PROFILE lines of Paddle Serving into a Chrome trace, a table or a picture"
+_RIGHT = "it must hold a Chrome trace in JSON or PROFILE lines of Paddle Serving"
+_MOST_SAID = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument(
+        "input", metavar="IN", type=Path, help="a Chrome trace in JSON, or a log with PROFILE lines"
+    )
+    parser.add_argument(
+        "output", metavar="OUT", type=Path, nargs="?", help="where a Chrome trace goes, for ui.perfetto.dev"
+    )
+    parser.add_argument("--summary", action="store_true", help="print where the time went, by stage")
+    parser.add_argument("--json", action="store_true", help="print the same in JSON")
+    parser.add_argument("--png", metavar="FILE", type=Path, help="draw the timeline, which needs matplotlib")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; a ValueError says in one sentence what is wrong with the input or with a file to be written."""
+    source: Path = arguments.input
+    output: Path | None = arguments.output
+    if output is None and not (arguments.summary or arguments.json or arguments.png):
+        raise ConfigError("nothing to do: name a file OUT, or give --summary, --json or --png FILE")
+    if arguments.summary and arguments.json:
+        raise ConfigError("--summary and --json both print: give one of them")
+    for target in (output, arguments.png):
+        if target is not None and target.exists() and source.exists() and target.samefile(source):
+            raise ConfigError(f"{target} would be written over itself: name another file")
+    if output is not None and output == arguments.png:
+        raise ConfigError(f"OUT and --png must be two files, not {output} both")
+    document, left_out = _document(source)
+    for sentence in left_out[:_MOST_SAID]:
+        print(f"{source}: {sentence}", file=sys.stderr)
+    if len(left_out) > _MOST_SAID:
+        print(f"{source}: and {len(left_out) - _MOST_SAID} more of that kind", file=sys.stderr)
+    target = arguments.png
+    try:
+        # First, since it may find that matplotlib is missing: then no file is written.
+        if arguments.png is not None:
+            timeline_drawing.draw(document, arguments.png)
+        if output is not None:
+            target = output
+            output.write_text(json.dumps(document) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot write {target}: {error.strerror or error}") from error
+    if arguments.summary or arguments.json:
+        rows = timeline_summary.summarise(spans(document))
+        print((timeline_summary.as_json if arguments.json else timeline_summary.table)(rows), end="")
+    return 0
+
+
+def _document(source: Path) -> tuple[dict[str, Any], list[str]]:
+    """A sound trace, and a sentence for each thing that it leaves out."""
+    if source.is_dir():
+        raise ValueError(f"{source} must be a file, not a directory: {_RIGHT}")
+    try:
+        # What is no UTF-8 in a log may be next to lines that matter.
+        text = source.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise ValueError(f"cannot read {source}: {error.strerror or error}; {_RIGHT}") from error
+    begin = text.lstrip()[:1]
+    if not begin:
+        raise ValueError(f"{source} is empty: {_RIGHT}")
+    try:
+        lines = text.splitlines()
+        # A log may begin with a bracket, too.
+        if any(is_profile_line(line) for line in lines):
+            document = to_chrome(lines)
+            return document, document["otherData"]["left_out"]
+        if begin in "[{":
+            return sound(_json(text))
+    except (ValueError, RecursionError) as error:
+        reason = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ValueError(f"{source}: {reason}") from error
+    raise ValueError(f"{source} has no PROFILE line and is no JSON: {_RIGHT}")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        # The format lets an array go without its end, for programs that die while they write.
+        if text.lstrip().startswith("["):
+            try:
+                return json.loads(text.rstrip().removesuffix(",") + "]", parse_constant=_no_number)
+            except json.JSONDecodeError:
+                pass
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"it is no JSON at {where} ({error.msg}); {_RIGHT}") from None
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON; {_RIGHT}")

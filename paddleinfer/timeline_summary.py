@@ -1,0 +1,121 @@
+"""Where the time of a timeline went, by stage."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from paddleinfer.trace_events import Span, slack_us
+
+__all__ = ["StageRow", "as_json", "summarise", "table"]
+
+_COLUMNS = ("stage", "count", "mean ms", "p50 ms", "p99 ms", "total ms", "share")
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """The slices of one name; those that hold others have a row apart."""
+
+    stage: str
+    count: int
+    mean_us: float
+    p50_us: float
+    p99_us: float
+    total_us: float
+    share: float | None
+    """Of the time in all slices that hold no others; None for those that hold some."""
+
+    @property
+    def is_parent(self) -> bool:
+        """Whether its slices hold others, whose time is in it, too."""
+        return self.share is None
+
+
+def summarise(spans: Iterable[Span]) -> list[StageRow]:
+    """A row for each stage, the longest total first; then those that hold other slices, likewise.
+
+    What lies in another slice of its track is part of that one, whose own time then counts nowhere twice: a
+    request that holds its stages adds nothing to what these add up to. A slice without length holds nothing
+    and makes no other one a parent.
+    """
+    ordered = sorted(spans, key=lambda span: (span.start_us, -span.end_us))
+    parents = _parents(ordered)
+    times_us: dict[tuple[bool, str], list[float]] = defaultdict(list)
+    for place, span in enumerate(ordered):
+        times_us[place in parents, span.name].append(span.duration_us)
+    whole_us = math.fsum(time for (parent, _), times in times_us.items() if not parent for time in times)
+    rows = [_row(name, times, None if parent else whole_us) for (parent, name), times in times_us.items()]
+    return sorted(rows, key=lambda row: (row.is_parent, -row.total_us, row.stage))
+
+
+def table(rows: Sequence[StageRow]) -> str:
+    """Columns of plain text, those that hold others under a line that says so."""
+    cells = [_COLUMNS, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
+    lines = [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in cells
+    ]
+    stages = sum(not row.is_parent for row in rows)
+    if stages < len(rows):
+        lines.insert(1 + stages, "slices that hold others:")
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def as_json(rows: Sequence[StageRow]) -> str:
+    """The same figures; a share is from 0 to 1."""
+    document = {
+        "stages": [asdict(row) for row in rows if not row.is_parent],
+        "parents": [
+            {name: value for name, value in asdict(row).items() if name != "share"}
+            for row in rows
+            if row.is_parent
+        ],
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _parents(ordered: Sequence[Span]) -> set[int]:
+    """The places of those that hold another one."""
+    parents: set[int] = set()
+    around: dict[tuple[int | str, int | str], list[int]] = defaultdict(list)
+    for place, span in enumerate(ordered):
+        if span.duration_us <= 0:
+            continue
+        # A trace that is not sound has slices that overlap in part: these hold nothing of one another.
+        track = around[span.pid, span.tid]
+        track[:] = [at for at in track if ordered[at].end_us > span.start_us + slack_us(span.start_us)]
+        parents.update(at for at in track if ordered[at].end_us >= span.end_us - slack_us(span.end_us))
+        track.append(place)
+    return parents
+
+
+def _row(name: str, times_us: list[float], whole_us: float | None) -> StageRow:
+    times_us.sort()
+    total_us = math.fsum(times_us)
+    share = None if whole_us is None else total_us / whole_us if whole_us else 0.0
+    mean_us = total_us / len(times_us)
+    return StageRow(
+        name, len(times_us), mean_us, _quantile(times_us, 0.5), _quantile(times_us, 0.99), total_us, share
+    )
+
+
+def _quantile(ordered: Sequence[float], part: float) -> float:
+    """Between the two values next to it, as numpy has it."""
+    place = (len(ordered) - 1) * part
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+def _cells(row: StageRow) -> tuple[str, ...]:
+    times_us = (row.mean_us, row.p50_us, row.p99_us, row.total_us)
+    # A name comes out of a file: what a terminal would obey is shown instead.
+    name = row.stage if row.stage.isprintable() else ascii(row.stage)[1:-1]
+    share = "" if row.share is None else f"{row.share:.1%}"
+    return (name, f"{row.count:,}", *(f"{time_us / 1e3:,.3f}" for time_us in times_us), share)
