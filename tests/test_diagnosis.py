@@ -96,7 +96,10 @@ def test_a_legacy_model_without_passes_is_told_of_them() -> None:
 def test_nothing_is_known_before_the_first_result_and_without_records() -> None:
     with engine_of() as engine:
         assert engine.diagnose().verdict == "unknown" and "no request" in str(engine.diagnose())
-    with engine_of(trace_requests=0) as engine, pytest.raises(paddleinfer.ConfigError, match="trace_requests=0"):
+    with (
+        engine_of(trace_requests=0) as engine,
+        pytest.raises(paddleinfer.ConfigError, match="trace_requests=0"),
+    ):
         engine.diagnose()
 
 
