@@ -103,7 +103,7 @@ def document(models: Models, options: ServiceOptions) -> Schema:
     return described
 
 
-def _trace(names: Sequence[str]) -> Schema:
+def _trace(names: list[str]) -> Schema:
     operation = _operation("trace", "Records a Chrome trace", _json(_object("traceEvents")), "400", "404")
     seconds = {"type": "number", "exclusiveMinimum": 0, "maximum": 60, "default": 1}
     operation["parameters"] = [

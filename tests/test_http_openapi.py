@@ -117,6 +117,7 @@ def test_with_a_key_all_but_the_page_and_the_health_routes_want_it() -> None:
                 assert (client.request(method, url).status_code == 401) == wanted, path
 
 
+ENDS = ("", "/ready", "/config", "/stats", "/diagnosis")
 CASES: list[tuple[str, str, dict[str, Any], int]] = [
     ("/", "get", {}, 200),
     ("/openapi.json", "get", {}, 200),
@@ -126,6 +127,10 @@ CASES: list[tuple[str, str, dict[str, Any], int]] = [
     ("/v2/health/live", "get", {}, 200),
     ("/v2/health/ready", "get", {}, 200),
     ("/v2/models/stats", "get", {}, 200),
+    ("/v2/trace", "get", {"params": {"seconds": 0.01}}, 200),
+    ("/v2/trace", "get", {"params": {"seconds": 0.01, "model": "m"}}, 200),
+    ("/v2/trace", "get", {"params": {"seconds": 61}}, 400),
+    ("/v2/trace", "get", {"params": {"model": "q"}}, 404),
     ("/v2/repository/index", "post", {}, 200),
     ("/v2/repository/index", "post", {"json": {"ready": True}}, 200),
     ("/v2/repository/index", "post", {"content": b"{"}, 400),
@@ -137,9 +142,9 @@ CASES: list[tuple[str, str, dict[str, Any], int]] = [
     *[
         (at + end, "get", {}, 200)
         for at in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
-        for end in ("", "/ready", "/config", "/stats")
+        for end in ENDS
     ],
-    *[(f"/v2/models/{{other}}{end}", "get", {}, 404) for end in ("", "/ready", "/config", "/stats")],
+    *[(f"/v2/models/{{other}}{end}", "get", {}, 404) for end in ENDS],
     (INFER, "post", {"json": REQUEST}, 200),
     (INFER, "post", {"json": {**REQUEST, "parameters": {"binary_data_output": True}}}, 200),
     ("/v2/models/{model}/versions/{version}/infer", "post", {"json": REQUEST}, 200),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def test_a_traced_request_s_stages_follow_each_other_from_its_call_to_its_delive
             *("submit", "queue", "hold", "gather", "run", "scatter", "deliver"),
         ]
         assert stages[0][1] == request.called_ns and stages[-1][2] == request.delivered_ns
-        for (_, _, end), (_, begin, _) in zip(stages, stages[1:], strict=False):
+        for (_, _, end), (_, begin, _) in pairwise(stages):
             assert begin == end
         assert all(begin <= end for _, begin, end in stages)
 

@@ -1,0 +1,102 @@
+"""Traces and diagnoses over HTTP: the engine's stages, and the server's around them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from engine_helpers import PATIENCE_S, engine_of, rows
+from http_helpers import INFER, client_of, json_tensor, serving
+
+from paddleinfer.chrome_trace import check
+
+BODY = json.dumps({"inputs": [json_tensor("x", rows())]}).encode()
+LARGE = json.dumps({"inputs": [json_tensor("x", rows(4000))]}).encode()
+
+
+def connection(port: int) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+
+
+def get(port: int, path: str) -> Any:
+    client = connection(port)
+    client.request("GET", path)
+    response = client.getresponse()
+    body = response.read()
+    client.close()
+    assert response.status == 200, body
+    return json.loads(body)
+
+
+def while_calling(port: int, body: bytes, action: Callable[[], Any]) -> Any:
+    """What `action` gives while a client keeps sending."""
+    stop = threading.Event()
+
+    def call() -> None:
+        client = connection(port)
+        while not stop.is_set():
+            client.request("POST", INFER, body, {"Content-Type": "application/json"})
+            assert client.getresponse().read()
+        client.close()
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        return action()
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("body", [BODY, LARGE], ids=["direct", "application"])
+def test_a_trace_shows_each_request_with_what_the_server_did_for_it(body: bytes) -> None:
+    with engine_of(batchable=True) as engine, serving(engine) as server:
+        document = while_calling(server.port, body, lambda: get(server.port, "/v2/trace?seconds=0.2"))
+    assert check(document) == []
+    names = {event["name"] for event in document["traceEvents"] if event["ph"] == "X"}
+    assert names == {
+        *("http request", "receive", "decode", "infer", "encode", "send"),
+        *("request", "submit", "queue", "hold", "gather", "run", "scatter", "deliver", "batch"),
+    }
+    processes = [e["args"]["name"] for e in document["traceEvents"] if e["name"] == "process_name"]
+    assert processes == ["m"]
+
+
+def test_a_diagnosis_counts_the_server_s_part() -> None:
+    with engine_of(batchable=True) as engine, serving(engine) as server:
+        client = connection(server.port)
+        for _ in range(200):
+            client.request("POST", INFER, LARGE, {"Content-Type": "application/json"})
+            assert client.getresponse().read()
+        client.close()
+        diagnosis = get(server.port, "/v2/models/m/diagnosis")
+    assert diagnosis["model"] == "m" and diagnosis["requests"] == 200
+    # A model that doubles 12,000 numbers, and JSON around it.
+    assert diagnosis["verdict"] == "communication-bound"
+    stages = {stage["stage"]: stage for stage in diagnosis["stages"]}
+    assert {"receive", "decode", "run", "encode", "send"} <= set(stages)
+    assert all(stage["count"] == 200 for stage in stages.values())
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "61", "nan", "soon", ""])
+def test_a_trace_that_cannot_be_recorded_is_refused_in_a_sentence(seconds: str) -> None:
+    with engine_of() as engine, client_of(engine) as client:
+        response = client.get("/v2/trace", params={"seconds": seconds})
+        assert response.status_code == 400
+        assert "seconds must be a number above 0 and at most 60" in response.json()["error"]
+
+
+def test_both_want_the_key() -> None:
+    with engine_of() as engine, client_of(engine, api_key="s3cret") as client:
+        for path in ("/v2/trace", "/v2/models/m/diagnosis"):
+            assert client.get(path).status_code == 401
+
+
+def test_an_engine_that_records_nothing_has_no_diagnosis() -> None:
+    with engine_of(trace_requests=0) as engine, client_of(engine) as client:
+        response = client.get("/v2/models/m/diagnosis")
+        assert response.status_code == 400 and "trace_requests=0" in response.json()["error"]
