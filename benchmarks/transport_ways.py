@@ -75,7 +75,7 @@ class InProcess:
         return {"x": row}
 
     def trip(self, encoded: dict[str, Array]) -> Mapping[str, Array]:
-        """One call, which runs on this thread."""
+        """One call."""
         return self._infer(encoded)
 
     def decode(self, answer: Mapping[str, Array]) -> Array:
