@@ -148,6 +148,22 @@ def _masked_transformer(paddle: Any) -> Any:
     return Encoder()
 
 
+def _doubled(paddle: Any) -> Any:
+    class Doubled(paddle.nn.Layer):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return x * 2
+
+    return Doubled()
+
+
+def _largest(paddle: Any) -> Any:
+    class Largest(paddle.nn.Layer):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return x.max(axis=1, keepdim=True)
+
+    return Largest()
+
+
 def _embedding(paddle: Any) -> Any:
     return paddle.nn.Sequential(paddle.nn.Embedding(EMBEDDED, 8))
 
@@ -171,6 +187,8 @@ FURTHER = {
             _masked_transformer,
         ),
         FurtherModel("embedding", {"ids": ("int64", (-1, 6))}, _embedding),
+        FurtherModel("doubled", {"x": ("float32", (-1, -1))}, _doubled),
+        FurtherModel("largest", {"x": ("float32", (-1, -1))}, _largest),
     )
 }
 _ALL: dict[str, BenchModel | FurtherModel] = {**MODELS, **FURTHER}

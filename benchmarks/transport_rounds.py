@@ -1,0 +1,109 @@
+"""The rounds of bench_transport: one request at a time on every way, in stages."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from benchmarks import harness
+from benchmarks.harness import Effort, Section, differences, interleave, spread
+from benchmarks.transport_ways import CASES, IN_PROCESS, Array, Case, Way, opened
+
+STAGES = ("encode", "round trip", "decode")
+WHOLE = "all"
+_FEWEST_CALLS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Microseconds of one request, the medians of a window."""
+
+    stages: dict[str, float]
+    whole: float
+
+
+def cost(way: Way, row: Array, seconds: float) -> Cost:
+    """Asks again and again for so long."""
+    clock = time.perf_counter_ns
+    taken: list[tuple[int, int, int, int]] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(taken) < _FEWEST_CALLS:
+        begin = clock()
+        encoded = way.encode(row)
+        sent = clock()
+        answer = way.trip(encoded)
+        received = clock()
+        way.decode(answer)
+        over = clock()
+        taken.append((sent - begin, received - sent, over - received, over - begin))
+    *stages, whole = (statistics.median(part) / 1e3 for part in zip(*taken, strict=True))
+    return Cost(dict(zip(STAGES, stages, strict=True)), whole)
+
+
+def section(case: Case, ways: dict[str, Way], effort: Effort) -> Section:
+    """A row for each way."""
+    row = case.row()
+    table = Section(
+        f"{case.name}: one request at a time, microseconds",
+        ["way", *STAGES, WHOLE, "more than in process"],
+    )
+    _check(ways, row)
+    for way in ways.values():
+        cost(way, row, effort.seconds / 2)
+    calls = {name: functools.partial(cost, way, row, effort.seconds) for name, way in ways.items()}
+    measured = interleave(calls, effort.rounds)
+    _check(ways, row)
+    least = [each.whole for each in measured[IN_PROCESS]]
+    for name, costs in measured.items():
+        parts = {stage: [each.stages[stage] for each in costs] for stage in STAGES}
+        parts[WHOLE] = [each.whole for each in costs]
+        more = differences(parts[WHOLE], least)
+        table.raw |= {f"{name}, {part}, us": values for part, values in parts.items()}
+        table.raw[f"{name}, more than in process, us"] = more
+        cells = [spread(values) for values in parts.values()]
+        table.rows.append([name, *cells, "" if name == IN_PROCESS else spread(more)])
+    return table
+
+
+def _check(ways: dict[str, Way], row: Array) -> None:
+    """The models do nothing that a number would be rounded by, so answers must be the same to the bit."""
+    expected = _answer(ways[IN_PROCESS], row)
+    for name, way in ways.items():
+        result = _answer(way, row)
+        if result.shape != expected.shape or (result != expected).any():
+            raise SystemExit(f"{name}: its answer is not the model's")
+
+
+def _answer(way: Way, row: Array) -> Array:
+    return way.decode(way.trip(way.encode(row)))
+
+
+def sections(effort: Effort, say: Callable[[str], None]) -> dict[str, Section]:
+    """All cases, on the same engine and servers."""
+    with opened() as ways:
+        # As the server does: a full collection of what Paddle's import left takes 0.1 s.
+        gc.collect()
+        gc.freeze()
+        made = {}
+        for case in CASES:
+            say(case.name)
+            made[case.name] = section(case, {name: make(case) for name, make in ways.items()}, effort)
+        return made
+
+
+def main() -> None:
+    """Measures and prints JSON, in a process of its own: it loads Paddle."""
+    stream = harness.answers()
+    made = sections(Effort.of("--quick" in sys.argv), lambda line: print(line, file=sys.stderr))
+    json.dump({name: asdict(each) for name, each in made.items()}, stream)
+    stream.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""paddleinfer-http in a process of its own, where it is asked to listen: on TCP or on a Unix socket.
+
+`http_server.Server` is for servers that wrk loads over TCP, and needs psutil to follow their children.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, cast
+
+from benchmarks import harness
+
+_READY = "paddleinfer-http serves on "
+_END_S = 10.0
+
+
+@contextlib.contextmanager
+def served(models: Mapping[str, Path], where: Sequence[str]) -> Iterator[str]:
+    """A server with its defaults; yields where it says that it serves, once it does."""
+    flags = [part for name, path in models.items() for part in ("--model", f"{name}={path}")]
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "paddleinfer.shim", *flags, *where],
+            cwd=harness.REPOSITORY,
+            env=harness.quiet_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        try:
+            for line in cast("IO[str]", process.stdout):
+                if line.startswith(_READY):
+                    yield line.removeprefix(_READY).strip()
+                    break
+            else:
+                errors.seek(0)
+                raise SystemExit(f"paddleinfer-http did not start:\n{errors.read()[-4000:]}")
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=_END_S)
+            process.kill()
+            process.wait()

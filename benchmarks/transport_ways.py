@@ -1,0 +1,149 @@
+"""The ways from a caller to a model: what each does with a tensor before, during and after the request.
+
+A further way is a class with the three methods of `Way`, and an entry in what `opened` yields.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from benchmarks.models import SEED, directory
+from benchmarks.transport_client import Answer, Buffer, Connection, request
+from benchmarks.transport_server import served
+from paddleinfer import Engine
+
+Array = np.ndarray[Any, Any]
+
+IN_PROCESS = "in process"
+# Their runs take next to no time, so that it is communication that shows.
+SERVED = ("doubled", "largest")
+_HEADER_BYTES = "Inference-Header-Content-Length"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of so many float32, and the model it goes to."""
+
+    name: str
+    numbers: int
+    model: str
+
+    def row(self) -> Array:
+        """Seeded."""
+        return np.random.default_rng(SEED).standard_normal((1, self.numbers), dtype=np.float32)
+
+
+CASES = (
+    Case("512 bytes there and back", 128, "doubled"),
+    Case("49 kB there and back", 3 * 64 * 64, "doubled"),
+    Case("602 kB there and back", 3 * 224 * 224, "doubled"),
+    Case("602 kB there, one number back", 3 * 224 * 224, "largest"),
+)
+
+
+class Way(Protocol):
+    """One way of asking, in the stages that the caller sees."""
+
+    def encode(self, row: Array) -> Any:
+        """From an array to what is sent."""
+
+    def trip(self, encoded: Any) -> Any:
+        """Sends it and waits for the answer."""
+
+    def decode(self, answer: Any) -> Array:
+        """From what came to an array."""
+
+
+class InProcess:
+    """`engine.infer`, with nothing to encode."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._infer = engine.infer
+
+    def encode(self, row: Array) -> dict[str, Array]:
+        """The dict that `infer` takes."""
+        return {"x": row}
+
+    def trip(self, encoded: dict[str, Array]) -> Mapping[str, Array]:
+        """One call."""
+        return self._infer(encoded)
+
+    def decode(self, answer: Mapping[str, Array]) -> Array:
+        """The one output."""
+        (result,) = answer.values()
+        return result
+
+
+class Json:
+    """The Open Inference Protocol in JSON, by a fast encoder."""
+
+    def __init__(self, connection: Connection, model: str) -> None:
+        self.trip = connection.ask
+        self._path = f"/v2/models/{model}/infer"
+
+    def encode(self, row: Array) -> list[Buffer]:
+        """All numbers as decimals."""
+        tensor = {"name": "x", "shape": row.shape, "datatype": "FP32", "data": row.reshape(-1)}
+        body = orjson.dumps({"inputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY)
+        return request(self._path, {"Content-Type": "application/json"}, [body])
+
+    def decode(self, answer: Answer) -> Array:
+        """From decimals."""
+        (output,) = orjson.loads(answer.body)["outputs"]
+        array: Array = np.array(output["data"], np.float32).reshape(output["shape"])
+        return array
+
+
+class Binary:
+    """The same protocol with its binary tensors, both ways."""
+
+    def __init__(self, connection: Connection, model: str) -> None:
+        self.trip = connection.ask
+        self._path = f"/v2/models/{model}/infer"
+
+    def encode(self, row: Array) -> list[Buffer]:
+        """A short header of JSON, and the array's own memory."""
+        size = {"binary_data_size": row.nbytes}
+        tensor = {"name": "x", "shape": row.shape, "datatype": "FP32", "parameters": size}
+        header = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
+        headers = {"Content-Type": "application/octet-stream", _HEADER_BYTES: str(len(header))}
+        return request(self._path, headers, [header, memoryview(row.data).cast("B")])
+
+    def decode(self, answer: Answer) -> Array:
+        """A view of what came."""
+        header_bytes = int(answer.headers[_HEADER_BYTES.lower()])
+        (output,) = orjson.loads(answer.body[:header_bytes])["outputs"]
+        numbers = np.frombuffer(answer.body, np.float32, offset=header_bytes)
+        array: Array = numbers.reshape(output["shape"])
+        return array
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[dict[str, Callable[[Case], Way]]]:
+    """Every way, ready to be asked: an engine in this process, and a server for each kind of socket."""
+    models = {model: directory(model) for model in SERVED}
+    with contextlib.ExitStack() as closing:
+        engines = {model: closing.enter_context(Engine(path)) for model, path in models.items()}
+        place = Path(closing.enter_context(tempfile.TemporaryDirectory()), "socket")
+        closing.enter_context(served(models, ["--uds", str(place)]))
+        unix = closing.enter_context(contextlib.closing(Connection(socket.AF_UNIX, str(place))))
+        url = closing.enter_context(served(models, ["--host", "127.0.0.1", "--port", "0"]))
+        port = urllib.parse.urlsplit(url).port
+        tcp = closing.enter_context(contextlib.closing(Connection(socket.AF_INET, ("127.0.0.1", port))))
+        yield {
+            IN_PROCESS: lambda case: InProcess(engines[case.model]),
+            "Unix socket, binary": lambda case: Binary(unix, case.model),
+            "TCP, binary": lambda case: Binary(tcp, case.model),
+            "Unix socket, JSON": lambda case: Json(unix, case.model),
+            "TCP, JSON": lambda case: Json(tcp, case.model),
+        }
