@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Coroutine
 from http import HTTPStatus
+from time import monotonic
 from typing import Any, Final, Protocol
 
 import orjson
@@ -72,8 +73,8 @@ class Direct:
     """
 
     __slots__ = (
-        *("_body", "_connection", "_future", "_headers", "_inference", "_model", "_request", "_running"),
-        *("_tasks", "disconnected", "keep_alive", "response_complete"),
+        *("_began", "_body", "_connection", "_future", "_headers", "_inference", "_model", "_request"),
+        *("_running", "_tasks", "disconnected", "keep_alive", "response_complete"),
     )
 
     def __init__(
@@ -85,6 +86,7 @@ class Direct:
         self._model = model
         self._headers = headers
         self._body = b""
+        self._began = 0.0
         self._request: InferRequest | None = None
         self._running: Coroutine[Any, Any, Any] | None = None
         self._future: asyncio.Future[Any] | None = None
@@ -104,6 +106,7 @@ class Direct:
         """The body is whole."""
         if self.response_complete:
             return
+        self._began = monotonic()
         try:
             engine = self._model.open_engine()
             request = self._request = parse_request(self._body, self._headers, engine.inputs)
@@ -172,7 +175,7 @@ class Direct:
             )
         encoding = accepted_encoding(self._headers, len(payload))
         if encoding is None:
-            self._answer(b"HTTP/1.1 200 OK\r\n" + fields, payload)
+            self._answer_result(fields, payload)
         else:
             self._running = None
             self._future = asyncio.ensure_future(self._compress(payload, encoding, fields))
@@ -188,10 +191,13 @@ class Direct:
         if error is not None:
             self._refuse(error)
             return
-        fields, payload = task.result()
-        self._answer(b"HTTP/1.1 200 OK\r\n" + fields, payload)
+        self._answer_result(*task.result())
 
     # What goes to the client
+
+    def _answer_result(self, fields: bytes, payload: bytes) -> None:
+        self._model.latencies.add(monotonic() - self._began)
+        self._answer(b"HTTP/1.1 200 OK\r\n" + fields, payload)
 
     def _refuse(self, error: BaseException) -> None:
         refused = error if isinstance(error, RequestError) else status_of(error)

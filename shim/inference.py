@@ -63,6 +63,7 @@ class Inference:
     async def _answer(self, model: ServedModel, headers: Headers, receive: Receive, send: Send) -> None:
         model.open_engine()  # else the body need not come
         body = await read_body(receive, headers, self._max_body_bytes)
+        began = monotonic()
         engine = model.open_engine()  # meanwhile another may have taken its place
         request = parse_request(body, headers, engine.inputs)
         names = None if request.outputs is None else [output.name for output in request.outputs]
@@ -86,6 +87,7 @@ class Inference:
         if encoding is not None:
             payload = await compressed(payload, encoding)
             fields.append((b"content-encoding", encoding.encode()))
+        model.latencies.add(monotonic() - began)
         await answer(send, 200, payload, fields)
 
 

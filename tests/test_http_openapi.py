@@ -125,6 +125,7 @@ CASES: list[tuple[str, str, dict[str, Any], int]] = [
     ("/v2/", "get", {}, 200),
     ("/v2/health/live", "get", {}, 200),
     ("/v2/health/ready", "get", {}, 200),
+    ("/v2/live", "get", {}, 200),
     ("/v2/models/stats", "get", {}, 200),
     ("/v2/repository/index", "post", {}, 200),
     ("/v2/repository/index", "post", {"json": {"ready": True}}, 200),

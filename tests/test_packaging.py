@@ -80,7 +80,7 @@ MAY_IMPORT_PADDLE = {"runtime", "demo"}
 
 # Of the server, in ``shim/``; the package never imports it.
 SHIM_LAYERS = (
-    ("datatypes", "errors", "body"),
+    ("datatypes", "errors", "body", "latencies"),
     ("infer_request", "infer_response", "models"),
     ("inference", "describe", "service", "watch", "load_request"),
     ("openapi", "page", "direct", "app"),
