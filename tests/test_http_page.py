@@ -230,10 +230,9 @@ def test_it_shows_live_what_the_model_does(browser: Browser) -> None:
         assert browser.shows("Throughput", "Latency", "Waiting now", "no HTTP request yet", "no run yet")
         for count in (1, 1, 4):
             body = {"inputs": [{**INPUT, "shape": [count, 3], "data": [1] * (3 * count)}]}
-            request = (
-                f"fetch('v2/models/m/infer', {{method: 'POST', body: JSON.stringify({json.dumps(body)})}})"
-            )
-            browser.script(request)
+            options = f"{{method: 'POST', body: JSON.stringify({json.dumps(body)})}}"
+            # One after the other: together they would share a run.
+            browser.script(f"return fetch('v2/models/m/infer', {options}).then(answer => answer.text())")
         assert browser.shows("Requests\n3", "3 HTTP requests, last 10 s")
         assert re.search(r"p50\s+[\d.]+ [µm]s\s+p90\s+[\d.]+ [µm]s\s+p99\s+[\d.]+ [µm]s", browser.text)
         label = browser.script("return document.querySelector('svg.bars').getAttribute('aria-label')")

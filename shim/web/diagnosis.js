@@ -23,7 +23,7 @@ function showDiagnosis(card, {requests, stages = [], shares = {}, verdict = "", 
     element("h3", {}, "Diagnosis ", element("span", {className: "pill verdict"}, verdict)),
     element("p", {}, evidence), shareBar(shares),
     element("ul", {}, ...advice.map(line => element("li", {}, line))), stageTable,
-    element("p", {className: "quiet"}, Number.isFinite(requests) ? `From ${number(requests)} requests.` : ""));
+    element("p", {className: "quiet"}, Number.isFinite(requests) ? `From ${some(requests, "request")}.` : ""));
 }
 
 const percent = share => Number.isFinite(share) ? `${(100 * share).toFixed(share < .1 ? 1 : 0)} %` : "–";

@@ -74,7 +74,8 @@ function throughput(card) {
 function waiting(card) {
   const now = card.samples.at(-1);
   const points = card.samples.map(sample => [sample.seconds, sample.queued_requests]);
-  return figure("Waiting now", number(now.queued_requests), `requests, ${number(now.queued_rows)} rows`,
+  return figure("Waiting now", number(now.queued_requests),
+    `request${now.queued_requests === 1 ? "" : "s"}, ${some(now.queued_rows, "row")}`,
     sparkline(card, points, "Requests that wait"));
 }
 
@@ -116,7 +117,7 @@ function latency(card) {
       element("dd", {className: "value"}, total ? duration(us) : "–"));
   }
   return element("figure", {}, element("figcaption", {}, "Latency"), list,
-    element("p", {className: "quiet"}, total ? `${number(total)} HTTP requests, ${when}` : "no HTTP request yet"));
+    element("p", {className: "quiet"}, total ? `${some(total, "HTTP request")}, ${when}` : "no HTTP request yet"));
 }
 
 function percentile(counts, bounds, wanted) {
@@ -144,12 +145,12 @@ function batches(card) {
   bars.forEach((bar, n) => {
     const size = bar.count ? Math.max(1.5, bar.count / most * (height - 4)) : 0;
     const place = {x: n * step + step * .1, width: step * .8, y: height - size, height: size};
-    picture.append(drawn("rect", place, drawn("title", {}, `${number(bar.count)} runs of ${bar.title} rows`)));
+    picture.append(drawn("rect", place, drawn("title", {}, `${some(bar.count, "run")} of ${bar.title} rows`)));
     const labelled = step > 24 || n === 0 || n === bars.length - 1 || (n + 1) % Math.ceil(24 / step) === 0
       && bars.length - n > 24 / step;
     if (labelled) picture.append(drawn("text", {x: (n + .5) * step, y: height + 10}, bar.title));
   });
-  return figure("Rows per run", total ? (rows / total).toFixed(1) : "–", total ? `in ${number(total)} runs, ${when}` : "no run yet",
+  return figure("Rows per run", total ? (rows / total).toFixed(1) : "–", total ? `in ${some(total, "run")}, ${when}` : "no run yet",
     ...(bars.length ? [picture] : []));
 }
 

@@ -22,6 +22,7 @@ function drawn(name, attributes = {}, ...children) {
 
 const byId = id => document.getElementById(id);
 const number = value => value.toLocaleString("en");
+const some = (count, what) => `${number(count)} ${what}${count === 1 ? "" : "s"}`;
 const failure = text => element("p", {className: "note bad"}, text);
 const pathOf = name => `v2/models/${encodeURIComponent(name)}`;
 

@@ -12,7 +12,7 @@ const GAP = 7;
 const AXIS = 20;
 const COUNTER = 34;
 const LEAST_SPAN_US = 5;
-const MOST_ARROWS = 300;
+const MOST_ARROWS = 100;
 const NEAR_PX = 4;
 
 class Timeline {
@@ -272,6 +272,7 @@ class Timeline {
     const pen = this.pen;
     pen.strokeStyle = colour("quiet");
     pen.lineWidth = 0.8;
+    pen.globalAlpha = 0.6;
     for (const {from, to} of seen) {
       const [x, y, endX, endY] = [this.x(from.at), from.track.y + LANE / 2, this.x(to.at), to.track.y + LANE / 2];
       pen.beginPath();
@@ -279,6 +280,7 @@ class Timeline {
       pen.bezierCurveTo(x + 15, y, endX - 15, endY, endX, endY);
       pen.stroke();
     }
+    pen.globalAlpha = 1;
   }
 }
 
