@@ -38,7 +38,7 @@ def sanitizer_arguments() -> list[str]:
 setup(
     packages=["paddleinfer", "paddleinfer.shim"],
     package_dir={"paddleinfer": "paddleinfer", "paddleinfer.shim": "shim"},
-    package_data={"paddleinfer": ["py.typed", "*.pyi"], "paddleinfer.shim": ["*.html"]},
+    package_data={"paddleinfer": ["py.typed", "*.pyi"], "paddleinfer.shim": ["web/*"]},
     ext_modules=[
         Extension(
             "paddleinfer._ext",

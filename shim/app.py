@@ -27,7 +27,7 @@ from .errors import CUT, RequestError, bad_request, status_of
 from .inference import error_answer
 from .load_request import load_config
 from .looking import diagnosis, record_trace, seconds_of
-from .models import Models, ModelSource
+from .models import Models, ModelSource, ServedModel
 from .openapi import document
 from .page import page
 from .service import Service, ServiceOptions
@@ -140,6 +140,9 @@ class Application(Starlette):
 def _routes(service: Service) -> list[Route]:
     models, options = service.models, service.options
 
+    def opened() -> list[tuple[ServedModel, Engine]]:
+        return [(model, model.engine) for model in models if model.engine is not None]
+
     async def live(_: Request) -> Response:
         return _json({"live": True})
 
@@ -178,9 +181,10 @@ def _routes(service: Service) -> list[Route]:
         return _json(describe.statistics([(model, model.open_engine())]))
 
     async def all_stats(_: Request) -> Response:
-        return _json(
-            describe.statistics([(model, model.engine) for model in models if model.engine is not None])
-        )
+        return _json(describe.statistics(opened()))
+
+    async def live_numbers(_: Request) -> Response:
+        return _json(describe.live(opened()))
 
     async def index(request: Request) -> Response:
         ready = (await _small_object(request)).get("ready", False)
@@ -206,7 +210,7 @@ def _routes(service: Service) -> list[Route]:
         return _json({})
 
     async def metrics(_: Request) -> Response:
-        body = exposition({model.name: model.engine for model in models if model.engine is not None})
+        body = exposition({model.name: engine for model, engine in opened()})
         return Response(body, media_type=CONTENT_TYPE)
 
     async def trace(request: Request) -> Response:
@@ -240,6 +244,7 @@ def _routes(service: Service) -> list[Route]:
         Route("/v2/", metadata),
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
+        Route("/v2/live", live_numbers),
         Route("/v2/models/stats", all_stats),
         Route("/v2/trace", trace),
         Route("/v2/repository/index", index, methods=["POST"]),

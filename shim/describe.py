@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 from paddleinfer._version import __version__
@@ -12,7 +13,7 @@ from paddleinfer.model import TensorSpec
 from .datatypes import config_type, datatype_of
 from .models import VERSION, Models, ServedModel
 
-__all__ = ["index", "model_config", "model_metadata", "server_metadata", "statistics"]
+__all__ = ["index", "live", "model_config", "model_metadata", "server_metadata", "statistics"]
 
 _EXTENSIONS = (
     "binary_tensor_data",
@@ -99,7 +100,6 @@ def _statistics(model: ServedModel, stats: dict[str, Any]) -> dict[str, Any]:
         return {"count": count, "ns": ns}
 
     started = stats["results"] + stats["errors"]
-    failed = stats["errors"] + stats["refused"] + stats["expired"] + stats["shed"] + stats["cancelled"]
     return {
         "name": model.name,
         "version": VERSION,
@@ -107,7 +107,7 @@ def _statistics(model: ServedModel, stats: dict[str, Any]) -> dict[str, Any]:
         "execution_count": stats["executions"],
         "inference_stats": {
             "success": duration(stats["results"], stats["result_ns"]),
-            "fail": duration(failed, 0),
+            "fail": duration(_failed(stats), 0),
             "queue": duration(started, stats["queue_ns"]),
             "compute_input": duration(stats["executions"], stats["gather_ns"]),
             "compute_infer": duration(stats["executions"], stats["run_ns"]),
@@ -119,6 +119,36 @@ def _statistics(model: ServedModel, stats: dict[str, Any]) -> dict[str, Any]:
             {"batch_size": rows, "compute_infer": {"count": count}}
             for rows, count in sorted(stats["batch_rows"].items())
         ],
+    }
+
+
+def _failed(stats: dict[str, Any]) -> int:
+    return sum(int(stats[end]) for end in ("errors", "refused", "expired", "shed", "cancelled"))
+
+
+def live(models: Sequence[tuple[ServedModel, Engine]]) -> dict[str, Any]:
+    """What the page asks for each second. Counters only grow: rates and windows are differences of two."""
+    return {"seconds": monotonic(), "models": [_live(model, engine) for model, engine in models]}
+
+
+def _live(model: ServedModel, engine: Engine) -> dict[str, Any]:
+    stats = engine.stats()
+    return {
+        "name": model.name,
+        "generation": stats["generation"],
+        "instances": engine.effective_config()["instances"]["value"],
+        "instances_busy": stats["running_executions"],
+        "queued_requests": stats["queued_requests"],
+        "queued_rows": stats["queued_rows"],
+        "results": stats["results"],
+        "failed": _failed(stats),
+        "started": stats["results"] + stats["errors"],
+        "rows": stats["executed_rows"],
+        "executions": stats["executions"],
+        "queue_ns": stats["queue_ns"],
+        "run_ns": stats["run_ns"],
+        "batch_rows": {str(rows): count for rows, count in sorted(stats["batch_rows"].items())},
+        "latency": model.latencies.as_dict(),
     }
 
 

@@ -75,7 +75,7 @@ class Direct:
 
     __slots__ = (
         *("_body", "_connection", "_future", "_headers", "_inference", "_model", "_request", "_running"),
-        *("_began_ns", "_decoded_ns", "_received_ns", "_tasks"),
+        *("_began_ns", "_decoded_ns", "_delivered_ns", "_received_ns", "_tasks"),
         *("disconnected", "keep_alive", "response_complete"),
     )
 
@@ -83,7 +83,7 @@ class Direct:
         self, connection: Connection, tasks: set[Any], service: Service, model: ServedModel, headers: Headers
     ) -> None:
         self._began_ns = monotonic_ns()
-        self._received_ns = self._decoded_ns = 0
+        self._received_ns = self._decoded_ns = self._delivered_ns = 0
         self._connection = connection
         self._tasks = tasks
         self._inference = service.inference
@@ -166,7 +166,7 @@ class Direct:
 
     def _succeed(self, results: Any) -> None:
         assert self._request is not None
-        delivered_ns = monotonic_ns()
+        self._delivered_ns = monotonic_ns()
         try:
             payload, json_bytes = encode_response(self._model.name, VERSION, self._request, results)
         except Exception as error:
@@ -180,14 +180,7 @@ class Direct:
             )
         encoding = accepted_encoding(self._headers, len(payload))
         if encoding is None:
-            encoded_ns = monotonic_ns()
-            self._answer(b"HTTP/1.1 200 OK\r\n" + fields, payload)
-            self._model.stage_log.note(
-                ServedTimes(
-                    *(self._began_ns, self._received_ns, self._decoded_ns, delivered_ns, encoded_ns),
-                    monotonic_ns(),
-                )
-            )
+            self._answer_result(fields, payload)
         else:
             self._running = None
             self._future = asyncio.ensure_future(self._compress(payload, encoding, fields))
@@ -203,10 +196,16 @@ class Direct:
         if error is not None:
             self._refuse(error)
             return
-        fields, payload = task.result()
-        self._answer(b"HTTP/1.1 200 OK\r\n" + fields, payload)
+        self._answer_result(*task.result())
 
     # What goes to the client
+
+    def _answer_result(self, fields: bytes, payload: bytes) -> None:
+        encoded_ns = monotonic_ns()
+        self._model.latencies.add((encoded_ns - self._received_ns) / 1e9)
+        self._answer(b"HTTP/1.1 200 OK\r\n" + fields, payload)
+        times = (self._began_ns, self._received_ns, self._decoded_ns, self._delivered_ns, encoded_ns)
+        self._model.stage_log.note(ServedTimes(*times, monotonic_ns()))
 
     def _refuse(self, error: BaseException) -> None:
         refused = error if isinstance(error, RequestError) else status_of(error)

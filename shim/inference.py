@@ -92,6 +92,7 @@ class Inference:
             payload = await compressed(payload, encoding)
             fields.append((b"content-encoding", encoding.encode()))
         encoded_ns = monotonic_ns()
+        model.latencies.add((encoded_ns - received_ns) / 1e9)
         await answer(send, 200, payload, fields)
         model.stage_log.note(
             ServedTimes(began_ns, received_ns, decoded_ns, delivered_ns, encoded_ns, monotonic_ns())

@@ -16,6 +16,7 @@ from paddleinfer.engine import Engine
 from paddleinfer.errors import ConfigError
 
 from .errors import RequestError, status_of
+from .latencies import Latencies
 from .stage_log import StageLog
 
 __all__ = ["VERSION", "ModelSource", "Models", "ServedModel", "check_name"]
@@ -63,6 +64,8 @@ class ServedModel:
     stage_log: StageLog = field(default_factory=StageLog)
     config: EngineConfig | None = None
     """Of an engine that was opened here: the source's, or what a client loaded it with."""
+    latencies: Latencies = field(default_factory=Latencies)
+    """Of HTTP requests with a result, from their last byte to their answer."""
 
     @property
     def ready(self) -> bool:

@@ -63,6 +63,7 @@ def document(models: Models, options: ServiceOptions) -> Schema:
         "/v2/models/stats": {
             "get": _operation("all_statistics", "Statistics of all models", _json(_ref("Statistics")))
         },
+        "/v2/live": {"get": _operation("live_numbers", "What the page shows live", _json(_ref("Live")))},
         "/v2/trace": {"get": _trace(names)},
         "/v2/repository/index": {"post": _index()},
     }
@@ -206,6 +207,50 @@ def _object(*required: str) -> Schema:
     return {"type": "object", "required": list(required)} if required else {"type": "object"}
 
 
+def _live() -> Schema:
+    count = {"type": "integer", "minimum": 0}
+    time = {"type": ["number", "null"], "description": "Microseconds; null: no request yet."}
+    bucket = {
+        "type": "array",
+        "items": {"type": "number"},
+        "description": "From and to, in microseconds, and how many.",
+    }
+    latency = {
+        "type": "object",
+        "description": "Of HTTP requests with a result since the server began.",
+        "required": ["count", "p50_us", "p90_us", "p99_us", "buckets"],
+        "properties": {
+            "count": count,
+            **dict.fromkeys(("p50_us", "p90_us", "p99_us"), time),
+            "buckets": {"type": "array", "items": bucket},
+        },
+    }
+    now = ("instances", "instances_busy", "queued_requests", "queued_rows")
+    counters = ("results", "failed", "started", "rows", "executions", "queue_ns", "run_ns")
+    model = {
+        "name": {"type": "string"},
+        "generation": {"type": "integer", "minimum": 1},
+        **dict.fromkeys((*now, *counters), count),
+        "batch_rows": {
+            "type": "object",
+            "additionalProperties": count,
+            "description": "Rows of a run: how many.",
+        },
+        "latency": latency,
+    }
+    return {
+        "type": "object",
+        "required": ["seconds", "models"],
+        "properties": {
+            "seconds": {"type": "number", "description": "The server's clock, for differences."},
+            "models": {
+                "type": "array",
+                "items": {"type": "object", "required": list(model), "properties": model},
+            },
+        },
+    }
+
+
 def _schemas() -> Schema:
     text, flag = {"type": "string"}, {"type": "boolean"}
     shape = {"type": "array", "items": {"type": "integer", "minimum": 0}}
@@ -248,6 +293,7 @@ def _schemas() -> Schema:
                 }
             },
         },
+        "Live": _live(),
         "ModelMetadata": {
             "type": "object",
             "required": ["name", "versions", "platform", "inputs", "outputs"],

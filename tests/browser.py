@@ -74,6 +74,23 @@ class Browser:
         self._do(f"{element}/clear")
         self._do(f"{element}/value", text=text)
 
+    def turn_wheel(self, css: str, amount: int) -> None:
+        """Over the middle of the element; down where it is positive."""
+        origin = {_ELEMENT: self._element(css).split("/")[1]}
+        turn = {"type": "scroll", "x": 0, "y": 0, "deltaX": 0, "deltaY": amount, "origin": origin}
+        self._do("actions", actions=[{"type": "wheel", "id": "wheel", "actions": [turn]}])
+
+    def drag(self, css: str, right: int) -> None:
+        """From the middle of the element; 0 is a click."""
+        origin = {_ELEMENT: self._element(css).split("/")[1]}
+        steps = [
+            {"type": "pointerMove", "x": 0, "y": 0, "origin": origin},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerMove", "x": right, "y": 0, "origin": origin, "duration": 50},
+            {"type": "pointerUp", "button": 0},
+        ]
+        self._do("actions", actions=[{"type": "pointer", "id": "mouse", "actions": steps}])
+
     def devtools(self, method: str, **parameters: Any) -> Any:
         """A command of the DevTools protocol."""
         return self._do("goog/cdp/execute", cmd=method, params=parameters)

@@ -2,54 +2,100 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from browser import Browser, browsing, served
-from engine_helpers import run_threads
+from engine_helpers import eventually
+from page_stand_ins import DIAGNOSIS, recording, standing_in
+from starlette.routing import Route
 from zoo import Zoo
 
 import paddleinfer
 from paddleinfer.shim import create_app
+from paddleinfer.shim.app import Application
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-CALLERS = 8
-CALLS = 2000
+CALLERS = 6
+# So that the lines of the last minute have something to show.
+TRAFFIC_S = 45.0
 
 
-def some_traffic(engine: paddleinfer.Engine, inputs: dict[str, np.ndarray]) -> None:
-    def call(_: int) -> None:
-        for _ in range(CALLS):
-            engine.infer(inputs)
+@contextlib.contextmanager
+def traffic(url: str, model: str, inputs: list[dict[str, object]]) -> Iterator[None]:
+    """Callers that ask again as soon as they are answered, with a pause now and then."""
+    ending = threading.Event()
+    body = json.dumps({"inputs": inputs}).encode()
 
-    run_threads(CALLERS, call)
+    def call(number: int) -> None:
+        pause_s = 0.0
+        while not ending.wait(pause_s):
+            urllib.request.urlopen(f"{url}v2/models/{model}/infer", body).close()
+            pause_s = 0.02 if int(time.monotonic() / 5) % 3 < number % 3 else 0.0
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        for thread in threads:
+            thread.join()
+
+
+def with_everything(app: Application) -> Application:
+    """With stand-ins for what this server has not itself."""
+    paths = {route.path for route in app.routes if isinstance(route, Route)}
+    if {"/v2/trace", "/v2/models/{model}/diagnosis"} <= paths:
+        return app
+    return standing_in(app, recording(), DIAGNOSIS)
 
 
 def pictures(browser: Browser, url: str) -> None:
     browser.open(url)
-    assert browser.shows("Try it")
-    browser.write("textarea", "0.5")
-    browser.click("main button")
-    assert browser.shows("200, ")
+    assert browser.shows("Try it", "Diagnosis")
+    time.sleep(TRAFFIC_S)
     browser.script("document.activeElement.blur(); scrollTo(0, 0)")
     (DOCS / "server-page.png").write_bytes(browser.screenshot())
+    browser.click("#record")
+    assert browser.shows("Point at a slice")
+    browser.script("document.querySelector('canvas').scrollIntoView({block: 'center'})")
+    for _ in range(3):
+        browser.turn_wheel("canvas", -400)
+    timeline(browser, "server-page-timeline.png")
     browser.phone(390, 844)
     browser.scheme("dark")
+    timeline(browser, "server-page-timeline-phone.png")
+    browser.script("scrollTo(0, 0)")
     (DOCS / "server-page-phone.png").write_bytes(browser.screenshot())
 
 
+def timeline(browser: Browser, name: str) -> None:
+    browser.script("document.querySelector('#trace').scrollIntoView()")
+    width = "return document.querySelector('canvas').width / devicePixelRatio"
+    shown = "return document.querySelector('canvas').clientWidth"
+    assert eventually(lambda: browser.script(width) == browser.script(shown), 10)
+    time.sleep(1.5)  # a frame more, and one look
+    (DOCS / name).write_bytes(browser.screenshot())
+
+
 def main() -> None:
+    tensor: dict[str, object] = {"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}
     with tempfile.TemporaryDirectory() as directory:
         zoo = Zoo(Path(directory))
         with (
             paddleinfer.Engine(zoo.directory("mlp")) as classifier,
-            paddleinfer.Engine(zoo.directory("embedding")) as embedding,
             browsing() as browser,
-            served(create_app({"classifier": classifier, "embedding": embedding})) as url,
+            served(with_everything(create_app({"classifier": classifier}))) as url,
+            traffic(url, "classifier", [tensor]),
         ):
-            some_traffic(classifier, {"x": np.ones((1, 16), "float32")})
-            some_traffic(embedding, {"ids": np.ones((2, 6), "int64")})
             pictures(browser, url)
 
 

@@ -84,6 +84,16 @@ def test_one_connection_takes_both_ways_in_turn(server: Served, begun: list[Dire
     assert len(begun) == 3
 
 
+def test_both_ways_count_how_long_a_request_took(server: Served, begun: list[Direct]) -> None:
+    for headers in (b"", b"Content-Encoding: identity\r\n", b"Accept-Encoding: gzip\r\n"):
+        assert b"200 OK" in server.exchange(post(headers))
+    assert b"400 Bad Request" in server.exchange(post(b"", b"{"))
+    assert len(begun) == 3
+    answer = server.exchange(b"GET /v2/live HTTP/1.1\r\nHost: t\r\n\r\n").partition(b"\r\n\r\n")[2]
+    latency = orjson.loads(answer)["models"][0]["latency"]
+    assert latency["count"] == 3 and 0 < latency["p50_us"] < PATIENCE_S * 1e6
+
+
 def test_a_long_answer_is_compressed_for_those_who_understand_it(begun: list[Direct]) -> None:
     body = orjson.dumps({"inputs": [json_tensor("x", np.zeros((500, 3), np.float32))]})
     with engine_of() as engine, serving(engine) as server:

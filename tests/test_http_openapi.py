@@ -126,6 +126,7 @@ CASES: list[tuple[str, str, dict[str, Any], int]] = [
     ("/v2/", "get", {}, 200),
     ("/v2/health/live", "get", {}, 200),
     ("/v2/health/ready", "get", {}, 200),
+    ("/v2/live", "get", {}, 200),
     ("/v2/models/stats", "get", {}, 200),
     ("/v2/trace", "get", {"params": {"seconds": 0.01}}, 200),
     ("/v2/trace", "get", {"params": {"seconds": 0.01, "model": "m"}}, 200),

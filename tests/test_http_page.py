@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from browser import Browser, browsing, served
-from engine_helpers import echo_engine, engine_of
+from engine_helpers import PATIENCE_S, echo_engine, engine_of, eventually, gated, rows
+from page_stand_ins import DIAGNOSIS, recording, standing_in
 from starlette.testclient import TestClient
 
 import paddleinfer
 from paddleinfer.shim import ModelSource, ServiceOptions, create_app
 from paddleinfer.shim.app import Application
+from paddleinfer.shim.latencies import Latencies
 from paddleinfer.shim.models import Models, ServedModel
 from paddleinfer.shim.service import Service
+
+
+def refuses_negative(inputs: dict[str, Any]) -> dict[str, Any]:
+    if (inputs["x"] < 0).any():
+        raise ValueError("negative")
+    return {"y": inputs["x"]}
+
 
 HOSTILE = "<img src=x onerror=document.title='broken'>"
 
@@ -47,6 +59,60 @@ def test_the_page_needs_no_key_and_holds_nothing_of_the_server() -> None:
                 assert response.status_code == 200
                 pages.append(response.text)
     assert pages[0] == pages[1]
+
+
+INPUT = {"name": "x", "shape": [2, 3], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6]}
+
+
+def test_the_page_is_told_what_each_model_counted() -> None:
+    with engine_of(refuses_negative) as engine, TestClient(create_app({"m": engine})) as client:
+        (before,) = client.get("/v2/live").json()["models"]
+        for _ in range(3):
+            assert client.post("/v2/models/m/infer", json={"inputs": [INPUT]}).status_code == 200
+        negative = {"inputs": [{**INPUT, "data": [-1] * 6}]}
+        assert client.post("/v2/models/m/infer", json=negative).status_code == 500
+        answer = client.get("/v2/live").json()
+    (counted,) = answer["models"]
+    assert answer["seconds"] > 0
+    assert before["latency"] == {"count": 0, "p50_us": None, "p90_us": None, "p99_us": None, "buckets": []}
+    assert (before["results"], before["failed"], before["batch_rows"]) == (0, 0, {})
+    assert (counted["name"], counted["results"], counted["failed"], counted["started"]) == ("m", 3, 1, 4)
+    assert (counted["queued_requests"], counted["queued_rows"]) == (0, 0)
+    assert counted["batch_rows"]["2"] >= 3 and counted["rows"] >= 6
+    latency = counted["latency"]
+    assert latency["count"] == 3 == sum(count for _, _, count in latency["buckets"])
+    assert 0 < latency["p50_us"] <= latency["p90_us"] <= latency["p99_us"] <= latency["buckets"][-1][1]
+
+
+def test_the_numbers_of_the_page_want_the_key() -> None:
+    with engine_of() as engine, TestClient(create_app({"m": engine}, ServiceOptions(api_key="s"))) as client:
+        assert client.get("/v2/live").status_code == 401
+        assert client.get("/v2/live", headers={"Authorization": "Bearer s"}).status_code == 200
+
+
+def test_a_request_that_waits_is_counted_in_the_queue() -> None:
+    with gated() as (engine, gate), TestClient(create_app({"m": engine})) as client:
+        futures = [engine.submit({"x": rows(2)}) for _ in range(3)]
+        (counted,) = client.get("/v2/live").json()["models"]
+        assert (counted["queued_requests"], counted["queued_rows"]) == (3, 6)
+        assert (counted["instances"], counted["instances_busy"]) == (1, 1)
+        gate.open()
+        for future in futures:
+            future.result()
+
+
+def test_percentiles_are_at_most_a_bucket_off() -> None:
+    latencies = Latencies()
+    for milliseconds in range(1, 1001):
+        latencies.add(milliseconds / 1000)
+    for seconds in (0, 1e-7, 1e6):
+        latencies.add(seconds)
+    counted = latencies.as_dict()
+    assert counted["count"] == 1003
+    for percent in (50, 90, 99):
+        assert counted[f"p{percent}_us"] == pytest.approx(percent * 10_000, rel=0.05)
+    for (_, high, _), (low, _, _) in pairwise(counted["buckets"][1:-1]):
+        assert high <= low * 1.001
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +156,7 @@ def test_its_form_sends_its_example_and_shows_the_result_and_the_time(browser: B
         browser.click("main button")
         assert browser.shows("y (FP32 [1, 3])", "[[2, 4, 7]]")
         assert re.search(r"200, \d+\.\d ms", browser.text)
-        assert browser.shows("Requests\n1 "), browser.text
+        assert browser.shows("Requests\n1"), browser.text
 
 
 @pytest.mark.system
@@ -129,10 +195,10 @@ def test_it_shows_why_a_request_got_no_result(browser: Browser, shape: str, data
 def test_what_is_typed_stays_while_the_numbers_are_refreshed(browser: Browser) -> None:
     with engine_of() as engine, served(create_app({"m": engine})) as url:
         browser.open(url)
-        assert browser.shows("Try it", "Requests\n0 ")
+        assert browser.shows("Try it", "Requests\n0")
         browser.write("textarea", "[[7, 7, 7]]")
         engine.infer({"x": np.zeros((1, 3), "float32")})
-        assert browser.shows("Requests\n1 ")
+        assert browser.shows("Requests\n1")
         assert browser.script("return document.querySelector('textarea').value") == "[[7, 7, 7]]"
 
 
@@ -151,6 +217,151 @@ def test_it_asks_for_the_key_where_the_server_wants_one(browser: Browser) -> Non
         assert "asks for its key" not in browser.text
         browser.click("main button")
         assert browser.shows("[[0, 0, 0]]", "200, ")
+
+
+def shown_by(browser: Browser, css: str) -> str:
+    return str(browser.script(f"return document.querySelector({css!r})?.innerText ?? ''"))
+
+
+@pytest.mark.system
+def test_it_shows_live_what_the_model_does(browser: Browser) -> None:
+    with engine_of() as engine, served(create_app({"m": engine})) as url:
+        browser.open(url)
+        assert browser.shows("Throughput", "Latency", "Waiting now", "no HTTP request yet", "no run yet")
+        for count in (1, 1, 4):
+            body = {"inputs": [{**INPUT, "shape": [count, 3], "data": [1] * (3 * count)}]}
+            options = f"{{method: 'POST', body: JSON.stringify({json.dumps(body)})}}"
+            # One after the other: together they would share a run.
+            browser.script(f"return fetch('v2/models/m/infer', {options}).then(answer => answer.text())")
+        assert browser.shows("Requests\n3", "3 HTTP requests, last 10 s")
+        assert re.search(r"p50\s+[\d.]+ [µm]s\s+p90\s+[\d.]+ [µm]s\s+p99\s+[\d.]+ [µm]s", browser.text)
+        label = browser.script("return document.querySelector('svg.bars').getAttribute('aria-label')")
+        assert re.fullmatch(r"Runs by their rows, last \d+ s: .*1 of 4 rows", label)
+        labels = browser.script(
+            "return [...document.querySelectorAll('svg.spark')].map(one => one.getAttribute('aria-label'))"
+        )
+        assert [text.split(":")[0] for text in labels] == [
+            "Requests per second in the last minute",
+            "Requests that wait in the last minute",
+        ]
+
+
+@pytest.mark.system
+def test_it_shows_live_what_waits(browser: Browser) -> None:
+    with gated() as (engine, gate), served(create_app({"m": engine})) as url:
+        browser.open(url)
+        futures = [engine.submit({"x": rows(2)}) for _ in range(3)]
+        assert browser.shows("3 requests, 6 rows", "Instances at work\n1 of 1")
+        gate.open()
+        for future in futures:
+            future.result()
+        assert browser.shows("0 requests, 0 rows")
+
+
+@pytest.mark.system
+def test_it_shows_where_the_time_goes_and_what_would_help(browser: Browser) -> None:
+    with engine_of() as engine:
+        hostile = {**DIAGNOSIS, "evidence": HOSTILE, "advice": [*DIAGNOSIS["advice"], HOSTILE]}
+        with served(standing_in(create_app({"m": engine}), {}, hostile)) as url:
+            browser.open(url)
+            assert browser.shows("communication-bound", HOSTILE, "Send tensors in the binary form.")
+            assert browser.shows("communication 50 %", "waiting 22 %", "From 5,120 requests.")
+            browser.click("section section summary")
+            table = shown_by(browser, "section section table")
+            assert re.search(r"run\s+28 %\s+280 µs\s+252 µs\s+700 µs\s+5,120", table), table
+            assert browser.script("return document.querySelectorAll('img').length") == 0
+
+
+@pytest.mark.system
+def test_it_draws_a_recording_that_zooms_and_tells_of_each_slice(browser: Browser) -> None:
+    trace = recording()
+    with engine_of() as engine, served(standing_in(create_app({"m": engine}), trace, DIAGNOSIS)) as url:
+        browser.open(url)
+        assert browser.shows("Record one second")
+        browser.script(
+            "const made = URL.createObjectURL;"
+            "URL.createObjectURL = file => (file.text().then(text => window.kept = text), made(file))"
+        )
+        browser.click("#record")
+        assert browser.shows("Point at a slice", "Download", "decode", "scatter")
+        canvas = "return document.querySelector('canvas')"
+        slices = sum(event["ph"] == "X" for event in trace["traceEvents"])
+        label = f"{canvas}.getAttribute('aria-label')"
+        assert browser.script(label).startswith(f"{slices} slices on 10 tracks, shown from 0.0 µs to ")
+        whole = browser.script(label)
+        browser.script(f"{canvas}.scrollIntoView({{block: 'center'}})")
+        browser.turn_wheel("canvas", -900)
+        assert eventually(lambda: browser.script(label) != whole, PATIENCE_S)
+        near = browser.script(label)
+        browser.drag("canvas", 200)
+        assert eventually(lambda: browser.script(label) != near, PATIENCE_S)
+        browser.click("button[aria-label='Show the whole recording']")
+        assert browser.script(label) == whole
+        colours = browser.script(
+            "const canvas = document.querySelector('canvas');"
+            "const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);"
+            "return new Set(new Uint32Array(data.buffer)).size"
+        )
+        assert colours > 8
+        # The first run of the first instance is there, wherever the browser has put it.
+        run = next(event for event in trace["traceEvents"] if event["name"] == "run")
+        browser.script(
+            "const canvas = document.querySelector('canvas'), box = canvas.getBoundingClientRect();"
+            "const at = [...Array(4000).keys()].map(n => [130 + n / 4, 20 + 41 + 17 * 1.5]);"
+            "for (const [x, y] of at) canvas.dispatchEvent(new PointerEvent('pointermove',"
+            "  {clientX: box.left + x, clientY: box.top + y, pointerId: 99, bubbles: true}));"
+        )
+        said = shown_by(browser, ".said")
+        assert re.fullmatch(r"(gather|run|scatter) [\d.]+ [µm]s instance 0, at [\d.]+ m?s", said), said
+        assert run["dur"] > 1000
+        link = "return document.querySelector('a[download]')"
+        assert browser.script(f"{link}.download") == "paddleinfer-trace.json"
+        assert json.loads(browser.script("return window.kept")) == trace
+        browser.click("#recorded summary")
+        assert re.search(r"run\s+600\s", shown_by(browser, "#recorded table"))
+
+
+@pytest.mark.system
+def test_it_shows_why_there_is_no_recording_and_no_diagnosis(browser: Browser) -> None:
+    answers = {"error": f"there is none of {HOSTILE}"}
+    with engine_of() as engine, served(standing_in(create_app({"m": engine}), answers, answers, 404)) as url:
+        browser.open(url)
+        assert browser.shows("Diagnosis", answers["error"], "Try it", "Throughput")
+        browser.click("#record")
+        assert eventually(lambda: shown_by(browser, "#recorded") == answers["error"], PATIENCE_S)
+        assert shown_by(browser, "#record") == "Record one second"
+        assert shown_by(browser, "#trouble") == ""
+        browser.click("main button")
+        assert browser.shows("[[0, 0, 0]]")
+
+
+@pytest.mark.system
+def test_a_second_in_which_nothing_ran_is_no_picture(browser: Browser) -> None:
+    empty = {"traceEvents": []}
+    with engine_of() as engine, served(standing_in(create_app({"m": engine}), empty, DIAGNOSIS)) as url:
+        browser.open(url)
+        assert browser.shows("Record one second")
+        browser.click("#record")
+        assert browser.shows("No request was under way in that second.")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_recording_and_diagnosis_fit_too(browser: Browser, width: int, scheme: str) -> None:
+    with (
+        engine_of() as engine,
+        served(standing_in(create_app({"m" * 60: engine}), recording(), DIAGNOSIS)) as url,
+    ):
+        browser.phone(width, 844)
+        browser.scheme(scheme)
+        browser.open(url)
+        assert browser.shows("Every stage", "Record one second")
+        browser.click("section section summary")
+        browser.click("#record")
+        assert browser.shows("Point at a slice")
+        assert browser.script("return document.documentElement.scrollWidth") == width
+        assert browser.script("return document.querySelector('canvas').clientWidth") <= width
 
 
 @pytest.mark.system

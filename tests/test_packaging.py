@@ -92,7 +92,7 @@ MAY_IMPORT_PADDLE = {"runtime", "demo"}
 
 # Of the server, in ``shim/``; the package never imports it.
 SHIM_LAYERS = (
-    ("datatypes", "errors", "body"),
+    ("datatypes", "errors", "body", "latencies"),
     ("infer_request", "infer_response", "stage_log", "models"),
     ("inference", "describe", "service", "watch", "load_request", "looking"),
     ("openapi", "page", "direct", "app"),

@@ -1,0 +1,53 @@
+"""How long requests took, as counts by duration: little to keep, and differences of them make any window."""
+
+from __future__ import annotations
+
+from math import log2
+from typing import Any, Final
+
+__all__ = ["Latencies"]
+
+_PER_OCTAVE: Final = 8  # a bucket is 9 % wide
+_LAST: Final = 28 * _PER_OCTAVE  # and longer than four minutes is one
+
+
+class Latencies:
+    """Of one model. Only the loop's own thread counts and reads."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts = [0] * (_LAST + 1)
+
+    def add(self, seconds: float) -> None:
+        """One more request that took so long."""
+        microseconds = seconds * 1e6
+        bucket = int(log2(microseconds) * _PER_OCTAVE) if microseconds > 1 else 0
+        self._counts[min(bucket, _LAST)] += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """How many, percentiles of all so far, and the buckets that hold any: from, to, count."""
+        buckets = [
+            (round(_bound(number), 3), round(_bound(number + 1), 3), count)
+            for number, count in enumerate(self._counts)
+            if count
+        ]
+        total = sum(self._counts)
+        percentiles = {
+            f"p{percent}_us": _percentile(buckets, total * percent / 100) for percent in (50, 90, 99)
+        }
+        return {"count": total, **percentiles, "buckets": buckets}
+
+
+def _bound(bucket: int) -> float:
+    return float(2 ** (bucket / _PER_OCTAVE)) if bucket else 0.0
+
+
+def _percentile(buckets: list[tuple[float, float, int]], wanted: float) -> float | None:
+    """None where there is nothing."""
+    passed = 0
+    for low, high, count in buckets:
+        passed += count
+        if passed >= wanted:
+            return round(high - (high - low) * (passed - wanted) / count, 3)
+    return None
