@@ -26,6 +26,7 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_headers = False
+        self._in_body = False
         self._begins = False  # a request, with the piece that is being read
         self._reading = True  # a request, or waiting for the first one
         self._header_bytes = 0
@@ -52,7 +53,7 @@ class HttpProtocol(HttpToolsProtocol):
         """A piece from the socket."""
         self._heard_at = self.loop.time()
         self._begins = False
-        if self._direct is None and (b"pgrade:" in data or b"PGRADE:" in data):
+        if not self._in_body and (b"pgrade:" in data or b"PGRADE:" in data):
             data = _without_upgrade(data)
         super().data_received(data)
         # What came with the piece that a request begins in is bounded by what a socket gives at once.
@@ -83,6 +84,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its body comes next."""
         self._in_headers = False
+        self._in_body = True
         if self._goes_directly():
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -116,7 +118,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        self._reading = False
+        self._reading = self._in_body = False
         direct, self._direct = self._direct, None
         if direct is None:
             super().on_message_complete()

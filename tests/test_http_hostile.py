@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
+import numpy as np
 import orjson
 import pytest
 from engine_helpers import Gate, engine_of, eventually, rows
-from http_helpers import INFER, Served, json_tensor, read_response, serving
+from http_helpers import INFER, Served, binary_body, binary_tensor, json_tensor, read_response, serving
 
 from paddleinfer.shim.http_protocol import MAX_HEADER_BYTES
 
@@ -119,6 +121,28 @@ def test_trailers_without_end_are_refused(server: Served) -> None:
 def test_an_upgrade_is_ignored(server: Served, name: bytes) -> None:
     headers = b"Connection: Upgrade, HTTP2-Settings\r\n" + name + b": h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
     assert status_of(server.exchange(whole(headers=headers))) == 200
+
+
+@pytest.mark.parametrize("count", [4, 6000])
+def test_a_body_that_looks_like_an_upgrade_arrives_as_it_was_sent(count: int) -> None:
+    tensor = b"\r\nUpgrade:a " * count  # three floats
+    x = np.frombuffer(tensor, "float32").reshape(count, 3)
+    body, fields = binary_body({"inputs": [binary_tensor("x", x)]}, x)
+    headers = b"".join(f"{name}: {value}\r\n".encode() for name, value in fields.items())
+    seen = []
+
+    def look(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        seen.append(inputs["x"].tobytes())
+        return {"y": inputs["x"]}
+
+    request = whole(body, headers)
+    with engine_of(look, batchable=True) as engine, serving(engine) as server, server.connect() as connection:
+        begin = request.index(b"\r\n\r\n") + 4
+        for piece in (request[:begin], request[begin:]):
+            connection.sendall(piece)
+            time.sleep(0.05)  # so that it comes in a piece of its own; the test holds either way
+        assert status_of(read_response(connection)) == 200
+    assert seen == [tensor]
 
 
 @pytest.mark.parametrize("sent", [b"", HEAD, whole()[:-5]])
