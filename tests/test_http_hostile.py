@@ -136,7 +136,11 @@ def test_a_body_that_looks_like_an_upgrade_arrives_as_it_was_sent(count: int) ->
         return {"y": inputs["x"]}
 
     request = whole(body, headers)
-    with engine_of(look, batchable=True) as engine, serving(engine) as server, server.connect() as connection:
+    with (
+        engine_of(look, batchable=True, max_queue_rows=count) as engine,
+        serving(engine) as server,
+        server.connect() as connection,
+    ):
         begin = request.index(b"\r\n\r\n") + 4
         for piece in (request[:begin], request[begin:]):
             connection.sendall(piece)
