@@ -31,9 +31,7 @@ def read_inputs(given: Sequence[str], wanted: Sequence[TensorSpec]) -> dict[str,
     Raises
     ------
     InvalidInput
-        A file holds no arrays, or the names are not those of the model.
-    OSError
-        A file cannot be read.
+        A file cannot be read or holds no arrays, or the names are not those of the model.
     """
     inputs: dict[str, Array] = {}
     for text in given:
@@ -71,7 +69,11 @@ def _read(path: Path) -> dict[str | None, Array]:
             if isinstance(loaded, np.ndarray):
                 return {None: _with_bfloat16(loaded)}
             return {name: _with_bfloat16(loaded[name]) for name in loaded.files}
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise InvalidInput(
+            f"{path} cannot be read ({error.strerror or error}); --input takes an .npy or .npz file"
+        ) from error
+    except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise InvalidInput(
             f"{path} holds no arrays that NumPy can read; write it with numpy.save or numpy.savez, "
             "without Python objects"
@@ -149,8 +151,14 @@ def random_inputs(
         shape = _shape(spec, given.get(spec.name), rows)
         dtype = _ext.NUMPY_DTYPES[spec.dtype]
         floats = spec.dtype.startswith(("float", "bfloat"))
-        made = random.standard_normal(shape) if floats else random.integers(0, 2, shape)
-        inputs[spec.name] = made.astype(dtype)
+        try:
+            made = random.standard_normal(shape) if floats else random.integers(0, 2, shape)
+            inputs[spec.name] = made.astype(dtype)
+        except (MemoryError, ValueError):
+            raise ConfigError(
+                f"an input {spec.name!r} of {shape_text(shape)} does not fit into memory; "
+                "make it smaller with --shape or --rows"
+            ) from None
     return inputs
 
 

@@ -20,8 +20,10 @@ def progress(description: str, total: float) -> Iterator[Advance]:
     if not sys.stderr.isatty():
         yield lambda done: None
     elif importlib.util.find_spec("rich") is None:
-        yield lambda done: _show(f"\r{description} {min(done / total, 1):4.0%}")
-        _show("\r" + " " * (len(description) + 5) + "\r")
+        try:
+            yield lambda done: _show(f"\r{description} {min(done / total, 1):4.0%}")
+        finally:
+            _show("\r" + " " * (len(description) + 5) + "\r")
     else:
         console = importlib.import_module("rich.console").Console(stderr=True)
         bar = importlib.import_module("rich.progress").Progress(console=console, transient=True)

@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
             }
         )
         return 0
-    load = results[0].offered / results[0].seconds / most_per_s
+    load = results[0].offered / max(results[0].seconds, 1e-9) / most_per_s
     console = importlib.import_module("rich.console").Console()
     times = ", ".join(f"{rows} in {mean_us / 1e3:.3g} ms" for rows, mean_us, _ in table.sizes)
     for line in (f"rows of a run: {times}", f"capacity: {most_per_s:,.0f} rows a second"):

@@ -79,6 +79,7 @@ def test_free_sizes_have_to_be_given(capsys: pytest.CaptureFixture[str], zoo: Zo
         (["--shape", "x=3by4"], "--shape must be like image=1x3x224x224, not x=3by4"),
         (["--shape", "y=1x16"], "--shape names the input 'y', but the model has 'x'"),
         (["--shape", "x=1x17"], "the input 'x' is -1x16, where -1 is any size"),
+        (["--rows", "1000000000000000"], "does not fit into memory; make it smaller"),
         (["--callers", "2", "--rate", "3"], "not allowed with argument"),
         (["--png", "bench.gif"], "--png must end in .png"),
         (["--png", "none/bench.png"], "a directory that exists"),
@@ -127,6 +128,14 @@ def test_what_fails_under_a_load_ends_it_and_comes_out(drive: Any) -> None:
         pytest.raises(ModelError, match="no more"),
     ):
         drive(Requests(engine, {"x": np.zeros((1, 2), "float32")}, 60.0, None))
+
+
+def test_a_rate_that_nobody_can_send_at_ends_in_time_all_the_same() -> None:
+    with Engine.from_callable(dict, inputs={"x": ("float32", (-1, 2))}, outputs=["x"]) as engine:
+        requests = Requests(engine, {"x": np.zeros((1, 2), "float32")}, 0.1, None)
+        tally = drive_rate(requests, 1e12, lambda done: None)
+    assert tally.sent == len(tally.ended_s) + tally.refused > 0
+    assert tally.most_lag_ms > 50
 
 
 @TABLES

@@ -76,7 +76,7 @@ def test_an_npz_file_gives_every_input(
         (b"", "holds no arrays that NumPy can read"),
         (b"PK\x03\x04 cut off", "holds no arrays that NumPy can read"),
         (b"\x93NUMPY\x01\x00", "holds no arrays that NumPy can read"),
-        (None, "No such file or directory"),
+        (None, "cannot be read (No such file or directory); --input takes an .npy or .npz file"),
     ],
 )
 def test_a_file_without_arrays_is_refused(
