@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from paddleinfer import timeline_drawing, timeline_summary
-from paddleinfer.errors import ConfigError
+from paddleinfer.errors import ConfigError, InvalidInput, PaddleInferError
 from paddleinfer.paddle_profile import is_profile_line, to_chrome
 from paddleinfer.trace_document import sound
 from paddleinfer.trace_events import spans
 
-__all__ = ["HELP", "NAME", "add_arguments", "run"]
+__all__ = ["SUMMARY", "add_options", "run"]
 
-NAME = "timeline"
-HELP = "turn a Chrome trace or the PROFILE lines of Paddle Serving into a Chrome trace, a table or a picture"
+SUMMARY = (
+    "turn a Chrome trace or the PROFILE lines of Paddle Serving into a Chrome trace, a table or a picture"
+)
 _RIGHT = "it must hold a Chrome trace in JSON or PROFILE lines of Paddle Serving"
 _MOST_SAID = 10
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The sub-command's options."""
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a Chrome trace in JSON, or a log with PROFILE lines"
     )
@@ -31,12 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "output", metavar="OUT", type=Path, nargs="?", help="where a Chrome trace goes, for ui.perfetto.dev"
     )
     parser.add_argument("--summary", action="store_true", help="print where the time went, by stage")
-    parser.add_argument("--json", action="store_true", help="print the same in JSON")
     parser.add_argument("--png", metavar="FILE", type=Path, help="draw the timeline, which needs matplotlib")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Do it; a ValueError says in one sentence what is wrong with the input or with a file to be written."""
+def run(options: argparse.Namespace) -> int:
+    """Does it; gives the exit code."""
+    try:
+        return _run(options)
+    except ValueError as error:
+        if isinstance(error, PaddleInferError):
+            raise
+        raise InvalidInput(str(error)) from error
+
+
+def _run(arguments: argparse.Namespace) -> int:
     source: Path = arguments.input
     output: Path | None = arguments.output
     if output is None and not (arguments.summary or arguments.json or arguments.png):

@@ -9,15 +9,13 @@ one per thread, stands beside it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import importlib.util
 import logging
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +34,14 @@ from paddleinfer.demo_load import (
     drive_tasks,
     drive_threads,
 )
+from paddleinfer.demo_pictures import callers_text, draw_digits, draw_throughput
 from paddleinfer.engine import Engine
-from paddleinfer.errors import PaddleInferError
+from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.exporting import export
 from paddleinfer.installed_paddle import import_paddle
+from paddleinfer.interrupts import ctrl_c_waits, end_at_once_by_ctrl_c
 
-__all__ = ["main"]
+__all__ = ["add_options", "check_options", "main", "missing_packages", "run", "silence"]
 
 ACCURACY_WANTED = 0.97
 SEED = 20
@@ -104,64 +104,10 @@ def train(paddle: Any, digits: Digits, progress: Any) -> Any:
     return model
 
 
-def draw_digits(path: Path, images: Images, labels: Labels, predicted: Labels) -> None:
-    """Mistakes first, in red with what was right, then the first of the rest."""
-    pyplot = _pyplot()
-    wrong = predicted != labels
-    shown = np.argsort(~wrong, kind="stable")[:40]
-    figure, axes = pyplot.subplots(5, 8, figsize=(8, 6))
-    for axis, index in zip(axes.flat, shown, strict=True):
-        axis.imshow(images[index, 0], cmap="gray_r", interpolation="nearest")
-        right = f" (is {labels[index]})" if wrong[index] else ""
-        axis.set_title(f"{predicted[index]}{right}", fontsize=10, color="red" if wrong[index] else "black")
-        axis.axis("off")
-    figure.suptitle(f"Held-out digits and their predicted labels: {wrong.sum()} of {len(labels)} wrong")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-
-
-def draw_throughput(path: Path, outcomes: Sequence[Outcome], callers: int) -> None:
-    """A bar for each way, and its requests per second."""
-    pyplot = _pyplot()
-    figure, axis = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-    rates = [outcome.requests_per_second for outcome in outcomes]
-    colours = ["#9aa5b1" if outcome.way.engine is None else "#1f6feb" for outcome in outcomes]
-    places = range(len(outcomes))
-    bars = axis.barh(places, rates, color=colours, height=0.62)
-    axis.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=6, fontsize=13, fontweight="bold")
-    names = [
-        outcome.way.name + (f"\n({outcome.way.note})" if outcome.way.note else "") for outcome in outcomes
-    ]
-    axis.set_yticks(places, names, fontsize=12)
-    axis.invert_yaxis()
-    axis.margins(x=0.14, y=0.03)
-    # The values stand on the bars.
-    axis.set_xticks([])
-    axis.tick_params(axis="y", length=0)
-    axis.spines[["top", "right", "bottom"]].set_visible(False)
-    axis.spines["left"].set_color("#57606a")
-    axis.set_xlabel("requests per second: longer is better", fontsize=11, color="#57606a", loc="left")
-    title = f"Handwritten digits: {_callers(callers)}, one image per request"
-    figure.suptitle(title, x=0.02, ha="left", fontsize=14, fontweight="bold")
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-
-
-def _pyplot() -> Any:
-    importlib.import_module("matplotlib").use("Agg")
-    return importlib.import_module("matplotlib.pyplot")
-
-
-def _callers(count: int) -> str:
-    return "1 caller" if count == 1 else f"{count:,} callers at once"
-
-
 def table(outcomes: Sequence[Outcome], callers: int) -> Any:
     """The ways side by side."""
     result = importlib.import_module("rich.table").Table(
-        title=f"{_callers(callers)}, one image per request",
+        title=f"{callers_text(callers)}, one image per request",
         caption="oneDNN off: with it, predictors that run at once can crash",
     )
     result.add_column("way")
@@ -205,9 +151,11 @@ def differences(outcomes: Sequence[Outcome]) -> list[str]:
     return found
 
 
-def _missing_packages() -> list[str]:
+def missing_packages() -> str:
+    """A sentence about what must be installed first; empty when nothing is missing."""
     needed = {"paddle": "paddlepaddle", "sklearn": "scikit-learn", "matplotlib": "matplotlib", "rich": "rich"}
-    return [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
+    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
+    return f"the demo needs {', '.join(missing)}: {INSTALL}" if missing else ""
 
 
 def serve(directory: Path, load: Load, progress: Any) -> list[Outcome]:
@@ -233,30 +181,41 @@ def serve(directory: Path, load: Load, progress: Any) -> list[Outcome]:
         ]
 
 
-@contextlib.contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    came: list[int] = []
-    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if heard:
-        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        if heard:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-    if came:
-        raise KeyboardInterrupt
+@dataclass(frozen=True)
+class Report:
+    """What the demo found."""
+
+    callers: int
+    accuracy: float
+    outcomes: list[Outcome]
+    files: tuple[Path, ...]
+    broken: list[str]
+    """A sentence for each promise that was not kept."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        figures = ("requests_per_second", "p50_ms", "p99_ms", "slowest_ms", "rows_per_run")
+        return {
+            "callers": self.callers,
+            "accuracy": self.accuracy,
+            "ways": [
+                {"way": outcome.way.name, **{name: float(getattr(outcome, name)) for name in figures}}
+                for outcome in self.outcomes
+            ],
+            "files": [str(file) for file in self.files],
+            "broken_promises": self.broken,
+        }
 
 
-def run(out: Path, callers: int, seconds: float) -> list[str]:
-    """The whole job; returns a sentence for each promise that was not kept."""
+def run(out: Path, callers: int, seconds: float, quiet: bool = False) -> Report:
+    """The whole job. It prints what it finds, or with `quiet` only a bar, on stderr."""
     # Packages break when they are interrupted while they load, and say that it is they who are broken.
-    with _ctrl_c_waits():
+    with ctrl_c_waits():
         paddle: Any = import_paddle()
         rich_progress: Any = importlib.import_module("rich.progress")
         for module in ("sklearn.datasets", "sklearn.model_selection", "matplotlib.pyplot"):
             importlib.import_module(module)
-    console = importlib.import_module("rich.console").Console()
+    console = importlib.import_module("rich.console").Console(stderr=quiet)
 
     digits = load_digits()
     images = digits.held_out_images
@@ -276,41 +235,59 @@ def run(out: Path, callers: int, seconds: float) -> list[str]:
     draw_throughput(out / "throughput.png", outcomes, callers)
     accuracy = float(np.mean(labels == digits.held_out_labels))
     broken = differences(outcomes)
-    console.print(table(outcomes, callers))
-    for line in summary(outcomes, accuracy):
-        console.print(line, soft_wrap=True, highlight=False)
-    if not broken:
-        console.print("labels: the same from every way, for every request")
     files = (directory, out / "digits.png", out / "throughput.png")
-    console.print(f"files: {'  '.join(str(file) for file in files)}", soft_wrap=True, highlight=False)
+    if not quiet:
+        console.print(table(outcomes, callers))
+        for line in summary(outcomes, accuracy):
+            console.print(line, soft_wrap=True, highlight=False)
+        if not broken:
+            console.print("labels: the same from every way, for every request")
+        console.print(f"files: {'  '.join(str(file) for file in files)}", soft_wrap=True, highlight=False)
     if accuracy < ACCURACY_WANTED:
         broken.append(f"the accuracy is below {ACCURACY_WANTED:.0%}")
-    return broken
+    return Report(callers, accuracy, outcomes, files, broken)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit code is 0 when accuracy and labels are as promised, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m paddleinfer.demo", description=__doc__.split("\n")[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the demo can be told."""
     parser.add_argument(
         "--out", type=Path, default=Path("demo-output"), help="where the model and the pictures go"
     )
     parser.add_argument("--threads", type=int, default=64, help="callers at the same time, threads or tasks")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each way is driven")
-    options = parser.parse_args(arguments)
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raises ConfigError for a load that is none and for a place that is no directory."""
     if options.threads < 1 or not 0 < options.seconds < float("inf"):
-        parser.error("--threads and --seconds must be positive, and finite")
+        raise ConfigError("--threads and --seconds must be positive, and finite")
     if options.out.exists() and not options.out.is_dir():
-        parser.error(f"--out must be a directory, which {options.out} is not")
-    missing = _missing_packages()
-    if missing:
-        print(f"the demo needs {', '.join(missing)}: {INSTALL}", file=sys.stderr)
-        return 2
-    # What Paddle and matplotlib say while they start and train is not what the demo is about.
+        raise ConfigError(f"--out must be a directory, which {options.out} is not")
+
+
+def silence() -> None:
+    """What Paddle and matplotlib say while they start and train is not what the demo is about."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.simplefilter("ignore")
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit code is 0 when accuracy and labels are as promised, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m paddleinfer.demo", description=__doc__.split("\n")[0])
+    add_options(parser)
+    options = parser.parse_args(arguments)
     try:
-        broken = run(options.out, options.threads, options.seconds)
+        check_options(options)
+    except ConfigError as error:
+        parser.error(str(error))
+    missing = missing_packages()
+    if missing:
+        print(missing, file=sys.stderr)
+        return 2
+    silence()
+    try:
+        broken = run(options.out, options.threads, options.seconds).broken
     except (PaddleInferError, OSError) as error:
         broken = [f"the demo failed: {error}"]
     except KeyboardInterrupt:
@@ -323,6 +300,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     code = main()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a traceback from here on would say nothing
+    end_at_once_by_ctrl_c()
     sys.exit(code)

@@ -11,7 +11,6 @@ the same factor.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import heapq
 import importlib
 import importlib.util
@@ -21,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ import numpy.typing as npt
 from paddleinfer import _ext, simulation_report
 from paddleinfer.arrival_processes import ArrivalProcess, Bursty, ClosedLoop, Drawn, Poisson, RequestKind
 from paddleinfer.errors import ConfigError
+from paddleinfer.option_values import OneSentenceParser, count, positive
 from paddleinfer.run_times import LatencyTable, RunTimes, attainable_goodput, capacity
 from paddleinfer.simulation_report import Point
 
@@ -291,19 +291,19 @@ class _Simulation:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the policies; the exit code is 2 when a value is wrong or a file cannot be written."""
-    parser = _Parser(prog="python -m paddleinfer.simulation", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "--load", type=_positive, nargs="+", default=_LOADS, help="offered loads, in units of the capacity"
+    parser = OneSentenceParser(
+        prog="python -m paddleinfer.simulation", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--deadline-ms", type=_positive, default=50.0, help="of every request; default: 50")
-    parser.add_argument("--instances", type=_count, default=1, help="runs at once; default: 1")
     parser.add_argument(
-        "--a-us", type=_positive, default=9000.0, help="a run of n rows takes a + b * n; 9000"
+        "--load", type=positive, nargs="+", default=_LOADS, help="offered loads, in units of the capacity"
     )
-    parser.add_argument("--b-us", type=_positive, default=300.0, help="microseconds a row; default: 300")
+    parser.add_argument("--deadline-ms", type=positive, default=50.0, help="of every request; default: 50")
+    parser.add_argument("--instances", type=count, default=1, help="runs at once; default: 1")
+    parser.add_argument("--a-us", type=positive, default=9000.0, help="a run of n rows takes a + b * n; 9000")
+    parser.add_argument("--b-us", type=positive, default=300.0, help="microseconds a row; default: 300")
     parser.add_argument("--arrivals", choices=tuple(_ARRIVALS), default="poisson")
-    parser.add_argument("--requests", type=_count, default=20_000, help="at each load; default: 20000")
-    parser.add_argument("--seed", type=_count, default=1, help="of all that is drawn; default: 1")
+    parser.add_argument("--requests", type=count, default=20_000, help="at each load; default: 20000")
+    parser.add_argument("--seed", type=count, default=1, help="of all that is drawn; default: 1")
     parser.add_argument("--out", type=Path, default=Path("simulation.png"), help="the picture")
     parser.add_argument("--json", type=Path, help="where the figures go, too")
     options = parser.parse_args(arguments)
@@ -359,27 +359,6 @@ def _compare(options: argparse.Namespace, rows_per_s: float, table: LatencyTable
         ]
         points.append(Point(load, best, results))
     return points
-
-
-class _Parser(argparse.ArgumentParser):
-    """One sentence for what is wrong, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def _positive(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"must be a positive number, not {text}")
-
-
-def _count(text: str) -> int:
-    with contextlib.suppress(ValueError):
-        if int(text) >= 1:
-            return int(text)
-    raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text}")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from typing import Any
 from paddleinfer._version import __version__
 from paddleinfer.config import BatchingOptions, EngineConfig, RuntimeOptions
 from paddleinfer.errors import ConfigError, PaddleInferError
+from paddleinfer.flags import Flag, add_flags, flags_of, from_environment, given_flags
 from paddleinfer.model import load_spec
 
-from .flags import Flag, add_flags, flags_of, from_environment, given_flags
 from .models import ModelSource, check_name
 from .server_options import ServerOptions
 from .settings_file import SettingsFile, read_settings

@@ -47,7 +47,8 @@ needs_matplotlib = pytest.mark.skipif(
 
 def timeline(*arguments: Any) -> int:
     parser = argparse.ArgumentParser()
-    command_timeline.add_arguments(parser)
+    command_timeline.add_options(parser)
+    parser.add_argument("--json", action="store_true")
     return command_timeline.run(parser.parse_args([str(argument) for argument in arguments]))
 
 

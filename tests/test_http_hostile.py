@@ -137,7 +137,7 @@ def test_a_body_that_looks_like_an_upgrade_arrives_as_it_was_sent(count: int) ->
 
     request = whole(body, headers)
     with (
-        engine_of(look, batchable=True, max_queue_rows=count) as engine,
+        engine_of(look, batchable=False, max_queue_rows=count) as engine,
         serving(engine) as server,
         server.connect() as connection,
     ):

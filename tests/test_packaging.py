@@ -23,7 +23,7 @@ SHIM = Path(paddleinfer.shim.__file__).parent
 # Each layer imports from those before it and from its own; a new module has to be placed here.
 LAYERS = {
     "errors": ("_version", "errors"),
-    "config": ("config", "settings"),
+    "config": ("config", "settings", "flags", "option_values", "interrupts"),
     "timeline": (
         "trace_events",
         "chrome_trace",
@@ -31,7 +31,6 @@ LAYERS = {
         "paddle_profile",
         "timeline_summary",
         "timeline_drawing",
-        "command_timeline",
     ),
     "model": (
         "model_spec",
@@ -41,6 +40,7 @@ LAYERS = {
         "model_program",
         "model_params",
         "model_discovery",
+        "model_version",
         "serving_conf",
         "model",
         "model_replacement",
@@ -75,7 +75,24 @@ LAYERS = {
     ),
     "metrics": ("metrics",),
     "simulation": ("arrival_processes", "run_times", "simulation_report", "simulation"),
-    "demo": ("demo_load", "demo"),
+    "demo": ("demo_load", "demo_pictures", "demo"),
+    "command": (
+        "command_arrays",
+        "command_engine",
+        "command_output",
+        "command_progress",
+        "command_load",
+        "command_bench_chart",
+        "command_inspect",
+        "command_run",
+        "command_bench",
+        "command_diagnose",
+        "command_timeline",
+        "command_simulate",
+        "command_demo",
+        "command",
+        "__main__",
+    ),
     "pytest_plugin": (
         "fake_predictor",
         "virtual_requests",
@@ -96,7 +113,7 @@ SHIM_LAYERS = (
     ("infer_request", "infer_response", "stage_log", "models"),
     ("inference", "describe", "service", "watch", "load_request", "looking"),
     ("openapi", "page", "direct", "app"),
-    ("server_options", "settings_file", "flags", "listener", "http_protocol", "server"),
+    ("server_options", "settings_file", "listener", "http_protocol", "server"),
     ("cli", "__main__"),
 )
 KNOW_UVICORN = {"http_protocol", "server"}

@@ -1,0 +1,105 @@
+"""The command ``paddleinfer``: look into a model, run and measure it, see where its time goes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from paddleinfer._version import __version__
+from paddleinfer.command_output import keep_stdout_clean
+from paddleinfer.errors import ConfigError, InvalidInput, ModelLoadError, PaddleInferError
+from paddleinfer.interrupts import end_at_once_by_ctrl_c
+from paddleinfer.option_values import OneSentenceParser
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = ("inspect", "run", "bench", "diagnose", "timeline", "simulate", "demo")
+"""Sub-commands. Each is a module ``paddleinfer.command_NAME`` with
+
+- ``SUMMARY``, one line for the help;
+- ``add_options(parser)``; every sub-command has ``--json`` already, as ``options.json``;
+- ``run(options)``, which gives the exit code and raises PaddleInferError or OSError for what is wrong.
+"""
+
+_FAILED = 1
+_WRONG = 2
+_INTERRUPTED = 130
+
+_EPILOG = """\
+exit codes: 0 done; 1 the model or the engine failed; 2 an option, a file or an input is wrong; 130 Ctrl-C
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carries out one sub-command; gives the process's exit code."""
+    name = "paddleinfer"
+    try:
+        if arguments is None:
+            keep_stdout_clean()
+        options = _parsed(sys.argv[1:] if arguments is None else arguments)
+        name = f"paddleinfer {options.command}"
+        code = int(options.run(options))
+        sys.stdout.flush()
+    except SystemExit as end:  # of argparse, which has said what there is to say
+        code = int(end.code or 0)
+    except (ConfigError, InvalidInput, ModelLoadError) as error:
+        code = _say(name, error, _WRONG)
+    except PaddleInferError as error:
+        code = _say(name, error, _FAILED)
+    except KeyboardInterrupt:
+        code = _say(name, "interrupted", _INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read has gone, as head does; Python's own flush at exit must not fail on it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        code = _say(name, f"{where}{error.strerror or error}", _WRONG)
+    if arguments is None:
+        end_at_once_by_ctrl_c()
+    return code
+
+
+def _say(name: str, what: object, code: int) -> int:
+    print(f"{name}: {what}", file=sys.stderr)
+    return code
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = OneSentenceParser(
+        prog="paddleinfer",
+        description="Looks into PaddlePaddle models, runs and measures them.",
+        epilog=_EPILOG,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"paddleinfer {__version__}")
+    # Not required here: argparse would name no command where several options are wrong.
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    parsers = {}
+    for name in COMMANDS:
+        module = importlib.import_module(f"paddleinfer.command_{name}")
+        parsers[name] = sub = commands.add_parser(
+            name, help=module.SUMMARY, description=module.SUMMARY, allow_abbrev=False
+        )
+        module.add_options(sub)
+        sub.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
+        sub.set_defaults(run=module.run)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        _refuse(unknown[0], parsers.get(options.command, parser))
+    if options.command is None:
+        parser.error(f"give a command: {', '.join(COMMANDS)}; paddleinfer --help tells what they do")
+    return options
+
+
+def _refuse(text: str, parser: argparse.ArgumentParser) -> None:
+    if not text.startswith("-"):
+        parser.error(f"{text!r} is one argument too many; {parser.prog} --help lists what it takes")
+    known = [spelled for action in parser._actions for spelled in action.option_strings]
+    close = difflib.get_close_matches(text.partition("=")[0], known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"{parser.prog} --help lists the options"
+    parser.error(f"there is no option {text}; {hint}")

@@ -1,0 +1,214 @@
+"""Arrays for a model: from .npy and .npz files, random ones, and into a .npz file."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paddleinfer import _ext
+from paddleinfer.command_output import shape_text
+from paddleinfer.errors import ConfigError, InvalidInput
+from paddleinfer.model_spec import TensorSpec
+
+__all__ = ["Array", "add_shapes", "random_inputs", "read_inputs", "write_outputs"]
+
+Array = npt.NDArray[Any]
+
+_SEED = 1
+_SIZES = re.compile(r"\d+(x\d+)*")
+
+
+def read_inputs(given: Sequence[str], wanted: Sequence[TensorSpec]) -> dict[str, Array]:
+    """The arrays that ``--input`` names: ``x.npy`` for a sole input, ``NAME=x.npy``, or ``many.npz``.
+
+    Raises
+    ------
+    InvalidInput
+        A file cannot be read or holds no arrays, or the names are not those of the model.
+    """
+    inputs: dict[str, Array] = {}
+    for text in given:
+        name, path = _named_file(text, wanted)
+        arrays = _read(path)
+        if name is not None or None in arrays:
+            arrays = {name or _sole_name(path, wanted): _sole_array(path, arrays)}
+        for key, array in arrays.items():
+            _put(inputs, str(key), array, path, wanted)
+    missing = [spec for spec in wanted if spec.name not in inputs]
+    if missing:
+        listed = ", ".join(f"{spec.name!r} ({spec.dtype}, {shape_text(spec.shape)})" for spec in missing)
+        raise InvalidInput(
+            f"no array is given for {listed}; give one with --input {missing[0].name}=FILE.npy"
+        )
+    return inputs
+
+
+def _named_file(text: str, wanted: Sequence[TensorSpec]) -> tuple[str | None, Path]:
+    name, separator, path = text.partition("=")
+    # A path may hold an equals sign itself; a model's input of this name goes first.
+    if not separator or (_spec_of(name, wanted) is None and Path(text).exists()):
+        return None, Path(text)
+    if not path:
+        raise InvalidInput(f"--input {text} names no file; write --input NAME=FILE.npy")
+    return name, Path(path)
+
+
+def _read(path: Path) -> dict[str | None, Array]:
+    """Name -> array; the name of what an .npy file holds is None."""
+    try:
+        # Opened here, for NumPy leaves its own file open when it is no archive after all.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {None: _with_bfloat16(loaded)}
+            return {name: _with_bfloat16(loaded[name]) for name in loaded.files}
+    except OSError as error:
+        raise InvalidInput(
+            f"{path} cannot be read ({error.strerror or error}); --input takes an .npy or .npz file"
+        ) from error
+    except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
+        raise InvalidInput(
+            f"{path} holds no arrays that NumPy can read; write it with numpy.save or numpy.savez, "
+            "without Python objects"
+        ) from error
+
+
+def _with_bfloat16(array: Array) -> Array:
+    # NumPy's files do not know the type, and call it two bytes of anything.
+    return array.view(_ext.NUMPY_DTYPES["bfloat16"]) if array.dtype == np.dtype("V2") else array
+
+
+def _sole_name(path: Path, wanted: Sequence[TensorSpec]) -> str:
+    if len(wanted) != 1:
+        names = ", ".join(spec.name for spec in wanted) or "none"
+        raise InvalidInput(
+            f"{path} is for one of {len(wanted)} inputs ({names}); write --input NAME={path.name}"
+        )
+    return wanted[0].name
+
+
+def _sole_array(path: Path, arrays: Mapping[str | None, Array]) -> Array:
+    if len(arrays) != 1:
+        raise InvalidInput(
+            f"{path} holds {len(arrays)} arrays; give it without a name, as --input {path.name}"
+        )
+    return next(iter(arrays.values()))
+
+
+def _put(inputs: dict[str, Array], key: str, array: Array, path: Path, wanted: Sequence[TensorSpec]) -> None:
+    spec = _spec_of(key, wanted)
+    if spec is None:
+        names = ", ".join(repr(spec.name) for spec in wanted) or "no inputs"
+        raise InvalidInput(f"the model has no input {key!r} for {path}; it has {names}")
+    if spec.name in inputs:
+        raise InvalidInput(f"the input {key!r} is given twice, the second time by {path}")
+    inputs[spec.name] = array
+
+
+def _spec_of(name: str, specs: Sequence[TensorSpec]) -> TensorSpec | None:
+    return next((spec for spec in specs if name in (spec.name, spec.alias)), None)
+
+
+def add_shapes(parser: argparse.ArgumentParser) -> None:
+    """The option for sizes that the model leaves free."""
+    parser.add_argument(
+        "--shape",
+        metavar="NAME=SIZES",
+        action="append",
+        default=[],
+        help="the whole shape of an input, as image=1x3x224x224; needed where sizes beyond the rows are free",
+    )
+
+
+def random_inputs(
+    wanted: Sequence[TensorSpec], shapes: Sequence[str], rows: int | None = None
+) -> dict[str, Array]:
+    """Normal numbers for floats, 0 and 1 for integers, which are good as indices, too.
+
+    Parameters
+    ----------
+    shapes
+        Each ``NAME=1x3x224x224``.
+    rows
+        The first size where the model leaves it free; None: as in `shapes`, else 1.
+
+    Raises
+    ------
+    ConfigError
+        A shape does not fit the model, or one is needed.
+    """
+    given = dict(_parsed(text, wanted) for text in shapes)
+    random = np.random.default_rng(_SEED)
+    inputs: dict[str, Array] = {}
+    for spec in wanted:
+        shape = _shape(spec, given.get(spec.name), rows)
+        dtype = _ext.NUMPY_DTYPES[spec.dtype]
+        floats = spec.dtype.startswith(("float", "bfloat"))
+        try:
+            made = random.standard_normal(shape) if floats else random.integers(0, 2, shape)
+            inputs[spec.name] = made.astype(dtype)
+        except (MemoryError, ValueError):
+            raise ConfigError(
+                f"an input {spec.name!r} of {shape_text(shape)} does not fit into memory; "
+                "make it smaller with --shape or --rows"
+            ) from None
+    return inputs
+
+
+def _parsed(text: str, wanted: Sequence[TensorSpec]) -> tuple[str, tuple[int, ...]]:
+    name, _, sizes = text.rpartition("=")
+    if not name or not _SIZES.fullmatch(sizes):
+        raise ConfigError(f"--shape must be like image=1x3x224x224, not {text}")
+    spec = _spec_of(name, wanted)
+    if spec is None:
+        names = ", ".join(repr(spec.name) for spec in wanted) or "no inputs"
+        raise ConfigError(f"--shape names the input {name!r}, but the model has {names}")
+    shape = tuple(map(int, sizes.split("x")))
+    declared = spec.shape
+    if declared is not None and (
+        len(shape) != len(declared)
+        or any(size not in (own, -1) for own, size in zip(shape, declared, strict=True))
+    ):
+        raise ConfigError(
+            f"--shape {text} does not fit: the input {spec.name!r} is {shape_text(declared)}, "
+            "where -1 is any size"
+        )
+    return spec.name, shape
+
+
+def _shape(spec: TensorSpec, given: tuple[int, ...] | None, rows: int | None) -> tuple[int, ...]:
+    declared = spec.shape
+    if given is None and (declared is None or any(size < 0 for size in declared[1:])):
+        raise ConfigError(
+            f"the input {spec.name!r} has free sizes beyond its rows ({shape_text(declared)}); "
+            f"give them with --shape {spec.name}={_example(declared)}"
+        )
+    shape = list(given if given is not None else declared or ())
+    free = declared is None or declared[:1] == (-1,)
+    if shape and free and (rows is not None or shape[0] < 0):
+        shape[0] = rows or 1
+    elif rows is not None and shape and shape[0] != rows:
+        raise ConfigError(f"the input {spec.name!r} always has {shape[0]} rows, so --rows cannot be {rows}")
+    return tuple(shape)
+
+
+def _example(declared: Sequence[int] | None) -> str:
+    if declared is None:
+        return "1x3x224x224"
+    likely = (1, *(224 for _ in declared[1:]))
+    return shape_text([size if own < 0 else own for own, size in zip(declared, likely, strict=True)])
+
+
+def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
+    """An .npz file; numpy.savez would refuse an output that is called "file"."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in outputs.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)

@@ -1,0 +1,34 @@
+"""``paddleinfer demo``: what ``make demo`` runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from paddleinfer import demo
+from paddleinfer.command_output import print_document
+from paddleinfer.errors import ConfigError
+
+__all__ = ["SUMMARY", "add_options", "run"]
+
+SUMMARY = "train a small model on handwritten digits and serve it, beside Paddle's own predictors"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The sub-command's options."""
+    demo.add_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the demo; 1 when accuracy or labels are not as promised."""
+    demo.check_options(options)
+    missing = demo.missing_packages()
+    if missing:
+        raise ConfigError(missing)
+    demo.silence()
+    report = demo.run(options.out, options.threads, options.seconds, quiet=options.json)
+    if options.json:
+        print_document(report.as_dict())
+    for sentence in report.broken:
+        print(sentence, file=sys.stderr)
+    return 1 if report.broken else 0

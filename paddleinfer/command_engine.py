@@ -1,0 +1,52 @@
+"""A model and an engine's options on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from paddleinfer.config import BatchingOptions, EngineConfig, RuntimeOptions
+from paddleinfer.engine import Engine
+from paddleinfer.flags import Flag, add_flags, flags_of, from_environment, given_flags
+from paddleinfer.interrupts import ctrl_c_waits
+
+__all__ = ["add_engine_options", "add_model", "engine_config", "open_engine"]
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The directory of a model."""
+    parser.add_argument("model", metavar="DIR", type=Path, help="a model's directory, file or file stem")
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Every option of ``Engine`` that a line of text can give."""
+    for title, flags in _groups().items():
+        add_flags(parser, title, flags)
+
+
+def engine_config(options: argparse.Namespace) -> EngineConfig:
+    """The options as given, else from the environment, else the defaults.
+
+    Raises
+    ------
+    ConfigError
+        One is wrong.
+    """
+    flags = [flag for group in _groups().values() for flag in group]
+    return EngineConfig.from_options({**from_environment(os.environ, flags), **given_flags(options, flags)})
+
+
+def open_engine(path: Path, config: EngineConfig) -> Engine:
+    """An engine; Ctrl-C waits until it is open, for Paddle breaks when it is interrupted while it loads."""
+    with ctrl_c_waits():
+        engine = Engine(path, config=config)
+    return engine
+
+
+def _groups() -> dict[str, list[Flag]]:
+    return {
+        "how Paddle runs": flags_of(RuntimeOptions),
+        "how requests are merged": flags_of(BatchingOptions),
+        "further": flags_of(EngineConfig),
+    }

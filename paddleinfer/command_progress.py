@@ -1,0 +1,37 @@
+"""A bar on stderr where somebody looks, with rich or without; stdout is for the result alone."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+
+__all__ = ["Advance", "progress"]
+
+Advance = Callable[[float], None]
+"""Called with how much of the total is done."""
+
+
+@contextlib.contextmanager
+def progress(description: str, total: float) -> Iterator[Advance]:
+    """A bar for the block; nothing where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+    elif importlib.util.find_spec("rich") is None:
+        try:
+            yield lambda done: _show(f"\r{description} {min(done / total, 1):4.0%}")
+        finally:
+            _show("\r" + " " * (len(description) + 5) + "\r")
+    else:
+        console = importlib.import_module("rich.console").Console(stderr=True)
+        bar = importlib.import_module("rich.progress").Progress(console=console, transient=True)
+        with bar:
+            task = bar.add_task(description, total=total)
+            yield lambda done: bar.update(task, completed=min(done, total))
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -1,0 +1,141 @@
+"""``paddleinfer simulate``: the scheduler under a load that is not there yet, on a virtual clock."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from paddleinfer import simulation_report
+from paddleinfer.arrival_processes import ArrivalProcess, Bursty, ClosedLoop, Poisson, RequestKind
+from paddleinfer.command_arrays import add_shapes, random_inputs
+from paddleinfer.command_engine import open_engine
+from paddleinfer.command_output import print_document
+from paddleinfer.command_progress import progress
+from paddleinfer.config import EngineConfig
+from paddleinfer.errors import ConfigError
+from paddleinfer.model import load_spec
+from paddleinfer.option_values import count, positive
+from paddleinfer.run_times import LatencyTable, capacity
+from paddleinfer.simulation import POLICIES, simulate
+from paddleinfer.simulation_report import Point
+from paddleinfer.warmup import WarmupReport
+
+__all__ = ["SUMMARY", "add_options", "run"]
+
+SUMMARY = "the scheduler under a load that is not there yet, on a virtual clock"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The sub-command's options."""
+    parser.add_argument(
+        "model", metavar="DIR", type=Path, nargs="?", help="a model whose run times are measured first"
+    )
+    times = parser.add_argument_group("run times, where no model is given")
+    times.add_argument(
+        "--run-ms",
+        metavar="ROWS=MS",
+        action="append",
+        default=[],
+        help="a run of so many rows takes so long; give several",
+    )
+    parser.add_argument("--rate", metavar="R", type=positive, help="requests a second, a row each")
+    parser.add_argument("--callers", metavar="N", type=count, help="callers who wait for their answers")
+    parser.add_argument("--think-ms", metavar="MS", type=positive, help="a caller's mean pause; default: 1")
+    parser.add_argument("--bursty", action="store_true", help="the rate comes in bursts")
+    parser.add_argument("--deadline-ms", metavar="MS", type=positive, help="of each request; default: none")
+    parser.add_argument("--instances", metavar="N", type=count, default=1, help="runs at once; default: 1")
+    parser.add_argument("--max-batch-size", metavar="N", type=count, default=32, help="rows; default: 32")
+    parser.add_argument("--requests", metavar="N", type=count, default=20_000, help="default: 20000")
+    parser.add_argument("--seed", metavar="N", type=count, default=1, help="of all that is drawn; default: 1")
+    add_shapes(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints what each policy makes of the load; gives the exit code."""
+    arrivals = _arrivals(options)
+    if not options.json and importlib.util.find_spec("rich") is None:
+        raise ConfigError('rich must be installed: pip install "paddleinfer[demo]"; or ask for --json')
+    table = _table(options)
+    most_per_s = capacity(table, options.instances, options.deadline_ms, options.max_batch_size)
+    if most_per_s == 0:
+        raise ConfigError(
+            f"nothing can be in time: two runs of one row may take {2 * table.p95_us(1) / 1e3:.1f} ms, "
+            f"and the deadline is {options.deadline_ms:g} ms; allow more with --deadline-ms"
+        )
+    results = []
+    with progress("simulating", len(POLICIES)) as advance:
+        for policy in POLICIES:
+            results.append(
+                simulate(
+                    arrivals,
+                    table,
+                    policy,
+                    instances=options.instances,
+                    requests=options.requests,
+                    seed=options.seed,
+                    max_batch_size=options.max_batch_size,
+                    drain=False,
+                )
+            )
+            advance(len(results))
+    if options.json:
+        print_document(
+            {
+                "options": _plain_options(options),
+                "run_us": {rows: mean_us for rows, mean_us, _ in table.sizes},
+                "capacity_rows_per_s": most_per_s,
+                "results": [result.as_dict() for result in results],
+            }
+        )
+        return 0
+    load = results[0].offered / max(results[0].seconds, 1e-9) / most_per_s
+    console = importlib.import_module("rich.console").Console()
+    times = ", ".join(f"{rows} in {mean_us / 1e3:.3g} ms" for rows, mean_us, _ in table.sizes)
+    for line in (f"rows of a run: {times}", f"capacity: {most_per_s:,.0f} rows a second"):
+        console.print(line, soft_wrap=True, highlight=False)
+    console.print(simulation_report.table([Point(round(load, 2), None, results)], most_per_s))
+    return 0
+
+
+def _arrivals(options: argparse.Namespace) -> ArrivalProcess:
+    kinds = (RequestKind(deadline_ms=options.deadline_ms),)
+    if (options.rate is None) == (options.callers is None):
+        raise ConfigError("give either --rate, requests a second, or --callers, who wait for their answers")
+    if options.callers is None:
+        if options.think_ms is not None:
+            raise ConfigError("--think-ms is for --callers, and --rate is given")
+        return (Bursty if options.bursty else Poisson)(options.rate, kinds=kinds)
+    if options.bursty:
+        raise ConfigError("--bursty is for --rate, and --callers is given")
+    return ClosedLoop(options.callers, think_ms=options.think_ms or 1.0, kinds=kinds)
+
+
+def _table(options: argparse.Namespace) -> LatencyTable:
+    if options.model is None:
+        if not options.run_ms:
+            raise ConfigError(
+                "give a model's directory, or run times such as --run-ms 1=9.3 --run-ms 32=18.6"
+            )
+        times_us = dict(map(_run_time_us, options.run_ms))
+        return LatencyTable.measured(WarmupReport(times_us, largest_difference={}, batchable=True))
+    if options.run_ms:
+        raise ConfigError("give a model's directory or --run-ms, not both")
+    row = random_inputs(load_spec(options.model).inputs, options.shape, rows=1)
+    config = EngineConfig.from_options({"instances": 1, "max_batch_size": options.max_batch_size})
+    with open_engine(options.model, config) as engine:
+        return LatencyTable.measured(engine.warmup(row))
+
+
+def _run_time_us(text: str) -> tuple[int, float]:
+    rows, _, time_ms = text.partition("=")
+    try:
+        return count(rows), positive(time_ms) * 1e3
+    except argparse.ArgumentTypeError:
+        raise ConfigError(f"--run-ms must be like 8=12.5, rows and milliseconds, not {text}") from None
+
+
+def _plain_options(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name, value in vars(options).items() if name not in ("run", "json", "command")}

@@ -1,0 +1,182 @@
+"""``paddleinfer bench``, ``simulate`` and ``demo``: loads, figures and pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_command import said
+from zoo import Zoo
+
+from paddleinfer import Engine
+from paddleinfer.command import main
+from paddleinfer.command_arrays import random_inputs
+from paddleinfer.command_load import Requests, drive_callers, drive_rate
+from paddleinfer.errors import ConfigError, ModelError
+from paddleinfer.model_spec import TensorSpec
+
+pytest.importorskip("paddle")
+PNG = b"\x89PNG\r\n\x1a\n"
+DRAWS = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="needs matplotlib")
+TABLES = pytest.mark.skipif(importlib.util.find_spec("rich") is None, reason="needs rich")
+
+
+@pytest.fixture
+def model(zoo: Zoo) -> Path:
+    return zoo.directory("mlp", "legacy")
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    assert main([*map(str, arguments), "--json"]) == 0
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def test_callers_who_wait_are_counted_and_their_latencies_told(
+    capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    figures = document(
+        capsys, "bench", model, "--callers", 3, "--rows", 2, "--seconds", 0.2, "--instances", 1
+    )
+    assert figures["requests"] == figures["results"] > 0
+    assert figures["requests_per_s"] == pytest.approx(figures["results"] / figures["seconds"])
+    assert figures["rows_per_s"] == pytest.approx(2 * figures["requests_per_s"])
+    latency_ms = figures["latency_ms"]
+    assert 0 < latency_ms["p50"] <= latency_ms["p90"] <= latency_ms["p99"] <= latency_ms["max"]
+    assert 2 <= figures["mean_batch_rows"] <= 6
+    assert (figures["instances"], figures["inputs"][0]["shape"]) == (1, [2, 16])
+
+
+@DRAWS
+def test_a_rate_is_kept_and_a_picture_drawn(
+    capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "bench.png"
+    load = ("--rate", "200", "--seconds", "0.4", "--deadline-ms", "5000", "--instances", "1")
+    assert main(["bench", str(model), *load, "--png", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert "load        200 requests a second, 1 row each, 0.4 s, deadline 5000 ms" in out
+    assert "sender      behind by" in out and str(picture) in out
+    assert picture.read_bytes().startswith(PNG)
+
+
+def test_free_sizes_have_to_be_given(capsys: pytest.CaptureFixture[str], zoo: Zoo) -> None:
+    conv = zoo.directory("conv", "legacy")
+    error = said(capsys, 2, "bench", conv)
+    assert "free sizes beyond its rows (-1x3x-1x-1); give them with --shape image=1x3x224x224" in error
+    given = document(
+        capsys, "bench", conv, "--shape", "image=2x3x8x8", "--seconds", 0.1, "--callers", 1, "--instances", 1
+    )
+    assert given["inputs"][0]["shape"] == [2, 3, 8, 8] and given["rows_per_request"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--shape", "x=3by4"], "--shape must be like image=1x3x224x224, not x=3by4"),
+        (["--shape", "y=1x16"], "--shape names the input 'y', but the model has 'x'"),
+        (["--shape", "x=1x17"], "the input 'x' is -1x16, where -1 is any size"),
+        (["--rows", "1000000000000000"], "does not fit into memory; make it smaller"),
+        (["--callers", "2", "--rate", "3"], "not allowed with argument"),
+        (["--png", "bench.gif"], "--png must end in .png"),
+        (["--png", "none/bench.png"], "a directory that exists"),
+    ],
+)
+def test_a_load_that_cannot_be_is_refused(
+    capsys: pytest.CaptureFixture[str], model: Path, arguments: list[str], sentence: str
+) -> None:
+    assert sentence in said(capsys, 2, "bench", model, *arguments)
+
+
+def test_a_load_of_which_nothing_was_answered_has_no_figures(
+    capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    late = ("--deadline-ms", "0.000001", "--seconds", "0.1", "--callers", "1", "--instances", "1")
+    error = said(capsys, 1, "bench", model, *late)
+    assert "requests was answered" in error and "allow more time" in error
+
+
+def test_random_inputs_have_the_models_dtypes_and_the_rows_asked_for() -> None:
+    specs = [
+        TensorSpec("x", None, "bfloat16", (-1, 3)),
+        TensorSpec("ids", None, "int64", (-1, 2)),
+        TensorSpec("flag", None, "bool", ()),
+    ]
+    made = random_inputs(specs, [], rows=4)
+    assert {name: array.shape for name, array in made.items()} == {"x": (4, 3), "ids": (4, 2), "flag": ()}
+    assert [str(array.dtype) for array in made.values()] == ["bfloat16", "int64", "bool"]
+    assert set(np.unique(made["ids"])) <= {0, 1}, "indices that every table has"
+
+
+def test_rows_of_an_input_that_always_has_so_many_cannot_be_chosen() -> None:
+    fixed = [TensorSpec("x", None, "float32", (8, 3))]
+    assert random_inputs(fixed, [])["x"].shape == (8, 3)
+    with pytest.raises(ConfigError, match="'x' always has 8 rows, so --rows cannot be 2"):
+        random_inputs(fixed, [], rows=2)
+
+
+@pytest.mark.parametrize("drive", [lambda r: drive_callers(r, 2, print), lambda r: drive_rate(r, 500, print)])
+def test_what_fails_under_a_load_ends_it_and_comes_out(drive: Any) -> None:
+    def fails(feeds: Any) -> Any:
+        raise ValueError("no more")
+
+    with (
+        Engine.from_callable(fails, inputs={"x": ("float32", (-1, 2))}, outputs=["y"]) as engine,
+        pytest.raises(ModelError, match="no more"),
+    ):
+        drive(Requests(engine, {"x": np.zeros((1, 2), "float32")}, 60.0, None))
+
+
+def test_a_rate_that_nobody_can_send_at_ends_in_time_all_the_same() -> None:
+    with Engine.from_callable(dict, inputs={"x": ("float32", (-1, 2))}, outputs=["x"]) as engine:
+        requests = Requests(engine, {"x": np.zeros((1, 2), "float32")}, 0.1, None)
+        tally = drive_rate(requests, 1e12, lambda done: None)
+    assert tally.sent == len(tally.ended_s) + tally.refused > 0
+    assert tally.most_lag_ms > 50
+
+
+@TABLES
+def test_simulate_compares_the_policies_for_run_times_given(capsys: pytest.CaptureFixture[str]) -> None:
+    times = ("--run-ms", "1=9.3", "--run-ms", "32=18.6")
+    load = ("--rate", "800", "--deadline-ms", "50", "--requests", "500")
+    assert main(["simulate", *times, *load]) == 0
+    out = capsys.readouterr().out
+    assert "rows of a run: 1 in 9.3 ms, 32 in 18.6 ms\ncapacity: 1,720 rows a second" in out
+    assert "adaptive" in out and "fixed delay 10 ms" in out
+
+
+def test_simulate_measures_a_models_run_times(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    found = document(
+        capsys, "simulate", model, "--callers", 4, "--requests", 200, "--max-batch-size", 4, "--instances", 2
+    )
+    assert set(found["run_us"]) == {"1", "2", "4"}
+    assert [result["policy"]["name"] for result in found["results"]][:2] == ["adaptive", "eager"]
+    assert all(result["offered"] <= 200 for result in found["results"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "give either --rate, requests a second, or --callers"),
+        (["--rate", "5"], "give a model's directory, or run times such as --run-ms 1=9.3"),
+        (
+            ["--rate", "5", "--run-ms", "fast"],
+            "--run-ms must be like 8=12.5, rows and milliseconds, not fast",
+        ),
+        (["--rate", "5", "--run-ms", "1=30", "--deadline-ms", "10"], "nothing can be in time"),
+        (["--rate", "5", "--think-ms", "10"], "--think-ms is for --callers"),
+        (["--callers", "5", "--bursty"], "--bursty is for --rate"),
+    ],
+)
+@TABLES
+def test_a_simulation_of_nothing_is_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert sentence in said(capsys, 2, "simulate", *arguments)
+
+
+def test_the_demo_refuses_a_load_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--threads and --seconds must be positive" in said(capsys, 2, "demo", "--threads", "0")
