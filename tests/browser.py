@@ -91,6 +91,14 @@ class Browser:
         ]
         self._do("actions", actions=[{"type": "pointer", "id": "mouse", "actions": steps}])
 
+    def touch(self, *moments: list[tuple[float, float]]) -> None:
+        """Where the fingers are, moment by moment, until they leave."""
+        for number, places in enumerate(moments):
+            points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(places)]
+            kind = "touchMove" if number else "touchStart"
+            self.devtools("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+        self.devtools("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     def devtools(self, method: str, **parameters: Any) -> Any:
         """A command of the DevTools protocol."""
         return self._do("goog/cdp/execute", cmd=method, params=parameters)

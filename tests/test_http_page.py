@@ -322,6 +322,33 @@ def test_it_draws_a_recording_that_zooms_and_tells_of_each_slice(browser: Browse
 
 
 @pytest.mark.system
+def test_fingers_zoom_and_move_a_recording_and_a_tap_tells_of_a_slice(browser: Browser) -> None:
+    with engine_of() as engine, served(standing_in(create_app({"m": engine}), recording(), {})) as url:
+        browser.phone(390, 844)
+        browser.open(url)
+        assert browser.shows("Record one second")
+        browser.click("#record")
+        assert browser.shows("Point at a slice")
+        browser.script("document.querySelector('canvas').scrollIntoView()")
+        label = "return document.querySelector('canvas').getAttribute('aria-label')"
+        shown = [browser.script(label)]
+        top = browser.script("return document.querySelector('canvas').getBoundingClientRect().top")
+        y = top + 20 + 41 + 8  # the first instance
+        browser.touch([(200, y), (240, y)], [(180, y), (260, y)], [(160, y), (280, y)])
+        assert eventually(lambda: browser.script(label) not in shown, PATIENCE_S)
+        shown.append(browser.script(label))
+        browser.touch([(220, y)], [(200, y)], [(170, y)])
+        assert eventually(lambda: browser.script(label) not in shown, PATIENCE_S)
+        assert shown_by(browser, ".said") == "Point at a slice, or tap it."
+        for x in range(200, 230, 5):
+            browser.touch([(x, y)])
+        said = shown_by(browser, ".said")
+        assert re.fullmatch(r"batch [\d.]+ ms instance 0, at [\d.]+ ms · rows 4", said), said
+        keys = "document.querySelector('canvas').dispatchEvent(new KeyboardEvent('keydown', {key: '0'}));"
+        assert browser.script(keys + label) == shown[0]
+
+
+@pytest.mark.system
 def test_it_shows_why_there_is_no_recording_and_no_diagnosis(browser: Browser) -> None:
     answers = {"error": f"there is none of {HOSTILE}"}
     with engine_of() as engine, served(standing_in(create_app({"m": engine}), answers, answers, 404)) as url:

@@ -19,6 +19,7 @@ class Timeline {
   constructor(trace) {
     Object.assign(this, {trace, from: trace.from, to: trace.to, chosen: null, pointers: new Map(), moved: false});
     this.canvas = element("canvas", {tabIndex: 0});
+    this.measure();
     this.canvas.setAttribute("role", "img");
     this.said = element("p", {className: "said", textContent: "Point at a slice, or tap it."});
     this.said.setAttribute("aria-live", "polite");
@@ -35,6 +36,12 @@ class Timeline {
     this.root = element("div", {className: "timeline"}, tools, this.said, this.canvas, ...left);
     this.lay();
     this.listen();
+  }
+
+  /** Asked once a picture: the browser lays the page out for it. */
+  measure() {
+    this.width = this.canvas.clientWidth;
+    this.labels = this.width < 600 ? 78 : 130;
   }
 
   lay() {
@@ -107,14 +114,6 @@ class Timeline {
     return this.from <= this.trace.from && this.to >= this.trace.to;
   }
 
-  get labels() {
-    return this.width < 600 ? 78 : 130;
-  }
-
-  get width() {
-    return this.canvas.clientWidth;
-  }
-
   x(time) {
     return this.labels + (time - this.from) / (this.to - this.from) * (this.width - this.labels);
   }
@@ -174,6 +173,7 @@ class Timeline {
 
   drawNow() {
     this.frame = null;
+    this.measure();
     const {canvas, trace, width} = this;
     if (!width) return;
     const sharp = devicePixelRatio || 1;
@@ -235,8 +235,9 @@ class Timeline {
     pen.fillText(`up to ${number(most)}`, 0, counter.y + 22);
     pen.fillStyle = STAGES.queue;
     counter.values.forEach(([from, value], n) => {
+      if (!value || from > this.to) return;
       const to = n + 1 < counter.values.length ? counter.values[n + 1][0] : this.trace.to;
-      if (to < this.from || from > this.to || !value) return;
+      if (to < this.from) return;
       const [left, high] = [Math.max(this.x(from), this.labels), value / most * COUNTER];
       pen.fillRect(left, counter.y + COUNTER - high, Math.max(0.5, Math.min(this.x(to), this.width) - left), high);
     });
