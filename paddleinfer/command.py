@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from paddleinfer._version import __version__
 from paddleinfer.command_output import keep_stdout_clean
 from paddleinfer.errors import ConfigError, InvalidInput, ModelLoadError, PaddleInferError
-from paddleinfer.interrupts import end_at_once_by_ctrl_c
+from paddleinfer.interrupts import ctrl_c_waits, end_at_once_by_ctrl_c
 from paddleinfer.option_values import OneSentenceParser
 
 __all__ = ["COMMANDS", "main"]
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parsed(sys.argv[1:] if arguments is None else arguments)
         name = f"paddleinfer {options.command}"
         code = int(options.run(options))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where somebody has closed it
+            sys.stdout.flush()
     except SystemExit as end:  # of argparse, which has said what there is to say
         code = int(end.code or 0)
     except (ConfigError, InvalidInput, ModelLoadError) as error:
@@ -52,16 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _say(name, error, _FAILED)
     except KeyboardInterrupt:
         code = _say(name, "interrupted", _INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read has gone, as head does; Python's own flush at exit must not fail on it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read has gone, as head does
         code = _FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         code = _say(name, f"{where}{error.strerror or error}", _WRONG)
     if arguments is None:
+        _drop_what_cannot_be_written()
         end_at_once_by_ctrl_c()
     return code
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Or Python's own flush at exit would fail on it once more, and say so."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(name: str, what: object, code: int) -> int:
@@ -77,11 +86,11 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"paddleinfer {__version__}")
-    # Not required here: argparse would name no command where several options are wrong.
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     parsers = {}
-    for name in COMMANDS:
-        module = importlib.import_module(f"paddleinfer.command_{name}")
+    with ctrl_c_waits():  # NumPy says that it is broken when its import is interrupted
+        modules = {name: importlib.import_module(f"paddleinfer.command_{name}") for name in COMMANDS}
+    for name, module in modules.items():
         parsers[name] = sub = commands.add_parser(
             name, help=module.SUMMARY, description=module.SUMMARY, allow_abbrev=False
         )

@@ -11,12 +11,21 @@ from paddleinfer.engine import Engine
 from paddleinfer.flags import Flag, add_flags, flags_of, from_environment, given_flags
 from paddleinfer.interrupts import ctrl_c_waits
 
-__all__ = ["add_engine_options", "add_model", "engine_config", "open_engine"]
+__all__ = ["add_engine_options", "add_model", "engine_config", "model_path", "open_engine"]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """The directory of a model."""
-    parser.add_argument("model", metavar="DIR", type=Path, help="a model's directory, file or file stem")
+    parser.add_argument(
+        "model", metavar="DIR", type=model_path, help="a model's directory, file or file stem"
+    )
+
+
+def model_path(text: str) -> Path:
+    """A path, as argparse wants it; ``Path("")`` would be the directory one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a model's directory, file or file stem, not empty")
+    return Path(text)
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

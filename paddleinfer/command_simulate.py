@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 from paddleinfer import simulation_report
 from paddleinfer.arrival_processes import ArrivalProcess, Bursty, ClosedLoop, Poisson, RequestKind
 from paddleinfer.command_arrays import add_shapes, random_inputs
-from paddleinfer.command_engine import open_engine
+from paddleinfer.command_engine import model_path, open_engine
 from paddleinfer.command_output import print_document
 from paddleinfer.command_progress import progress
 from paddleinfer.config import EngineConfig
@@ -31,7 +30,7 @@ SUMMARY = "the scheduler under a load that is not there yet, on a virtual clock"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The sub-command's options."""
     parser.add_argument(
-        "model", metavar="DIR", type=Path, nargs="?", help="a model whose run times are measured first"
+        "model", metavar="DIR", type=model_path, nargs="?", help="a model whose run times are measured first"
     )
     times = parser.add_argument_group("run times, where no model is given")
     times.add_argument(

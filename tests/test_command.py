@@ -73,6 +73,7 @@ def test_no_command_is_refused_with_the_list_of_them(capsys: pytest.CaptureFixtu
         (["inspect", "DIR", "--no-laod"], "there is no option --no-laod; did you mean --no-load?"),
         (["bench", "DIR", "--xyz"], "there is no option --xyz; paddleinfer bench --help lists the options"),
         (["inspect", "DIR", "more"], "'more' is one argument too many"),
+        (["inspect", ""], "DIR: must be a model's directory, file or file stem, not empty"),
         (["inspect"], "the following arguments are required: DIR"),
         (["inspect", "DIR", "--instances", "many"], "--instances must be an integer or auto, not 'many'"),
         (["inspect", "DIR", "--instances", "0"], "instances must be an integer from 1 to 1024, not 0"),
@@ -172,12 +173,23 @@ def test_ctrl_c_ends_with_one_sentence_and_130(zoo: Zoo) -> None:
     assert (bench.returncode, out, err) == (130, "", "paddleinfer bench: interrupted\n")
 
 
+def run_with_stdout(stdout: int, zoo: Zoo) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "paddleinfer", "inspect", str(zoo.directory("mlp", "legacy")), "--no-load"],
+        stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+
+
 def test_a_reader_that_goes_away_ends_it_silently(zoo: Zoo) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-m", "paddleinfer", "inspect", str(zoo.directory("mlp", "legacy")), "--no-load"],
-        stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S,
-    )  # fmt: skip
+    done = run_with_stdout(writer, zoo)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_sentence(zoo: Zoo) -> None:
+    with open("/dev/full", "w") as full:
+        done = run_with_stdout(full.fileno(), zoo)
+    assert (done.returncode, done.stderr) == (2, "paddleinfer inspect: No space left on device\n")
