@@ -191,6 +191,7 @@ bench: $(VENV)/.bench $(VENV)/.built
 	$(BIN)/python -m benchmarks.bench_overload --json build/bench_overload.json
 	$(BIN)/python -m benchmarks.bench_padding --json build/bench_padding.json
 	$(BIN)/python -m benchmarks.bench_scheduler --json build/bench_scheduler.json
+	$(BIN)/python -m benchmarks.bench_trace --json build/bench_trace.json
 	$(BIN)/python -m benchmarks.bench_transport --json build/bench_transport.json
 
 # The servers that bench_http compares with, each in an environment of its own under build/rivals.

@@ -16,9 +16,7 @@ from paddleinfer.trace_events import spans
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
-SUMMARY = (
-    "turn a Chrome trace or the PROFILE lines of Paddle Serving into a Chrome trace, a table or a picture"
-)
+SUMMARY = "a Chrome trace, or Paddle Serving's PROFILE lines, as a Chrome trace, a table or a picture"
 _RIGHT = "it must hold a Chrome trace in JSON or PROFILE lines of Paddle Serving"
 _MOST_SAID = 10
 

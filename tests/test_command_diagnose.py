@@ -1,4 +1,4 @@
-"""``paddleinfer diagnose``: the stages of a real model's requests, in text and JSON, and the timeline it keeps."""
+"""``paddleinfer diagnose``: a real model's stages, in text and JSON, and the timeline it keeps."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from engine_helpers import PATIENCE_S, engine_of, rows
 from http_helpers import INFER, client_of, json_tensor, serving
 
-from paddleinfer.chrome_trace import check
+from paddleinfer.chrome_trace import check, spans
+from paddleinfer.paddle_profile import read as read_profile
+from paddleinfer.paddle_profile import to_chrome
 
 BODY = json.dumps({"inputs": [json_tensor("x", rows())]}).encode()
 LARGE = json.dumps({"inputs": [json_tensor("x", rows(4000))]}).encode()
@@ -100,3 +103,18 @@ def test_an_engine_that_records_nothing_has_no_diagnosis() -> None:
     with engine_of(trace_requests=0) as engine, client_of(engine) as client:
         response = client.get("/v2/models/m/diagnosis")
         assert response.status_code == 400 and "trace_requests=0" in response.json()["error"]
+
+
+def test_the_profile_flag_of_paddle_serving_writes_its_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLAGS_profile_server", "1")
+    with engine_of() as engine, client_of(engine) as client:
+        for _ in range(3):
+            assert client.post(INFER, content=BODY).status_code == 200
+    lines = capsys.readouterr().err.splitlines()
+    profile = read_profile(lines)
+    assert len(profile.lines) == 3 and not profile.problems
+    seen = spans(to_chrome(lines))
+    assert {span.name for span in seen} == {"op0", "op1", "op2"}
+    assert abs(seen[0].start_us / 1e6 - time.time()) < 60
