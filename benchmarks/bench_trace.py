@@ -1,4 +1,4 @@
-"""What it costs to remember what an engine did: throughput with nothing recorded, as by default, and in a trace.
+"""What recording costs: throughput with nothing recorded, as by default, and in a trace.
 
 ``python -m benchmarks.bench_trace [--quick] [--json FILE]``
 """
