@@ -41,8 +41,8 @@ class ServedTimes(NamedTuple):
 class StageLog:
     """The last requests of one model.
 
-    With ``FLAGS_profile_server=1`` in the environment each is also a line on stderr, as Paddle Serving's server
-    times its three operators: reader, infer and response.
+    With ``FLAGS_profile_server=1`` in the environment each is also a line on stderr, as Paddle Serving's
+    server times its three operators: reader, infer and response.
     """
 
     def __init__(self) -> None:
