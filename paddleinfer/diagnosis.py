@@ -169,14 +169,12 @@ def _aggregate(runs: Sequence[TracedRun]) -> str:
     by_rows: dict[int, list[int]] = defaultdict(list)
     for run in runs:
         by_rows[run.rows].append(run.scattered_ns - run.began_ns)
-    if not runs:
-        return ""
-    rate = {
-        rows: rows / statistics.median(times) for rows, times in by_rows.items() if len(times) >= _FEWEST_RUNS
-    }
-    now = sum(run.rows for run in runs) / sum(run.scattered_ns - run.began_ns for run in runs)
+    # Medians, so that a pause of the whole process is no size's fault.
+    usual_ns = {rows: statistics.median(times) for rows, times in by_rows.items()}
+    rate = {rows: rows / usual_ns[rows] for rows, times in by_rows.items() if len(times) >= _FEWEST_RUNS}
     if not rate:
         return ""
+    now = sum(run.rows for run in runs) / sum(usual_ns[run.rows] for run in runs)
     best = max(rate, key=lambda rows: rate[rows])
     gain = rate[best] / now
     if gain < _LEAST_GAIN:
