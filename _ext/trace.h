@@ -100,7 +100,7 @@ class Trace {
 
   // From now on; what more than that is there already is forgotten.
   void keep(std::size_t capacity) {
-    const std::lock_guard<std::mutex> lock(mu_);
+    const std::scoped_lock lock(requests_mu_, runs_mu_);
     requests_.resize(capacity);
     runs_.resize(capacity);
     on_.store(capacity > 0, std::memory_order_relaxed);
@@ -109,7 +109,7 @@ class Trace {
   // Its number; 0 when nothing is recorded.
   std::uint64_t record(const TracedRun& run) noexcept {
     if (!on()) return 0;
-    const std::lock_guard<std::mutex> lock(mu_);
+    const std::lock_guard<std::mutex> lock(runs_mu_);
     return on() ? runs_.push(run) : 0;
   }
 
@@ -131,31 +131,33 @@ class Trace {
     traced.hold_ns = explanation.hold_ns;
     traced.rows = request.rows;
     traced.outcome = request.outcome;
-    const std::lock_guard<std::mutex> lock(mu_);
+    const std::lock_guard<std::mutex> lock(requests_mu_);
     if (on()) requests_.push(traced);
   }
 
   // How many requests and runs have been recorded.
   std::pair<std::uint64_t, std::uint64_t> recorded() const {
-    const std::lock_guard<std::mutex> lock(mu_);
+    const std::scoped_lock lock(requests_mu_, runs_mu_);
     return {requests_.pushed(), runs_.pushed()};
   }
 
   std::vector<TracedRequest> requests_since(std::uint64_t recorded) const {
-    const std::lock_guard<std::mutex> lock(mu_);
+    const std::lock_guard<std::mutex> lock(requests_mu_);
     return requests_.since(recorded);
   }
 
   std::vector<TracedRun> runs_since(std::uint64_t recorded) const {
-    const std::lock_guard<std::mutex> lock(mu_);
+    const std::lock_guard<std::mutex> lock(runs_mu_);
     return runs_.since(recorded);
   }
 
  private:
   std::atomic<bool> on_{false};
-  mutable std::mutex mu_;
-  Ring<TracedRequest> requests_;  // guarded by mu_
-  Ring<TracedRun> runs_;          // guarded by mu_
+  // Two, for instances record runs, and callers, with the GIL, requests: neither waits for the other.
+  mutable std::mutex requests_mu_;
+  mutable std::mutex runs_mu_;
+  Ring<TracedRequest> requests_;  // guarded by requests_mu_
+  Ring<TracedRun> runs_;          // guarded by runs_mu_
 };
 
 }  // namespace paddleinfer
