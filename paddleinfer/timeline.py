@@ -137,7 +137,8 @@ def _add_request(events: _Events, track: int, request: TracedRequest, run: Trace
     args = {"request": request.number, "rows": request.rows, "outcome": request.outcome, "run": request.run}
     events.slice(track, "request", begin, end, 0, **args)
     for stage, stage_begin, stage_end in request.stages():
-        events.slice(track, stage, stage_begin, stage_end, 1)
+        if stage_end > stage_begin:  # a hold of no time would be drawn below its neighbours
+            events.slice(track, stage, stage_begin, stage_end, 1)
     if run is not None and run.over_ns > 0 and begin <= run.over_ns <= end:
         events.flow(track, "s", run.over_ns, request.number)
         events.flow(1 + run.instance, "f", run.over_ns, request.number)

@@ -107,7 +107,7 @@ def test_a_flooded_engine_is_queue_bound_and_a_slow_lone_model_computation_bound
     """Real clock: the model sleeps, so that the shares are far apart."""
 
     def slow(inputs: dict[str, object]) -> object:
-        time.sleep(0.002)
+        time.sleep(0.02)
         return double(inputs)  # type: ignore[arg-type]
 
     with engine_of(slow, batchable=False) as engine:
