@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
-import os
 import pickle
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import PATIENCE_S, double, engine_of, eventually, rows, run_threads
+from engine_helpers import PATIENCE_S, engine_of, eventually, rows, run_threads
 from loop_helpers import Run, event_descriptors, on_both_loops, turn_until
 from reload_helpers import Background, Meanwhile, Versions, answer, versioned, wait_generation
-from test_ends import assert_all_ended, instance_threads
+from test_ends import assert_all_ended
 from zoo import Zoo
 
 import paddleinfer
-from paddleinfer.accounts import ENDS, Accounts
 
 # Where rows may wait together, requests of up to four batches.
 OPTIONS: dict[str, Any] = {"instances": 2, "max_batch_size": 4, "batchable": True}
@@ -318,109 +314,3 @@ def test_reloads_go_one_after_the_other() -> None:
         model.let_go(1)
         assert sorted(reload.result().generation for reload in reloads) == [2, 3, 4]
         assert answer(future.result()) == 1
-
-
-# Counters
-
-
-def test_counters_never_fall_and_none_is_missing() -> None:
-    ends = ("requests", "rows", "results", "executions", "executed_rows", "run_ns", "queue_ns", "generation")
-    with engine_of(instances=2, max_batch_size=8) as engine:
-        over = threading.Event()
-        called = [0] * 4
-
-        def work(number: int) -> None:
-            if number == 0:
-                for _ in range(20):
-                    engine.reload()
-                over.set()
-            elif number == 1:
-                before = engine.stats()
-                while not over.is_set():
-                    now = engine.stats()
-                    assert all(now[name] >= before[name] for name in ends), (before, now)
-                    before = now
-            else:
-                while not over.is_set():
-                    engine.infer(rows(number))
-                    called[number] += 1
-
-        run_threads(4, work)
-        stats = engine.stats()
-        assert stats["generation"] == 21
-        assert stats["results"] == stats["requests"] == sum(called)
-        assert stats["rows"] == 2 * called[2] + 3 * called[3]
-        assert sum(size * runs for size, runs in stats["batch_rows"].items()) == stats["executed_rows"]
-        assert_all_ended(engine)
-
-
-class Counted:
-    """The counters of a core."""
-
-    def __init__(self, requests: int, results: int, queued: int) -> None:
-        self.counters = {"requests": requests, "results": results, "queued_requests": queued}
-
-    def stats(self) -> dict[str, Any]:
-        return {**dict.fromkeys(ENDS, 0), **self.counters, "batch_rows": {1: self.counters["results"]}}
-
-
-def test_a_closed_core_counts_until_its_last_end_is_counted() -> None:
-    accounts = Accounts()
-    old: Any = Counted(requests=3, results=2, queued=1)
-    present: Any = Counted(requests=10, results=9, queued=1)
-    kept = weakref.ref(old)
-    accounts.add(old)
-    accounts.add(present)
-    accounts.part_with(old)
-    assert accounts.stats()["results"] == 11 and accounts.stats()["queued_requests"] == 2
-    old.counters.update(results=3, queued_requests=0)
-    del old
-    stats = accounts.stats()
-    assert kept() is None
-    assert (stats["requests"], stats["results"], stats["batch_rows"]) == (13, 12, {1: 12})
-    assert accounts.stats() == stats and stats["queued_requests"] == 1
-
-
-# Memory
-
-
-def test_an_old_generation_is_let_go_of_at_once() -> None:
-    gc.disable()  # nothing may be left to the collector
-    try:
-        with versioned(pad=()) as (engine, _):
-            engine.submit(rows()).result(PATIENCE_S)
-            old = engine._generation
-            kept = [weakref.ref(old), weakref.ref(old.core)]
-            del old
-            engine.reload()
-            assert [ref() for ref in kept] == [None, None]
-            assert engine.stats()["results"] == 2
-    finally:
-        gc.enable()
-
-
-def test_a_dropped_engine_that_was_reloaded_is_closed() -> None:
-    before = instance_threads()
-    engine = engine_of(double, instances=2)
-    engine.reload()
-    del engine
-    assert eventually(lambda: instance_threads() == before)
-
-
-def rss_bytes() -> int:
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def test_many_reloads_take_no_more_memory_than_a_few(zoo: Zoo) -> None:
-    directory = zoo.directory("wide", zoo.formats[-1])  # 88 MB of weights
-    x = np.ones((4, 512), "float32")
-    with paddleinfer.Engine(directory, instances=2) as engine:
-        threads = instance_threads()
-        sizes = []
-        for _ in range(20):
-            assert engine.infer([x]) and engine.submit([x]).result(PATIENCE_S)
-            engine.reload()
-            sizes.append(rss_bytes())
-        assert instance_threads() == threads
-    assert max(sizes[15:]) < 1.05 * max(sizes[:5]), sizes
