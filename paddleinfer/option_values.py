@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["OneSentenceParser", "count", "positive"]
+from paddleinfer.errors import ConfigError
+
+__all__ = ["OneSentenceParser", "check_writable", "count", "positive"]
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -31,3 +34,29 @@ def count(text: str) -> int:
         if int(text) >= 1:
             return int(text)
     raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text}")
+
+
+def check_writable(option: str, path: Path) -> None:
+    """Before the work whose result goes there, so that it is not for nothing.
+
+    Raises
+    ------
+    ConfigError
+        There cannot be a file of this name, or not one that may be written.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{option} must be a file, and {path} is a directory")
+    try:
+        real = path.resolve()
+        if real.exists() and not real.is_file():  # to open a pipe would be to use it
+            return
+        is_new = not real.exists()
+        with real.open("ab"):
+            pass
+        if is_new:
+            real.unlink()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{option} cannot be written to {path} ({getattr(error, 'strerror', None) or error}); "
+            "name a file in a directory that exists"
+        ) from None

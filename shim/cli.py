@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from paddleinfer._version import __version__
-from paddleinfer.config import BatchingOptions, EngineConfig, RuntimeOptions
+from paddleinfer.config import EngineConfig
 from paddleinfer.errors import ConfigError, PaddleInferError
-from paddleinfer.flags import Flag, add_flags, flags_of, from_environment, given_flags
+from paddleinfer.flags import Flag, add_flags, engine_flags, flags_of, from_environment, given_flags
 from paddleinfer.model import load_spec
 
 from .models import ModelSource, check_name
@@ -87,9 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 def _groups() -> dict[str, list[Flag]]:
     return {
         "the server": flags_of(ServerOptions),
-        "the models: how Paddle runs": flags_of(RuntimeOptions),
-        "the models: how requests are merged": flags_of(BatchingOptions),
-        "the models: further": flags_of(EngineConfig),
+        **{f"the models: {title}": flags for title, flags in engine_flags().items()},
     }
 
 
