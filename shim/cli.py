@@ -122,6 +122,8 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
             raise ConfigError(f"two models are named {name!r}; name them: --model NAME=DIR")
         load_spec(path)  # in a sentence and at once, where a load would take its time
         config = EngineConfig.from_options({**file.engine, **options, **stronger})
+        if server.trace is not None and config.trace_requests == 0:
+            raise ConfigError(f"trace needs trace_requests above 0, and for the model {name!r} it is 0")
         models[check_name(name)] = ModelSource(path, config)
     if not models:
         raise ConfigError(

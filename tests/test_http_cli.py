@@ -161,6 +161,10 @@ def test_variables_that_kubernetes_sets_for_a_service_of_that_name_are_left_alon
         (["--model", "a/b=x"], "a model's name"),
         (["--config", "/none.toml"], "cannot read"),
         (["--policy", "fixed_delay"], "max_queue_delay_us"),
+        (["--trace", "/none/t.json"], "trace cannot be written to /none/t.json (No such file or directory)"),
+        (["--trace", "/"], "trace must be a file, and / is a directory"),
+        (["--trace", ""], "trace must be a text"),
+        (["--trace", "/dev/null", "--trace-requests", "0"], "trace needs trace_requests above 0"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(
