@@ -256,7 +256,7 @@ class EngineBase:
         return Trace(self._tracing, self._generation.label, max_requests)
 
     def recent_activity(self) -> Activity:
-        """The last ``trace_requests`` requests and runs, for ``timeline.chrome_trace``; also after the end."""
+        """The last ``trace_requests`` requests and runs, for ``timeline.chrome_trace``; also when closed."""
         requests, runs = self._tracing.recent()
         ended, _ = self._tracing.ring.recorded()
         return Activity(self._generation.label, requests, runs, max(0, ended - len(requests)))

@@ -21,6 +21,7 @@ from paddleinfer.paddle_profile import read as read_profile
 from paddleinfer.paddle_profile import to_chrome
 from paddleinfer.shim.models import Models, ModelSource, ServedModel
 from paddleinfer.shim.stage_log import ServedTimes
+from paddleinfer.stage_colours import STAGE_COLOURS
 
 BODY = json.dumps({"inputs": [json_tensor("x", rows())]}).encode()
 LARGE = json.dumps({"inputs": [json_tensor("x", rows(4000))]}).encode()
@@ -70,6 +71,7 @@ def test_a_trace_shows_each_request_with_what_the_server_did_for_it(body: bytes)
         *("http request", "receive", "decode", "infer", "encode", "send"),
         *("request", "submit", "queue", "gather", "run", "scatter", "deliver", "batch"),
     }
+    assert names <= set(STAGE_COLOURS)
     processes = [e["args"]["name"] for e in document["traceEvents"] if e["name"] == "process_name"]
     assert processes == ["m"]
 

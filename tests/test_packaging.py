@@ -28,6 +28,7 @@ LAYERS = {
         "trace_events",
         "chrome_trace",
         "lanes",
+        "stage_colours",
         "trace_document",
         "trace_file",
         "paddle_profile",
