@@ -90,6 +90,10 @@ def inputs_of(options: argparse.Namespace, wanted: Sequence[TensorSpec]) -> Load
     in_turn: dict[str, int] = {}
     for spec in wanted:
         array, rows = arrays[spec.name], _rows_of(spec, options.rows)
+        if spec.shape and array.ndim == 0:
+            raise InvalidInput(
+                f"the input {spec.name!r} is one number, and the model takes {shape_text(spec.shape)}"
+            )
         if rows is None or array.ndim == 0:
             continue
         if len(array) < rows:

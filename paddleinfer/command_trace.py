@@ -10,6 +10,7 @@ from pathlib import Path
 from paddleinfer.engine import Engine
 from paddleinfer.option_values import check_writable
 from paddleinfer.trace import Trace
+from paddleinfer.trace_file import kept_text
 
 __all__ = ["TraceFile", "add_trace"]
 
@@ -63,6 +64,4 @@ class TraceFile:
         """What it holds; empty where nobody asked."""
         if self._trace is None:
             return ""
-        kept, lost = len(self._trace.requests), self._trace.lost_requests
-        whole = f"all {kept:,}" if not lost else f"the last {kept:,} of {kept + lost:,}"
-        return f"{self._path}, {whole} requests"
+        return f"{self._path}, {kept_text(len(self._trace.requests), self._trace.lost_requests)}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import math
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from paddleinfer.errors import ConfigError
 
@@ -16,7 +17,24 @@ __all__ = ["OneSentenceParser", "check_writable", "count", "positive"]
 class OneSentenceParser(argparse.ArgumentParser):
     """One sentence for what is wrong, without the usage."""
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; the first text that is not understood is refused."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.refuse(unknown[0])
+        return options
+
+    def refuse(self, text: str) -> NoReturn:
+        """Ends the process because of a text that is not understood."""
+        if not text.startswith("-"):
+            self.error(f"{text!r} is one argument too many; {self.prog} --help lists what it takes")
+        known = [spelled for action in self._actions for spelled in action.option_strings]
+        close = difflib.get_close_matches(text.partition("=")[0], known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"
+        self.error(f"there is no option {text}; {hint}")
+
     def error(self, message: str) -> NoReturn:
+        """Ends the process with this sentence and exit code 2."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 

@@ -1,7 +1,7 @@
 """The colour of each stage, in a picture and on a server's page.
 
-No two of them look alike, not to colour-blind eyes either, and dark text can be read on each, whether the page
-is light or dark.
+No two of them look alike, not to colour-blind eyes either, and dark text can be read on each, on a page
+that is light or dark.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_text", "write_trace"]
+__all__ = ["kept_text", "read_text", "write_trace"]
 
 _GZIP = b"\x1f\x8b"
 
@@ -33,3 +33,8 @@ def read_text(path: Path) -> str:
             raise ValueError(f"{path} is gzip that is truncated or damaged ({error})") from None
     # What is no UTF-8 in a log may be next to lines that matter.
     return data.decode("utf-8-sig", errors="replace")
+
+
+def kept_text(kept: int, lost: int) -> str:
+    """How many requests a trace has, and of how many."""
+    return f"the last {kept:,} of {kept + lost:,} requests" if lost else f"all {kept:,} requests"

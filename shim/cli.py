@@ -16,6 +16,7 @@ from paddleinfer.config import EngineConfig
 from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.flags import Flag, add_flags, engine_flags, flags_of, from_environment, given_flags
 from paddleinfer.model import load_spec
+from paddleinfer.option_values import OneSentenceParser
 
 from .models import ModelSource, check_name
 from .server_options import ServerOptions
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneSentenceParser(
         prog="paddleinfer-http",
         description="Serves PaddlePaddle models over HTTP (Open Inference Protocol), with batching.",
         epilog=_EPILOG,

@@ -18,7 +18,7 @@ import uvicorn
 from paddleinfer.engine import Engine
 from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.installed_paddle import import_paddle
-from paddleinfer.trace_file import write_trace
+from paddleinfer.trace_file import kept_text, write_trace
 
 from .app import Application
 from .http_protocol import HttpProtocol
@@ -187,8 +187,8 @@ class _Server(uvicorn.Server):
             )
             self._failed = True
         else:
-            kept = document["otherData"]["requests"]
-            print(f"paddleinfer-http: the last {kept:,} requests are in {path}", file=sys.stderr)
+            kept = kept_text(document["otherData"]["requests"], document["otherData"]["lost_requests"])
+            print(f"paddleinfer-http: {path} has {kept}", file=sys.stderr)
 
 
 def _introduce(model: ServedModel) -> None:

@@ -110,14 +110,15 @@ def test_after_the_last_row_of_a_file_comes_the_first(tmp_path: Path) -> None:
         (None, "xy", "'x' has 5 rows and 'y' 4"),
         (3, "f", "the input 'f' always has 2 rows, so --rows cannot be 3"),
         (None, "e", "the input 'e' has 0 rows, and a request needs 1"),
+        (None, "s", "the input 's' is one number, and the model takes -1"),
     ],
 )
 def test_files_that_make_no_requests_are_refused(
     tmp_path: Path, rows: int | None, names: str, sentence: str
 ) -> None:
-    lengths, sizes = {"x": 5, "y": 4, "f": 10, "e": 0}, {"f": 2}
+    shapes, sizes = {"x": 5, "y": 4, "f": 10, "e": 0, "s": ()}, {"f": 2}
     specs = [TensorSpec(name, None, "float32", (sizes.get(name, -1),)) for name in names]
-    np.savez(tmp_path / "in.npz", **{name: np.zeros(lengths[name]) for name in names})  # type: ignore[arg-type]
+    np.savez(tmp_path / "in.npz", **{name: np.zeros(shapes[name]) for name in names})  # type: ignore[arg-type]
     with pytest.raises((ConfigError, InvalidInput), match=sentence):
         inputs_of(asked_for(str(tmp_path / "in.npz"), rows=rows), specs)
 
