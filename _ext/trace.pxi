@@ -1,5 +1,7 @@
 # What an engine has done of late, as plain data.
 
+OUTCOMES = ("none", "result", "error", "cancelled", "expired", "shed", "closed")  # as request.h has them
+
 cdef class TraceRing:
     """The last `capacity` requests and runs of an engine; 0 records nothing. All its cores write to one."""
     cdef shared_ptr[Trace] trace
@@ -38,17 +40,5 @@ cdef class TraceRing:
 
 
 cdef str name_of_outcome(Outcome outcome):
-    for name, value in OUTCOMES.items():
-        if value == outcome:
-            return name
-    return "none"
-
-
-OUTCOMES = {
-    "result": Outcome.result,
-    "error": Outcome.error,
-    "cancelled": Outcome.cancelled,
-    "expired": Outcome.expired,
-    "shed": Outcome.shed,
-    "closed": Outcome.closed,
-}
+    cdef Py_ssize_t place = <Py_ssize_t><unsigned char>outcome
+    return OUTCOMES[place]

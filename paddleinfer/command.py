@@ -97,18 +97,14 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         module.add_options(sub)
         sub.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
         sub.set_defaults(run=module.run)
+    first = arguments[0] if arguments else ""
+    if first not in parsers and not first.startswith("-") and first:
+        close = difflib.get_close_matches(first, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"the commands are {', '.join(COMMANDS)}"
+        parser.error(f"there is no command {first!r}; {hint}")
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        _refuse(unknown[0], parsers.get(options.command, parser))
+        parsers.get(options.command, parser).refuse(unknown[0])
     if options.command is None:
         parser.error(f"give a command: {', '.join(COMMANDS)}; paddleinfer --help tells what they do")
     return options
-
-
-def _refuse(text: str, parser: argparse.ArgumentParser) -> None:
-    if not text.startswith("-"):
-        parser.error(f"{text!r} is one argument too many; {parser.prog} --help lists what it takes")
-    known = [spelled for action in parser._actions for spelled in action.option_strings]
-    close = difflib.get_close_matches(text.partition("=")[0], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"{parser.prog} --help lists the options"
-    parser.error(f"there is no option {text}; {hint}")

@@ -17,7 +17,7 @@ from paddleinfer.command_output import shape_text
 from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.model_spec import TensorSpec
 
-__all__ = ["Array", "add_shapes", "random_inputs", "read_inputs", "write_outputs"]
+__all__ = ["Array", "add_input", "add_shapes", "random_inputs", "read_inputs", "write_outputs"]
 
 Array = npt.NDArray[Any]
 
@@ -116,7 +116,19 @@ def _spec_of(name: str, specs: Sequence[TensorSpec]) -> TensorSpec | None:
     return next((spec for spec in specs if name in (spec.name, spec.alias)), None)
 
 
-def add_shapes(parser: argparse.ArgumentParser) -> None:
+def add_input(parser: argparse._ActionsContainer, what_for: str) -> None:
+    """The option for arrays from files."""
+    parser.add_argument(
+        "--input",
+        metavar="[NAME=]FILE",
+        action="append",
+        default=[],
+        help="an .npy file, or an .npz file with an array for each input; may be given several times; "
+        + what_for,
+    )
+
+
+def add_shapes(parser: argparse._ActionsContainer) -> None:
     """The option for sizes that the model leaves free."""
     parser.add_argument(
         "--shape",

@@ -10,6 +10,7 @@ import numpy as np
 
 from paddleinfer.command_load import Tally
 from paddleinfer.errors import ConfigError
+from paddleinfer.option_values import check_writable
 
 __all__ = ["check_picture", "draw"]
 
@@ -31,8 +32,7 @@ def check_picture(path: Path) -> None:
         raise ConfigError('--png needs matplotlib; install it with pip install "paddleinfer[demo]"')
     if path.suffix != ".png":
         raise ConfigError(f"--png must end in .png, which {path} does not")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"--png must be a file in a directory that exists, which {path} is not")
+    check_writable("--png", path)
 
 
 def draw(path: Path, title: str, tally: Tally, rows: int) -> None:

@@ -3,61 +3,43 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from paddleinfer.command_arrays import add_shapes, random_inputs
 from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.command_load import Requests, drive_callers
+from paddleinfer.command_load_inputs import inputs_of
+from paddleinfer.command_load_options import add_load, drive, load_document
 from paddleinfer.command_output import print_document
 from paddleinfer.command_progress import progress
-from paddleinfer.errors import ConfigError
+from paddleinfer.command_trace import TraceFile, add_trace
 from paddleinfer.model import load_spec
-from paddleinfer.option_values import count, positive
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
 SUMMARY = "where the time of an engine's requests goes under a load, and what would help"
 
-_CALLERS = 8
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The sub-command's options."""
     add_model(parser)
-    parser.add_argument(
-        "--callers",
-        metavar="N",
-        type=count,
-        default=_CALLERS,
-        help=f"threads that wait for each answer; default: {_CALLERS}",
-    )
-    parser.add_argument("--seconds", metavar="S", type=positive, default=3.0, help="default: 3")
-    parser.add_argument("--rows", metavar="N", type=count, help="rows of each request; default: 1")
-    add_shapes(parser)
-    parser.add_argument("--trace", metavar="FILE.json", type=Path, help="keep the timeline, for Perfetto")
+    add_load(parser)
+    add_trace(parser)
     add_engine_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the stages and the verdict; gives the exit code."""
     config = engine_config(options)
-    inputs = random_inputs(load_spec(options.model).inputs, options.shape, options.rows)
-    if not inputs:
-        raise ConfigError(f"{options.model} has no inputs, so there is nothing to load it with")
-    if options.trace is not None and not options.trace.absolute().parent.is_dir():
-        raise ConfigError(f"--trace {options.trace}: there is no directory {options.trace.absolute().parent}")
+    inputs = inputs_of(options, load_spec(options.model).inputs)
+    trace = TraceFile(options.trace)
     with open_engine(options.model, config) as engine:
-        try:
-            with progress("recording", options.seconds) as advance, engine.trace() as trace:
-                drive_callers(Requests(engine, inputs, options.seconds, None), options.callers, advance)
-        except KeyboardInterrupt:
-            engine.close(drain=False)
-            raise
+        with progress("recording", options.seconds) as advance, trace.recording(engine):
+            drive(engine, inputs, options, advance)
         diagnosis = engine.diagnose()
-    if options.trace is not None:
-        trace.save(options.trace)
+    saved = trace.save()
     if options.json:
-        print_document({"path": str(options.model), "callers": options.callers, **diagnosis.as_dict()})
+        load = load_document(options)
+        print_document({"path": str(options.model), "load": load, **diagnosis.as_dict(), "trace": saved})
     else:
         print(diagnosis)
+        if saved is not None:
+            print(f"\ntrace in {trace}")
     return 0

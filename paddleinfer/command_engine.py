@@ -6,9 +6,9 @@ import argparse
 import os
 from pathlib import Path
 
-from paddleinfer.config import BatchingOptions, EngineConfig, RuntimeOptions
+from paddleinfer.config import EngineConfig
 from paddleinfer.engine import Engine
-from paddleinfer.flags import Flag, add_flags, flags_of, from_environment, given_flags
+from paddleinfer.flags import add_flags, engine_flags, from_environment, given_flags
 from paddleinfer.interrupts import ctrl_c_waits
 
 __all__ = ["add_engine_options", "add_model", "engine_config", "model_path", "open_engine"]
@@ -30,7 +30,7 @@ def model_path(text: str) -> Path:
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Every option of ``Engine`` that a line of text can give."""
-    for title, flags in _groups().items():
+    for title, flags in engine_flags().items():
         add_flags(parser, title, flags)
 
 
@@ -42,7 +42,7 @@ def engine_config(options: argparse.Namespace) -> EngineConfig:
     ConfigError
         One is wrong.
     """
-    flags = [flag for group in _groups().values() for flag in group]
+    flags = [flag for group in engine_flags().values() for flag in group]
     return EngineConfig.from_options({**from_environment(os.environ, flags), **given_flags(options, flags)})
 
 
@@ -51,11 +51,3 @@ def open_engine(path: Path, config: EngineConfig) -> Engine:
     with ctrl_c_waits():
         engine = Engine(path, config=config)
     return engine
-
-
-def _groups() -> dict[str, list[Flag]]:
-    return {
-        "how Paddle runs": flags_of(RuntimeOptions),
-        "how requests are merged": flags_of(BatchingOptions),
-        "further": flags_of(EngineConfig),
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,10 +27,11 @@ _LONGEST_RETRY_S = 0.1
 
 @dataclass(frozen=True)
 class Requests:
-    """What every request of a load is, and for how long they come."""
+    """What the requests of a load are, and for how long they come."""
 
     engine: Engine
-    inputs: Mapping[str, Array]
+    next_inputs: Callable[[], Mapping[str, Array]]
+    """Of one request after the other, from any thread."""
     seconds: float
     timeout_s: float | None
 
@@ -82,7 +83,7 @@ def drive_callers(requests: Requests, callers: int, advance: Advance) -> Tally:
             while not stop.is_set() and (due_s := time.perf_counter()) < end_s:
                 mine.sent += 1
                 try:
-                    requests.engine.infer(requests.inputs, timeout=requests.timeout_s)
+                    requests.engine.infer(requests.next_inputs(), timeout=requests.timeout_s)
                     mine.note_result(due_s, time.perf_counter())
                 except QueueFull as error:
                     mine.refused += 1
@@ -152,7 +153,7 @@ def drive_rate(requests: Requests, rate_per_s: float, advance: Advance) -> Tally
             break
         tally.sent += 1
         try:
-            future = requests.engine.submit(requests.inputs, timeout=requests.timeout_s)
+            future = requests.engine.submit(requests.next_inputs(), timeout=requests.timeout_s)
         except QueueFull:
             with changed:
                 tally.refused += 1

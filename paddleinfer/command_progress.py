@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -16,8 +17,8 @@ Advance = Callable[[float], None]
 
 @contextlib.contextmanager
 def progress(description: str, total: float) -> Iterator[Advance]:
-    """A bar for the block; nothing where stderr is not a terminal."""
-    if not sys.stderr.isatty():
+    """A bar for the block; nothing where stderr is no terminal, or one that cannot go back in its line."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
         yield lambda done: None
     elif importlib.util.find_spec("rich") is None:
         try:

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from paddleinfer.command_arrays import Array, read_inputs, write_outputs
+from paddleinfer.command_arrays import Array, add_input, read_inputs, write_outputs
 from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
 from paddleinfer.command_output import as_columns, print_document, shape_text
 from paddleinfer.command_progress import progress
+from paddleinfer.command_trace import TraceFile, add_trace
 from paddleinfer.errors import ConfigError
 from paddleinfer.model import load_spec
-from paddleinfer.option_values import count
+from paddleinfer.option_values import check_writable, count
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
@@ -29,15 +30,10 @@ _PREVIEWED = 6
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The sub-command's options."""
     add_model(parser)
-    parser.add_argument(
-        "--input",
-        metavar="[NAME=]FILE",
-        action="append",
-        default=[],
-        help="an .npy file, or an .npz file with an array for each input; may be given several times",
-    )
+    add_input(parser, "all their rows are one request")
     parser.add_argument("--output", metavar="FILE.npz", type=Path, help="where the outputs go")
     parser.add_argument("--repeat", metavar="N", type=count, default=1, help="runs, one after another")
+    add_trace(parser)
     add_engine_options(parser)
 
 
@@ -46,12 +42,15 @@ def run(options: argparse.Namespace) -> int:
     config = engine_config(options)
     inputs = read_inputs(options.input, load_spec(options.model).inputs)
     if options.output is not None:
-        _check_output(options.output)
+        if options.output.suffix != ".npz":
+            raise ConfigError(f"--output must end in .npz, which {options.output} does not")
+        check_writable("--output", options.output)
+    trace = TraceFile(options.trace)
     began = time.perf_counter()
     with open_engine(options.model, config) as engine:
         load_ms = (time.perf_counter() - began) * 1e3
         times_ms = []
-        with progress("running", options.repeat) as advance:
+        with progress("running", options.repeat) as advance, trace.recording(engine):
             for number in range(options.repeat):
                 began = time.perf_counter()
                 outputs = engine.infer(inputs)
@@ -66,19 +65,15 @@ def run(options: argparse.Namespace) -> int:
         "load_ms": load_ms,
         "run_ms": times_ms,
         "output": options.output,
+        "trace": trace.save(),
     }
     if options.json:
         print_document(document)
     else:
         _print(document)
+        if options.trace is not None:
+            print(f"trace in {trace}")
     return 0
-
-
-def _check_output(path: Path) -> None:
-    if path.suffix != ".npz":
-        raise ConfigError(f"--output must end in .npz, which {path} does not")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"--output must be a file in a directory that exists, which {path} is not")
 
 
 def _described(arrays: Mapping[str, Array]) -> list[dict[str, Any]]:

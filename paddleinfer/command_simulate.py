@@ -27,6 +27,10 @@ __all__ = ["SUMMARY", "add_options", "run"]
 SUMMARY = "the scheduler under a load that is not there yet, on a virtual clock"
 
 
+# Of the table, in columns of a terminal.
+_WIDEST = 1000
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The sub-command's options."""
     parser.add_argument(
@@ -95,7 +99,11 @@ def run(options: argparse.Namespace) -> int:
     times = ", ".join(f"{rows} in {mean_us / 1e3:.3g} ms" for rows, mean_us, _ in table.sizes)
     for line in (f"rows of a run: {times}", f"capacity: {most_per_s:,.0f} rows a second"):
         console.print(line, soft_wrap=True, highlight=False)
-    console.print(simulation_report.table([Point(round(load, 2), None, results)], most_per_s))
+    policies = simulation_report.table([Point(round(load, 2), None, results)], most_per_s)
+    # Lines that go on in the next one are better than columns that are cut.
+    whole = console.measure(policies, options=console.options.update(max_width=_WIDEST)).maximum
+    console.width = max(console.width, whole)
+    console.print(policies)
     return 0
 
 

@@ -13,6 +13,7 @@ from paddleinfer.errors import ConfigError, InvalidInput, PaddleInferError
 from paddleinfer.paddle_profile import is_profile_line, to_chrome
 from paddleinfer.trace_document import sound
 from paddleinfer.trace_events import spans
+from paddleinfer.trace_file import read_text, write_trace
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
@@ -67,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
             timeline_drawing.draw(document, arguments.png)
         if output is not None:
             target = output
-            output.write_text(json.dumps(document) + "\n", encoding="utf-8")
+            write_trace(output, document)
     except OSError as error:
         raise ValueError(f"cannot write {target}: {error.strerror or error}") from error
     if arguments.summary or arguments.json:
@@ -81,8 +82,7 @@ def _document(source: Path) -> tuple[dict[str, Any], list[str]]:
     if source.is_dir():
         raise ValueError(f"{source} must be a file, not a directory: {_RIGHT}")
     try:
-        # What is no UTF-8 in a log may be next to lines that matter.
-        text = source.read_text(encoding="utf-8-sig", errors="replace")
+        text = read_text(source)
     except OSError as error:
         raise ValueError(f"cannot read {source}: {error.strerror or error}; {_RIGHT}") from error
     begin = text.lstrip()[:1]

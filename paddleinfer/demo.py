@@ -258,11 +258,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raises ConfigError for a load that is none and for a place that is no directory."""
+    """Makes the place; raises ConfigError for one that cannot be a directory, and for a load that is none."""
     if options.threads < 1 or not 0 < options.seconds < float("inf"):
         raise ConfigError("--threads and --seconds must be positive, and finite")
     if options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out must be a directory, which {options.out} is not")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {options.out} cannot be made ({error.strerror})") from None
 
 
 def silence() -> None:

@@ -21,6 +21,7 @@ from paddleinfer.generation import Generation, Loadable, ReloadReport
 from paddleinfer.model import ModelSpec, TensorSpec, load_spec
 from paddleinfer.model_replacement import check_replacement
 from paddleinfer.processors import usable_cores
+from paddleinfer.timeline import Activity
 from paddleinfer.trace import Trace, Tracing
 
 if TYPE_CHECKING:
@@ -253,6 +254,12 @@ class EngineBase:
             `max_requests` is out of range.
         """
         return Trace(self._tracing, self._generation.label, max_requests)
+
+    def recent_activity(self) -> Activity:
+        """The last ``trace_requests`` requests and runs, for ``timeline.chrome_trace``; also when closed."""
+        requests, runs = self._tracing.recent()
+        ended, _ = self._tracing.ring.recorded()
+        return Activity(self._generation.label, requests, runs, max(0, ended - len(requests)))
 
     def diagnose(self, outer_us: Mapping[str, Sequence[float]] | None = None) -> Diagnosis:
         """Where the time of the last ``trace_requests`` requests went, and what follows.

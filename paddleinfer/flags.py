@@ -12,10 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
-from paddleinfer.config import PadAxis
+from paddleinfer.config import BatchingOptions, EngineConfig, PadAxis, RuntimeOptions
 from paddleinfer.errors import ConfigError
 
-__all__ = ["ENVIRONMENT_PREFIX", "Flag", "add_flags", "flags_of", "from_environment", "given_flags"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "Flag",
+    "add_flags",
+    "engine_flags",
+    "flags_of",
+    "from_environment",
+    "given_flags",
+]
 
 ENVIRONMENT_PREFIX: Final = "PADDLEINFER_"
 
@@ -78,6 +86,15 @@ def flags_of(options: type[Any]) -> list[Flag]:
         for field in fields(options)
         if _is_textual(hints[field.name])
     ]
+
+
+def engine_flags() -> dict[str, list[Flag]]:
+    """What the options of an engine are about -> the flags for them."""
+    return {
+        "how Paddle runs": flags_of(RuntimeOptions),
+        "how requests are merged": flags_of(BatchingOptions),
+        "further": flags_of(EngineConfig),
+    }
 
 
 def _is_textual(hint: Any) -> bool:

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import math
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
-__all__ = ["OneSentenceParser", "count", "positive"]
+from paddleinfer.errors import ConfigError
+
+__all__ = ["OneSentenceParser", "check_writable", "count", "positive"]
 
 
 class OneSentenceParser(argparse.ArgumentParser):
     """One sentence for what is wrong, without the usage."""
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; the first text that is not understood is refused."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.refuse(unknown[0])
+        return options
+
+    def refuse(self, text: str) -> NoReturn:
+        """Ends the process because of a text that is not understood."""
+        if not text.startswith("-"):
+            self.error(f"{text!r} is one argument too many; {self.prog} --help lists what it takes")
+        known = [spelled for action in self._actions for spelled in action.option_strings]
+        close = difflib.get_close_matches(text.partition("=")[0], known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"
+        self.error(f"there is no option {text}; {hint}")
+
     def error(self, message: str) -> NoReturn:
+        """Ends the process with this sentence and exit code 2."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 
@@ -31,3 +52,29 @@ def count(text: str) -> int:
         if int(text) >= 1:
             return int(text)
     raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text}")
+
+
+def check_writable(option: str, path: Path) -> None:
+    """Before the work whose result goes there, so that it is not for nothing.
+
+    Raises
+    ------
+    ConfigError
+        There cannot be a file of this name, or not one that may be written.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{option} must be a file, and {path} is a directory")
+    try:
+        real = path.resolve()
+        if real.exists() and not real.is_file():  # to open a pipe would be to use it
+            return
+        is_new = not real.exists()
+        with real.open("ab"):
+            pass
+        if is_new:
+            real.unlink()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{option} cannot be written to {path} ({getattr(error, 'strerror', None) or error}); "
+            "name a file in a directory that exists"
+        ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def table(points: Sequence[Point], rows_per_s: float) -> Any:
                 str(it.policy),
                 f"{it.goodput_per_s / rows_per_s:.1%}",
                 *(f"{count / it.offered:.1%}" if count else "" for count in shares),
-                *(f"{time_ms:.1f}" for time_ms in (it.mean_ms, it.p99_ms)),
+                *("" if math.isnan(time_ms) else f"{time_ms:.1f}" for time_ms in (it.mean_ms, it.p99_ms)),
                 f"{it.mean_batch_rows:.1f}",
                 f"{it.utilisation:.0%}",
                 style="bold" if first else None,

@@ -5,9 +5,10 @@ Format: "Trace Event Format", https://docs.google.com/document/d/1CvAClvFfyA5R-P
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from paddleinfer.lanes import in_lanes
 
 if TYPE_CHECKING:
     from paddleinfer.trace import TracedRequest, TracedRun
@@ -17,8 +18,6 @@ __all__ = ["Activity", "chrome_trace"]
 # Tracks: an instance's is 1 and its number; what overlaps lies on tracks of its own from here on.
 _FIRST_REQUEST_TRACK = 1000
 _FIRST_OUTER_TRACK = 100_000
-
-_Item = TypeVar("_Item")
 
 Stages = Sequence[tuple[str, int, int]]
 """(stage, begin, end) in nanoseconds, one after the other."""
@@ -62,13 +61,17 @@ def chrome_trace(*activities: Activity) -> dict[str, Any]:
 def _add(events: _Events, activity: Activity) -> dict[int, str]:
     """Adds all that one engine did; its tracks and their names."""
     tracks = {1 + run.instance: f"instance {run.instance}" for run in activity.runs}
-    for run in activity.runs:
+    waiting = None
+    for run in sorted(activity.runs, key=lambda run: run.scattered_ns):
         _add_run(events, run)
+        if run.queued_requests != waiting:  # it stays until the next value
+            waiting = run.queued_requests
+            events.counter(run.scattered_ns, "queued requests", waiting)
     runs = {run.number: run for run in activity.runs}
-    for lane, request in _in_lanes((r.called_ns, r.delivered_ns, r) for r in activity.requests):
+    for lane, request in in_lanes((r.called_ns, r.delivered_ns, r) for r in activity.requests):
         tracks[_FIRST_REQUEST_TRACK + lane] = f"requests {lane}"
         _add_request(events, _FIRST_REQUEST_TRACK + lane, request, runs.get(request.run))
-    for lane, stages in _in_lanes((stages[0][1], stages[-1][2], stages) for stages in activity.outer):
+    for lane, stages in in_lanes((stages[0][1], stages[-1][2], stages) for stages in activity.outer):
         track = _FIRST_OUTER_TRACK + lane
         tracks[track] = f"http {lane}"
         events.slice(track, "http request", stages[0][1], stages[-1][2], 0)
@@ -88,26 +91,30 @@ class _Events:
 
     def slice(self, track: int, name: str, begin_ns: int, end_ns: int, depth: int, **args: object) -> None:
         """A slice on a track; `depth` tells which of two equal ones holds the other."""
-        event = {"ph": "X", "name": name, "dur": (end_ns - begin_ns) / 1e3, "args": args}
+        event = {"ph": "X", "name": name, "dur": (end_ns - begin_ns) / 1e3}
+        if args:
+            event["args"] = args
         self._add(begin_ns, -(end_ns - begin_ns), depth, track, event)
 
     def flow(self, track: int, phase: str, at_ns: int, number: int) -> None:
         """One end of the arrow from a request to its run."""
-        event = {"ph": phase, "name": "runs in", "cat": "request", "id": number}
+        event = {"ph": phase, "name": "runs in", "id": number}
         if phase == "f":
             event["bp"] = "e"  # ends at the slice around it, not at the next one
         self._add(at_ns, 1, 0 if phase == "s" else 1, track, event)
 
     def counter(self, at_ns: int, name: str, value: int) -> None:
         """A counter's value from here on."""
-        self._add(at_ns, 2, 0, 0, {"ph": "C", "name": name, "args": {"requests": value}})
+        self._add(at_ns, 2, 0, None, {"ph": "C", "name": name, "args": {"requests": value}})
 
     def in_order(self) -> list[dict[str, Any]]:
         """All of them, sorted."""
         return [event for _, event in sorted(self._events, key=lambda entry: entry[0])]
 
-    def _add(self, at_ns: int, rank: int, depth: int, track: int, event: dict[str, Any]) -> None:
-        event.update(ts=(at_ns - self._zero_ns) / 1e3, pid=self.pid, tid=track)
+    def _add(self, at_ns: int, rank: int, depth: int, track: int | None, event: dict[str, Any]) -> None:
+        event.update(ts=(at_ns - self._zero_ns) / 1e3, pid=self.pid)
+        if track is not None:
+            event["tid"] = track
         self._events.append(((at_ns, rank, depth), event))
 
 
@@ -129,7 +136,6 @@ def _add_run(events: _Events, run: TracedRun) -> None:
     events.slice(track, "gather", run.began_ns, run.gathered_ns, 1)
     events.slice(track, "run", run.gathered_ns, run.over_ns, 1)
     events.slice(track, "scatter", run.over_ns, run.scattered_ns, 1)
-    events.counter(run.scattered_ns, "queued requests", run.queued_requests)
 
 
 def _add_request(events: _Events, track: int, request: TracedRequest, run: TracedRun | None) -> None:
@@ -144,30 +150,12 @@ def _add_request(events: _Events, track: int, request: TracedRequest, run: Trace
         events.flow(1 + run.instance, "f", run.over_ns, request.number)
 
 
-def _in_lanes(items: Iterable[tuple[int, int, _Item]]) -> list[tuple[int, _Item]]:
-    """Each of (begin, end, item) with the first lane that is free when it begins."""
-    placed = []
-    free: list[int] = []
-    busy: list[tuple[int, int]] = []  # (end, lane)
-    lanes = 0
-    for begin, end, item in sorted(items, key=lambda entry: entry[0]):
-        while busy and busy[0][0] <= begin:
-            heapq.heappush(free, heapq.heappop(busy)[1])
-        if free:
-            lane = heapq.heappop(free)
-        else:
-            lane, lanes = lanes, lanes + 1
-        heapq.heappush(busy, (end, lane))
-        placed.append((lane, item))
-    return placed
-
-
 def _names(pid: int, label: str, tracks: dict[int, str]) -> list[dict[str, Any]]:
-    process = {"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "ts": 0, "args": {"name": label}}
+    process = {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": label}}
     return [
         process,
         *(
-            {"ph": "M", "name": "thread_name", "pid": pid, "tid": track, "ts": 0, "args": {"name": name}}
+            {"ph": "M", "name": "thread_name", "pid": pid, "tid": track, "args": {"name": name}}
             for track, name in sorted(tracks.items())
         ),
     ]

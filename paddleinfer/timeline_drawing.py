@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from paddleinfer.errors import ConfigError
+from paddleinfer.stage_colours import STAGE_COLOURS
 from paddleinfer.trace_document import counters_of, names_of
 from paddleinfer.trace_events import Span, events_of, identity, number, slack_us, spans
 
@@ -18,6 +19,7 @@ __all__ = ["draw"]
 
 _GREY = "#57606a"
 _OTHERS = "#afb8c1"
+# Of slices that are no stages of ours.
 _COLOURS = (
     "#1f6feb", "#e8833a", "#2da44e", "#8250df", "#d4a72c", "#cf222e",
     "#0e8a8a", "#bf3989", "#6e7781", "#7cb342", "#4d3fb0", "#a0522d",
@@ -113,7 +115,8 @@ def _bars(axis: Any, rows: Sequence[Sequence[Span]], since_us: float) -> None:
             around.append(span.end_us)
             total_us[span.name] += span.duration_us
     names = sorted(total_us, key=lambda name: -total_us[name])
-    colours = dict(zip(names, _COLOURS, strict=False))
+    unknown = [name for name in names if name not in STAGE_COLOURS]
+    colours = {**STAGE_COLOURS, **dict(zip(unknown, _COLOURS, strict=False))}
     labelled = set()
     for (name, row, depth), extents in sorted(bars.items(), key=lambda it: (it[0][2], names.index(it[0][0]))):
         shown = _label(name) if name in colours else " others"

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from paddleinfer.trace_events import Span, slack_us
 
@@ -26,7 +27,11 @@ class StageRow:
     p99_us: float
     total_us: float
     share: float | None
-    """Of the time in all slices that hold no others; None for those that hold some."""
+    """Of the time in all slices that hold no others, of those with the same `within` where there is one; None
+    for those that hold some."""
+    within: str | None = None
+    """The outermost slice around these, where stages of one name lie in several kinds of slices: an engine's
+    trace has the same runs once in each request and once more in the batch."""
 
     @property
     def is_parent(self) -> bool:
@@ -42,17 +47,39 @@ def summarise(spans: Iterable[Span]) -> list[StageRow]:
     and makes no other one a parent.
     """
     ordered = sorted(spans, key=lambda span: (span.start_us, -span.end_us))
-    parents = _parents(ordered)
-    times_us: dict[tuple[bool, str], list[float]] = defaultdict(list)
+    outermost = _outermost(ordered)
+    around: dict[str, set[str | None]] = defaultdict(set)
     for place, span in enumerate(ordered):
-        times_us[place in parents, span.name].append(span.duration_us)
-    whole_us = math.fsum(time for (parent, _), times in times_us.items() if not parent for time in times)
-    rows = [_row(name, times, None if parent else whole_us) for (parent, name), times in times_us.items()]
-    return sorted(rows, key=lambda row: (row.is_parent, -row.total_us, row.stage))
+        if place not in outermost.parents:
+            around[span.name].add(outermost.around.get(place))
+    # Else the stages of a request and of what it is part of would be added up.
+    apart = any(len(names - {None}) > 1 for names in around.values())
+    times_us: dict[tuple[bool, str, str | None], list[float]] = defaultdict(list)
+    for place, span in enumerate(ordered):
+        parent = place in outermost.parents
+        within = outermost.around.get(place) if apart and not parent else None
+        times_us[parent, span.name, within].append(span.duration_us)
+    whole_us: dict[str | None, float] = defaultdict(float)
+    for (parent, _, within), times in times_us.items():
+        whole_us[within] += 0.0 if parent else math.fsum(times)
+    rows = [
+        _row(name, times, None if parent else whole_us[within], within)
+        for (parent, name, within), times in times_us.items()
+    ]
+    return sorted(
+        rows,
+        key=lambda row: (
+            row.is_parent,
+            -whole_us[row.within],
+            row.within or "",
+            -row.total_us,
+            row.stage,
+        ),
+    )
 
 
 def table(rows: Sequence[StageRow]) -> str:
-    """Columns of plain text, those that hold others under a line that says so."""
+    """Columns of plain text, under lines that say in what they lie, and which hold others."""
     cells = [_COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
     lines = [
@@ -61,10 +88,20 @@ def table(rows: Sequence[StageRow]) -> str:
         )
         for line in cells
     ]
-    stages = sum(not row.is_parent for row in rows)
-    if stages < len(rows):
-        lines.insert(1 + stages, "slices that hold others:")
+    apart = any(row.within is not None for row in rows)
+    titles = [_title(row, apart) for row in rows]
+    for place in range(len(rows) - 1, -1, -1):
+        if titles[place] and (place == 0 or titles[place] != titles[place - 1]):
+            lines.insert(1 + place, titles[place])
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _title(row: StageRow, apart: bool) -> str:
+    if row.is_parent:
+        return "slices that hold others:"
+    if row.within is None:
+        return "in no other slice:" if apart else ""
+    return f"in {_shown(row.within)}:"
 
 
 def as_json(rows: Sequence[StageRow]) -> str:
@@ -72,7 +109,7 @@ def as_json(rows: Sequence[StageRow]) -> str:
     document = {
         "stages": [asdict(row) for row in rows if not row.is_parent],
         "parents": [
-            {name: value for name, value in asdict(row).items() if name != "share"}
+            {name: value for name, value in asdict(row).items() if name not in ("share", "within")}
             for row in rows
             if row.is_parent
         ],
@@ -80,9 +117,15 @@ def as_json(rows: Sequence[StageRow]) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def _parents(ordered: Sequence[Span]) -> set[int]:
+class _Outermost(NamedTuple):
+    parents: set[int]
     """The places of those that hold another one."""
-    parents: set[int] = set()
+    around: dict[int, str]
+    """Place -> the name of the outermost that holds it."""
+
+
+def _outermost(ordered: Sequence[Span]) -> _Outermost:
+    found = _Outermost(set(), {})
     around: dict[tuple[int | str, int | str], list[int]] = defaultdict(list)
     for place, span in enumerate(ordered):
         if span.duration_us <= 0:
@@ -90,19 +133,21 @@ def _parents(ordered: Sequence[Span]) -> set[int]:
         # A trace that is not sound has slices that overlap in part: these hold nothing of one another.
         track = around[span.pid, span.tid]
         track[:] = [at for at in track if ordered[at].end_us > span.start_us + slack_us(span.start_us)]
-        parents.update(at for at in track if ordered[at].end_us >= span.end_us - slack_us(span.end_us))
+        holding = [at for at in track if ordered[at].end_us >= span.end_us - slack_us(span.end_us)]
+        if holding:
+            found.parents.update(holding)
+            found.around[place] = ordered[holding[0]].name
         track.append(place)
-    return parents
+    return found
 
 
-def _row(name: str, times_us: list[float], whole_us: float | None) -> StageRow:
+def _row(name: str, times_us: list[float], whole_us: float | None, within: str | None) -> StageRow:
     times_us.sort()
     total_us = math.fsum(times_us)
     share = None if whole_us is None else total_us / whole_us if whole_us else 0.0
     mean_us = total_us / len(times_us)
-    return StageRow(
-        name, len(times_us), mean_us, _quantile(times_us, 0.5), _quantile(times_us, 0.99), total_us, share
-    )
+    p50_us, p99_us = _quantile(times_us, 0.5), _quantile(times_us, 0.99)
+    return StageRow(name, len(times_us), mean_us, p50_us, p99_us, total_us, share, within)
 
 
 def _quantile(ordered: Sequence[float], part: float) -> float:
@@ -115,7 +160,11 @@ def _quantile(ordered: Sequence[float], part: float) -> float:
 
 def _cells(row: StageRow) -> tuple[str, ...]:
     times_us = (row.mean_us, row.p50_us, row.p99_us, row.total_us)
-    # A name comes out of a file: what a terminal would obey is shown instead.
-    name = row.stage if row.stage.isprintable() else ascii(row.stage)[1:-1]
+    name = _shown(row.stage)
     share = "" if row.share is None else f"{row.share:.1%}"
     return (name, f"{row.count:,}", *(f"{time_us / 1e3:,.3f}" for time_us in times_us), share)
+
+
+def _shown(name: str) -> str:
+    """A name comes out of a file: what a terminal would obey is shown instead."""
+    return name if name.isprintable() else ascii(name)[1:-1]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paddleinfer import _ext
 from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.timeline import Activity, chrome_trace
+from paddleinfer.trace_file import write_trace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -177,8 +176,11 @@ class Trace:
         return chrome_trace(self.activity())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes it as JSON that https://ui.perfetto.dev opens. Raises as ``to_chrome`` does, and OSError."""
-        Path(path).write_text(json.dumps(self.to_chrome(), separators=(",", ":")))
+        """Writes it as JSON that https://ui.perfetto.dev opens; as gzip of it where the path ends in ".gz".
+
+        Raises as ``to_chrome`` does, and OSError.
+        """
+        write_trace(path, self.to_chrome())
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else "recording" if self._begin else "not begun"

@@ -8,6 +8,7 @@ from itertools import combinations, count
 from typing import Any
 
 from paddleinfer.chrome_trace import check
+from paddleinfer.lanes import in_lanes
 from paddleinfer.trace_events import Span, events_of, identity, lenient_number, read, slack_us
 
 __all__ = ["build", "counters_of", "names_of", "sound"]
@@ -132,22 +133,15 @@ def build(
 
 def _lanes(groups: list[list[Span]]) -> list[list[Span]]:
     """Each group in the first lane that has room."""
-    lanes: list[tuple[list[Span], list[Span]]] = []
-    for group in sorted(groups, key=lambda it: (_start(it), -max(span.end_us for span in it))):
-        for lane, held in lanes:
-            # Groups come by their start: what was over by then is in nobody's way any more.
-            held[:] = [span for span in held if span.end_us > _start(group)]
-            if all(_may_share(a, b) for a in held for b in group):
-                lane.extend(group)
-                held.extend(group)
-                break
-        else:
-            lanes.append((list(group), list(group)))
-    return [lane for lane, _ in lanes]
 
+    def has_room(held: Sequence[list[Span]], group: list[Span]) -> bool:
+        return all(_may_share(a, b) for inside in held for a in inside for b in group)
 
-def _start(group: list[Span]) -> float:
-    return min(span.start_us for span in group)
+    lanes: dict[int, list[Span]] = defaultdict(list)
+    extents = ((min(s.start_us for s in group), max(s.end_us for s in group), group) for group in groups)
+    for lane, group in in_lanes(extents, has_room):
+        lanes[lane].extend(group)
+    return [lanes[number] for number in sorted(lanes)]
 
 
 def _may_share(a: Span, b: Span) -> bool:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from paddleinfer._version import __version__
-from paddleinfer.config import BatchingOptions, EngineConfig, RuntimeOptions
+from paddleinfer.config import EngineConfig
 from paddleinfer.errors import ConfigError, PaddleInferError
-from paddleinfer.flags import Flag, add_flags, flags_of, from_environment, given_flags
+from paddleinfer.flags import Flag, add_flags, engine_flags, flags_of, from_environment, given_flags
 from paddleinfer.model import load_spec
+from paddleinfer.option_values import OneSentenceParser
 
 from .models import ModelSource, check_name
 from .server_options import ServerOptions
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneSentenceParser(
         prog="paddleinfer-http",
         description="Serves PaddlePaddle models over HTTP (Open Inference Protocol), with batching.",
         epilog=_EPILOG,
@@ -87,9 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 def _groups() -> dict[str, list[Flag]]:
     return {
         "the server": flags_of(ServerOptions),
-        "the models: how Paddle runs": flags_of(RuntimeOptions),
-        "the models: how requests are merged": flags_of(BatchingOptions),
-        "the models: further": flags_of(EngineConfig),
+        **{f"the models: {title}": flags for title, flags in engine_flags().items()},
     }
 
 
@@ -124,6 +123,8 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
             raise ConfigError(f"two models are named {name!r}; name them: --model NAME=DIR")
         load_spec(path)  # in a sentence and at once, where a load would take its time
         config = EngineConfig.from_options({**file.engine, **options, **stronger})
+        if server.trace is not None and config.trace_requests == 0:
+            raise ConfigError(f"trace needs trace_requests above 0, and for the model {name!r} it is 0")
         models[check_name(name)] = ModelSource(path, config)
     if not models:
         raise ConfigError(

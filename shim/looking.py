@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from time import monotonic_ns
 from typing import Any
 
-from paddleinfer.timeline import chrome_trace
+from paddleinfer.engine import Engine
+from paddleinfer.timeline import Activity, chrome_trace
 
 from .errors import bad_request
 from .models import ServedModel
 
-__all__ = ["diagnosis", "record_trace", "seconds_of"]
+__all__ = ["diagnosis", "last_trace", "record_trace", "seconds_of"]
 
 _MOST_SECONDS = 60.0
 
@@ -41,14 +42,20 @@ async def record_trace(models: Iterable[ServedModel], seconds: float) -> dict[st
         ]
         await asyncio.sleep(seconds)
     # From here on the loop waits for it: 100,000 requests take about a second.
+    return chrome_trace(*(_activity(model, trace.activity(), begin_ns) for model, trace in traces))
+
+
+def last_trace(engines: Iterable[tuple[ServedModel, Engine]]) -> dict[str, Any]:
+    """What each of these did of late, as a Chrome trace; the engines may be closed."""
     return chrome_trace(
-        *(
-            trace.activity()._replace(
-                label=model.name, outer=[times.stages() for times in model.stage_log.since(begin_ns)]
-            )
-            for model, trace in traces
-        )
+        *(_activity(model, engine.recent_activity(), since_ns=0) for model, engine in engines)
     )
+
+
+def _activity(model: ServedModel, inside: Activity, since_ns: int) -> Activity:
+    """With what the server did around the engine."""
+    outer = [times.stages() for times in model.stage_log.since(since_ns)]
+    return inside._replace(label=model.name, outer=outer)
 
 
 def diagnosis(model: ServedModel) -> dict[str, Any]:

@@ -163,6 +163,7 @@ class Models:
                     model.state, model.reason = "UNAVAILABLE", status_of(error).message
                 raise
             model.config = wanted
+            model.stage_log.keep((config or source.config).trace_requests)
             model.state, model.reason = "READY", ""
             if before is not None:
                 await asyncio.to_thread(before.close)

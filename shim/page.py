@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import json
 from importlib import resources
 from typing import Final
 
 from starlette.responses import HTMLResponse
+
+from paddleinfer.stage_colours import STAGE_COLOURS
 
 __all__ = ["page"]
 
@@ -19,7 +22,8 @@ _SCRIPTS: Final = ("form.js", "live.js", "diagnosis.js", "timeline.js", "trace.j
 @functools.cache
 def _page() -> tuple[str, dict[str, str]]:
     style = _text("page.css")
-    script = '"use strict";\n' + "\n".join(_text(name) for name in _SCRIPTS)
+    stages = f"const STAGES = {json.dumps(STAGE_COLOURS)};"
+    script = "\n".join(['"use strict";', stages, *map(_text, _SCRIPTS)])
     html = _text("page.html")
     for element, text in (("style", style), ("script", script)):
         html = html.replace(f"<{element}></{element}>", f"<{element}>\n{text}</{element}>")

@@ -18,10 +18,12 @@ import uvicorn
 from paddleinfer.engine import Engine
 from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.installed_paddle import import_paddle
+from paddleinfer.trace_file import kept_text, write_trace
 
 from .app import Application
 from .http_protocol import HttpProtocol
 from .listener import listen, url_of
+from .looking import last_trace
 from .models import Models, ModelSource, ServedModel
 from .server_options import ServerOptions
 from .service import Service, ServiceOptions
@@ -40,8 +42,8 @@ def serve(
 ) -> int:
     """Serves these models until a signal; gives the exit code.
 
-    It is 0; 1 when a model could not be loaded or the address not be had; 3 when requests were cut since they
-    were not over when ``drain_timeout`` was.
+    It is 0; 1 when a model could not be loaded, the address not be had or the trace not be written; 3 when
+    requests were cut since they were not over when ``drain_timeout`` was.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     service = Service(Models.of(models), service_options)
@@ -164,6 +166,7 @@ class _Server(uvicorn.Server):
         """Stops listening, lets what is under way end, and closes the engines."""
         for task in self._tasks:
             task.cancel()
+        engines = [(model, model.engine) for model in self._service.models if model.engine is not None]
         await super().shutdown(sockets)
         # Answers that their clients have not read, of those that were given time.
         unread = sum(
@@ -172,6 +175,20 @@ class _Server(uvicorn.Server):
             if isinstance(connection, HttpProtocol)
         )
         self._service.inference.cut += unread
+        if self._options.trace is not None and not self._failed:
+            self._keep_trace(self._options.trace, last_trace(engines))
+
+    def _keep_trace(self, path: str, document: dict[str, Any]) -> None:
+        try:
+            write_trace(path, document)
+        except OSError as error:
+            print(
+                f"paddleinfer-http: the trace cannot be written to {path}: {error.strerror}", file=sys.stderr
+            )
+            self._failed = True
+        else:
+            kept = kept_text(document["otherData"]["requests"], document["otherData"]["lost_requests"])
+            print(f"paddleinfer-http: {path} has {kept}", file=sys.stderr)
 
 
 def _introduce(model: ServedModel) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from paddleinfer.config import check_timeout
 from paddleinfer.errors import ConfigError
+from paddleinfer.option_values import check_writable
 
 from .service import ServiceOptions
 
@@ -59,6 +60,8 @@ class ServerOptions:
     """Let clients load and unload models."""
     server_name: str = "paddleinfer"
     """What the server's metadata calls it; for clients that want to read "triton" there."""
+    trace: str | None = None
+    """File that gets the last requests and runs of each model as a Chrome trace when the server ends."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 <= self.port < 1 << 16:
@@ -68,7 +71,7 @@ class ServerOptions:
         for name in ("access_log", "repository_control"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
-        for name in ("host", "uds", "api_key", "api_key_file", "tls_cert", "tls_key", "server_name"):
+        for name in ("host", "uds", "api_key", "api_key_file", "tls_cert", "tls_key", "server_name", "trace"):
             value = getattr(self, name)
             if not (isinstance(value, str) and value) and not (value is None and name not in _NEEDED):
                 raise ConfigError(f"{name} must be a text, not {value!r}")
@@ -95,6 +98,8 @@ class ServerOptions:
             raise ConfigError("give api_key or api_key_file, not both")
         if self.api_key is not None and not _is_key(self.api_key):
             raise ConfigError("api_key must be printable ASCII without spaces, and not empty")
+        if self.trace is not None:
+            check_writable("trace", Path(self.trace))
 
     def service_options(self) -> ServiceOptions:
         """What the application needs of these; reads the key's file.

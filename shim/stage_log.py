@@ -46,7 +46,12 @@ class StageLog:
     """
 
     def __init__(self) -> None:
-        self._log: deque[ServedTimes] = deque(maxlen=_KEPT)
+        self._log: deque[ServedTimes] = deque()
+        self.keep(_KEPT)
+
+    def keep(self, requests: int) -> None:
+        """So many from now on, and never fewer than the default of the engine's ``trace_requests``."""
+        self._log = deque(self._log, maxlen=max(_KEPT, requests))
         self.note = _profiled(self._log.append) if os.environ.get(_FLAG) == "1" else self._log.append
         """Takes the times of one request."""
 

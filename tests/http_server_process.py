@@ -15,7 +15,7 @@ from paddleinfer.shim.server import serve
 from paddleinfer.shim.server_options import ServerOptions
 
 
-def main(directory: Path, **options: float) -> int:
+def main(directory: Path, **options: float | str) -> int:
     numbers = itertools.count()
 
     def wait(inputs: dict[str, object]) -> dict[str, object]:
@@ -34,5 +34,5 @@ def main(directory: Path, **options: float) -> int:
 
 
 if __name__ == "__main__":
-    given = {name: float(value) for name, value in (text.split("=") for text in sys.argv[2:])}
-    sys.exit(main(Path(sys.argv[1]), **given))
+    given = dict(text.split("=") for text in sys.argv[2:])
+    sys.exit(main(Path(sys.argv[1]), **{n: v if n == "trace" else float(v) for n, v in given.items()}))

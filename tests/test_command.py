@@ -64,7 +64,8 @@ def test_every_option_of_the_engine_is_one_of_the_command(capsys: pytest.Capture
 
 def test_no_command_is_refused_with_the_list_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert "give a command: inspect, run, bench" in said(capsys, 2)
-    assert "invalid choice: 'serve'" in said(capsys, 2, "serve")
+    assert "there is no command 'serve'; the commands are inspect, run, bench" in said(capsys, 2, "serve")
+    assert "there is no command 'diagnos'; did you mean diagnose?" in said(capsys, 2, "diagnos")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 from pathlib import Path
@@ -13,11 +14,14 @@ from test_command import said
 from zoo import Zoo
 
 from paddleinfer import Engine
+from paddleinfer.chrome_trace import check
 from paddleinfer.command import main
 from paddleinfer.command_arrays import random_inputs
 from paddleinfer.command_load import Requests, drive_callers, drive_rate
-from paddleinfer.errors import ConfigError, ModelError
+from paddleinfer.command_load_inputs import LoadInputs, inputs_of
+from paddleinfer.errors import ConfigError, InvalidInput, ModelError
 from paddleinfer.model_spec import TensorSpec
+from paddleinfer.trace_file import read_text
 
 pytest.importorskip("paddle")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -63,6 +67,75 @@ def test_a_rate_is_kept_and_a_picture_drawn(
     assert picture.read_bytes().startswith(PNG)
 
 
+def test_the_rows_of_files_are_sent_in_turn(
+    capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.ones((5, 16)))
+    load = ("--input", tmp_path / "x.npy", "--rows", 2, "--seconds", 0.1, "--callers", 1, "--instances", 1)
+    figures = document(capsys, "bench", model, *load)
+    assert (figures["rows_in_turn"], figures["rows_per_request"]) == (5, 2)
+    assert figures["inputs"] == [{"name": "x", "dtype": "float64", "shape": [2, 16]}]
+    assert main(["bench", str(model), *map(str, load)]) == 0
+    assert "inputs      x float64 2x16, 5 rows in turn" in capsys.readouterr().out
+    np.save(tmp_path / "x.npy", np.ones((5, 17)))
+    assert "dimension 1 must be 16" in said(capsys, 2, "bench", model, *load)
+
+
+def asked_for(*given: str, rows: int | None = None) -> argparse.Namespace:
+    return argparse.Namespace(model="m", input=list(given), shape=[], rows=rows)
+
+
+def test_after_the_last_row_of_a_file_comes_the_first(tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", x=np.arange(5), fixed=np.arange(10), scale=np.float32(3), one=[7])
+    specs = [
+        TensorSpec("x", None, "float32", (-1,)),
+        TensorSpec("fixed", None, "float32", (2,)),
+        TensorSpec("scale", None, "float32", ()),
+        TensorSpec("one", None, "float32", (1,)),
+    ]
+    inputs = inputs_of(asked_for(str(tmp_path / "in.npz")), specs)
+    taken = [inputs() for _ in range(6)]
+    assert [request["x"].tolist() for request in taken] == [[0], [1], [2], [3], [4], [0]]
+    assert [request["fixed"].tolist() for request in taken[-2:]] == [[8, 9], [0, 1]]
+    assert {(float(request["scale"]), *request["one"]) for request in taken} == {(3.0, 7)}
+    np.save(tmp_path / "x.npy", np.arange(5))
+    wrapped = inputs_of(asked_for(str(tmp_path / "x.npy"), rows=3), specs[:1])
+    assert [wrapped()["x"].tolist() for _ in range(3)] == [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "names", "sentence"),
+    [
+        (6, "x", "the input 'x' has 5 rows, and a request needs 6"),
+        (None, "xy", "'x' has 5 rows and 'y' 4"),
+        (3, "f", "the input 'f' always has 2 rows, so --rows cannot be 3"),
+        (None, "e", "the input 'e' has 0 rows, and a request needs 1"),
+        (None, "s", "the input 's' is one number, and the model takes -1"),
+    ],
+)
+def test_files_that_make_no_requests_are_refused(
+    tmp_path: Path, rows: int | None, names: str, sentence: str
+) -> None:
+    shapes, sizes = {"x": 5, "y": 4, "f": 10, "e": 0, "s": ()}, {"f": 2}
+    specs = [TensorSpec(name, None, "float32", (sizes.get(name, -1),)) for name in names]
+    np.savez(tmp_path / "in.npz", **{name: np.zeros(shapes[name]) for name in names})  # type: ignore[arg-type]
+    with pytest.raises((ConfigError, InvalidInput), match=sentence):
+        inputs_of(asked_for(str(tmp_path / "in.npz"), rows=rows), specs)
+
+
+@pytest.mark.parametrize("name", ["trace.json", "trace.json.gz"])
+def test_a_bench_keeps_the_timeline_of_what_it_measured(
+    capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    figures = document(capsys, "bench", model, "--seconds", 0.1, "--callers", 2, "--trace", path)
+    kept = json.loads(read_text(path))
+    assert check(kept) == []
+    assert kept["otherData"]["requests"] == figures["trace"]["requests"] == figures["requests"]
+    assert figures["trace"]["lost_requests"] == 0
+    assert path.read_bytes().startswith(b"\x1f\x8b") == name.endswith("gz")
+
+
 def test_free_sizes_have_to_be_given(capsys: pytest.CaptureFixture[str], zoo: Zoo) -> None:
     conv = zoo.directory("conv", "legacy")
     error = said(capsys, 2, "bench", conv)
@@ -82,7 +155,14 @@ def test_free_sizes_have_to_be_given(capsys: pytest.CaptureFixture[str], zoo: Zo
         (["--rows", "1000000000000000"], "does not fit into memory; make it smaller"),
         (["--callers", "2", "--rate", "3"], "not allowed with argument"),
         (["--png", "bench.gif"], "--png must end in .png"),
-        (["--png", "none/bench.png"], "a directory that exists"),
+        (
+            ["--png", "none/bench.png"],
+            "--png cannot be written to none/bench.png (No such file or directory)",
+        ),
+        (["--trace", "none/t.json"], "--trace cannot be written to none/t.json (No such file"),
+        (["--trace", "/"], "--trace must be a file, and / is a directory"),
+        (["--input", "none.npy"], "none.npy cannot be read (No such file or directory)"),
+        (["--input", "none.npy", "--shape", "x=1x16"], "--shape is for random inputs"),
     ],
 )
 def test_a_load_that_cannot_be_is_refused(
@@ -127,15 +207,25 @@ def test_what_fails_under_a_load_ends_it_and_comes_out(drive: Any) -> None:
         Engine.from_callable(fails, inputs={"x": ("float32", (-1, 2))}, outputs=["y"]) as engine,
         pytest.raises(ModelError, match="no more"),
     ):
-        drive(Requests(engine, {"x": np.zeros((1, 2), "float32")}, 60.0, None))
+        drive(Requests(engine, LoadInputs({"x": np.zeros((1, 2), "float32")}), 60.0, None))
 
 
 def test_a_rate_that_nobody_can_send_at_ends_in_time_all_the_same() -> None:
     with Engine.from_callable(dict, inputs={"x": ("float32", (-1, 2))}, outputs=["x"]) as engine:
-        requests = Requests(engine, {"x": np.zeros((1, 2), "float32")}, 0.1, None)
+        requests = Requests(engine, LoadInputs({"x": np.zeros((1, 2), "float32")}), 0.1, None)
         tally = drive_rate(requests, 1e12, lambda done: None)
     assert tally.sent == len(tally.ended_s) + tally.refused > 0
     assert tally.most_lag_ms > 50
+
+
+@TABLES
+def test_the_table_of_a_simulation_is_whole_in_a_narrow_window(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["simulate", "--run-ms", "1=9", "--rate", "50", "--requests", "100"]) == 0
+    out = capsys.readouterr().out
+    assert "fixed delay 10 ms" in out and "\u2026" not in out
 
 
 @TABLES
@@ -176,6 +266,11 @@ def test_a_simulation_of_nothing_is_refused(
     capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
     assert sentence in said(capsys, 2, "simulate", *arguments)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a directory that nobody writes to")
+def test_the_demo_refuses_a_place_before_it_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--out /proc/x cannot be made" in said(capsys, 2, "demo", "--out", "/proc/x")
 
 
 def test_the_demo_refuses_a_load_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ def test_json_and_the_timeline_say_the_same(
     arguments = ["--json", "--seconds=0.3", f"--trace={trace}", "--trace-requests=1000000"]
     assert main(["diagnose", str(zoo.directory("mlp", "legacy")), *arguments]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["verdict"].endswith("-bound") and document["callers"] == 8
+    assert document["verdict"].endswith("-bound") and document["load"]["callers"] == 8
     kept = json.loads(trace.read_text())
     assert check(kept) == []
     assert kept["otherData"]["requests"] == document["requests"]
@@ -39,7 +39,7 @@ def test_a_place_for_the_timeline_that_is_not_there_is_named_before_the_load(
 ) -> None:
     missing = tmp_path / "no" / "trace.json"
     assert main(["diagnose", str(zoo.directory("mlp", "legacy")), f"--trace={missing}"]) == 2
-    assert "there is no directory" in capsys.readouterr().err
+    assert f"--trace cannot be written to {missing}" in capsys.readouterr().err
 
 
 def test_an_engine_told_to_record_nothing_cannot_be_diagnosed(

@@ -28,7 +28,13 @@ def test_a_pipe_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert show(monkeypatch, io.StringIO()) == ""
 
 
+def test_a_terminal_that_only_goes_forward_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert show(monkeypatch, Terminal()) == ""
+
+
 def test_without_rich_a_terminal_gets_one_line_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     blank = " " * len("measuring 100%")
     assert show(monkeypatch, Terminal()) == f"\rmeasuring  25%\rmeasuring 100%\r{blank}\r"

@@ -12,6 +12,7 @@ from test_command import said
 from zoo import Zoo
 
 from paddleinfer import Engine
+from paddleinfer.chrome_trace import check
 from paddleinfer.command import main
 from paddleinfer.command_arrays import read_inputs, write_outputs
 from paddleinfer.model_spec import TensorSpec
@@ -127,6 +128,17 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_the_model_runs(
     run = ("run", model, "--input", x_file, "--output")
     assert "must end in .npz" in said(capsys, 2, *run, tmp_path / "out.txt")
     assert "a directory that exists" in said(capsys, 2, *run, tmp_path / "none" / "out.npz")
+
+
+def test_the_timeline_of_its_runs_is_kept(
+    capsys: pytest.CaptureFixture[str], model: Path, x_file: Path, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.json"
+    arguments = ["--input", str(x_file), "--repeat", "3", "--instances", "1", "--trace", str(trace)]
+    assert main(["run", str(model), *arguments]) == 0
+    assert f"trace in {trace}, all 3 requests" in capsys.readouterr().out
+    kept = json.loads(trace.read_text())
+    assert check(kept) == [] and kept["otherData"]["requests"] == 3
 
 
 def test_what_the_model_fails_on_ends_with_1(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
@@ -12,10 +13,15 @@ from typing import Any
 import pytest
 from engine_helpers import PATIENCE_S, engine_of, rows
 from http_helpers import INFER, client_of, json_tensor, serving
+from zoo import Zoo
 
+from paddleinfer import EngineConfig
 from paddleinfer.chrome_trace import check, spans
 from paddleinfer.paddle_profile import read as read_profile
 from paddleinfer.paddle_profile import to_chrome
+from paddleinfer.shim.models import Models, ModelSource, ServedModel
+from paddleinfer.shim.stage_log import ServedTimes
+from paddleinfer.stage_colours import STAGE_COLOURS
 
 BODY = json.dumps({"inputs": [json_tensor("x", rows())]}).encode()
 LARGE = json.dumps({"inputs": [json_tensor("x", rows(4000))]}).encode()
@@ -65,6 +71,7 @@ def test_a_trace_shows_each_request_with_what_the_server_did_for_it(body: bytes)
         *("http request", "receive", "decode", "infer", "encode", "send"),
         *("request", "submit", "queue", "gather", "run", "scatter", "deliver", "batch"),
     }
+    assert names <= set(STAGE_COLOURS)
     processes = [e["args"]["name"] for e in document["traceEvents"] if e["name"] == "process_name"]
     assert processes == ["m"]
 
@@ -91,6 +98,21 @@ def test_a_trace_that_cannot_be_recorded_is_refused_in_a_sentence(seconds: str) 
         response = client.get("/v2/trace", params={"seconds": seconds})
         assert response.status_code == 400
         assert "seconds must be a number above 0 and at most 60" in response.json()["error"]
+
+
+def test_a_model_s_http_stages_are_kept_as_long_as_its_requests(zoo: Zoo) -> None:
+    model = ServedModel("m", ModelSource(zoo.directory("mlp", "legacy"), EngineConfig(trace_requests=5000)))
+    models = Models([model])
+
+    async def loaded() -> None:
+        await models.load_all()
+        await models.close(PATIENCE_S)
+
+    asyncio.run(loaded())
+    times = ServedTimes(0, 1, 2, 3, 4, 5)
+    for _ in range(6000):
+        model.stage_log.note(times)
+    assert len(model.stage_log.since(0)) == 5000
 
 
 def test_both_want_the_key() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +23,9 @@ from engine_helpers import PATIENCE_S, eventually, rows
 from http_helpers import INFER, binary_body, binary_tensor, json_tensor, outputs_of
 from system_tools import need
 from zoo import Zoo
+
+from paddleinfer.chrome_trace import check
+from paddleinfer.trace_file import read_text
 
 START_S = 60.0
 # Not where ./paddleinfer would hide an installed one.
@@ -79,7 +84,7 @@ def _until_serving(process: subprocess.Popen[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def waiting_server(directory: Path, **options: float) -> Iterator[Server]:
+def waiting_server(directory: Path, **options: float | Path) -> Iterator[Server]:
     script = Path(__file__).with_name("http_server_process.py")
     arguments = [f"{name}={value}" for name, value in options.items()]
     with started(script, directory, *arguments) as server:
@@ -292,6 +297,33 @@ def test_a_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
         code, errors = server.end()
     assert code == 128 + signal.SIGTERM
     assert "at once" in errors
+
+
+@pytest.mark.parametrize("name", ["trace.json", "trace.json.gz"])
+def test_the_last_requests_are_kept_as_a_trace_when_the_server_ends(tmp_path: Path, name: str) -> None:
+    (tmp_path / "go").touch()
+    with waiting_server(tmp_path, trace=tmp_path / name) as server:
+        for _ in range(3):
+            assert server.post().status_code == 200
+        assert not (tmp_path / name).exists()
+        server.process.send_signal(signal.SIGTERM)
+        code, errors = server.end()
+    assert code == 0 and f"{tmp_path / name} has all 3 requests" in errors
+    document = json.loads(read_text(tmp_path / name))
+    assert check(document) == [] and document["otherData"]["requests"] == 3
+    counts = Counter(event["name"] for event in document["traceEvents"] if event["ph"] == "X")
+    assert (counts["http request"], counts["infer"], counts["request"], counts["batch"]) == (3, 3, 3, 3)
+
+
+def test_a_trace_that_cannot_be_written_at_the_end_is_said(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    with waiting_server(tmp_path, trace=place / "trace.json") as server:
+        place.rmdir()
+        server.process.send_signal(signal.SIGTERM)
+        code, errors = server.end()
+    assert code == 1
+    assert f"the trace cannot be written to {place / 'trace.json'}: No such file or directory" in errors
 
 
 def test_changed_files_are_loaded_again(zoo: Zoo, tmp_path: Path) -> None:

@@ -116,6 +116,26 @@ def test_the_table_is_plain_text() -> None:
     )
 
 
+def batch(start_us: float, run_us: float) -> list[Span]:
+    return [span("batch", start_us, 10 + run_us, 9), span("run", start_us + 10, run_us, 9)]
+
+
+def test_stages_of_requests_and_of_batches_are_told_apart() -> None:
+    own = [*request(0, 30, 70), *request(0, 30, 70, tid=2), *batch(20, 70), span("mark", 500, 1)]
+    rows = summarise(own)
+    assert [(row.within, row.stage, row.count, row.share) for row in rows if not row.is_parent] == [
+        ("request", "run", 2, 0.7),
+        ("request", "queue", 2, 0.3),
+        ("batch", "run", 1, 1.0),
+        (None, "mark", 1, 1.0),
+    ]
+    lines = [line.split("  ")[0] for line in table(rows).splitlines()]
+    assert lines == [
+        *("stage", "in request:", "run", "queue", "in batch:", "run", "in no other slice:", "mark"),
+        *("slices that hold others:", "request", "batch"),
+    ]
+
+
 def test_a_name_cannot_command_a_terminal() -> None:
     text = table(summarise([span("run\x1b[2J\n", 0, 1)]))
     assert "run\\x1b[2J\\n" in text and text.isascii() and "\x1b" not in text
@@ -132,9 +152,10 @@ def test_json_has_the_same_figures() -> None:
         "p99_us": 700.0,
         "total_us": 700.0,
         "share": 0.7,
+        "within": None,
     }
     assert [row["stage"] for row in document["parents"]] == ["request"]
-    assert "share" not in document["parents"][0]
+    assert not {"share", "within"} & set(document["parents"][0])
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30))
@@ -152,5 +173,7 @@ PIECES = st.lists(
 def test_shares_add_up_and_every_slice_is_counted_once(pieces: list[tuple[str, int, int, int]]) -> None:
     rows = summarise(spans_of(build([[span(*piece)] for piece in pieces])))
     assert sum(row.count for row in rows) == len(pieces)
-    total_us = sum(row.total_us for row in rows if not row.is_parent)
-    assert sum(row.share or 0 for row in rows) == pytest.approx(1 if total_us else 0)
+    for within in {row.within for row in rows if not row.is_parent}:
+        section = [row for row in rows if not row.is_parent and row.within == within]
+        whole = 1 if sum(row.total_us for row in section) else 0
+        assert sum(row.share or 0 for row in section) == pytest.approx(whole)

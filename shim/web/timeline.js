@@ -1,11 +1,7 @@
 // The timeline: tracks as rows, slices in the colour of their stage, on a canvas that zooms.
 
-// Greens compute, yellows wait, blues and violets carry data.
-const STAGES = {
-  request: "#b4bdc8", decode: "#c9a6f5", submit: "#8fd3f0", queue: "#f5c04a", hold: "#f2936b", batch: "#a5dfbb",
-  gather: "#6fb3ff", run: "#4fc07d", scatter: "#8d9bff", deliver: "#5ed0c8", encode: "#e59be0",
-};
-const OTHER = "#c9c2b0";
+// STAGES has the colour of each stage; the server puts it before this.
+const OTHER = "#d9d4c8";
 const INK = "#10161d"; // on every one of these colours, light and dark
 const LANE = 17;
 const GAP = 7;

@@ -1,0 +1,119 @@
+"""What the requests of a load carry: random arrays, the same each time, or the rows of files in turn."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from paddleinfer.command_arrays import Array, random_inputs, read_inputs
+from paddleinfer.command_output import shape_text
+from paddleinfer.errors import ConfigError, InvalidInput
+from paddleinfer.model_spec import TensorSpec
+
+__all__ = ["LoadInputs", "inputs_of"]
+
+
+class LoadInputs:
+    """The inputs of one request after the other; any thread may call it.
+
+    Parameters
+    ----------
+    arrays
+        Input -> what every request carries, or the rows that requests take in turn.
+    in_turn
+        Input -> how many rows a request takes, for those that are taken in turn.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], in_turn: Mapping[str, int] | None = None) -> None:
+        self._arrays = dict(arrays)
+        self._in_turn = dict(in_turn or {})
+        self._numbers = itertools.count()
+
+    def __call__(self) -> dict[str, Array]:
+        """Of the next request."""
+        return self.of_request(next(self._numbers)) if self._in_turn else self._arrays
+
+    def of_request(self, number: int) -> dict[str, Array]:
+        """Of the one of this number, from 0 on; after the last row comes the first."""
+        inputs = dict(self._arrays)
+        for name, rows in self._in_turn.items():
+            array = inputs[name]
+            begin = number * rows % len(array)
+            end = begin + rows
+            over = max(0, end - len(array))
+            inputs[name] = np.concatenate((array[begin:], array[:over])) if over else array[begin:end]
+        return inputs
+
+    @property
+    def rows(self) -> int:
+        """Of each request."""
+        return min((len(array) if array.ndim else 1 for array in self.of_request(0).values()), default=0)
+
+    @property
+    def rows_in_turn(self) -> int | None:
+        """How many rows there are before the first comes again; None where every request is the same."""
+        return max((len(self._arrays[name]) for name in self._in_turn), default=None)
+
+    def described(self) -> list[dict[str, Any]]:
+        """Each input of a request, for JSON."""
+        return [
+            {"name": name, "dtype": str(array.dtype), "shape": array.shape}
+            for name, array in self.of_request(0).items()
+        ]
+
+    def __str__(self) -> str:
+        shapes = ", ".join(
+            f"{line['name']} {line['dtype']} {shape_text(line['shape'])}" for line in self.described()
+        )
+        return shapes if self.rows_in_turn is None else f"{shapes}, {self.rows_in_turn:,} rows in turn"
+
+
+def inputs_of(options: argparse.Namespace, wanted: Sequence[TensorSpec]) -> LoadInputs:
+    """As ``--input``, ``--shape`` and ``--rows`` have it.
+
+    Raises
+    ------
+    ConfigError, InvalidInput
+        They do not fit the model, or not each other; or the model has no inputs.
+    """
+    if not wanted:
+        raise ConfigError(f"{options.model} has no inputs, so there is nothing to load it with")
+    if not options.input:
+        return LoadInputs(random_inputs(wanted, options.shape, options.rows))
+    if options.shape:
+        raise ConfigError("--shape is for random inputs, and --input gives the arrays: give one of them")
+    arrays = read_inputs(options.input, wanted)
+    in_turn: dict[str, int] = {}
+    for spec in wanted:
+        array, rows = arrays[spec.name], _rows_of(spec, options.rows)
+        if spec.shape and array.ndim == 0:
+            raise InvalidInput(
+                f"the input {spec.name!r} is one number, and the model takes {shape_text(spec.shape)}"
+            )
+        if rows is None or array.ndim == 0:
+            continue
+        if len(array) < rows:
+            raise InvalidInput(f"the input {spec.name!r} has {len(array)} rows, and a request needs {rows}")
+        if len(array) > rows:
+            in_turn[spec.name] = rows
+    for one, other in itertools.pairwise(in_turn):
+        if len(arrays[one]) * in_turn[other] != len(arrays[other]) * in_turn[one]:
+            raise InvalidInput(
+                "the inputs of a request come from the same place of each file, but "
+                f"{one!r} has {len(arrays[one])} rows and {other!r} {len(arrays[other])}"
+            )
+    return LoadInputs(arrays, in_turn)
+
+
+def _rows_of(spec: TensorSpec, rows: int | None) -> int | None:
+    """How many a request has; None: the input has no rows."""
+    if spec.shape is None or spec.shape[:1] == (-1,):
+        return rows or 1
+    own = spec.shape[0] if spec.shape else None
+    if rows is not None and own is not None and rows != own:
+        raise ConfigError(f"the input {spec.name!r} always has {own} rows, so --rows cannot be {rows}")
+    return own

@@ -1,0 +1,67 @@
+"""The option ``--trace``: the timeline of what a sub-command measures."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from paddleinfer.engine import Engine
+from paddleinfer.option_values import check_writable
+from paddleinfer.trace import Trace
+from paddleinfer.trace_file import kept_text
+
+__all__ = ["TraceFile", "add_trace"]
+
+
+def add_trace(parser: argparse.ArgumentParser) -> None:
+    """The option."""
+    parser.add_argument(
+        "--trace",
+        metavar="FILE",
+        type=Path,
+        help="keep the timeline of that time, for ui.perfetto.dev; FILE.json.gz is smaller",
+    )
+
+
+class TraceFile:
+    """Where the timeline goes, if anywhere.
+
+    Raises
+    ------
+    ConfigError
+        It could not be written there.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        if path is not None:
+            check_writable("--trace", path)
+        self._path = path
+        self._trace: Trace | None = None
+
+    @contextlib.contextmanager
+    def recording(self, engine: Engine) -> Iterator[None]:
+        """For the time that is measured."""
+        if self._path is None:
+            yield
+            return
+        with engine.trace() as self._trace:
+            yield
+
+    def save(self) -> dict[str, object] | None:
+        """Writes it. Gives path, requests and lost_requests for JSON; None where nobody asked."""
+        if self._path is None or self._trace is None:
+            return None
+        self._trace.save(self._path)
+        return {
+            "path": str(self._path),
+            "requests": len(self._trace.requests),
+            "lost_requests": self._trace.lost_requests,
+        }
+
+    def __str__(self) -> str:
+        """What it holds; empty where nobody asked."""
+        if self._trace is None:
+            return ""
+        return f"{self._path}, {kept_text(len(self._trace.requests), self._trace.lost_requests)}"

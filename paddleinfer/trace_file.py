@@ -1,0 +1,40 @@
+"""Files of traces, as JSON or as gzip of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["kept_text", "read_text", "write_trace"]
+
+_GZIP = b"\x1f\x8b"
+
+
+def write_trace(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
+    """Without spaces; as gzip, which ui.perfetto.dev opens as well, where the path ends in ".gz"."""
+    data = json.dumps(document, separators=(",", ":")).encode()
+    if os.fspath(path).endswith(".gz"):
+        data = gzip.compress(data, compresslevel=6)
+    Path(path).write_bytes(data)
+
+
+def read_text(path: Path) -> str:
+    """What a trace or a log says. Raises OSError, and ValueError for damaged gzip."""
+    data = path.read_bytes()
+    if data.startswith(_GZIP):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} is gzip that is truncated or damaged ({error})") from None
+    # What is no UTF-8 in a log may be next to lines that matter.
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def kept_text(kept: int, lost: int) -> str:
+    """How many requests a trace has, and of how many."""
+    return f"the last {kept:,} of {kept + lost:,} requests" if lost else f"all {kept:,} requests"
