@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +60,15 @@ class ServerOptions:
     """Let clients load and unload models."""
     server_name: str = "paddleinfer"
     """What the server's metadata calls it; for clients that want to read "triton" there."""
+    otel: bool = False
+    """Send OpenTelemetry spans of requests, to where the OTEL_ variables say (OTLP over HTTP)."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 <= self.port < 1 << 16:
             raise ConfigError(f"port must be an integer from 0 to 65535, not {self.port!r}")
         for name in ("drain_delay", "drain_timeout", "read_timeout", "reload_interval"):
             check_timeout(name, getattr(self, name))
-        for name in ("access_log", "repository_control"):
+        for name in ("access_log", "repository_control", "otel"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
         for name in ("host", "uds", "api_key", "api_key_file", "tls_cert", "tls_key", "server_name"):
@@ -97,12 +100,12 @@ class ServerOptions:
             raise ConfigError("api_key must be printable ASCII without spaces, and not empty")
 
     def service_options(self) -> ServiceOptions:
-        """What the application needs of these; reads the key's file.
+        """What the application needs of these; reads the key's file, and the variables of OpenTelemetry.
 
         Raises
         ------
         ConfigError
-            The file holds no key.
+            The file holds no key, or ``otel`` cannot be had.
         """
         key = self.api_key
         if self.api_key_file is not None:
@@ -112,6 +115,8 @@ class ServerOptions:
                 raise ConfigError(
                     f"the first line of {self.api_key_file} must be a key: printable ASCII, no spaces"
                 )
+        if self.otel:
+            _check_telemetry()
         return ServiceOptions(
             api_key=key,
             max_body_bytes=self.max_body_bytes,
@@ -119,7 +124,18 @@ class ServerOptions:
             read_timeout_s=self.read_timeout,
             repository_control=self.repository_control,
             server_name=self.server_name,
+            otel=self.otel,
         )
+
+
+def _check_telemetry() -> None:
+    try:
+        from . import telemetry
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"otel needs {error.name}, which is not installed; pip install 'paddleinfer[otel]' brings it"
+        ) from None
+    telemetry.check(os.environ)
 
 
 def _is_key(text: str) -> bool:

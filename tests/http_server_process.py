@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from ast import literal_eval
 from pathlib import Path
 
 from paddleinfer import Engine
@@ -34,5 +35,5 @@ def main(directory: Path, **options: float) -> int:
 
 
 if __name__ == "__main__":
-    given = {name: float(value) for name, value in (text.split("=") for text in sys.argv[2:])}
+    given = {name: literal_eval(value) for name, value in (text.split("=") for text in sys.argv[2:])}
     sys.exit(main(Path(sys.argv[1]), **given))
