@@ -49,6 +49,20 @@ def test_every_span_is_sent_by_the_time_the_process_has_ended(tmp_path: Path) ->
     assert all(resource["service.instance.id"] for resource in receiver.resources)
 
 
+def test_a_request_that_is_cut_is_an_error_and_is_sent_too(tmp_path: Path) -> None:
+    with receiving() as receiver:
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_SERVICE_NAME": "ocr"}
+        with waiting_server(tmp_path, environment=environment, otel=True, drain_timeout=0.1) as server:
+            with asking(server, 2) as ends:
+                assert eventually(lambda: "2.0" in under_way(server))
+                server.process.send_signal(signal.SIGTERM)
+            assert [end.status_code for end in ends] == [503] * 2
+            assert server.end()[0] == 3
+    assert [values(span.attributes)["paddleinfer.outcome"] for span in receiver.spans] == ["closed"] * 2
+    assert [values(span.attributes)["error.type"] for span in receiver.spans] == ["503"] * 2
+    assert {resource["service.name"] for resource in receiver.resources} == {"ocr"}
+
+
 def test_a_collector_that_takes_nothing_does_not_hold_up_the_end(caplog: pytest.LogCaptureFixture) -> None:
     taken = threading.Event()
 
