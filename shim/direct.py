@@ -123,13 +123,13 @@ class Direct:
         if self.response_complete:
             return
         self._received_ns = monotonic_ns()
+        if self._span is not None:
+            self._span.serve(self._model)
         try:
             engine = self._model.open_engine()
             request = self._request = parse_request(self._body, self._headers, engine.inputs)
             self._decoded_ns = monotonic_ns()
             names = None if request.outputs is None else [output.name for output in request.outputs]
-            if self._span is not None:
-                self._span.serve(self._model, engine)
             self._running = engine.ainfer(
                 request.inputs,
                 timeout=request.timeout_s,

@@ -70,6 +70,8 @@ class Inference:
         self, model: ServedModel, headers: Headers, receive: Receive, send: Send, span: HttpSpan | None
     ) -> None:
         began_ns = monotonic_ns()
+        if span is not None:
+            span.serve(model)
         model.open_engine()  # else the body need not come
         body = await read_body(receive, headers, self._max_body_bytes)
         engine = model.open_engine()  # meanwhile another may have taken its place
@@ -77,8 +79,6 @@ class Inference:
         request = parse_request(body, headers, engine.inputs)
         decoded_ns = monotonic_ns()
         names = None if request.outputs is None else [output.name for output in request.outputs]
-        if span is not None:
-            span.serve(model, engine)
         with self._watch.over(receive) as watched:
             try:
                 results: Any = await engine.ainfer(

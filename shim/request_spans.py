@@ -14,7 +14,6 @@ from opentelemetry.propagators.textmap import Getter, default_getter
 from opentelemetry.trace import SpanKind, get_tracer
 
 from paddleinfer._version import __version__
-from paddleinfer.engine import Engine
 from paddleinfer.errors import ModelError
 from paddleinfer.explanation import InferInfo
 from paddleinfer.otel_spans import RequestSpan, outcome_of
@@ -40,15 +39,11 @@ class ServerSpan(RequestSpan):
 
     __slots__ = ()
 
-    def serve(self, model: ServedModel, engine: Engine) -> None:
+    def serve(self, model: ServedModel) -> None:
         """Tells which model it is for."""
-        self.tell(
-            {
-                "paddleinfer.model.name": model.name,
-                "paddleinfer.model.version": VERSION,
-                "paddleinfer.model.generation": engine.generation,
-            }
-        )
+        self.tell({"paddleinfer.model.name": model.name, "paddleinfer.model.version": VERSION})
+        if model.engine is not None:
+            self.tell({"paddleinfer.model.generation": model.engine.generation})
 
     def succeed(self, info: InferInfo | None, times: ServedTimes) -> None:
         """It has its answer."""

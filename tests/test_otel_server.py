@@ -179,6 +179,7 @@ def test_a_mistake_of_the_client_is_no_error_of_the_server(
         span = recorded.span()
     assert span.status.status_code is StatusCode.UNSET and exceptions(span) == []
     assert (told(span)["outcome"], told(span)["http.response.status_code"]) == ("refused", status)
+    assert told(span).get("model.name") == (None if status == 404 else "m")
 
 
 @on_both_ways
@@ -216,7 +217,7 @@ def served() -> Iterator[Callable[[ServerSpans], Any]]:
         def serve(spans: ServerSpans) -> Any:
             span = spans.of_rpc("inference.GRPCInferenceService/ModelInfer", {"traceparent": SAMPLED})
             assert span is not None
-            span.serve(model, engine)
+            span.serve(model)
             return span, engine.infer([rows()], return_info=True)[1]
 
         yield serve
