@@ -251,7 +251,9 @@ cdef class Core:
     # Calling
 
     def infer(self, feeds, timeout, outputs, priority, bint explained):
-        """Runs one request and waits for it; `timeout` in seconds or None. With `explained`: (results, info)."""
+        """Runs one request and waits for it; `timeout` in seconds or None. With `explained`: (results, info), and
+        a ModelError has the info.
+        """
         if type(outputs) is list:
             outputs = tuple(outputs)  # the caller's may change while the request runs
         cdef RequestPtr request = self.prepare(feeds, timeout, outputs, priority)
@@ -264,7 +266,12 @@ cdef class Core:
             self.wait_for(request)
             self.dispatcher.get().note_hand_over(result_due(request.get()[0]))
         self.drain()
-        results = self.result(request, timeout, outputs)
+        try:
+            results = self.result(request, timeout, outputs)
+        except ModelError as error:
+            if explained:
+                error.info = self.info(request)
+            raise
         return (results, self.info(request)) if explained else results
 
     def submit(self, feeds, timeout, outputs, priority, future):
@@ -580,7 +587,8 @@ cdef class Core:
         if target.outcome == Outcome.expired:
             raise DeadlineExceeded(f"no result within {timeout:g} s")
         if target.outcome == Outcome.shed:
-            raise DeadlineExceeded(f"dropped before it ran: no result could be there within {timeout:g} s any more")
+            raise DeadlineExceeded(
+                f"dropped before it ran: no result could be there within {timeout:g} s any more", shed=True)
         if target.outcome == Outcome.cancelled:
             raise Cancelled("the request was cancelled")
         raise EngineClosed(f"{self.label} was closed before the request ended", accepted=True)
@@ -600,6 +608,11 @@ cdef class Core:
             "predicted_us": explanation.predicted_ns / 1e3 if explanation.predicted_ns > 0 else None,
             "instance": explanation.instance,
             "dispatch_reason": name_of(explanation.reason),
+            "rows": request.get().rows,
+            "run": explanation.run,
+            "instants_ns": (
+                request.get().called, request.get().arrival, request.get().arrival + explanation.queue_ns,
+                explanation.gathered, explanation.over, explanation.scattered),
         }
 
     cdef model_error(self, Request* target):

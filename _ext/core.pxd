@@ -88,6 +88,10 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
         int64_t padded_rows
         uint32_t instance
         DispatchReason reason
+        uint64_t run
+        Nanos gathered
+        Nanos over
+        Nanos scattered
 
     cdef cppclass Failure:
         string message
@@ -105,6 +109,7 @@ cdef extern from "request.h" namespace "paddleinfer" nogil:
         shared_ptr[CompletionQueue] sink
         int priority
         Nanos called
+        Nanos arrival
         cbool waits_for_room
         void* waiter
         Outcome outcome

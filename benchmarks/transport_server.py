@@ -20,14 +20,16 @@ _END_S = 10.0
 
 
 @contextlib.contextmanager
-def served(models: Mapping[str, Path], where: Sequence[str]) -> Iterator[str]:
+def served(
+    models: Mapping[str, Path], where: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """A server with its defaults; yields where it says that it serves, once it does."""
     flags = [part for name, path in models.items() for part in ("--model", f"{name}={path}")]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "paddleinfer.shim", *flags, *where],
             cwd=harness.REPOSITORY,
-            env=harness.quiet_environment(),
+            env={**harness.quiet_environment(), **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

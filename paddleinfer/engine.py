@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
+from paddleinfer import _ext
 from paddleinfer.config import check_timeout
 from paddleinfer.engine_base import EngineBase, Inputs, Results
-from paddleinfer.errors import ConfigError, EngineClosed, InvalidInput
+from paddleinfer.errors import ConfigError, EngineClosed, InvalidInput, ModelError
 from paddleinfer.explanation import InferInfo
 from paddleinfer.futures import InferFuture
 from paddleinfer.generation import ReloadReport
-from paddleinfer.padding import PaddedHandle, explained
-from paddleinfer.streams import UnderWay, in_order
+from paddleinfer.padding import Padded, PaddedHandle, explained
+from paddleinfer.streams import in_order
 from paddleinfer.warmup import WarmupReport, warmup
 
 __all__ = ["Engine"]
@@ -44,6 +45,17 @@ class Engine(EngineBase):
         return_info: Literal[True],
     ) -> tuple[Results, InferInfo]: ...
 
+    @overload
+    def infer(
+        self,
+        inputs: Inputs,
+        *,
+        timeout: float | None = ...,
+        outputs: Sequence[str] | None = ...,
+        priority: int = ...,
+        return_info: bool,
+    ) -> Results | tuple[Results, InferInfo]: ...
+
     def infer(
         self,
         inputs: Inputs,
@@ -68,7 +80,7 @@ class Engine(EngineBase):
             0, 1 or 2, the most urgent first. Without a deadline a request is due 0.1, 1 or 10 seconds after
             its arrival; of those that wait, the one that is due first goes first.
         return_info
-            Also return why the request went as it did.
+            Also return why the request went as it did; a ModelError's ``info`` says it, too.
 
         Returns
         -------
@@ -96,6 +108,9 @@ class Engine(EngineBase):
             except EngineClosed as error:
                 if not self._has_moved_on(generation, error):
                     raise
+            except ModelError as error:
+                _explain(error, error.info, padded)
+                raise
         results: Results = answer[0] if return_info else answer
         if padded is not None:
             results = padded.crop(results)
@@ -150,6 +165,17 @@ class Engine(EngineBase):
         return_info: Literal[True],
     ) -> tuple[Results, InferInfo]: ...
 
+    @overload
+    async def ainfer(
+        self,
+        inputs: Inputs,
+        *,
+        timeout: float | None = ...,
+        outputs: Sequence[str] | None = ...,
+        priority: int = ...,
+        return_info: bool,
+    ) -> Results | tuple[Results, InferInfo]: ...
+
     async def ainfer(
         self,
         inputs: Inputs,
@@ -180,9 +206,13 @@ class Engine(EngineBase):
             except EngineClosed as error:
                 if not self._has_moved_on(generation, error):
                     raise
+            except ModelError as error:
+                if return_info:
+                    _explain(error, call.info(), padded)
+                raise
         if padded is not None:
             results = padded.crop(results)
-        return (results, explained(call.info(), padded)) if return_info else results
+        return (results, explained(call.info() or {}, padded)) if return_info else results
 
     def infer_many(
         self,
@@ -223,9 +253,15 @@ class Engine(EngineBase):
             look_ahead = 2 * instances * self._config.batching.most_rows
         elif isinstance(look_ahead, bool) or not isinstance(look_ahead, int) or look_ahead < 1:
             raise ConfigError(f"look_ahead must be a positive integer, not {look_ahead!r}")
-        seconds = self._timeout(timeout)
+        start = self._starter(self._timeout(timeout), outputs, priority)
+        return in_order(iter(inputs), start, look_ahead, progress)
 
-        def start(item: Inputs) -> UnderWay:
+    def _starter(
+        self, seconds: float | None, outputs: Sequence[str] | None, priority: int
+    ) -> Callable[[Inputs], _ext.Handle | PaddedHandle]:
+        """What queues one item of a stream."""
+
+        def start(item: Inputs) -> _ext.Handle | PaddedHandle:
             while True:
                 generation = self._generation
                 try:
@@ -238,7 +274,7 @@ class Engine(EngineBase):
                     if not self._has_moved_on(generation, error):
                         raise
 
-        return in_order(iter(inputs), start, look_ahead, progress)
+        return start
 
     def warmup(
         self, inputs: Inputs | None = None, *, batch_sizes: Sequence[int] | None = None
@@ -311,3 +347,8 @@ class Engine(EngineBase):
         except ConfigError as error:
             raise InvalidInput(str(error)) from None
         return given
+
+
+def _explain(error: ModelError, facts: Any, padded: Padded | None) -> None:
+    """Gives the error what the core says of its request, where that was asked for."""
+    error.info = None if facts is None else explained(facts, padded)

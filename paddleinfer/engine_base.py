@@ -219,6 +219,11 @@ class EngineBase:
         return self._generation.spec.outputs
 
     @property
+    def generation(self) -> int:
+        """The number of the model in service: 1, and one more after each reload."""
+        return self._generation.number
+
+    @property
     def closed(self) -> bool:
         """Whether close() was called, or the engine belongs to a process that this one was forked from."""
         core = self._generation.core

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paddleinfer.explanation import InferInfo
 
 __all__ = [
     "Cancelled",
@@ -51,7 +55,17 @@ class QueueFull(PaddleInferError):
 
 
 class DeadlineExceeded(PaddleInferError, TimeoutError):
-    """The request's deadline passed before its result was there."""
+    """The request's deadline passed before its result was there.
+
+    Attributes
+    ----------
+    shed
+        Whether it was dropped before it ran, for no result could be in time any more.
+    """
+
+    def __init__(self, message: str, *, shed: bool = False) -> None:
+        super().__init__(message)
+        self.shed = shed
 
 
 class Cancelled(PaddleInferError, CancelledError):
@@ -73,4 +87,12 @@ class EngineClosed(PaddleInferError, RuntimeError):
 
 
 class ModelError(PaddleInferError, RuntimeError):
-    """The model failed on this request; ``__cause__`` holds the original error where there is one."""
+    """The model failed on this request; ``__cause__`` holds the original error where there is one.
+
+    Attributes
+    ----------
+    info
+        Why the request went as it did, where its call asked for that by ``return_info=True``; else None.
+    """
+
+    info: InferInfo | None = None

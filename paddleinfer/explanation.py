@@ -4,7 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["InferInfo"]
+__all__ = ["InferInfo", "Stage", "engine_stages"]
+
+Stage = tuple[str, int, int]
+"""Its name, its begin and its end, in nanoseconds of ``time.monotonic_ns``."""
+
+
+def engine_stages(
+    called_ns: int,
+    arrival_ns: int,
+    started_ns: int,
+    gathered_ns: int,
+    over_ns: int,
+    scattered_ns: int,
+    hold_ns: int,
+) -> list[Stage]:
+    """Of a request that ran: its stages one after the other, from the call to its outputs."""
+    held_from = started_ns - hold_ns
+    # Of a request in parts, or whose batch failed before, the model's time begins with the first.
+    gathered = max(gathered_ns, started_ns)
+    return [
+        ("submit", called_ns, arrival_ns),
+        ("queue", arrival_ns, held_from),
+        ("hold", held_from, started_ns),
+        ("gather", started_ns, gathered),
+        ("run", gathered, over_ns),
+        ("scatter", over_ns, scattered_ns),
+    ]
 
 
 @dataclass(frozen=True)
@@ -32,3 +58,10 @@ class InferInfo:
     "full", "all_here" (every caller of late was waiting), "held_over" (it had been held as long as was worth
     it), "deadline" (its most urgent request left no more time), "alone" (nothing else may share its run),
     "closing", "on_caller" (it ran on the thread of its only caller), "warmup"."""
+    rows: int
+    """Of the request itself."""
+    run: int
+    """The number of its run, as in ``Trace.runs``: requests that ran together have the same. 0 where
+    ``trace_requests`` is 0 and nothing is traced."""
+    stages: tuple[Stage, ...]
+    """When it was in which stage: "submit", "queue", "hold", "gather", "run" and "scatter"."""

@@ -14,10 +14,10 @@ from paddleinfer import _ext
 from paddleinfer.config import PadAxis
 from paddleinfer.conversion import Converter
 from paddleinfer.errors import ConfigError, InvalidInput
-from paddleinfer.explanation import InferInfo
+from paddleinfer.explanation import InferInfo, engine_stages
 from paddleinfer.model import TensorSpec
 
-__all__ = ["Padded", "PaddedHandle", "Padding", "explained"]
+__all__ = ["Padded", "PaddedHandle", "Padding", "explained", "info_of"]
 
 Array = npt.NDArray[Any]
 Results = dict[str, Array]
@@ -48,7 +48,12 @@ class Padded:
 def explained(facts: Mapping[str, Any], padded: Padded | None) -> InferInfo:
     """What the core says of a request, with its own padding counted."""
     own = 0.0 if padded is None else padded.share
-    return InferInfo(**{**facts, "padded_share": 1 - (1 - facts["padded_share"]) * (1 - own)})
+    told = {name: value for name, value in facts.items() if name != "instants_ns"}
+    told["padded_share"] = 1 - (1 - facts["padded_share"]) * (1 - own)
+    called, arrival, started, gathered, over, scattered = facts["instants_ns"]
+    hold_ns = round(facts["hold_us"] * 1e3)
+    stages = engine_stages(called, arrival, started, gathered, over, scattered, hold_ns)
+    return InferInfo(**told, stages=tuple(stages))
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,15 @@ class PaddedHandle:
     def result(self) -> Results:
         """The cropped outputs."""
         return self.padded.crop(self.handle.result())
+
+
+def info_of(request: _ext.Handle | PaddedHandle) -> InferInfo | None:
+    """Why a request went as it did; None before its end, and when it never ran."""
+    handle, padded = (
+        (request.handle, request.padded) if isinstance(request, PaddedHandle) else (request, None)
+    )
+    facts = handle.info()
+    return None if facts is None else explained(facts, padded)
 
 
 class Padding:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paddleinfer import _ext
 from paddleinfer.errors import ConfigError, PaddleInferError
+from paddleinfer.explanation import Stage, engine_stages
 from paddleinfer.timeline import Activity, chrome_trace
 from paddleinfer.trace_file import write_trace
 
@@ -46,25 +47,18 @@ class TracedRequest(NamedTuple):
     outcome: str
     """"result", "error", "cancelled", "expired", "shed" or "closed"."""
 
-    def stages(self) -> list[tuple[str, int, int]]:
+    def stages(self) -> list[Stage]:
         """(stage, begin, end) in nanoseconds, one after the other, from the call to the delivery."""
         if self.arrival_ns == 0:
             return [("submit", self.called_ns, self.delivered_ns)]
-        stages = [("submit", self.called_ns, self.arrival_ns)]
         if self.run == 0 or self.scattered_ns == 0:
-            return [*stages, ("queue", self.arrival_ns, self.delivered_ns)]
-        held_from = self.started_ns - self.hold_ns
-        # Of a request in parts, or whose batch failed before, the model's time begins with the first.
-        gathered = self.gathered_ns if self.gathered_ns >= self.started_ns else self.started_ns
-        return [
-            *stages,
-            ("queue", self.arrival_ns, held_from),
-            ("hold", held_from, self.started_ns),
-            ("gather", self.started_ns, gathered),
-            ("run", gathered, self.over_ns),
-            ("scatter", self.over_ns, self.scattered_ns),
-            ("deliver", self.scattered_ns, self.delivered_ns),
-        ]
+            return [
+                ("submit", self.called_ns, self.arrival_ns),
+                ("queue", self.arrival_ns, self.delivered_ns),
+            ]
+        instants = (self.called_ns, self.arrival_ns, self.started_ns, self.gathered_ns, self.over_ns)
+        stages = engine_stages(*instants, self.scattered_ns, self.hold_ns)
+        return [*stages, ("deliver", self.scattered_ns, self.delivered_ns)]
 
 
 class TracedRun(NamedTuple):

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.applications import Starlette
@@ -22,7 +22,7 @@ from paddleinfer.errors import PaddleInferError
 from paddleinfer.metrics import CONTENT_TYPE, exposition
 
 from . import describe
-from .body import Receive, Send
+from .body import Headers, Receive, Send
 from .errors import CUT, RequestError, bad_request, status_of
 from .inference import error_answer
 from .looking import diagnosis, record_trace, seconds_of
@@ -31,6 +31,9 @@ from .openapi import document
 from .page import page
 from .repository import check_controlled, load_model
 from .service import Service, ServiceOptions
+
+if TYPE_CHECKING:
+    from .request_spans import HttpSpan
 
 __all__ = ["Application", "create_app"]
 
@@ -114,19 +117,41 @@ class Application(Starlette):
                 message["headers"].append((b"connection", b"close"))
             await send(message)
 
+        span = self._span(scope, headers, versioned=match[2] is not None)
         try:
             model = self.service.models.get(match[1], match[2])
-            await self.service.inference(model, headers, receive, noting)
+            await self.service.inference(model, headers, receive, noting, span)
         except asyncio.CancelledError:
             if began or not self.service.draining:
                 raise
-            await error_answer(send, CUT, _error_body)
+            status = await error_answer(send, CUT, _error_body)
+            if span is not None:
+                span.refused(CUT, status)
         except Exception as error:
             if began:
+                if span is not None:
+                    span.fail(error)
                 raise
             if not isinstance(error, RequestError) and status_of(error).status == 500:
                 _log.exception("a request to %s failed", path)
-            await error_answer(send, error, _error_body)
+            status = await error_answer(send, error, _error_body)
+            if span is not None:
+                span.refused(error, status)
+        finally:
+            if span is not None:
+                span.leave()
+
+    def _span(self, scope: Any, headers: Headers, *, versioned: bool) -> HttpSpan | None:
+        if self.service.spans is None:
+            return None
+        return self.service.spans.of_http(
+            scope["path"],
+            headers,
+            scope["scheme"],
+            scope.get("client"),
+            root_path=scope.get("root_path", ""),
+            versioned=versioned,
+        )
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

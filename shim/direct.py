@@ -12,7 +12,7 @@ import re
 from collections.abc import Coroutine
 from http import HTTPStatus
 from time import monotonic_ns
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
@@ -23,6 +23,11 @@ from .infer_response import encode_response
 from .models import VERSION, ServedModel
 from .service import Service
 from .stage_log import ServedTimes
+
+if TYPE_CHECKING:
+    from paddleinfer.explanation import InferInfo
+
+    from .request_spans import HttpSpan
 
 __all__ = ["Connection", "Direct", "direct_model"]
 
@@ -75,14 +80,22 @@ class Direct:
 
     __slots__ = (
         *("_body", "_connection", "_future", "_headers", "_inference", "_model", "_request", "_running"),
-        *("_began_ns", "_decoded_ns", "_delivered_ns", "_received_ns", "_tasks"),
+        *("_began_ns", "_decoded_ns", "_delivered_ns", "_info", "_received_ns", "_span", "_tasks"),
         *("disconnected", "keep_alive", "response_complete"),
     )
 
     def __init__(
-        self, connection: Connection, tasks: set[Any], service: Service, model: ServedModel, headers: Headers
+        self,
+        connection: Connection,
+        tasks: set[Any],
+        service: Service,
+        model: ServedModel,
+        headers: Headers,
+        span: HttpSpan | None = None,
     ) -> None:
         self._began_ns = monotonic_ns()
+        self._span = span
+        self._info: InferInfo | None = None
         self._received_ns = self._decoded_ns = self._delivered_ns = 0
         self._connection = connection
         self._tasks = tasks
@@ -110,13 +123,19 @@ class Direct:
         if self.response_complete:
             return
         self._received_ns = monotonic_ns()
+        if self._span is not None:
+            self._span.serve(self._model)
         try:
             engine = self._model.open_engine()
             request = self._request = parse_request(self._body, self._headers, engine.inputs)
             self._decoded_ns = monotonic_ns()
             names = None if request.outputs is None else [output.name for output in request.outputs]
             self._running = engine.ainfer(
-                request.inputs, timeout=request.timeout_s, outputs=names, priority=request.priority
+                request.inputs,
+                timeout=request.timeout_s,
+                outputs=names,
+                priority=request.priority,
+                return_info=self._span is not None,
             )
         except Exception as error:
             self._refuse(error)
@@ -133,6 +152,8 @@ class Direct:
         if not self.response_complete:
             _log.debug("a client of %s left before it was answered", self._model.name)
             self._leave()
+            if self._span is not None:
+                self._span.leave()
 
     def cancel(self, msg: Any = None) -> None:
         """The server ends and waits no longer; uvicorn is just going through its tasks."""
@@ -167,6 +188,8 @@ class Direct:
     def _succeed(self, results: Any) -> None:
         assert self._request is not None
         self._delivered_ns = monotonic_ns()
+        if self._span is not None:
+            results, self._info = results
         try:
             payload, json_bytes = encode_response(self._model.name, VERSION, self._request, results)
         except Exception as error:
@@ -204,8 +227,11 @@ class Direct:
         encoded_ns = monotonic_ns()
         self._model.latencies.add((encoded_ns - self._received_ns) / 1e9)
         self._answer(b"HTTP/1.1 200 OK\r\n" + fields, payload)
-        times = (self._began_ns, self._received_ns, self._decoded_ns, self._delivered_ns, encoded_ns)
-        self._model.stage_log.note(ServedTimes(*times, monotonic_ns()))
+        instants = (self._began_ns, self._received_ns, self._decoded_ns, self._delivered_ns, encoded_ns)
+        times = ServedTimes(*instants, monotonic_ns())
+        self._model.stage_log.note(times)
+        if self._span is not None:
+            self._span.answered(self._info, times)
 
     def _refuse(self, error: BaseException) -> None:
         refused = error if isinstance(error, RequestError) else status_of(error)
@@ -214,6 +240,8 @@ class Direct:
         fields = "".join(f"{name.lower()}: {value}\r\n" for name, value in refused.headers.items())
         line = f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\n"
         self._answer(line.encode() + _JSON + fields.encode(), orjson.dumps({"error": refused.message}))
+        if self._span is not None:
+            self._span.refused(error, refused.status)
 
     def _answer(self, head: bytes, body: bytes) -> None:
         self._leave()

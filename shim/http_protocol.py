@@ -105,7 +105,10 @@ class HttpProtocol(HttpToolsProtocol):
         model = direct_model(self._service, self.url, headers)
         if model is None:
             return False
-        self._direct = Direct(self, self.tasks, self._service, model, headers)
+        spans, span = self._service.spans, None
+        if spans is not None:
+            span = spans.of_http(self.url.decode(), headers, self.scheme or "http", self.client)
+        self._direct = Direct(self, self.tasks, self._service, model, headers, span)
         self.cycle = self._direct  # type: ignore[assignment]
         return True
 

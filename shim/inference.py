@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from http import HTTPStatus
 from time import monotonic, monotonic_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .body import ClientGone, Headers, Message, Receive, Send, accepted_encoding, compressed, read_body
 from .errors import RequestError, status_of
@@ -15,6 +15,9 @@ from .infer_request import parse_request
 from .infer_response import encode_response
 from .models import VERSION, ServedModel
 from .stage_log import ServedTimes
+
+if TYPE_CHECKING:
+    from .request_spans import HttpSpan
 
 __all__ = ["Inference", "answer", "error_answer"]
 
@@ -56,11 +59,13 @@ class Inference:
         """One is over."""
         self.under_way -= 1
 
-    async def __call__(self, model: ServedModel, headers: Headers, receive: Receive, send: Send) -> None:
-        """One request; `headers` in lower case."""
+    async def __call__(
+        self, model: ServedModel, headers: Headers, receive: Receive, send: Send, span: HttpSpan | None
+    ) -> None:
+        """One request; `headers` in lower case. `span` is told how it goes, and ended where that is well."""
         self.begin()
         try:
-            await self._answer(model, headers, receive, send)
+            await self._answer(model, headers, receive, send, span)
         except ClientGone:
             _log.debug("a client of %s left before it was answered", model.name)
         except asyncio.CancelledError:
@@ -69,8 +74,12 @@ class Inference:
         finally:
             self.end()
 
-    async def _answer(self, model: ServedModel, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, model: ServedModel, headers: Headers, receive: Receive, send: Send, span: HttpSpan | None
+    ) -> None:
         began_ns = monotonic_ns()
+        if span is not None:
+            span.serve(model)
         model.open_engine()  # else the body need not come
         body = await read_body(receive, headers, self._max_body_bytes)
         engine = model.open_engine()  # meanwhile another may have taken its place
@@ -80,14 +89,21 @@ class Inference:
         names = None if request.outputs is None else [output.name for output in request.outputs]
         with self._watch.over(receive) as watched:
             try:
-                results = await engine.ainfer(
-                    request.inputs, timeout=request.timeout_s, outputs=names, priority=request.priority
+                results: Any = await engine.ainfer(
+                    request.inputs,
+                    timeout=request.timeout_s,
+                    outputs=names,
+                    priority=request.priority,
+                    return_info=span is not None,
                 )
             except asyncio.CancelledError:
                 if watched.left:
                     raise ClientGone from None
                 raise
         delivered_ns = monotonic_ns()
+        info = None
+        if span is not None:
+            results, info = results
         payload, json_bytes = encode_response(model.name, VERSION, request, results)
         fields: list[tuple[bytes, bytes]] = list(_JSON)
         if json_bytes is not None:
@@ -102,9 +118,10 @@ class Inference:
         encoded_ns = monotonic_ns()
         model.latencies.add((encoded_ns - received_ns) / 1e9)
         await answer(send, 200, payload, fields)
-        model.stage_log.note(
-            ServedTimes(began_ns, received_ns, decoded_ns, delivered_ns, encoded_ns, monotonic_ns())
-        )
+        times = ServedTimes(began_ns, received_ns, decoded_ns, delivered_ns, encoded_ns, monotonic_ns())
+        model.stage_log.note(times)
+        if span is not None:
+            span.answered(info, times)
 
 
 class _Watched:
@@ -185,8 +202,9 @@ async def answer(send: Send, status: int, body: bytes, headers: Iterable[tuple[b
     await send({"type": "http.response.body", "body": body})
 
 
-async def error_answer(send: Send, error: BaseException, body_of: Any) -> None:
-    """The response to a request that gets no result."""
+async def error_answer(send: Send, error: BaseException, body_of: Any) -> int:
+    """The response to a request that gets no result; its status."""
     refused = error if isinstance(error, RequestError) else status_of(error)
     headers = [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
     await answer(send, refused.status, body_of(refused.message), [*_JSON, *headers])
+    return refused.status

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import math
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,25 @@ def serve(
         print(f"paddleinfer-http: {error}", file=sys.stderr)
         return _FAILED
     server = _Server(service, options, url_of(listener, options.host, options.tls_cert is not None))
-    server.run([listener])
+    with _telemetry(options):
+        server.run([listener])
     return server.exit_code
+
+
+@contextlib.contextmanager
+def _telemetry(options: ServerOptions) -> Iterator[None]:
+    """Spans are sent meanwhile, the last of them when the server has drained."""
+    if not options.otel:
+        yield
+        return
+    from . import telemetry  # brings OpenTelemetry
+
+    provider = telemetry.set_up(options.server_name)
+    try:
+        yield
+    finally:
+        if provider is not None:
+            telemetry.end(provider)
 
 
 class _Server(uvicorn.Server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ class ServerOptions:
     """What the server's metadata calls it; for clients that want to read "triton" there."""
     trace: str | None = None
     """File that gets the last requests and runs of each model as a Chrome trace when the server ends."""
+    otel: bool = False
+    """Send OpenTelemetry spans of requests, to where the OTEL_ variables say (OTLP over HTTP)."""
 
     def __post_init__(self) -> None:
         _check_port("port", self.port)
@@ -75,7 +78,7 @@ class ServerOptions:
             _check_port("grpc_port", self.grpc_port)
         for name in ("drain_delay", "drain_timeout", "read_timeout", "reload_interval"):
             check_timeout(name, getattr(self, name))
-        for name in ("access_log", "repository_control"):
+        for name in ("access_log", "repository_control", "otel"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
         for name in _TEXTS:
@@ -116,12 +119,12 @@ class ServerOptions:
         return self.grpc_port is not None or self.grpc_uds is not None
 
     def service_options(self) -> ServiceOptions:
-        """What the application needs of these; reads the key's file.
+        """What the application needs of these; reads the key's file, and the variables of OpenTelemetry.
 
         Raises
         ------
         ConfigError
-            The file holds no key.
+            The file holds no key, or ``otel`` cannot be had.
         """
         key = self.api_key
         if self.api_key_file is not None:
@@ -131,6 +134,8 @@ class ServerOptions:
                 raise ConfigError(
                     f"the first line of {self.api_key_file} must be a key: printable ASCII, no spaces"
                 )
+        if self.otel:
+            _check_telemetry()
         return ServiceOptions(
             api_key=key,
             max_body_bytes=self.max_body_bytes,
@@ -138,6 +143,7 @@ class ServerOptions:
             read_timeout_s=self.read_timeout,
             repository_control=self.repository_control,
             server_name=self.server_name,
+            otel=self.otel,
         )
 
 
@@ -153,6 +159,16 @@ def _check_grpc_is_installed() -> None:
                 f"grpc_port and grpc_uds need {module}, which is not installed; "
                 "pip install 'paddleinfer[grpc]' brings it"
             )
+
+
+def _check_telemetry() -> None:
+    try:
+        from . import telemetry
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"otel needs {error.name}, which is not installed; pip install 'paddleinfer[otel]' brings it"
+        ) from None
+    telemetry.check(os.environ)
 
 
 def _is_key(text: str) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .body import Headers
 from .inference import Inference
 from .models import Models
+
+if TYPE_CHECKING:
+    from .request_spans import ServerSpans
 
 __all__ = ["Service", "ServiceOptions"]
 
@@ -28,6 +32,9 @@ class ServiceOptions:
     """Offer to load and unload models."""
     server_name: str = "paddleinfer"
     """What the server's metadata calls it."""
+    otel: bool = False
+    """Make OpenTelemetry's server spans of inference requests. In an application that makes spans of its
+    requests itself, ``paddleinfer.otel.instrument`` the engines instead."""
 
 
 @dataclass
@@ -41,6 +48,11 @@ class Service:
 
     def __post_init__(self) -> None:
         self.inference = Inference(self.options.max_body_bytes, self.options.max_inflight)
+        self.spans: ServerSpans | None = None
+        if self.options.otel:
+            from .request_spans import ServerSpans  # brings OpenTelemetry
+
+            self.spans = ServerSpans()
         self._key = self.options.api_key.encode() if self.options.api_key else None
 
     def allows(self, headers: Headers) -> bool:

@@ -72,11 +72,13 @@ def _until_serving(process: subprocess.Popen[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def waiting_server(directory: Path, **options: float | str) -> Iterator[Server]:
+def waiting_server(
+    directory: Path, environment: dict[str, str] | None = None, **options: float | str
+) -> Iterator[Server]:
     script = Path(__file__).with_name("http_server_process.py")
     arguments = [
         f"{name}={value if isinstance(value, float | int) else str(value)!r}"
         for name, value in options.items()
     ]
-    with started(script, directory, *arguments) as server:
+    with started(script, directory, *arguments, environment=environment) as server:
         yield server

@@ -150,7 +150,7 @@ def test_a_paddle_that_cannot_be_imported_ends_the_server(zoo: Zoo, tmp_path: Pa
 def test_accepted_requests_are_answered_after_sigterm_and_the_exit_code_is_0(tmp_path: Path) -> None:
     with waiting_server(tmp_path) as server, asking(server, 4) as ends:
         assert eventually(lambda: (tmp_path / "running-0").exists() and server.status("/v2") == 200)
-        assert eventually(lambda: "4.0" in _under_way(server))
+        assert eventually(lambda: "4.0" in under_way(server))
         server.process.send_signal(signal.SIGTERM)
         assert eventually(lambda: not _listens(server))
         (tmp_path / "go").touch()
@@ -158,7 +158,7 @@ def test_accepted_requests_are_answered_after_sigterm_and_the_exit_code_is_0(tmp
     assert [end.status_code for end in ends] == [200] * 4
 
 
-def _under_way(server: Server) -> str:
+def under_way(server: Server) -> str:
     text = httpx.get(server.url + "/metrics").text
     return next(line for line in text.splitlines() if line.startswith("paddleinfer_rows_total{"))
 
@@ -182,7 +182,7 @@ def test_new_work_is_served_for_the_drain_delay_while_readiness_is_false(tmp_pat
 def test_past_the_drain_timeout_the_cut_requests_are_counted(tmp_path: Path) -> None:
     with waiting_server(tmp_path, drain_timeout=1.0) as server, asking(server, 2) as ends:
         assert eventually((tmp_path / "running-0").exists)
-        assert eventually(lambda: "2.0" in _under_way(server))
+        assert eventually(lambda: "2.0" in under_way(server))
         server.process.send_signal(signal.SIGTERM)
         code, errors = server.end()
     assert code == 3

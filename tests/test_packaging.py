@@ -76,6 +76,7 @@ LAYERS = {
         "engine_base",
         "engine",
     ),
+    "otel": ("otel_spans", "otel"),
     "metrics": ("metrics",),
     "simulation": ("arrival_processes", "run_times", "simulation_report", "simulation"),
     "demo": ("demo_load", "demo_pictures", "demo"),
@@ -116,12 +117,12 @@ MAY_IMPORT_PADDLE = {"runtime", "demo"}
 # Of the server, in ``shim/``; the package never imports it.
 SHIM_LAYERS = (
     ("datatypes", "errors", "body", "latencies", "grpc_messages", "grpc_status"),
-    ("request_checks", "infer_request", "infer_response", "stage_log", "models"),
+    ("request_checks", "infer_request", "infer_response", "stage_log", "models", "request_spans"),
     ("inference", "describe", "service", "watch", "load_request", "looking"),
     ("repository", "grpc_calls", "grpc_tensors", "grpc_infer", "grpc_health", "grpc_reflection"),
     ("grpc_service",),
     ("openapi", "page", "direct", "app"),
-    ("server_options", "settings_file", "listener", "http_protocol", "grpc_server", "server"),
+    ("telemetry", "server_options", "settings_file", "listener", "http_protocol", "grpc_server", "server"),
     ("cli", "__main__"),
 )
 KNOW_UVICORN = {"http_protocol", "server"}
@@ -218,7 +219,7 @@ def test_paddle_is_imported_inside_functions_of_two_layers_only() -> None:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    heavy = {"paddle", "numpy", "starlette", "uvicorn", "pytest", "paddleinfer._ext"}
+    heavy = {"paddle", "numpy", "starlette", "uvicorn", "pytest", "grpc", "opentelemetry", "paddleinfer._ext"}
     code = f"import sys, paddleinfer; print(*{heavy!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -1,0 +1,125 @@
+"""What the span of a request tells: how it went, in which stages, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+
+from paddleinfer.errors import Cancelled, DeadlineExceeded, EngineClosed, ModelError, PaddleInferError
+from paddleinfer.explanation import InferInfo, Stage
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["RequestSpan", "outcome_of"]
+
+_ATTRIBUTES = {
+    field.name: f"paddleinfer.{field.name}" for field in fields(InferInfo) if field.name != "stages"
+}
+
+
+class RequestSpan:
+    """A span that is recorded, of one request.
+
+    Stages are events, each at its begin: a request has six or more, which as spans of their own would be
+    as many times as much to export and to pay for, and none of them has anything below it.
+    """
+
+    __slots__ = ("_epoch_ns", "_span")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        # In this order, and with the end by it: then no event lies before the begin or after the end.
+        now_ns = time.monotonic_ns()
+        self._epoch_ns = time.time_ns() - now_ns
+
+    @classmethod
+    def begin(
+        cls, tracer: Tracer, name: str, kind: SpanKind, context: Context | None, attributes: Mapping[str, Any]
+    ) -> Self | None:
+        """Begins one now; None where the sampler wants none, and then nothing more need be done for it.
+
+        `attributes` are what a sampler may decide by. `context` holds the parent; None is the current one.
+        """
+        span = tracer.start_span(name, context, kind, attributes)
+        return cls(span) if span.is_recording() else None
+
+    def tell(self, attributes: Mapping[str, Any]) -> None:
+        """Sets these."""
+        self._span.set_attributes(attributes)
+
+    def explain(self, info: InferInfo | None) -> None:
+        """Tells why the request went as it did; None: it never ran."""
+        if info is None:
+            return
+        given = {attribute: getattr(info, name) for name, attribute in _ATTRIBUTES.items()}
+        if info.predicted_us is None:
+            del given["paddleinfer.predicted_us"]
+        if info.run == 0:
+            del given["paddleinfer.run"]
+        self._span.set_attributes(given)
+        self.pass_through(info.stages)
+
+    def pass_through(self, stages: Iterable[Stage]) -> None:
+        """An event at the begin of each stage that took any time; of a run that failed none is known."""
+        for stage, begin_ns, end_ns in stages:
+            if end_ns > begin_ns or stage == "run":
+                self._span.add_event(f"paddleinfer.{stage}", timestamp=self._epoch_ns + begin_ns)
+
+    def fail(self, error: BaseException, at_ns: int | None = None) -> None:
+        """It ends with an error; or was cancelled, which is none. See ``end`` for `at_ns`."""
+        outcome = outcome_of(error)
+        if isinstance(error, ModelError):
+            self.explain(error.info)
+        if outcome != "cancelled":
+            self.blame(error)
+        self.end(outcome, at_ns)
+
+    def blame(self, error: BaseException) -> None:
+        """Records the error, and that the request failed by it."""
+        name = _type_name(error)
+        self.blame_as(name, str(error))
+        if isinstance(error, PaddleInferError) and not isinstance(error, ModelError):
+            # Where it was raised says nothing, and in overload there are many.
+            event = {"exception.type": name, "exception.message": str(error)}
+            self._span.add_event("exception", event)
+        else:
+            self._span.record_exception(error)
+
+    def blame_as(self, kind: str, message: str) -> None:
+        """The same of an error that no exception stands for."""
+        self._span.set_attribute("error.type", kind)
+        self._span.set_status(Status(StatusCode.ERROR, message))
+
+    def end(self, outcome: str = "result", at_ns: int | None = None) -> None:
+        """It is over, now or at an instant of ``time.monotonic_ns``."""
+        self._span.set_attribute("paddleinfer.outcome", outcome)
+        self._span.end(self._epoch_ns + (time.monotonic_ns() if at_ns is None else at_ns))
+
+    def leave(self) -> None:
+        """Nobody wants it any more; does nothing to one that has ended."""
+        if self._span.is_recording():
+            self.end("cancelled")
+
+
+def outcome_of(error: BaseException) -> str:
+    """How a request ended, in the words of traces and metrics."""
+    if isinstance(error, Cancelled) or not isinstance(error, Exception):  # of a task, or by Ctrl-C
+        return "cancelled"
+    if isinstance(error, DeadlineExceeded):
+        return "shed" if error.shed else "expired"
+    if isinstance(error, EngineClosed):
+        return "closed" if error.accepted else "refused"
+    if isinstance(error, PaddleInferError) and not isinstance(error, ModelError):
+        return "refused"
+    return "error"
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

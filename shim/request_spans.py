@@ -1,0 +1,160 @@
+"""OpenTelemetry's spans of requests to the server: whose parent is the caller's, and what they say.
+
+Names follow the semantic conventions for HTTP and RPC; what is ours begins with ``paddleinfer.``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from opentelemetry.propagate import extract
+from opentelemetry.propagators.textmap import Getter, default_getter
+from opentelemetry.trace import SpanKind, get_tracer
+
+from paddleinfer._version import __version__
+from paddleinfer.errors import ModelError
+from paddleinfer.explanation import InferInfo
+from paddleinfer.otel_spans import RequestSpan, outcome_of
+
+from .body import Headers
+from .errors import CUT, RequestError
+from .models import VERSION, ServedModel
+from .stage_log import ServedTimes
+
+__all__ = ["HttpSpan", "RpcSpan", "ServerSpans"]
+
+_ROUTE: Final = "/v2/models/{model}/infer"
+_VERSION_ROUTE: Final = "/v2/models/{model}/versions/{version}/infer"
+_RPC_FAILURES: Final = frozenset(
+    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+    | {"RESOURCE_EXHAUSTED"}
+)
+"""Codes that are the server's fault, by the conventions; the last since it has too much to do."""
+
+
+class ServerSpan(RequestSpan):
+    """A request's span on the server."""
+
+    __slots__ = ()
+
+    def serve(self, model: ServedModel) -> None:
+        """Tells which model it is for."""
+        self.tell({"paddleinfer.model.name": model.name, "paddleinfer.model.version": VERSION})
+        if model.engine is not None:
+            self.tell({"paddleinfer.model.generation": model.engine.generation})
+
+    def succeed(self, info: InferInfo | None, times: ServedTimes) -> None:
+        """It has its answer."""
+        self.explain(info)
+        self.pass_through(stage for stage in times.stages() if stage[0] != "infer")
+        self.end()
+
+    def refuse(self, error: BaseException, status: str, *, at_fault: bool) -> None:
+        """It gets no result; `at_fault`: for a reason that is the server's."""
+        if isinstance(error, ModelError):
+            self.explain(error.info)
+        if at_fault and isinstance(error, RequestError):
+            self.blame_as(status, error.message)
+        elif at_fault:
+            self.blame(error)
+        if error is CUT:
+            self.end("closed")
+        else:
+            self.end("refused" if isinstance(error, RequestError) else outcome_of(error))
+
+
+class HttpSpan(ServerSpan):
+    """Of an HTTP request."""
+
+    __slots__ = ()
+
+    def answered(self, info: InferInfo | None, times: ServedTimes) -> None:
+        """With a result."""
+        self.tell({"http.response.status_code": int(HTTPStatus.OK)})
+        self.succeed(info, times)
+
+    def refused(self, error: BaseException, status: int) -> None:
+        """With an error."""
+        self.tell({"http.response.status_code": status})
+        # By the conventions 4xx is the client's fault. 429 is not: the server has too much to do.
+        at_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+        self.refuse(error, str(status), at_fault=at_fault)
+
+
+class RpcSpan(ServerSpan):
+    """Of a gRPC call, or of one request of a stream."""
+
+    __slots__ = ()
+
+    def answered(self, info: InferInfo | None, times: ServedTimes) -> None:
+        """With a result."""
+        self.tell({"rpc.response.status_code": "OK"})
+        self.succeed(info, times)
+
+    def refused(self, error: BaseException, code: str) -> None:
+        """With an error; `code` is the name of the call's status, as "UNAVAILABLE"."""
+        self.tell({"rpc.response.status_code": code})
+        self.refuse(error, code, at_fault=code in _RPC_FAILURES)
+
+
+class ServerSpans:
+    """Begins the spans of one server, by OpenTelemetry's global tracer provider and propagator."""
+
+    def __init__(self) -> None:
+        self._tracer = get_tracer("paddleinfer.shim", __version__)
+
+    def of_http(
+        self,
+        path: str,
+        headers: Headers,
+        scheme: str,
+        client: tuple[str, int] | None,
+        *,
+        root_path: str = "",
+        versioned: bool = False,
+    ) -> HttpSpan | None:
+        """The span of an inference request whose headers are there; None where the sampler wants none.
+
+        `versioned`: its path names the model's version.
+        """
+        route = root_path + (_VERSION_ROUTE if versioned else _ROUTE)
+        attributes = {
+            "http.request.method": "POST",
+            "http.route": route,
+            "url.path": path,
+            "url.scheme": scheme,
+        }
+        parent = extract(headers, getter=_HEADERS)
+        span = HttpSpan.begin(self._tracer, f"POST {route}", SpanKind.SERVER, parent, attributes)
+        if span is not None:
+            agent = headers.get(b"user-agent")
+            if agent is not None:
+                span.tell({"user_agent.original": agent.decode("latin-1")})
+            if client is not None:
+                span.tell({"client.address": client[0]})
+        return span
+
+    def of_rpc(self, method: str, metadata: Mapping[str, Any]) -> RpcSpan | None:
+        """The span of a call to `method`, as "inference.GRPCInferenceService/ModelInfer"; None as above.
+
+        `metadata` is the caller's, by keys in lower case: ``dict(context.invocation_metadata())``.
+        """
+        attributes = {"rpc.system.name": "grpc", "rpc.method": method}
+        parent = extract(metadata, getter=default_getter)
+        return RpcSpan.begin(self._tracer, method, SpanKind.SERVER, parent, attributes)
+
+
+class _HeaderGetter(Getter[Headers]):
+    """How a propagator reads the headers of a request."""
+
+    def get(self, carrier: Headers, key: str) -> list[str] | None:
+        value = carrier.get(key.lower().encode("latin-1"))
+        return None if value is None else [value.decode("latin-1")]
+
+    def keys(self, carrier: Headers) -> list[str]:
+        return [name.decode("latin-1") for name in carrier]
+
+
+_HEADERS: Final = _HeaderGetter()
