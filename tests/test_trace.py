@@ -102,6 +102,15 @@ def test_what_an_engine_did_of_late_is_known_also_when_it_is_closed() -> None:
     assert check(chrome_trace(activity)) == []
 
 
+def test_two_engines_in_one_document_keep_their_arrows_apart() -> None:
+    with engine_of() as one, engine_of() as other:
+        call(one, 3)
+        call(other, 4)
+        document = chrome_trace(one.recent_activity(), other.recent_activity())
+    assert check(document) == []
+    assert sum(event["ph"] == "f" for event in document["traceEvents"]) == 7
+
+
 def test_requests_that_end_otherwise_are_traced_as_such() -> None:
     gate = Gate()
     with engine_of(gate) as engine, engine.trace() as trace:
