@@ -5,6 +5,7 @@ The model says that it runs by a file `running-N`, and waits until there is a fi
 
 from __future__ import annotations
 
+import ast
 import itertools
 import sys
 import time
@@ -15,7 +16,7 @@ from paddleinfer.shim.server import serve
 from paddleinfer.shim.server_options import ServerOptions
 
 
-def main(directory: Path, **options: float | str) -> int:
+def main(directory: Path, **options: float) -> int:
     numbers = itertools.count()
 
     def wait(inputs: dict[str, object]) -> dict[str, object]:
@@ -34,5 +35,5 @@ def main(directory: Path, **options: float | str) -> int:
 
 
 if __name__ == "__main__":
-    given = dict(text.split("=") for text in sys.argv[2:])
-    sys.exit(main(Path(sys.argv[1]), **{n: v if n == "trace" else float(v) for n, v in given.items()}))
+    given = {name: ast.literal_eval(value) for name, value in (text.split("=") for text in sys.argv[2:])}
+    sys.exit(main(Path(sys.argv[1]), **given))

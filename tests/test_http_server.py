@@ -84,7 +84,7 @@ def _until_serving(process: subprocess.Popen[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def waiting_server(directory: Path, **options: float | Path) -> Iterator[Server]:
+def waiting_server(directory: Path, **options: float | str) -> Iterator[Server]:
     script = Path(__file__).with_name("http_server_process.py")
     arguments = [f"{name}={value}" for name, value in options.items()]
     with started(script, directory, *arguments) as server:
@@ -302,7 +302,7 @@ def test_a_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["trace.json", "trace.json.gz"])
 def test_the_last_requests_are_kept_as_a_trace_when_the_server_ends(tmp_path: Path, name: str) -> None:
     (tmp_path / "go").touch()
-    with waiting_server(tmp_path, trace=tmp_path / name) as server:
+    with waiting_server(tmp_path, trace=repr(str(tmp_path / name))) as server:
         for _ in range(3):
             assert server.post().status_code == 200
         assert not (tmp_path / name).exists()
@@ -318,7 +318,7 @@ def test_the_last_requests_are_kept_as_a_trace_when_the_server_ends(tmp_path: Pa
 def test_a_trace_that_cannot_be_written_at_the_end_is_said(tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
-    with waiting_server(tmp_path, trace=place / "trace.json") as server:
+    with waiting_server(tmp_path, trace=repr(str(place / "trace.json"))) as server:
         place.rmdir()
         server.process.send_signal(signal.SIGTERM)
         code, errors = server.end()
