@@ -98,7 +98,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         sub.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
         sub.set_defaults(run=module.run)
     first = arguments[0] if arguments else ""
-    if first not in parsers and not first.startswith("-") and first:
+    if first and not first.startswith("-") and first not in parsers:
         close = difflib.get_close_matches(first, COMMANDS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"the commands are {', '.join(COMMANDS)}"
         parser.error(f"there is no command {first!r}; {hint}")

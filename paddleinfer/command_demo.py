@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     missing = demo.missing_packages()
     if missing:
         raise ConfigError(missing)
+    demo.make_place(options.out)
     demo.silence()
     report = demo.run(options.out, options.threads, options.seconds, quiet=options.json)
     if options.json:

@@ -258,15 +258,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Makes the place; raises ConfigError for one that cannot be a directory, and for a load that is none."""
+    """Raises ConfigError for a load that is none and for a place that is no directory."""
     if options.threads < 1 or not 0 < options.seconds < float("inf"):
         raise ConfigError("--threads and --seconds must be positive, and finite")
     if options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out must be a directory, which {options.out} is not")
+
+
+def make_place(out: Path) -> None:
+    """Before the training, so that it is not for nothing; raises ConfigError."""
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out {options.out} cannot be made ({error.strerror})") from None
+        raise ConfigError(f"--out {out} cannot be made ({error.strerror})") from None
 
 
 def silence() -> None:
@@ -289,6 +293,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing:
         print(missing, file=sys.stderr)
         return 2
+    try:
+        make_place(options.out)
+    except ConfigError as error:
+        parser.error(str(error))
     silence()
     try:
         broken = run(options.out, options.threads, options.seconds).broken

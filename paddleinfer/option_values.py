@@ -65,10 +65,10 @@ def check_writable(option: str, path: Path) -> None:
     if path.is_dir():
         raise ConfigError(f"{option} must be a file, and {path} is a directory")
     try:
-        real = path.resolve()
-        if real.exists() and not real.is_file():  # to open a pipe would be to use it
+        is_new = not path.exists()
+        if not is_new and not path.is_file():  # to open a pipe would be to use it
             return
-        is_new = not real.exists()
+        real = path.resolve()  # a link stays, whatever it points to
         with real.open("ab"):
             pass
         if is_new:

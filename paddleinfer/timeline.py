@@ -87,6 +87,7 @@ class _Events:
         self.pid = 0
         """Of the engine whose events come next."""
         self._zero_ns = zero_ns
+        self._flows = 0
         self._events: list[tuple[tuple[int, int, int], dict[str, Any]]] = []
 
     def slice(self, track: int, name: str, begin_ns: int, end_ns: int, depth: int, **args: object) -> None:
@@ -96,12 +97,13 @@ class _Events:
             event["args"] = args
         self._add(begin_ns, -(end_ns - begin_ns), depth, track, event)
 
-    def flow(self, track: int, phase: str, at_ns: int, number: int) -> None:
-        """One end of the arrow from a request to its run."""
-        event = {"ph": phase, "name": "runs in", "id": number}
-        if phase == "f":
-            event["bp"] = "e"  # ends at the slice around it, not at the next one
-        self._add(at_ns, 1, 0 if phase == "s" else 1, track, event)
+    def flow(self, track: int, to_track: int, at_ns: int) -> None:
+        """An arrow from a request to its run."""
+        self._flows += 1  # of all engines, for ids are not a process's own
+        arrow = {"name": "runs in", "id": self._flows}
+        self._add(at_ns, 1, 0, track, {"ph": "s", **arrow})
+        # "e": it ends at the slice around it, not at the next one.
+        self._add(at_ns, 1, 1, to_track, {"ph": "f", "bp": "e", **arrow})
 
     def counter(self, at_ns: int, name: str, value: int) -> None:
         """A counter's value from here on."""
@@ -146,8 +148,7 @@ def _add_request(events: _Events, track: int, request: TracedRequest, run: Trace
         if stage_end > stage_begin:  # a hold of no time would be drawn below its neighbours
             events.slice(track, stage, stage_begin, stage_end, 1)
     if run is not None and run.over_ns > 0 and begin <= run.over_ns <= end:
-        events.flow(track, "s", run.over_ns, request.number)
-        events.flow(1 + run.instance, "f", run.over_ns, request.number)
+        events.flow(track, 1 + run.instance, run.over_ns)
 
 
 def _names(pid: int, label: str, tracks: dict[int, str]) -> list[dict[str, Any]]:

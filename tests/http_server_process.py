@@ -16,7 +16,7 @@ from paddleinfer.shim.server import serve
 from paddleinfer.shim.server_options import ServerOptions
 
 
-def main(directory: Path, **options: float | str) -> int:
+def main(directory: Path, **options: float) -> int:
     numbers = itertools.count()
 
     def wait(inputs: dict[str, object]) -> dict[str, object]:

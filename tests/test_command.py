@@ -16,6 +16,7 @@ from zoo import Zoo
 from paddleinfer.command import COMMANDS, main
 from paddleinfer.config import RuntimeOptions
 from paddleinfer.flags import flags_of
+from paddleinfer.option_values import check_writable
 
 pytest.importorskip("paddle")
 PATIENCE_S = 120
@@ -187,6 +188,20 @@ def test_a_reader_that_goes_away_ends_it_silently(zoo: Zoo) -> None:
     done = run_with_stdout(writer, zoo)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_looking_whether_a_file_can_be_written_changes_nothing(tmp_path: Path) -> None:
+    there, link, pipe = tmp_path / "there", tmp_path / "link", tmp_path / "pipe"
+    there.write_text("kept")
+    link.symlink_to(tmp_path / "later")
+    os.mkfifo(pipe)
+    reader, writer = os.pipe()
+    for path in (there, link, pipe, tmp_path / "new", Path(f"/dev/fd/{writer}")):
+        check_writable("--trace", path)
+    os.close(reader)
+    os.close(writer)
+    assert there.read_text() == "kept" and link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe", "there"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -25,7 +25,7 @@ def test_json_and_the_timeline_say_the_same(
     zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = tmp_path / "trace.json"
-    arguments = ["--json", "--seconds=0.3", f"--trace={trace}", "--trace-requests=1000000"]
+    arguments = ["--json", "--seconds=0.05", f"--trace={trace}", "--trace-requests=1000000"]
     assert main(["diagnose", str(zoo.directory("mlp", "legacy")), *arguments]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["verdict"].endswith("-bound") and document["load"]["callers"] == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import importlib.util
 import json
 import struct
@@ -87,6 +88,13 @@ def test_an_array_of_paddle_serving_becomes_a_sound_trace(tmp_path: Path) -> Non
 def test_a_sound_trace_stays_as_it_is(tmp_path: Path) -> None:
     assert converted(tmp_path, SOUND) == SOUND
     assert converted(tmp_path, SOUND["traceEvents"])["traceEvents"] == SOUND["traceEvents"]
+
+
+def test_gzip_goes_in_and_comes_out(tmp_path: Path) -> None:
+    source, target = written(tmp_path, gzip.compress(LINES.encode())), tmp_path / "out.json.gz"
+    assert timeline(source, target) == 0
+    found = spans(json.loads(gzip.decompress(target.read_bytes())))
+    assert {it.name for it in found} == {"prepro", "client_infer", "op0"}
 
 
 def test_of_another_trace_slices_names_and_counters_stay(

@@ -16,6 +16,7 @@ from zoo import Zoo
 
 import paddleinfer
 from paddleinfer.chrome_trace import check
+from paddleinfer.timeline import chrome_trace
 from paddleinfer.trace import TracedRequest
 
 
@@ -83,6 +84,31 @@ def test_a_trace_of_many_requests_keeps_the_format_s_rules_and_counts_what_stats
     for request in trace.requests:
         in_runs[request.run] -= 1
     assert set(in_runs.values()) == {0}
+
+
+def test_a_trace_repeats_nothing_that_has_not_changed() -> None:
+    with engine_of(batchable=True) as engine, engine.trace() as trace:
+        call(engine, 20)
+    events = trace.to_chrome()["traceEvents"]
+    assert [event["args"] for event in events if event["ph"] == "C"] == [{"requests": 0}]
+    assert all(event.get("args") != {} for event in events)
+
+
+def test_what_an_engine_did_of_late_is_known_also_when_it_is_closed() -> None:
+    with engine_of(trace_requests=5) as engine:
+        call(engine, 7)
+    activity = engine.recent_activity()
+    assert (len(activity.requests), activity.lost_requests) == (5, 2)
+    assert check(chrome_trace(activity)) == []
+
+
+def test_two_engines_in_one_document_keep_their_arrows_apart() -> None:
+    with engine_of() as one, engine_of() as other:
+        call(one, 3)
+        call(other, 4)
+        document = chrome_trace(one.recent_activity(), other.recent_activity())
+    assert check(document) == []
+    assert sum(event["ph"] == "f" for event in document["traceEvents"]) == 7
 
 
 def test_requests_that_end_otherwise_are_traced_as_such() -> None:
