@@ -43,7 +43,7 @@ class GrpcServer:
         self._calls = Calls()
         self._inference = GrpcInference(service)
         self._server = grpc.aio.server(
-            interceptors=[_KeyCheck(service)],
+            interceptors=[_KeyCheck(service)] if service.options.api_key else [],
             options=[
                 ("grpc.max_receive_message_length", service.options.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
