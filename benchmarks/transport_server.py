@@ -1,4 +1,4 @@
-"""paddleinfer-http in a process of its own, where it is asked to listen: on TCP or on a Unix socket.
+"""paddleinfer-http in a process of its own, where it is asked to listen: on TCP or on Unix sockets.
 
 `http_server.Server` is for servers that wrk loads over TCP, and needs psutil to follow their children.
 """
@@ -21,7 +21,7 @@ _END_S = 10.0
 
 @contextlib.contextmanager
 def served(models: Mapping[str, Path], where: Sequence[str]) -> Iterator[str]:
-    """A server with its defaults; yields where it says that it serves, once it does."""
+    """A server with its defaults; yields where it says that it serves HTTP, once it does."""
     flags = [part for name, path in models.items() for part in ("--model", f"{name}={path}")]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
