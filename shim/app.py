@@ -25,11 +25,11 @@ from . import describe
 from .body import Receive, Send
 from .errors import CUT, RequestError, bad_request, status_of
 from .inference import error_answer
-from .load_request import load_config
 from .looking import diagnosis, record_trace, seconds_of
-from .models import Models, ModelSource, ServedModel
+from .models import Models, ModelSource
 from .openapi import document
 from .page import page
+from .repository import check_controlled, load_model
 from .service import Service, ServiceOptions
 
 __all__ = ["Application", "create_app"]
@@ -41,8 +41,8 @@ _SHARED_MEMORY = re.compile(r"/v2/(system|cuda)sharedmemory/")
 _OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
 """Routes that need no key: health checks, and the page, which asks for the key itself."""
 
-# All requests have ended by then, or been cut: only a run that hangs is waited for.
-_CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
+"""At the end of a server all requests are over, or have been cut: only a run that hangs is waited for."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -72,7 +72,8 @@ def create_app(
 class Application(Starlette):
     """Starlette, with a short way for inference requests.
 
-    With `load` its lifespan opens the sources before the first request; else somebody else does.
+    With `load` its lifespan opens the sources before the first request and closes them after the last; else
+    somebody else does.
     """
 
     def __init__(self, service: Service, *, load: bool) -> None:
@@ -134,14 +135,12 @@ class Application(Starlette):
                 await self.service.models.load_all()
             yield
         finally:
-            await self.service.models.close(timeout_s=_CLOSE_TIMEOUT_S)
+            if self._load:
+                await self.service.models.close(timeout_s=CLOSE_TIMEOUT_S)
 
 
 def _routes(service: Service) -> list[Route]:
     models, options = service.models, service.options
-
-    def opened() -> list[tuple[ServedModel, Engine]]:
-        return [(model, model.engine) for model in models if model.engine is not None]
 
     async def live(_: Request) -> Response:
         return _json({"live": True})
@@ -181,10 +180,10 @@ def _routes(service: Service) -> list[Route]:
         return _json(describe.statistics([(model, model.open_engine())]))
 
     async def all_stats(_: Request) -> Response:
-        return _json(describe.statistics(opened()))
+        return _json(describe.statistics(models.opened()))
 
     async def live_numbers(_: Request) -> Response:
-        return _json(describe.live(opened()))
+        return _json(describe.live(models.opened()))
 
     async def index(request: Request) -> Response:
         ready = (await _small_object(request)).get("ready", False)
@@ -193,24 +192,17 @@ def _routes(service: Service) -> list[Route]:
         return _json(describe.index(models, only_ready=ready))
 
     async def load(request: Request) -> Response:
-        _check_controlled()
-        name = request.path_params["model"]
-        try:
-            model = models.get(name)
-            await models.load(model, load_config(await _small_object(request), model))
-        except (RequestError, PaddleInferError) as error:
-            refused = error if isinstance(error, RequestError) else status_of(error)
-            # Clients of Triton look for the first words.
-            raise RequestError(refused.status, f"failed to load {name!r}: {refused.message}") from error
+        check_controlled(options)
+        await load_model(models, request.path_params["model"], await _small_object(request))
         return _json({})
 
     async def unload(request: Request) -> Response:
-        _check_controlled()
+        check_controlled(options)
         await models.unload(_model(request))
         return _json({})
 
     async def metrics(_: Request) -> Response:
-        body = exposition({model.name: engine for model, engine in opened()})
+        body = exposition({model.name: engine for model, engine in models.opened()})
         return Response(body, media_type=CONTENT_TYPE)
 
     async def trace(request: Request) -> Response:
@@ -229,12 +221,6 @@ def _routes(service: Service) -> list[Route]:
 
     def _model(request: Request) -> Any:
         return models.get(request.path_params["model"], request.path_params.get("version"))
-
-    def _check_controlled() -> None:
-        if not options.repository_control:
-            raise RequestError(
-                HTTPStatus.FORBIDDEN, "models are loaded and unloaded only with --repository-control"
-            )
 
     routes = [
         Route("/", start_page),

@@ -97,7 +97,7 @@ class Direct:
         self.disconnected = False
         self.keep_alive = True
         tasks.add(self)
-        self._inference.under_way += 1
+        self._inference.begin()
 
     # What comes from the connection
 
@@ -223,7 +223,7 @@ class Direct:
     def _leave(self) -> None:
         """It is over; what still runs of it is given up."""
         self.response_complete = True
-        self._inference.under_way -= 1
+        self._inference.end()
         self._tasks.discard(self)
         running, self._running = self._running, None
         future, self._future = self._future, None

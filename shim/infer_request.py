@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import reprlib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,23 +23,27 @@ from paddleinfer.model import TensorSpec
 from .body import Headers
 from .datatypes import DATATYPE_OF, DTYPE_OF
 from .errors import RequestError, bad_request
+from .request_checks import (
+    array_of_bytes,
+    check_range,
+    check_size,
+    dtype_of,
+    flag,
+    priority_of,
+    refuse_unoffered,
+    shape_of,
+    shown,
+    timeout_s_of,
+    whole,
+)
 
-__all__ = ["InferRequest", "WantedOutput", "parse_request"]
+__all__ = ["InferRequest", "WantedOutput", "parse_request", "wanted_outputs"]
 
 Array = npt.NDArray[Any]
 
-# The classes of the engine are 0 to 2; the protocol's 0 is "the default", its 1 the most urgent.
-_CLASS_OF_PRIORITY = {0: 1, 1: 0, 2: 1}
-_LEAST_URGENT = 2
-# Of parameters that would change the result, and cannot be had.
-_REFUSED = {
-    "shared_memory_region": "shared memory is not offered; send the tensor in the body",
-    "sequence_id": "sequences are not offered; each request stands alone",
-}
 _FLOATS = frozenset(DTYPE_OF[name] for name in ("FP16", "BF16", "FP32", "FP64"))
 # Of floats, as C has them.
 _C_TYPES = {DTYPE_OF["FP32"]: "f", DTYPE_OF["FP64"]: "d"}
-_INT64_MAX = (1 << 63) - 1
 _MOST_DIGITS = 18
 
 
@@ -88,7 +91,7 @@ def parse_request(body: bytes, headers: Headers, specs: Sequence[TensorSpec]) ->
 def _header_length(text: bytes, size: int) -> int:
     if not text.isdigit() or len(text) > _MOST_DIGITS:
         raise bad_request(
-            f"Inference-Header-Content-Length must be a number of bytes, not {_shown(text.decode('latin-1'))}"
+            f"Inference-Header-Content-Length must be a number of bytes, not {shown(text.decode('latin-1'))}"
         )
     length = int(text)
     if length > size:
@@ -123,18 +126,18 @@ def _of_document(
     if used < len(binary):
         raise bad_request(f"the body has {len(binary)} bytes of tensors, and the inputs account for {used}")
     parameters = _parameters(document, "the request")
-    binary_outputs = _flag(parameters, "binary_data_output", "the request") or False
+    binary_outputs = flag(parameters, "binary_data_output", "the request") or False
     identity = document.get("id")
     if identity is not None and type(identity) is not str:
-        raise bad_request(f'"id" must be a string, not {_shown(identity)}')
+        raise bad_request(f'"id" must be a string, not {shown(identity)}')
     outputs = document.get("outputs")
     return InferRequest(
         inputs,
-        None if outputs is None else _outputs(outputs, binary_outputs),
+        None if outputs is None else wanted_outputs(outputs, binary_outputs),
         binary_outputs,
         identity,
-        _priority(parameters),
-        _timeout_s(parameters),
+        priority_of(parameters),
+        timeout_s_of(parameters),
     )
 
 
@@ -144,35 +147,8 @@ def _parameters(owner: Mapping[str, Any], what: str) -> Mapping[str, Any]:
         return {}
     if type(parameters) is not dict:
         raise bad_request(f'"parameters" of {what} must be an object')
-    for name, why in _REFUSED.items():
-        if parameters.get(name):
-            raise bad_request(f"{what} asks for {name}: {why}")
+    refuse_unoffered(parameters, what)
     return parameters
-
-
-def _flag(parameters: Mapping[str, Any], name: str, what: str) -> bool | None:
-    value = parameters.get(name)
-    if value is not None and type(value) is not bool:
-        raise bad_request(f"{name} of {what} must be true or false, not {_shown(value)}")
-    return value
-
-
-def _whole(parameters: Mapping[str, Any], name: str, what: str) -> int | None:
-    value = parameters.get(name)
-    if value is not None and (type(value) is not int or value < 0):
-        raise bad_request(f"{name} of {what} must be an integer from 0 up, not {_shown(value)}")
-    return value
-
-
-def _priority(parameters: Mapping[str, Any]) -> int:
-    given = _whole(parameters, "priority", "the request") or 0
-    return _CLASS_OF_PRIORITY.get(given, _LEAST_URGENT)
-
-
-def _timeout_s(parameters: Mapping[str, Any]) -> float | None:
-    # Triton's microseconds; 0 is "none given".
-    given_us = _whole(parameters, "timeout", "the request")
-    return given_us / 1e6 if given_us else None
 
 
 # -- inputs
@@ -184,11 +160,11 @@ def _input(tensor: Any, binary: bytes | memoryview, used: int) -> tuple[str, Arr
         raise bad_request('each of "inputs" must be an object')
     name = tensor.get("name")
     if type(name) is not str:
-        raise bad_request(f'an input needs a "name", a string, not {_shown(name)}')
-    dtype = _dtype(tensor.get("datatype"), name)
-    shape, count = _shape(tensor.get("shape"), name)
+        raise bad_request(f'an input needs a "name", a string, not {shown(name)}')
+    dtype = dtype_of(tensor.get("datatype"), name)
+    shape, count = shape_of(tensor.get("shape"), name)
     parameters = _parameters(tensor, f"input {name!r}") if "parameters" in tensor else {}
-    size = _whole(parameters, "binary_data_size", f"input {name!r}")
+    size = whole(parameters, "binary_data_size", f"input {name!r}")
     if size is None:
         if "data" not in tensor:
             raise bad_request(f'input {name!r} needs "data", or binary_data_size among its parameters')
@@ -199,54 +175,14 @@ def _input(tensor: Any, binary: bytes | memoryview, used: int) -> tuple[str, Arr
         raise bad_request(
             f"input {name!r} wants {size} bytes, and the body has {max(0, len(binary) - used)} left for it"
         )
-    if size != count * dtype.itemsize:
-        raise bad_request(
-            f"input {name!r} has {size} bytes, but {list(shape)} of {DATATYPE_OF[dtype]} "
-            f"takes {count * dtype.itemsize}"
-        )
-    return name, _of_bytes(binary[used : used + size], dtype).reshape(shape), size
-
-
-def _dtype(datatype: Any, name: str) -> np.dtype[Any]:
-    try:
-        return DTYPE_OF[datatype]
-    except (KeyError, TypeError):
-        pass
-    if datatype == "BYTES":
-        raise bad_request(f"input {name!r} has the datatype BYTES, and Paddle's models take no strings")
-    raise bad_request(
-        f"the datatype of input {name!r} must be one of {', '.join(DTYPE_OF)}, not {_shown(datatype)}"
-    )
-
-
-def _shape(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
-    count = 1
-    for dim in shape if type(shape) is list else (None,):
-        if type(dim) is not int or not 0 <= dim <= _INT64_MAX:
-            raise bad_request(
-                f"the shape of input {name!r} must be a list of integers from 0 up, not {_shown(shape)}"
-            )
-        count *= dim
-    if len(shape) > 32:
-        raise bad_request(f"input {name!r} has {len(shape)} dimensions, and 32 is the most")
-    # NumPy counts the bytes of the other axes also where one is 0.
-    if 8 * (count or math.prod(dim or 1 for dim in shape)) > _INT64_MAX:
-        raise bad_request(f"the shape of input {name!r} has more elements than can be counted")
-    return tuple(shape), count
-
-
-def _of_bytes(data: bytes | memoryview, dtype: np.dtype[Any]) -> Array:
-    if dtype.kind == "b":
-        return np.frombuffer(data, np.uint8).astype(bool)  # any byte but 0 is true
-    array = np.frombuffer(data, dtype)
-    # The JSON before it may have any length; one copy here is less than what the engine does for such arrays.
-    return array if array.flags.aligned else array.copy()
+    check_size(size, dtype, shape, count, name)
+    return name, array_of_bytes(binary[used : used + size], dtype).reshape(shape), size
 
 
 def _numbers(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int, name: str) -> Array:
     """JSON numbers, flat or nested as the shape says."""
     if type(data) is not list:
-        raise bad_request(f'"data" of input {name!r} must be a list, not {_shown(data)}')
+        raise bad_request(f'"data" of input {name!r} must be a list, not {shown(data)}')
     flat = (
         data if len(data) == count and not (data and type(data[0]) is list) else _flattened(data, shape, name)
     )
@@ -256,12 +192,8 @@ def _numbers(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int
     wanted = {bool} if kinds == {bool} else {int}
     if (dtype.kind != "b" and bool in kinds) or not kinds <= wanted:
         raise _not_of(kinds, dtype, name)
-    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    if flat and (min(flat) < low or max(flat) > high):
-        raise bad_request(
-            f'"data" of input {name!r} goes from {min(flat)} to {max(flat)}, '
-            f"and {DATATYPE_OF[dtype]} from {low} to {high}"
-        )
+    if flat:
+        check_range(min(flat), max(flat), dtype, f'"data" of input {name!r}')
     return np.array(flat, dtype).reshape(shape)
 
 
@@ -324,13 +256,20 @@ def _raw_input(body: bytes, specs: Sequence[TensorSpec]) -> Array:
     if not fits or not body:
         what = f"a multiple of {row_bytes}" if -1 in dims else f"{row_bytes}"
         raise bad_request(f"the body has {len(body)} bytes, and one row of input {spec.name!r} has {what}")
-    return _of_bytes(body, dtype).reshape(1, *dims)
+    return array_of_bytes(body, dtype).reshape(1, *dims)
 
 
 # -- outputs
 
 
-def _outputs(outputs: Any, binary_default: bool) -> list[WantedOutput] | None:
+def wanted_outputs(outputs: Any, binary_default: bool) -> list[WantedOutput] | None:
+    """What "outputs" asks for, a list of objects with names and parameters; None: all outputs.
+
+    Raises
+    ------
+    RequestError
+        400, with a sentence that names what is wrong.
+    """
     if type(outputs) is not list:
         raise bad_request('"outputs" must be a list of objects')
     wanted: list[WantedOutput] = []
@@ -342,11 +281,7 @@ def _outputs(outputs: Any, binary_default: bool) -> list[WantedOutput] | None:
         if any(other.name == name for other in wanted):
             raise bad_request(f"{what} is asked for twice")
         parameters = _parameters(output, what)
-        binary = _flag(parameters, "binary_data", what)
-        classes = _whole(parameters, "classification", what) or 0
+        binary = flag(parameters, "binary_data", what)
+        classes = whole(parameters, "classification", what) or 0
         wanted.append(WantedOutput(name, binary_default if binary is None else binary, classes))
     return wanted or None
-
-
-def _shown(value: Any) -> str:
-    return reprlib.repr(value)  # short, also of what is deep

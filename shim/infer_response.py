@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from .datatypes import DATATYPE_OF, DTYPE_OF
 from .errors import bad_request
 from .infer_request import InferRequest, WantedOutput
 
-__all__ = ["encode_response"]
+__all__ = ["classified", "encode_response", "packed_texts"]
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +33,13 @@ def encode_response(
     for output in wanted:
         array = results[output.name]
         if output.classes:
-            described = _classified(output, array, binary)
+            texts, shape = classified(output, array)
+            described: dict[str, Any] = {"name": output.name, "datatype": "BYTES", "shape": shape}
+            if output.binary:
+                binary.append(packed_texts(texts))
+                described["parameters"] = {"binary_data_size": len(binary[-1])}
+            else:
+                described["data"] = texts
         else:
             described = {
                 "name": output.name,
@@ -60,8 +66,14 @@ def _jsonable(array: Array) -> Array:
     return array.astype(np.float32) if array.dtype in _HALVES else array
 
 
-def _classified(output: WantedOutput, array: Array, binary: list[bytes | memoryview]) -> dict[str, Any]:
-    """The `classes` largest of each row as "value:index", the largest first: Triton's classification."""
+def classified(output: WantedOutput, array: Array) -> tuple[list[str], list[int]]:
+    """The `classes` largest of each row as "value:index", the largest first, and their shape: as Triton does.
+
+    Raises
+    ------
+    RequestError
+        400: the output has no rows of numbers.
+    """
     if array.ndim < 1 or array.dtype.kind == "b":
         raise bad_request(
             f"output {output.name!r} cannot be classified: it is not a list of numbers for each row"
@@ -71,10 +83,9 @@ def _classified(output: WantedOutput, array: Array, binary: list[bytes | memoryv
     count = min(output.classes, numbers.shape[1])
     order = np.argsort(-numbers.astype(np.float64), axis=1, kind="stable")[:, :count]
     texts = [f"{numbers[row, index]:f}:{index}" for row, indices in enumerate(order) for index in indices]
-    shape = [count] if array.ndim == 1 else [numbers.shape[0], count]
-    described: dict[str, Any] = {"name": output.name, "datatype": "BYTES", "shape": shape}
-    if not output.binary:
-        return {**described, "data": texts}
-    data = b"".join(len(text).to_bytes(4, "little") + text.encode() for text in texts)
-    binary.append(data)
-    return {**described, "parameters": {"binary_data_size": len(data)}}
+    return texts, [count] if array.ndim == 1 else [numbers.shape[0], count]
+
+
+def packed_texts(texts: Iterable[str]) -> bytes:
+    """A BYTES tensor in binary: each element after its length."""
+    return b"".join(len(text).to_bytes(4, "little") + text.encode() for text in texts)

@@ -26,7 +26,7 @@ _JSON = [(b"content-type", b"application/json")]
 
 
 class Inference:
-    """Answers inference requests, and knows how many are under way."""
+    """Answers inference requests over HTTP, and knows how many are under way, those over gRPC among them."""
 
     def __init__(self, max_body_bytes: int, max_inflight: int | None) -> None:
         self._max_body_bytes = max_body_bytes
@@ -42,8 +42,8 @@ class Inference:
         """Whether one more may begin."""
         return self._max_inflight is None or self.under_way < self._max_inflight
 
-    async def __call__(self, model: ServedModel, headers: Headers, receive: Receive, send: Send) -> None:
-        """One request; `headers` in lower case."""
+    def begin(self) -> None:
+        """One more is under way, until end(); RequestError 429 where there is no room for it."""
         if not self.has_room:
             raise RequestError(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -51,6 +51,14 @@ class Inference:
                 {"Retry-After": "1"},
             )
         self.under_way += 1
+
+    def end(self) -> None:
+        """One is over."""
+        self.under_way -= 1
+
+    async def __call__(self, model: ServedModel, headers: Headers, receive: Receive, send: Send) -> None:
+        """One request; `headers` in lower case."""
+        self.begin()
         try:
             await self._answer(model, headers, receive, send)
         except ClientGone:
@@ -59,7 +67,7 @@ class Inference:
             self.cut += 1
             raise
         finally:
-            self.under_way -= 1
+            self.end()
 
     async def _answer(self, model: ServedModel, headers: Headers, receive: Receive, send: Send) -> None:
         began_ns = monotonic_ns()

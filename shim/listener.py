@@ -47,8 +47,7 @@ def _listen_tcp(host: str, port: int) -> socket.socket:
 def _listen_unix(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if _is_left_over(path):
-            os.unlink(path)
+        clear_left_over(path)
         listener.bind(path)
     except BaseException:
         listener.close()
@@ -56,8 +55,14 @@ def _listen_unix(path: str) -> socket.socket:
     return listener
 
 
+def clear_left_over(path: str) -> None:
+    """Removes the socket's file of a server that is gone."""
+    if _is_left_over(path):
+        os.unlink(path)
+
+
 def _is_left_over(path: str) -> bool:
-    """A socket's file of a server that is gone."""
+    """Whether it is one."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return False

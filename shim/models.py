@@ -65,7 +65,7 @@ class ServedModel:
     config: EngineConfig | None = None
     """Of an engine that was opened here: the source's, or what a client loaded it with."""
     latencies: Latencies = field(default_factory=Latencies)
-    """Of HTTP requests with a result, from their last byte to their answer."""
+    """Of requests with a result, over HTTP and gRPC, from their last byte to their answer."""
 
     @property
     def ready(self) -> bool:
@@ -129,6 +129,10 @@ class Models:
     def ready(self) -> bool:
         """Whether every model takes requests. One that was unloaded on purpose does not count."""
         return all(model.ready or model.reason == "unloaded" for model in self)
+
+    def opened(self) -> list[tuple[ServedModel, Engine]]:
+        """Those that have an engine, with it."""
+        return [(model, model.engine) for model in self if model.engine is not None]
 
     async def load_all(self, say: Callable[[ServedModel], None] = lambda model: None) -> None:
         """Opens every source that is not open, one after the other; raises what the first failure raised."""

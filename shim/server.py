@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -19,13 +19,16 @@ from paddleinfer.engine import Engine
 from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.installed_paddle import import_paddle
 
-from .app import Application
+from .app import CLOSE_TIMEOUT_S, Application
 from .http_protocol import HttpProtocol
 from .listener import listen, url_of
 from .models import Models, ModelSource, ServedModel
 from .server_options import ServerOptions
 from .service import Service, ServiceOptions
 from .watch import watch_files
+
+if TYPE_CHECKING:
+    from .grpc_server import GrpcServer
 
 __all__ = ["serve"]
 
@@ -65,6 +68,7 @@ class _Server(uvicorn.Server):
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failed = False
+        self._grpc: GrpcServer | None = None
         super().__init__(
             uvicorn.Config(
                 Application(service, load=False),
@@ -100,8 +104,24 @@ class _Server(uvicorn.Server):
         """Listens; the models are loaded meanwhile, and requests for them get 503."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        if self.started:
+        if self.started and await self._start_grpc():
             self._tasks.append(asyncio.create_task(self._load()))
+
+    async def _start_grpc(self) -> bool:
+        """Whether it serves gRPC, or need not."""
+        if not self._options.serves_grpc:
+            return True
+        from .grpc_server import GrpcServer  # brings grpc
+
+        server = GrpcServer(self._service, self._options)
+        try:
+            await server.start()
+        except ConfigError as error:
+            print(f"paddleinfer-http: {error}", file=sys.stderr)
+            self._failed = self.should_exit = True
+            return False
+        self._grpc = server
+        return True
 
     async def _load(self) -> None:
         try:
@@ -118,6 +138,8 @@ class _Server(uvicorn.Server):
         # Importing Paddle leaves objects that a full collection takes 0.1 s to visit.
         gc.collect()
         gc.freeze()
+        if self._grpc is not None:
+            print(f"paddleinfer-http serves gRPC on {', '.join(self._grpc.addresses)}", flush=True)
         print(f"paddleinfer-http serves on {self._url}", flush=True)
         if self._options.reload_interval is not None:
             self._tasks.append(
@@ -164,7 +186,11 @@ class _Server(uvicorn.Server):
         """Stops listening, lets what is under way end, and closes the engines."""
         for task in self._tasks:
             task.cancel()
-        await super().shutdown(sockets)
+        ends = [super().shutdown(sockets)]
+        if self._grpc is not None:
+            ends.append(self._grpc.stop(self._options.drain_timeout))
+        await asyncio.gather(*ends)
+        await self._service.models.close(CLOSE_TIMEOUT_S)
         # Answers that their clients have not read, of those that were given time.
         unread = sum(
             connection.transport.get_write_buffer_size() > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ __all__ = ["ServerOptions"]
 
 
 _NEEDED = ("host", "server_name")
+_TEXTS = (*_NEEDED, "uds", "grpc_uds", "api_key", "api_key_file", "tls_cert", "tls_key")
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,20 @@ class ServerOptions:
     """Port to listen on; 0 takes a free one, which the first lines name."""
     uds: str | None = None
     """Path of a Unix socket to listen on instead."""
+    grpc_port: int | None = None
+    """Port to serve gRPC on, beside HTTP; 0 takes a free one, which the first lines name."""
+    grpc_uds: str | None = None
+    """Path of a Unix socket to serve gRPC on, instead of the port or beside it."""
     api_key: str | None = None
     """Key that every request but the health checks must bring: Authorization: Bearer KEY."""
     api_key_file: str | None = None
     """File whose first line is that key."""
     tls_cert: str | None = None
-    """Certificate chain (PEM), to serve HTTPS."""
+    """Certificate chain (PEM), to serve HTTPS, and gRPC over TLS."""
     tls_key: str | None = None
     """The certificate's private key (PEM)."""
     max_body_bytes: int = 64 << 20
-    """Bytes of a request's body, also after decompression."""
+    """Bytes of a request's body, also after decompression, and of a gRPC message."""
     max_inflight: int | None = None
     """Inference requests under way at once; further ones get 429."""
     read_timeout: float = 30.0
@@ -61,14 +67,15 @@ class ServerOptions:
     """What the server's metadata calls it; for clients that want to read "triton" there."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 <= self.port < 1 << 16:
-            raise ConfigError(f"port must be an integer from 0 to 65535, not {self.port!r}")
+        _check_port("port", self.port)
+        if self.grpc_port is not None:
+            _check_port("grpc_port", self.grpc_port)
         for name in ("drain_delay", "drain_timeout", "read_timeout", "reload_interval"):
             check_timeout(name, getattr(self, name))
         for name in ("access_log", "repository_control"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
-        for name in ("host", "uds", "api_key", "api_key_file", "tls_cert", "tls_key", "server_name"):
+        for name in _TEXTS:
             value = getattr(self, name)
             if not (isinstance(value, str) and value) and not (value is None and name not in _NEEDED):
                 raise ConfigError(f"{name} must be a text, not {value!r}")
@@ -96,6 +103,14 @@ class ServerOptions:
         if self.api_key is not None and not _is_key(self.api_key):
             raise ConfigError("api_key must be printable ASCII without spaces, and not empty")
 
+        if self.serves_grpc:
+            _check_grpc_is_installed()
+
+    @property
+    def serves_grpc(self) -> bool:
+        """Whether an address for gRPC is given."""
+        return self.grpc_port is not None or self.grpc_uds is not None
+
     def service_options(self) -> ServiceOptions:
         """What the application needs of these; reads the key's file.
 
@@ -120,6 +135,20 @@ class ServerOptions:
             repository_control=self.repository_control,
             server_name=self.server_name,
         )
+
+
+def _check_port(name: str, port: object) -> None:
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port < 1 << 16:
+        raise ConfigError(f"{name} must be an integer from 0 to 65535, not {port!r}")
+
+
+def _check_grpc_is_installed() -> None:
+    for module in ("grpc", "grpc_health", "grpc_reflection", "grpc_status"):
+        if importlib.util.find_spec(module) is None:
+            raise ConfigError(
+                f"grpc_port and grpc_uds need {module}, which is not installed; "
+                "pip install 'paddleinfer[grpc]' brings it"
+            )
 
 
 def _is_key(text: str) -> bool:

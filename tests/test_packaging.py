@@ -109,11 +109,13 @@ MAY_IMPORT_PADDLE = {"runtime", "demo"}
 
 # Of the server, in ``shim/``; the package never imports it.
 SHIM_LAYERS = (
-    ("datatypes", "errors", "body", "latencies"),
-    ("infer_request", "infer_response", "stage_log", "models"),
+    ("datatypes", "errors", "body", "latencies", "grpc_messages", "grpc_status"),
+    ("request_checks", "infer_request", "infer_response", "stage_log", "models"),
     ("inference", "describe", "service", "watch", "load_request", "looking"),
+    ("repository", "grpc_calls", "grpc_tensors", "grpc_infer", "grpc_health", "grpc_reflection"),
+    ("grpc_service",),
     ("openapi", "page", "direct", "app"),
-    ("server_options", "settings_file", "listener", "http_protocol", "server"),
+    ("server_options", "settings_file", "listener", "http_protocol", "grpc_server", "server"),
     ("cli", "__main__"),
 )
 KNOW_UVICORN = {"http_protocol", "server"}

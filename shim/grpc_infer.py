@@ -1,0 +1,264 @@
+"""ModelInfer and ModelStreamInfer: from a call's bytes to the engine and back, on the loop's own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic_ns
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from .errors import CUT
+from .grpc_calls import ENDING, parsed
+from .grpc_messages import message_class
+from .grpc_status import code_of, sentence_of
+from .grpc_tensors import encode_response, length_delimited, parse_message
+from .models import VERSION, ServedModel
+from .service import Service
+from .stage_log import ServedTimes
+
+__all__ = ["GrpcInference"]
+
+_log = logging.getLogger("paddleinfer.grpc")
+
+_ModelInferRequest = message_class("ModelInferRequest")
+_ModelInferResponse = message_class("ModelInferResponse")
+_ModelStreamInferResponse = message_class("ModelStreamInferResponse")
+_INFER_RESPONSE: Final = _ModelStreamInferResponse.DESCRIPTOR.fields_by_name["infer_response"].number
+
+# Of one stream: so many requests are read ahead of their answers, and no more until the client reads these.
+_MOST_OF_A_STREAM: Final = 256
+# What Triton says with each answer of a stream.
+_FINAL: Final = {"triton_final_response": {"bool_param": True}}
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The bytes of a response, and when what was done for it."""
+
+    payload: bytes
+    model: ServedModel
+    received_ns: int
+    decoded_ns: int
+    delivered_ns: int
+    encoded_ns: int
+
+    def was_sent(self) -> None:
+        times = (self.received_ns, self.received_ns, self.decoded_ns, self.delivered_ns, self.encoded_ns)
+        self.model.stage_log.note(ServedTimes(*times, monotonic_ns()))
+
+
+class GrpcInference:
+    """Answers calls for inference, and ends them when the server ends."""
+
+    def __init__(self, service: Service) -> None:
+        self._models = service.models
+        self._inference = service.inference
+        self._running: set[asyncio.Task[Any]] = set()
+        self._cut: set[asyncio.Task[Any]] = set()
+        self._streams: set[_Stream] = set()
+        self._open = 0
+
+    # Counting
+
+    def _begin(self) -> None:
+        self._inference.begin()
+        self._open += 1
+
+    def _end(self) -> None:
+        self._inference.end()
+        self._open -= 1
+
+    # ModelInfer
+
+    async def infer(self, body: bytes, context: Any) -> bytes:
+        """One call: a ModelInferRequest -> a ModelInferResponse."""
+        received_ns = monotonic_ns()
+        self._begin()
+        answers: list[_Answer] = []
+        # It is over when its answer has left.
+        context.add_done_callback(partial(self._sent, answers))
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            answers.append(await self._answer(body, context, received_ns))
+        except asyncio.CancelledError:
+            if task not in self._cut:
+                raise
+            raise CUT from None
+        finally:
+            self._running.discard(task)
+            self._cut.discard(task)
+        return answers[0].payload
+
+    def _sent(self, answers: list[_Answer], context: Any) -> None:
+        self._end()
+        if answers:
+            answers[0].was_sent()
+
+    async def _answer(
+        self,
+        body: bytes,
+        context: Any,
+        received_ns: int,
+        parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> _Answer:
+        message = parsed(_ModelInferRequest, body)
+        model = self._models.get(message.model_name, message.model_version)
+        engine = model.open_engine()
+        request = parse_message(message)
+        decoded_ns = monotonic_ns()
+        names = None if request.outputs is None else [output.name for output in request.outputs]
+        results = await engine.ainfer(
+            request.inputs,
+            timeout=_sooner(request.timeout_s, context.time_remaining()),
+            outputs=names,
+            priority=request.priority,
+        )
+        delivered_ns = monotonic_ns()
+        payload = encode_response(model.name, VERSION, request, results, parameters or {})
+        encoded_ns = monotonic_ns()
+        model.latencies.add((encoded_ns - received_ns) / 1e9)
+        return _Answer(payload, model, received_ns, decoded_ns, delivered_ns, encoded_ns)
+
+    # ModelStreamInfer
+
+    async def stream(self, bodies: AsyncIterator[bytes], context: Any) -> None:
+        """One call: ModelInferRequests -> a ModelStreamInferResponse for each, in their order, as of Triton.
+
+        An error of a request is the ``error_message`` of its response. With ``triton_grpc_error: true`` in
+        the call's metadata the first one ends the stream with its status, as it does with Triton.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        stream = _Stream(bodies, partial(self._stream_answer, context=context, strict=_is_strict(context)))
+        self._streams.add(stream)
+        self._running.add(task)
+        try:
+            await stream.answer_all(context.write)
+        except asyncio.CancelledError:
+            if task not in self._cut:
+                raise
+            raise CUT from None
+        finally:
+            self._running.discard(task)
+            self._cut.discard(task)
+            self._streams.discard(stream)
+        if stream.ended_early:
+            raise ENDING
+
+    async def _stream_answer(self, body: bytes, context: Any, strict: bool) -> _Answer | bytes:
+        received_ns = monotonic_ns()
+        try:
+            self._begin()
+            try:
+                answer = await self._answer(body, context, received_ns, _FINAL)
+            finally:
+                self._end()
+        except Exception as error:
+            if strict:
+                raise
+            return _stream_error(body, error)
+        head = length_delimited(_INFER_RESPONSE, len(answer.payload))
+        answer.payload = head + answer.payload
+        return answer
+
+    # The server's end
+
+    def end_streams(self) -> None:
+        """Streams end when what they have read is answered."""
+        for stream in self._streams:
+            stream.end_early()
+
+    def cut(self) -> None:
+        """Ends at once what is under way, and counts it."""
+        self._inference.cut += self._open
+        for task in self._running:
+            self._cut.add(task)
+            task.cancel()
+
+
+class _Stream:
+    """The requests of one stream: read ahead, answered in their order."""
+
+    def __init__(
+        self, bodies: AsyncIterator[bytes], answer: Callable[[bytes], Awaitable[_Answer | bytes]]
+    ) -> None:
+        self._bodies = bodies
+        self._answer = answer
+        self._room = asyncio.Semaphore(_MOST_OF_A_STREAM)
+        self._answers: asyncio.Queue[asyncio.Task[_Answer | bytes] | None] = asyncio.Queue()
+        self._reader = asyncio.create_task(self._read())
+        self._tasks: set[asyncio.Task[_Answer | bytes]] = set()
+        self.ended_early = False
+
+    def end_early(self) -> None:
+        """Reads no more."""
+        self.ended_early = True
+        self._reader.cancel()
+
+    async def _read(self) -> None:
+        try:
+            await self._room.acquire()
+            async for body in self._bodies:
+                task = asyncio.ensure_future(self._answer(body))
+                self._tasks.add(task)
+                self._answers.put_nowait(task)
+                await self._room.acquire()
+        finally:
+            self._answers.put_nowait(None)
+
+    async def answer_all(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        """Until the client sends no more, or end_early(); raises what a strict answer raises."""
+        try:
+            while (task := await self._answers.get()) is not None:
+                answer = await task
+                self._tasks.discard(task)
+                if isinstance(answer, bytes):
+                    await write(answer)
+                else:
+                    await write(answer.payload)
+                    answer.was_sent()
+                self._room.release()
+            if not self.ended_early:
+                await self._reader
+        finally:
+            self._reader.cancel()
+            for task in self._tasks:
+                task.cancel()
+
+
+def _stream_error(body: bytes, error: Exception) -> bytes:
+    """Says which request failed, as far as that can be read."""
+    if code_of(error) is grpc.StatusCode.INTERNAL:
+        _log.error("a request of a stream failed", exc_info=error)
+    response = _ModelStreamInferResponse(error_message=sentence_of(error))
+    with contextlib.suppress(DecodeError):
+        request = _ModelInferRequest.FromString(body)
+        response.infer_response.MergeFrom(
+            _ModelInferResponse(
+                model_name=request.model_name,
+                model_version=request.model_version,
+                id=request.id,
+                parameters=_FINAL,
+            )
+        )
+    written: bytes = response.SerializeToString()
+    return written
+
+
+def _is_strict(context: Any) -> bool:
+    return dict(context.invocation_metadata()).get("triton_grpc_error") == "true"
+
+
+def _sooner(timeout_s: float | None, remaining_s: float | None) -> float | None:
+    if timeout_s is None or remaining_s is None:
+        return timeout_s if remaining_s is None else remaining_s
+    return min(timeout_s, remaining_s)

@@ -1,0 +1,41 @@
+"""Server reflection: tools such as grpcurl ask the server what it offers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from google.protobuf.descriptor import FileDescriptor
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+
+from .grpc_calls import Calls, parsed
+from .grpc_health import HEALTH_SERVICE
+from .grpc_messages import POOL, SERVICE
+
+__all__ = ["REFLECTION_SERVICES", "reflection_handlers"]
+
+REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
+"""Version 1 differs from its alpha in the name only."""
+
+
+def reflection_handlers(calls: Calls) -> Mapping[str, Any]:
+    """Method -> its handler."""
+    _add(health_pb2.DESCRIPTOR)
+    servicer = reflection.aio.ReflectionServicer((HEALTH_SERVICE, SERVICE), pool=POOL)
+
+    async def info(bodies: AsyncIterator[bytes], context: Any) -> None:
+        async def requests() -> AsyncIterator[Any]:
+            async for body in bodies:
+                yield parsed(ServerReflectionRequest, body)
+
+        async for response in servicer.ServerReflectionInfo(requests(), context):
+            await context.write(response.SerializeToString())
+
+    return {"ServerReflectionInfo": calls.stream("ServerReflectionInfo", calls.endless(info))}
+
+
+def _add(file: FileDescriptor) -> None:
+    """Describes it, too, where one pool is asked for everything."""
+    POOL.AddSerializedFile(file.serialized_pb)

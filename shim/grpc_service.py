@@ -1,0 +1,130 @@
+"""``inference.GRPCInferenceService``: the answers of the HTTP routes, for Triton's and KServe's clients."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from google.protobuf.json_format import ParseDict
+
+from . import describe
+from .errors import RequestError
+from .grpc_calls import Calls, parsed
+from .grpc_infer import GrpcInference
+from .grpc_messages import METHODS, SERVICE, STREAM, message_class
+from .models import ServedModel
+from .repository import check_controlled, load_model
+from .service import Service
+
+__all__ = ["OPEN_METHODS", "inference_handlers"]
+
+OPEN_METHODS: Final = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
+"""Calls that need no key."""
+
+# Calls of Triton that are refused in a sentence.
+_SHARED_MEMORY: Final = "shared memory is not offered; send the tensors in the request"
+_UNOFFERED: Final = {
+    **{
+        f"{kind}SharedMemory{action}": _SHARED_MEMORY
+        for kind in ("System", "Cuda")
+        for action in ("Status", "Register", "Unregister")
+    },
+    "TraceSetting": "settings of traces are not offered; GET /v2/trace of the HTTP server records one",
+    "LogSettings": "settings of the log are not offered",
+}
+
+
+def inference_handlers(service: Service, inference: GrpcInference, calls: Calls) -> Mapping[str, Any]:
+    """Method -> its handler."""
+    answers = _Answers(service)
+    handlers = {
+        method: calls.unary(method, _answering(method, getattr(answers, _snake(method))))
+        for method in METHODS
+        if method != "ModelInfer"
+    }
+    handlers["ModelInfer"] = calls.unary("ModelInfer", inference.infer)
+    handlers[STREAM] = calls.stream(STREAM, inference.stream)
+    for method, why in _UNOFFERED.items():
+        handlers[method] = calls.unary(method, _refusing(why))
+    return handlers
+
+
+def _snake(method: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in method).lstrip("_")
+
+
+def _answering(method: str, answer: Callable[[Any], Awaitable[dict[str, Any]]]) -> Any:
+    """A behaviour that reads `METHODRequest` and writes the answer as `METHODResponse`."""
+    request_class, response_class = message_class(f"{method}Request"), message_class(f"{method}Response")
+
+    async def behaviour(body: bytes, context: Any) -> bytes:
+        answered = await answer(parsed(request_class, body))
+        written: bytes = ParseDict(answered, response_class()).SerializeToString()
+        return written
+
+    return behaviour
+
+
+def _refusing(why: str) -> Any:
+    async def behaviour(body: bytes, context: Any) -> bytes:
+        raise RequestError(HTTPStatus.NOT_IMPLEMENTED, why)
+
+    return behaviour
+
+
+class _Answers:
+    """Each takes the message of its request and gives the fields of its response."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._models = service.models
+        self._options = service.options
+
+    def _model(self, request: Any) -> ServedModel:
+        model: ServedModel = self._models.get(request.name, request.version)
+        return model
+
+    async def server_live(self, request: Any) -> dict[str, Any]:
+        return {"live": True}
+
+    async def server_ready(self, request: Any) -> dict[str, Any]:
+        return {"ready": self._service.ready}
+
+    async def model_ready(self, request: Any) -> dict[str, Any]:
+        return {"ready": self._model(request).ready and not self._service.draining}
+
+    async def server_metadata(self, request: Any) -> dict[str, Any]:
+        return describe.server_metadata(self._options.server_name, self._options.repository_control)
+
+    async def model_metadata(self, request: Any) -> dict[str, Any]:
+        model = self._model(request)
+        return describe.model_metadata(model, model.open_engine())
+
+    async def model_config(self, request: Any) -> dict[str, Any]:
+        model = self._model(request)
+        return {"config": describe.model_config(model, model.open_engine())}
+
+    async def model_statistics(self, request: Any) -> dict[str, Any]:
+        """Of all models where none is named."""
+        if request.name:
+            model = self._model(request)
+            return describe.statistics([(model, model.open_engine())])
+        return describe.statistics(self._models.opened())
+
+    async def repository_index(self, request: Any) -> dict[str, Any]:
+        return {"models": describe.index(self._models, only_ready=request.ready)}
+
+    async def repository_model_load(self, request: Any) -> dict[str, Any]:
+        check_controlled(self._options)
+        parameters = {
+            name: getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
+            for name, parameter in request.parameters.items()
+        }
+        await load_model(self._models, request.model_name, {"parameters": parameters})
+        return {}
+
+    async def repository_model_unload(self, request: Any) -> dict[str, Any]:
+        check_controlled(self._options)
+        await self._models.unload(self._models.get(request.model_name))
+        return {}

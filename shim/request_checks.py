@@ -1,0 +1,142 @@
+"""What a request must be in either protocol: its parameters; datatypes, shapes and sizes of its inputs."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from .datatypes import DATATYPE_OF, DTYPE_OF
+from .errors import bad_request
+
+__all__ = [
+    "array_of_bytes",
+    "check_range",
+    "check_size",
+    "dtype_of",
+    "flag",
+    "priority_of",
+    "refuse_unoffered",
+    "shape_of",
+    "shown",
+    "timeout_s_of",
+    "whole",
+]
+
+# The classes of the engine are 0 to 2; the protocol's 0 is "the default", its 1 the most urgent.
+_CLASS_OF_PRIORITY: Final = {0: 1, 1: 0, 2: 1}
+_LEAST_URGENT: Final = 2
+# Of parameters that would change the result, and cannot be had.
+_REFUSED: Final = {
+    "shared_memory_region": "shared memory is not offered; send the tensor in the body",
+    "sequence_id": "sequences are not offered; each request stands alone",
+}
+_INT64_MAX: Final = (1 << 63) - 1
+
+
+def shown(value: Any) -> str:
+    """Short, also of what is deep."""
+    return reprlib.repr(value)
+
+
+# -- parameters
+
+
+def refuse_unoffered(parameters: Mapping[str, Any], what: str) -> None:
+    """Raises RequestError 400 where one asks for what would change the result and cannot be had."""
+    for name, why in _REFUSED.items():
+        if parameters.get(name):
+            raise bad_request(f"{what} asks for {name}: {why}")
+
+
+def flag(parameters: Mapping[str, Any], name: str, what: str) -> bool | None:
+    """A parameter that is true or false; None where it is not given; RequestError 400 for another value."""
+    value = parameters.get(name)
+    if value is not None and type(value) is not bool:
+        raise bad_request(f"{name} of {what} must be true or false, not {shown(value)}")
+    return value
+
+
+def whole(parameters: Mapping[str, Any], name: str, what: str) -> int | None:
+    """A parameter that counts; None where it is not given; RequestError 400 for another value."""
+    value = parameters.get(name)
+    if value is not None and (type(value) is not int or value < 0):
+        raise bad_request(f"{name} of {what} must be an integer from 0 up, not {shown(value)}")
+    return value
+
+
+def priority_of(parameters: Mapping[str, Any]) -> int:
+    """The engine's class of a request with these parameters."""
+    given = whole(parameters, "priority", "the request") or 0
+    return _CLASS_OF_PRIORITY.get(given, _LEAST_URGENT)
+
+
+def timeout_s_of(parameters: Mapping[str, Any]) -> float | None:
+    """The deadline of a request with these parameters, in seconds."""
+    # Triton's microseconds; 0 is "none given".
+    given_us = whole(parameters, "timeout", "the request")
+    return given_us / 1e6 if given_us else None
+
+
+# -- inputs
+
+
+def dtype_of(datatype: Any, name: str) -> np.dtype[Any]:
+    """Of an input; RequestError 400 for what is no datatype of numbers."""
+    try:
+        return DTYPE_OF[datatype]
+    except (KeyError, TypeError):
+        pass
+    if datatype == "BYTES":
+        raise bad_request(f"input {name!r} has the datatype BYTES, and Paddle's models take no strings")
+    raise bad_request(
+        f"the datatype of input {name!r} must be one of {', '.join(DTYPE_OF)}, not {shown(datatype)}"
+    )
+
+
+def shape_of(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
+    """The shape that a list of dimensions gives, and its elements; RequestError 400 for what is none."""
+    count = 1
+    for dim in shape if type(shape) is list else (None,):
+        if type(dim) is not int or not 0 <= dim <= _INT64_MAX:
+            raise bad_request(
+                f"the shape of input {name!r} must be a list of integers from 0 up, not {shown(shape)}"
+            )
+        count *= dim
+    if len(shape) > 32:
+        raise bad_request(f"input {name!r} has {len(shape)} dimensions, and 32 is the most")
+    # NumPy counts the bytes of the other axes also where one is 0.
+    if 8 * (count or math.prod(dim or 1 for dim in shape)) > _INT64_MAX:
+        raise bad_request(f"the shape of input {name!r} has more elements than can be counted")
+    return tuple(shape), count
+
+
+def check_size(size_bytes: int, dtype: np.dtype[Any], shape: tuple[int, ...], count: int, name: str) -> None:
+    """Raises RequestError 400 where so many bytes are not the `count` elements of this shape."""
+    if size_bytes != count * dtype.itemsize:
+        raise bad_request(
+            f"input {name!r} has {size_bytes} bytes, but {list(shape)} of {DATATYPE_OF[dtype]} "
+            f"takes {count * dtype.itemsize}"
+        )
+
+
+def check_range(lowest: int, highest: int, dtype: np.dtype[Any], what: str) -> None:
+    """Raises RequestError 400 where integers from `lowest` to `highest` are not all of this dtype."""
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if lowest < low or highest > high:
+        raise bad_request(
+            f"{what} goes from {lowest} to {highest}, and {DATATYPE_OF[dtype]} from {low} to {high}"
+        )
+
+
+def array_of_bytes(data: bytes | memoryview, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """A flat array over these bytes, without a copy where it can be."""
+    if dtype.kind == "b":
+        return np.frombuffer(data, np.uint8).astype(bool)  # any byte but 0 is true
+    array = np.frombuffer(data, dtype)
+    # The JSON before it may have any length; one copy here is less than what the engine does for such arrays.
+    return array if array.flags.aligned else array.copy()
