@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import tempfile
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,16 +138,15 @@ def opened() -> Iterator[dict[str, Callable[[Case], Way]]]:
         engines = {model: closing.enter_context(Engine(path)) for model, path in models.items()}
         folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))
         http_place, grpc_place = str(folder / "http"), str(folder / "grpc")
-        closing.enter_context(served(models, ["--uds", http_place, "--grpc-uds", grpc_place]))
+        where = closing.enter_context(served(models, ["--uds", http_place, "--grpc-uds", grpc_place]))
         unix = closing.enter_context(contextlib.closing(Connection(socket.AF_UNIX, http_place)))
-        unix_grpc = closing.enter_context(channel(f"unix:{grpc_place}"))
+        unix_grpc = closing.enter_context(channel(where.grpc))
         where = closing.enter_context(
             served(models, ["--host", "127.0.0.1", "--port", "0", "--grpc-port", "0"])
         )
-        tcp = closing.enter_context(
-            contextlib.closing(Connection(socket.AF_INET, ("127.0.0.1", where.http_port)))
-        )
-        tcp_grpc = closing.enter_context(channel(f"127.0.0.1:{where.grpc_port}"))
+        port = urllib.parse.urlsplit(where.http).port
+        tcp = closing.enter_context(contextlib.closing(Connection(socket.AF_INET, ("127.0.0.1", port))))
+        tcp_grpc = closing.enter_context(channel(where.grpc))
 
         def streamed(connection: grpc.Channel, case: Case) -> Way:
             return closing.enter_context(contextlib.closing(Stream(connection, case.model)))

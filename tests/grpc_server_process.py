@@ -15,7 +15,7 @@ from engine_helpers import PATIENCE_S, engine_of
 from paddleinfer.shim.server import serve
 from paddleinfer.shim.server_options import ServerOptions
 
-NAMES = "gRPC on "
+NAMES = "serves gRPC on "
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ def _addresses(process: subprocess.Popen[str]) -> Addresses:
     assert process.stdout is not None
     grpc = ""
     for line in process.stdout:
-        if "gRPC on " in line:
-            grpc = line.rstrip().rpartition("/")[2]
+        if "serves gRPC on " in line:
+            grpc = line.split()[-1]
         if "serves on http://" in line:
             killer.cancel()
             return Addresses(line.rstrip().rpartition("/")[2], grpc)
