@@ -196,6 +196,7 @@ class _Stream:
         self._room = asyncio.Semaphore(_MOST_OF_A_STREAM)
         self._answers: asyncio.Queue[asyncio.Task[_Answer | bytes] | None] = asyncio.Queue()
         self._reader = asyncio.create_task(self._read())
+        self._reader.add_done_callback(_look_at)
         self._tasks: set[asyncio.Task[_Answer | bytes]] = set()
         self.ended_early = False
 
@@ -209,6 +210,7 @@ class _Stream:
             await self._room.acquire()
             async for body in self._bodies:
                 task = asyncio.ensure_future(self._answer(body))
+                task.add_done_callback(_look_at)
                 self._tasks.add(task)
                 self._answers.put_nowait(task)
                 await self._room.acquire()
@@ -233,6 +235,12 @@ class _Stream:
             self._reader.cancel()
             for task in self._tasks:
                 task.cancel()
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """What it raised has been seen, also where the stream is over and nobody waits for it."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _stream_error(body: bytes, error: Exception) -> bytes:
