@@ -15,6 +15,7 @@ from engine_helpers import PATIENCE_S, engine_of
 from paddleinfer.shim.server import serve
 from paddleinfer.shim.server_options import ServerOptions
 
+LIMIT_BYTES = 16 << 20
 NAMES = "serves gRPC on "
 
 
@@ -60,7 +61,7 @@ def server_process() -> Iterator[ServerProcess]:
 
 
 def main() -> int:
-    options = ServerOptions(host="127.0.0.1", port=0, grpc_port=0)
+    options = ServerOptions(host="127.0.0.1", port=0, grpc_port=0, max_body_bytes=LIMIT_BYTES)
     with engine_of(batchable=True) as engine:
         return serve({"m": engine}, options, options.service_options())
 
