@@ -120,7 +120,6 @@ def test_a_stream_wants_the_key_once(locked_url: str) -> None:
     with triton.InferenceServerClient(locked_url) as client:
         refused, answered = Answers(), Answers()
         client.start_stream(refused)
-        client.async_stream_infer("simple", pair())
         assert refused.error().status() == str(StatusCode.UNAUTHENTICATED)
         client.stop_stream()
         client.start_stream(answered, headers={"authorization": f"Bearer {KEY}"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,6 +44,8 @@ FIRST = np.arange(16, dtype="int32").reshape(1, 16)
 SECOND = np.full((1, 16), 3, "int32")
 # A response of fewer bytes is not worth compressing.
 MANY = np.arange(64 * 16, dtype="int32").reshape(64, 16)
+# A value of its own for each request that `held` is to hold.
+KEYS = itertools.count(1)
 TEXTS = np.array([[b"a"] * 16], dtype=object)
 
 
