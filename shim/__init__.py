@@ -1,4 +1,4 @@
-"""paddleinfer over HTTP: the Open Inference Protocol around the engine's public API.
+"""paddleinfer over HTTP and gRPC: the Open Inference Protocol around the engine's public API.
 
 ``create_app(engines)`` gives a Starlette application; ``paddleinfer-http`` runs one.
 """

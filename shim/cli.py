@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="paddleinfer-http",
-        description="Serves PaddlePaddle models over HTTP (Open Inference Protocol), with batching.",
+        description="Serves PaddlePaddle models over HTTP and gRPC (Open Inference Protocol), with batching.",
         epilog=_EPILOG,
         allow_abbrev=False,
     )

@@ -81,12 +81,10 @@ class GrpcServer:
             port = self._listen(f"{host}:{options.grpc_port}")
             self.addresses.append(f"{host}:{port}")
         if options.grpc_uds is not None:
-            try:
-                clear_left_over(options.grpc_uds)
-            except OSError as error:
-                raise ConfigError(f"cannot listen on {options.grpc_uds}: {error.strerror}") from None
-            self._listen(f"unix:{options.grpc_uds}")
-            self.addresses.append(f"unix:{options.grpc_uds}")
+            address = f"unix:{options.grpc_uds}"
+            _make_room(options.grpc_uds, address)
+            self._listen(address)
+            self.addresses.append(address)
         await self._server.start()
 
     def _listen(self, address: str) -> int:
@@ -110,6 +108,18 @@ class GrpcServer:
         if not ended:
             self._inference.cut()
         await stopping
+
+
+def _make_room(path: str, address: str) -> None:
+    """gRPC itself would take the file of a server that still listens."""
+    try:
+        clear_left_over(path)
+    except OSError as error:
+        raise ConfigError(f"cannot listen for gRPC on {address}: {error.strerror}") from None
+    if Path(path).exists():
+        raise ConfigError(
+            f"cannot listen for gRPC on {address}: it is there, and no socket that is left over"
+        )
 
 
 def _credentials(options: ServerOptions) -> Any:

@@ -1,4 +1,4 @@
-"""Runs the application under uvicorn: loading, signals, draining, the exit code."""
+"""Runs the application under uvicorn, and gRPC beside it: loading, signals, draining, the exit code."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class ServerOptions:
     max_body_bytes: int = 64 << 20
     """Bytes of a request's body, also after decompression, and of a gRPC message."""
     max_inflight: int | None = None
-    """Inference requests under way at once; further ones get 429."""
+    """Inference requests under way at once, over HTTP and gRPC; further ones get 429."""
     read_timeout: float = 30.0
     """Seconds that a client may be silent in the middle of a request; then it gets 408."""
     drain_delay: float = 0.0

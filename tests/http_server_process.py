@@ -5,6 +5,7 @@ The model says that it runs by a file `running-N`, and waits until there is a fi
 
 from __future__ import annotations
 
+import ast
 import itertools
 import sys
 import time
@@ -34,5 +35,5 @@ def main(directory: Path, **options: float) -> int:
 
 
 if __name__ == "__main__":
-    given = {name: float(value) for name, value in (text.split("=") for text in sys.argv[2:])}
+    given = {name: ast.literal_eval(value) for name, value in (text.split("=") for text in sys.argv[2:])}
     sys.exit(main(Path(sys.argv[1]), **given))

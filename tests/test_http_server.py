@@ -12,78 +12,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx2 as httpx
 import numpy as np
 import pytest
 from engine_helpers import PATIENCE_S, eventually, rows
 from http_helpers import INFER, binary_body, binary_tensor, json_tensor, outputs_of
+from http_processes import ELSEWHERE, START_S, Server, started, waiting_server
 from system_tools import need
 from zoo import Zoo
-
-START_S = 60.0
-# Not where ./paddleinfer would hide an installed one.
-ELSEWHERE = "/"
-REQUEST = {"inputs": [json_tensor("x", rows())]}
-
-
-class Server:
-    """The process and where it serves."""
-
-    def __init__(self, process: subprocess.Popen[str], lines: list[str]) -> None:
-        self.process = process
-        self.lines = lines
-        self.url = lines[-1].rsplit(" ", 1)[-1]
-
-    def post(self, **options: Any) -> httpx.Response:
-        return httpx.post(self.url + INFER, json=REQUEST, timeout=PATIENCE_S, **options)
-
-    def status(self, path: str) -> int:
-        return httpx.get(self.url + path, timeout=PATIENCE_S).status_code
-
-    def end(self) -> tuple[int, str]:
-        """Exit code, and what it wrote to standard error."""
-        _, errors = self.process.communicate(timeout=START_S)
-        return self.process.returncode, errors
-
-
-@contextlib.contextmanager
-def started(*command: str | Path, environment: dict[str, str] | None = None) -> Iterator[Server]:
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **(environment or {})},
-        cwd=ELSEWHERE,
-    )
-    try:
-        yield Server(process, list(_until_serving(process)))
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def _until_serving(process: subprocess.Popen[str]) -> Iterator[str]:
-    killer = threading.Timer(START_S, process.kill)
-    killer.start()
-    stream: IO[str] | None = process.stdout
-    assert stream is not None
-    for line in stream:
-        yield line.rstrip()
-        if "serves on" in line:
-            killer.cancel()
-            return
-    raise AssertionError(f"it did not start: {process.communicate()[1]}")
-
-
-@contextlib.contextmanager
-def waiting_server(directory: Path, **options: float) -> Iterator[Server]:
-    script = Path(__file__).with_name("http_server_process.py")
-    arguments = [f"{name}={value}" for name, value in options.items()]
-    with started(script, directory, *arguments) as server:
-        yield server
 
 
 @contextlib.contextmanager
