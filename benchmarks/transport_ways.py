@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import grpc
 import numpy as np
 import orjson
 
 from benchmarks.models import SEED, directory
 from benchmarks.transport_client import Answer, Buffer, Connection, request
+from benchmarks.transport_grpc import Stream, Unary, channel
 from benchmarks.transport_server import served
 from paddleinfer import Engine
 
@@ -134,16 +136,29 @@ def opened() -> Iterator[dict[str, Callable[[Case], Way]]]:
     models = {model: directory(model) for model in SERVED}
     with contextlib.ExitStack() as closing:
         engines = {model: closing.enter_context(Engine(path)) for model, path in models.items()}
-        place = Path(closing.enter_context(tempfile.TemporaryDirectory()), "socket")
-        closing.enter_context(served(models, ["--uds", str(place)]))
-        unix = closing.enter_context(contextlib.closing(Connection(socket.AF_UNIX, str(place))))
-        url = closing.enter_context(served(models, ["--host", "127.0.0.1", "--port", "0"]))
-        port = urllib.parse.urlsplit(url).port
+        folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))
+        http_place, grpc_place = str(folder / "http"), str(folder / "grpc")
+        where = closing.enter_context(served(models, ["--uds", http_place, "--grpc-uds", grpc_place]))
+        unix = closing.enter_context(contextlib.closing(Connection(socket.AF_UNIX, http_place)))
+        unix_grpc = closing.enter_context(channel(where.grpc))
+        where = closing.enter_context(
+            served(models, ["--host", "127.0.0.1", "--port", "0", "--grpc-port", "0"])
+        )
+        port = urllib.parse.urlsplit(where.http).port
         tcp = closing.enter_context(contextlib.closing(Connection(socket.AF_INET, ("127.0.0.1", port))))
+        tcp_grpc = closing.enter_context(channel(where.grpc))
+
+        def streamed(connection: grpc.Channel, case: Case) -> Way:
+            return closing.enter_context(contextlib.closing(Stream(connection, case.model)))
+
         yield {
             IN_PROCESS: lambda case: InProcess(engines[case.model]),
             "Unix socket, binary": lambda case: Binary(unix, case.model),
             "TCP, binary": lambda case: Binary(tcp, case.model),
+            "Unix socket, gRPC": lambda case: Unary(unix_grpc, case.model),
+            "TCP, gRPC": lambda case: Unary(tcp_grpc, case.model),
+            "Unix socket, gRPC stream": lambda case: streamed(unix_grpc, case),
+            "TCP, gRPC stream": lambda case: streamed(tcp_grpc, case),
             "Unix socket, JSON": lambda case: Json(unix, case.model),
             "TCP, JSON": lambda case: Json(tcp, case.model),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -86,6 +87,9 @@ def _checked(method: str, behaviour: Behaviour) -> Behaviour:
             raise
         except Exception as error:
             code = code_of(error)
+            # grpc.aio keeps an abort in a cycle, traceback and all, which must not hold on to the message.
+            del request
+            traceback.clear_frames(error.__traceback__)
             await abort(context, error)
         finally:
             if ACCESS_LOG.isEnabledFor(logging.INFO):

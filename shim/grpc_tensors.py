@@ -55,6 +55,8 @@ def parse_message(message: Any) -> InferRequest:
     if not message.inputs:
         raise bad_request("the request has no inputs")
     if raw and len(raw) != len(message.inputs):
+        for tensor in message.inputs:  # which may say why one is missing
+            _check_place(tensor, message.model_name, True)
         raise bad_request(
             f"the request has {len(raw)} raw_input_contents for {len(message.inputs)} inputs; "
             "each input has its own, in their order"
@@ -63,7 +65,7 @@ def parse_message(message: Any) -> InferRequest:
     for index, tensor in enumerate(message.inputs):
         if tensor.name in inputs:
             raise bad_request(f"input {tensor.name!r} is there twice")
-        inputs[tensor.name] = _input(tensor, raw[index] if raw else None)
+        inputs[tensor.name] = _input(tensor, raw[index] if raw else None, message.model_name)
     parameters = _parameters(message.parameters)
     refuse_unoffered(parameters, "the request")
     outputs = [
@@ -85,16 +87,25 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if choice is None else getattr(given[name], choice) for name, choice in chosen.items()}
 
 
-def _input(tensor: Any, raw: bytes | None) -> Array:
+def _check_place(tensor: Any, model: str, is_raw: bool) -> None:
+    """Its numbers are in one place."""
+    if tensor.parameters:
+        refuse_unoffered(_parameters(tensor.parameters), f"input {tensor.name!r}")
+    if is_raw and tensor.HasField("contents"):
+        # In Triton's words, which its clients look for.
+        raise bad_request(
+            f"contents field must not be specified when using raw_input_contents for {tensor.name!r} "
+            f"for model {model!r}"
+        )
+
+
+def _input(tensor: Any, raw: bytes | None, model: str) -> Array:
     name = tensor.name
     dtype = dtype_of(tensor.datatype, name)
     shape, count = shape_of(list(tensor.shape), name)
-    if tensor.parameters:
-        refuse_unoffered(_parameters(tensor.parameters), f"input {name!r}")
+    _check_place(tensor, model, raw is not None)
     if raw is None:
         return _typed(tensor, dtype, shape, count)
-    if tensor.HasField("contents"):
-        raise bad_request(f"input {name!r} has both contents and raw_input_contents")
     check_size(len(raw), dtype, shape, count, name)
     return array_of_bytes(raw, dtype).reshape(shape)
 
