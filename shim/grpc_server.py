@@ -95,7 +95,7 @@ class GrpcServer:
                 port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError:
             raise ConfigError(
-                f"cannot listen for gRPC on {address}: it is no address of this machine, or taken"
+                f"cannot listen for gRPC on {address}: it cannot be had here, or is taken"
             ) from None
         return port
 
