@@ -53,6 +53,8 @@ class Calls:
         """The same behaviour for a call that would go on for ever: when the server ends, it does."""
 
         async def call(request: Any, context: Any) -> None:
+            if self._ending:
+                raise ENDING
             task = asyncio.current_task()
             assert task is not None
             self._endless.add(task)

@@ -64,6 +64,7 @@ class GrpcInference:
         self._cut: set[asyncio.Task[Any]] = set()
         self._streams: set[_Stream] = set()
         self._unsent = 0
+        self._ending = False
 
     # ModelInfer
 
@@ -129,6 +130,8 @@ class GrpcInference:
         An error of a request is the ``error_message`` of its response. With ``triton_grpc_error: true`` in
         the call's metadata the first one ends the stream with its status, as it does with Triton.
         """
+        if self._ending:
+            raise ENDING
         task = asyncio.current_task()
         assert task is not None
         stream = _Stream(bodies, partial(self._stream_answer, context=context, strict=_is_strict(context)))
@@ -167,6 +170,7 @@ class GrpcInference:
 
     def end_streams(self) -> None:
         """Streams end when what they have read is answered."""
+        self._ending = True
         for stream in self._streams:
             stream.end_early()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import logging
@@ -28,7 +29,12 @@ from system_tools import need
 from zoo import Zoo
 
 from paddleinfer.errors import ConfigError
+from paddleinfer.shim.errors import RequestError
+from paddleinfer.shim.grpc_calls import Calls
+from paddleinfer.shim.grpc_infer import GrpcInference
+from paddleinfer.shim.models import Models
 from paddleinfer.shim.server_options import ServerOptions
+from paddleinfer.shim.service import Service
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
@@ -250,6 +256,21 @@ def test_a_grpc_port_that_is_taken_ends_the_command_with_a_sentence(zoo: Zoo) ->
         arguments = ["--host", "127.0.0.1", "--port", "0", "--grpc-port", str(port)]
         with pytest.raises(AssertionError, match=f"cannot listen for gRPC on 127.0.0.1:{port}"):
             started("-m", "paddleinfer.shim", zoo.directory("mlp", zoo.formats[0]), *arguments).__enter__()
+
+
+def test_calls_that_come_while_the_server_ends_do_not_keep_it() -> None:
+    async def never(request: Any, context: Any) -> None:
+        raise AssertionError("it was called")
+
+    calls = Calls()
+    endless = calls.endless(never)
+    calls.end_endless()
+    with pytest.raises(RequestError, match="the server is ending"):
+        asyncio.run(endless(None, None))
+    inference = GrpcInference(Service(Models.of({})))
+    inference.end_streams()
+    with pytest.raises(RequestError, match="the server is ending"):
+        asyncio.run(inference.stream(None, None))  # type: ignore[arg-type]
 
 
 # -- options
