@@ -63,24 +63,15 @@ class GrpcInference:
         self._running: set[asyncio.Task[Any]] = set()
         self._cut: set[asyncio.Task[Any]] = set()
         self._streams: set[_Stream] = set()
-        self._open = 0
-
-    # Counting
-
-    def _begin(self) -> None:
-        self._inference.begin()
-        self._open += 1
-
-    def _end(self) -> None:
-        self._inference.end()
-        self._open -= 1
+        self._unsent = 0
 
     # ModelInfer
 
     async def infer(self, body: bytes, context: Any) -> bytes:
         """One call: a ModelInferRequest -> a ModelInferResponse."""
         received_ns = monotonic_ns()
-        self._begin()
+        self._inference.begin()
+        self._unsent += 1
         answers: list[_Answer] = []
         # It is over when its answer has left.
         context.add_done_callback(partial(self._sent, answers))
@@ -99,7 +90,8 @@ class GrpcInference:
         return answers[0].payload
 
     def _sent(self, answers: list[_Answer], context: Any) -> None:
-        self._end()
+        self._inference.end()
+        self._unsent -= 1
         if answers:
             answers[0].was_sent()
 
@@ -114,6 +106,7 @@ class GrpcInference:
         model = self._models.get(message.model_name, message.model_version)
         engine = model.open_engine()
         request = parse_message(message)
+        del message  # has the tensors once more
         decoded_ns = monotonic_ns()
         names = None if request.outputs is None else [output.name for output in request.outputs]
         results = await engine.ainfer(
@@ -157,11 +150,11 @@ class GrpcInference:
     async def _stream_answer(self, body: bytes, context: Any, strict: bool) -> _Answer | bytes:
         received_ns = monotonic_ns()
         try:
-            self._begin()
+            self._inference.begin()
             try:
                 answer = await self._answer(body, context, received_ns, _FINAL)
             finally:
-                self._end()
+                self._inference.end()
         except Exception as error:
             if strict:
                 raise
@@ -179,7 +172,7 @@ class GrpcInference:
 
     def cut(self) -> None:
         """Ends at once what is under way, and counts it."""
-        self._inference.cut += self._open
+        self._inference.cut += self._unsent + sum(stream.unsent for stream in self._streams)
         for task in self._running:
             self._cut.add(task)
             task.cancel()
@@ -199,6 +192,11 @@ class _Stream:
         self._reader.add_done_callback(_look_at)
         self._tasks: set[asyncio.Task[_Answer | bytes]] = set()
         self.ended_early = False
+
+    @property
+    def unsent(self) -> int:
+        """Requests that were read and whose answers have not left."""
+        return len(self._tasks)
 
     def end_early(self) -> None:
         """Reads no more."""
@@ -222,12 +220,12 @@ class _Stream:
         try:
             while (task := await self._answers.get()) is not None:
                 answer = await task
-                self._tasks.discard(task)
                 if isinstance(answer, bytes):
                     await write(answer)
                 else:
                     await write(answer.payload)
                     answer.was_sent()
+                self._tasks.discard(task)
                 self._room.release()
             if not self.ended_early:
                 await self._reader

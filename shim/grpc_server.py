@@ -46,7 +46,7 @@ class GrpcServer:
         self._calls = Calls()
         self._inference = GrpcInference(service)
         self._server = grpc.aio.server(
-            interceptors=[_KeyCheck(service)],
+            interceptors=[_KeyCheck(service)] if service.options.api_key else [],
             options=[
                 ("grpc.max_receive_message_length", service.options.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -95,7 +95,7 @@ class GrpcServer:
                 port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError:
             raise ConfigError(
-                f"cannot listen for gRPC on {address}: it is no address of this machine, or taken"
+                f"cannot listen for gRPC on {address}: it cannot be had here, or is taken"
             ) from None
         return port
 
