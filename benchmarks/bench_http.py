@@ -18,6 +18,7 @@ from benchmarks.http_load import Load
 from benchmarks.http_rounds import CONNECTIONS, Lengths, Measured, measure
 from benchmarks.http_ways import (
     BENTOML,
+    CEILING_GRPC,
     CEILING_OF,
     LITSERVE,
     MOSEC,
@@ -59,7 +60,7 @@ def served(model: str, effort: Effort, rivals: Collection[str]) -> Section:
     every = [load for ways in measured.loads.values() for loads in ways.values() for load in loads]
     own = [
         load
-        for way in (*CEILING_OF, *CEILING_OF.values(), OURS_GRPC)
+        for way in (*CEILING_OF, *CEILING_OF.values(), OURS_GRPC, CEILING_GRPC)
         for loads in measured.loads[way].values()
         for load in loads
     ]
@@ -116,6 +117,12 @@ def _verdicts(table: Section, measured: Measured) -> None:
             wanted = 1.3 if connections == 32 else 1.0
             compare(f"JSON {at}, times {way}", ours, rates(way, connections), wanted)
         compare(f"binary {at}, times JSON", rates(OURS_BINARY, connections), ours, 1.5)
+        compare(
+            f"gRPC {at}, of bare grpc.aio",
+            rates(OURS_GRPC, connections),
+            rates(CEILING_GRPC, connections),
+            0.5,
+        )
 
 
 def main() -> None:
