@@ -117,12 +117,6 @@ def _verdicts(table: Section, measured: Measured) -> None:
             wanted = 1.3 if connections == 32 else 1.0
             compare(f"JSON {at}, times {way}", ours, rates(way, connections), wanted)
         compare(f"binary {at}, times JSON", rates(OURS_BINARY, connections), ours, 1.5)
-        compare(
-            f"gRPC {at}, of bare grpc.aio",
-            rates(OURS_GRPC, connections),
-            rates(CEILING_GRPC, connections),
-            0.5,
-        )
 
 
 def main() -> None:
