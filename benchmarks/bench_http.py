@@ -18,6 +18,7 @@ from benchmarks.http_load import Load
 from benchmarks.http_rounds import CONNECTIONS, Lengths, Measured, measure
 from benchmarks.http_ways import (
     BENTOML,
+    CEILING_GRPC,
     CEILING_OF,
     LITSERVE,
     MOSEC,
@@ -59,7 +60,7 @@ def served(model: str, effort: Effort, rivals: Collection[str]) -> Section:
     every = [load for ways in measured.loads.values() for loads in ways.values() for load in loads]
     own = [
         load
-        for way in (*CEILING_OF, *CEILING_OF.values(), OURS_GRPC)
+        for way in (*CEILING_OF, *CEILING_OF.values(), OURS_GRPC, CEILING_GRPC)
         for loads in measured.loads[way].values()
         for load in loads
     ]

@@ -19,9 +19,9 @@ from benchmarks import http_ways
 from benchmarks.baselines import Process
 from benchmarks.harness import Effort
 from benchmarks.http_envs import Unavailable
-from benchmarks.http_load import Array, Ask, GrpcAsk, Load, answer_to, get
+from benchmarks.http_load import Array, Ask, GrpcAsk, Load, answer_to, get, grpc_answer_to
 from benchmarks.http_server import Server
-from benchmarks.http_ways import OURS_BINARY, OURS_GRPC, OURS_JSON, RIVALS, WAYS
+from benchmarks.http_ways import CEILING_GRPC, OURS_BINARY, OURS_GRPC, OURS_JSON, RIVALS, WAYS
 from benchmarks.models import MODELS
 
 CONNECTIONS = (1, 32, 128)
@@ -82,15 +82,17 @@ class Stage:
 
     @contextlib.contextmanager
     def ours(self) -> Iterator[dict[str, Running]]:
-        """Our server, and the bare application that gives its answers."""
+        """Our server, and the bare ones that give its answers."""
         with contextlib.ExitStack() as stack:
             probe = self.asks[OURS_JSON]
             server = stack.enter_context(self._start(http_ways.OURS, probe, {}))
             running = {way: Running(server, ask) for way, ask in self.asks.items()}
-            running[OURS_GRPC] = Running(server, http_ways.ask_ours_grpc(self._row))
+            grpc_ask = http_ways.ask_ours_grpc(self._row)
+            running[OURS_GRPC] = Running(server, grpc_ask)
             self.check(running)
             answers = {way: answer_to(server.url, ask) for way, ask in self.asks.items()}
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory()), "answers.json")
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            place, grpc_place = folder / "answers.json", folder / "answer"
             place.write_text(http_ways.ceiling_answers(answers))
             asks = {
                 http_ways.CEILING_OF[way]: http_ways.ask_ceiling(ask, way) for way, ask in self.asks.items()
@@ -98,6 +100,9 @@ class Stage:
             probe = next(iter(asks.values()))
             bare = stack.enter_context(self._start(http_ways.CEILING, probe, {"BENCH_ANSWERS": str(place)}))
             running |= {way: Running(bare, ask) for way, ask in asks.items()}
+            grpc_place.write_bytes(grpc_answer_to(server.grpc_port, grpc_ask))
+            bare_grpc = self._start(http_ways.GRPC_CEILING, grpc_ask, {"BENCH_ANSWER": str(grpc_place)})
+            running[CEILING_GRPC] = Running(stack.enter_context(bare_grpc), grpc_ask)
             self.check(running)
             yield running
             self.check(running)
@@ -117,7 +122,7 @@ class Stage:
         for one in running.values():
             one.server.check(one.ask, self._expected)
 
-    def _start(self, start: http_ways.Start, probe: Ask, environment: Mapping[str, str]) -> Any:
+    def _start(self, start: http_ways.Start, probe: Ask | GrpcAsk, environment: Mapping[str, str]) -> Any:
         return contextlib.closing(Server(self._model, start, probe, environment))
 
 

@@ -32,12 +32,12 @@ class Server:
     """
 
     def __init__(
-        self, model: str, start: Start, probe: Ask, environment: Mapping[str, str] | None = None
+        self, model: str, start: Start, probe: Ask | GrpcAsk, environment: Mapping[str, str] | None = None
     ) -> None:
         ports = Ports(_free_port(), _free_port())
         path = directory(model)
         self.url = f"http://127.0.0.1:{ports.http}"
-        self._grpc_port = ports.grpc
+        self.grpc_port = ports.grpc
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
             start.command(ports, path),
@@ -49,6 +49,7 @@ class Server:
                 "BENCH_MODEL": str(path),
                 "BENCH_WIDTH": str(MODELS[model].fed[0]),
                 "BENCH_PORT": str(ports.http),
+                "BENCH_GRPC_PORT": str(ports.grpc),
             },
             stdin=subprocess.DEVNULL,
             stdout=self._output,
@@ -61,16 +62,16 @@ class Server:
             self.close()
             raise
 
-    def _wait(self, probe: Ask) -> None:
+    def _wait(self, probe: Ask | GrpcAsk) -> None:
         deadline = time.monotonic() + _START_S
         last = "it never listened"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise Unavailable(f"its process ended with {self._process.returncode}: {self._said()}")
             try:
-                answer_to(self.url, probe)
+                self._answer(probe)
                 return
-            except OSError as error:
+            except (OSError, grpc.RpcError) as error:
                 last = str(error)
             time.sleep(0.1)
         raise Unavailable(f"no answer in {_START_S:g} s ({last}): {self._said()}")
@@ -83,20 +84,22 @@ class Server:
     def check(self, ask: Ask | GrpcAsk, expected: Array) -> None:
         """Raises Unavailable unless the answer is the model's."""
         try:
-            if isinstance(ask, Ask):
-                result = ask.read(*answer_to(self.url, ask))
-            else:
-                result = grpc_answer_to(f"127.0.0.1:{self._grpc_port}", ask)
+            result = self._answer(ask)
         except (OSError, grpc.RpcError) as error:
             raise Unavailable(f"{error}: {self._said()}") from None
         if not harness.equal(result, expected):
             raise Unavailable("its answer is not the model's")
 
+    def _answer(self, ask: Ask | GrpcAsk) -> Array:
+        if isinstance(ask, Ask):
+            return ask.read(*answer_to(self.url, ask))
+        return ask.read(grpc_answer_to(self.grpc_port, ask))
+
     def load(self, ask: Ask | GrpcAsk, connections: int, seconds: int) -> Load:
         """One load."""
         if isinstance(ask, Ask):
             return load(self.url, ask, self._root, connections, seconds)
-        return grpc_load(self._grpc_port, ask, self._root, connections, seconds)
+        return grpc_load(self.grpc_port, ask, self._root, connections, seconds)
 
     def close(self) -> None:
         """Asks it to end, and kills what is left of it."""

@@ -21,12 +21,12 @@ from benchmarks.http_load import Array, Ask, GrpcAsk
 from benchmarks.transport_grpc import INFER, decoded, encoded
 
 OURS_JSON, OURS_BINARY = "paddleinfer-http, JSON", "paddleinfer-http, binary"
-OURS_GRPC = "paddleinfer-http, gRPC"
 CEILING_JSON, CEILING_BINARY = "bare ASGI, JSON", "bare ASGI, binary"
 LOCKED, BATCHER = "Starlette, a lock", "Starlette, 40-line batcher"
 LITSERVE, BENTOML, RAY = "LitServe", "BentoML", "Ray Serve"
 MOSEC, MOSEC_2 = "mosec, one model process", "mosec, two model processes"
 CEILING_OF = {OURS_JSON: CEILING_JSON, OURS_BINARY: CEILING_BINARY}
+OURS_GRPC, CEILING_GRPC = "paddleinfer-http, gRPC", "bare grpc.aio"
 
 _JSON = {"Content-Type": "application/json"}
 # As its guide for throughput has it; and no news to its makers.
@@ -72,6 +72,7 @@ def _bentoml(ports: Ports, model: Path) -> list[str]:
 
 OURS = Start(_ours)
 CEILING = Start(_app("ceiling"))
+GRPC_CEILING = Start(_app("grpc_ceiling"))
 RIVALS = {
     LOCKED: Start(_app("starlette_app"), {"BENCH_KIND": "locked"}),
     BATCHER: Start(_app("starlette_app"), {"BENCH_KIND": "batcher"}),
@@ -81,7 +82,7 @@ RIVALS = {
     BENTOML: Start(_bentoml, {"BENTOML_DO_NOT_TRACK": "True"}),
     RAY: Start(_rival("ray"), _RAY),
 }
-WAYS = (OURS_JSON, CEILING_JSON, OURS_BINARY, CEILING_BINARY, OURS_GRPC, *RIVALS)
+WAYS = (OURS_JSON, CEILING_JSON, OURS_BINARY, CEILING_BINARY, OURS_GRPC, CEILING_GRPC, *RIVALS)
 
 
 def ask_ours(row: Array, *, binary: bool) -> Ask:

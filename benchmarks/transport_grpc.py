@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from benchmarks.transport_client import TIMEOUT_S
 from paddleinfer.shim.grpc_messages import SERVICE, STREAM, message_class
 
 Array = np.ndarray[Any, Any]
@@ -15,7 +16,6 @@ Array = np.ndarray[Any, Any]
 INFER = f"/{SERVICE}/ModelInfer"
 _REQUEST, _RESPONSE = message_class("ModelInferRequest"), message_class("ModelInferResponse")
 _STREAMED = message_class("ModelStreamInferResponse")
-_TIMEOUT_S = 60.0
 _OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
@@ -56,7 +56,7 @@ class Unary:
 
     def trip(self, encoded: bytes) -> bytes:
         """One call."""
-        answer: bytes = self._call(encoded, timeout=_TIMEOUT_S)
+        answer: bytes = self._call(encoded, timeout=TIMEOUT_S)
         return answer
 
     def decode(self, answer: bytes) -> Array:

@@ -18,9 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def documented(url: str) -> Callable[[str], list[str]]:
+def documented(everything: Addresses) -> Callable[[str], list[str]]:
     """Import -> the examples of docs/clients.md that have it, asking the tests' server."""
-    text = (ROOT / "docs/clients.md").read_text().replace("localhost:9393", url)
+    text = (ROOT / "docs/clients.md").read_text()
+    text = text.replace("localhost:9393", everything.http).replace("localhost:8001", everything.grpc)
     examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return lambda imported: [example for example in examples if imported in example]
 
@@ -54,9 +55,9 @@ def grpc_url(everything: Addresses) -> str:
     return everything.grpc
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def controlled(python: str, models: Path) -> Iterator[Addresses]:
-    """Serves `simple`, and lets clients load and unload it."""
+    """Serves `simple`, and lets clients load and unload it; each test leaves it loaded as it came."""
     with started(*served(python, [models / "simple"], "--repository-control")) as addresses:
         yield addresses
 
