@@ -1,6 +1,6 @@
-"""Servers over HTTP on this machine, one row a request: ours, what uvicorn can do at most, and others.
+"""Servers over HTTP on this machine, one row a request: ours, over gRPC too, a bare application, and others.
 
-``python -m benchmarks.bench_http [--quick] [--json FILE] [--only NAME ...]``; needs Debian's package wrk.
+``python -m benchmarks.bench_http [--quick] [--ours] [--json FILE] [--only NAME ...]``; needs Debian's wrk.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,12 +18,15 @@ from benchmarks.http_load import Load
 from benchmarks.http_rounds import CONNECTIONS, Lengths, Measured, measure
 from benchmarks.http_ways import (
     BENTOML,
+    CEILING_GRPC,
     CEILING_OF,
     LITSERVE,
     MOSEC,
     MOSEC_2,
     OURS_BINARY,
+    OURS_GRPC,
     OURS_JSON,
+    RIVALS,
 )
 from benchmarks.models import MODELS
 
@@ -31,20 +34,20 @@ SERVED = ("mlp", "wide_mlp")
 NAMES = [*SERVED, "stages"]
 COLUMNS = [
     *("way", "connections", "requests/s", "ours/this", "p50 ms", "p99 ms"),
-    *("us CPU a request", "of it first thread", "wrk's cores"),
+    *("us CPU a request", "of it first thread", "client's cores"),
 ]
 _REPORTED = ("instances", "onednn", "ir_optim", "mem_optim", "max_batch_size", "policy")
 
 
-def served(model: str, effort: Effort) -> Section:
+def served(model: str, effort: Effort, rivals: Collection[str]) -> Section:
     """All ways on one model."""
     lengths = Lengths.of(effort)
-    measured = measure(model, lengths, lambda line: print(f"  {model}, {line}", file=sys.stderr))
+    measured = measure(model, lengths, lambda line: print(f"  {model}, {line}", file=sys.stderr), rivals)
     options = ", ".join(f"{name} {measured.in_force[name]}" for name in _REPORTED)
     width = MODELS[model].fed[0]
     table = Section(
         f"{model}: one row of {width} numbers a request, {lengths.seconds} s in each of {lengths.rounds} "
-        f"rounds; ours: {options}",
+        f"rounds; the client, wrk or for gRPC our own grpc_load, has the same cores; ours: {options}",
         COLUMNS,
     )
     for way, by_connections in measured.loads.items():
@@ -57,7 +60,7 @@ def served(model: str, effort: Effort) -> Section:
     every = [load for ways in measured.loads.values() for loads in ways.values() for load in loads]
     own = [
         load
-        for way in (*CEILING_OF, *CEILING_OF.values())
+        for way in (*CEILING_OF, *CEILING_OF.values(), OURS_GRPC, CEILING_GRPC)
         for loads in measured.loads[way].values()
         for load in loads
     ]
@@ -86,7 +89,7 @@ def _row(table: Section, way: str, connections: int, loads: list[Load], ours: li
         [
             *(way, str(connections), spread(_rates(loads)), f"{times:.2f}"),
             *(median("p50_ms", 2), median("p99_ms", 2)),
-            *(median("cpu_us"), median("main_thread_us"), median("wrk", 2)),
+            *(median("cpu_us"), median("main_thread_us"), median("client", 2)),
         ]
     )
 
@@ -124,14 +127,18 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES)
     )
+    parser.add_argument(
+        "--ours", action="store_true", help="leave out the others' servers, which have to be installed"
+    )
     options = parser.parse_args()
+    rivals = () if options.ours else tuple(RIVALS)
     effort = Effort.of(options.quick)
     for fact, value in harness.facts().items():
         print(f"{fact}: {value}")
     stages = ["--quick"] if options.quick else []
     makers: dict[str, Callable[[], Section]] = {
-        "mlp": lambda: served("mlp", effort),
-        "wide_mlp": lambda: served("wide_mlp", effort),
+        "mlp": lambda: served("mlp", effort, rivals),
+        "wide_mlp": lambda: served("wide_mlp", effort, rivals),
         "stages": lambda: harness.section_of(harness.child("http_stages", *stages)),
     }
     sections = {}

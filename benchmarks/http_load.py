@@ -1,6 +1,7 @@
-"""One load on one server: wrk's connections post the same request again and again; who used the processors.
+"""One load on one server: connections ask the same again and again; who used the processors.
 
-wrk counts answers of 400 and above. That the answer is a 200, and the right one, is checked before and after.
+Over HTTP the client is wrk, over gRPC `grpc_load`. They count refusals; that the answer is right is checked
+before and after.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+
+from benchmarks.harness import REPOSITORY
+from benchmarks.transport_grpc import channel
 
 Array = np.ndarray[Any, Any]
 
@@ -39,6 +44,15 @@ class Ask:
 
 
 @dataclass(frozen=True)
+class GrpcAsk:
+    """One call of one message, and how the message that answers it is read."""
+
+    path: str
+    message: bytes
+    read: Callable[[bytes], Array]
+
+
+@dataclass(frozen=True)
 class Load:
     """What a server did under one load."""
 
@@ -51,7 +65,7 @@ class Load:
     """Of all the server's processes, for one request."""
     main_thread_us: float
     """Of its first process's first thread, where an event loop runs, for one request."""
-    wrk: float
+    client: float
     """Cores that the load generator used; at 1 it is what limits."""
     others: float
     """The share of the machine's cores that other processes had meanwhile."""
@@ -73,6 +87,13 @@ def get(url: str) -> bytes:
         return body
 
 
+def grpc_answer_to(port: int, ask: GrpcAsk) -> bytes:
+    """One answer. Raises grpc.RpcError for any status but OK."""
+    with channel(f"127.0.0.1:{port}") as connection:
+        answer: bytes = connection.unary_unary(ask.path)(ask.message, timeout=10)
+        return answer
+
+
 def load(url: str, ask: Ask, server: psutil.Process, connections: int, seconds: int) -> Load:
     """Loads the server from one thread of wrk."""
     wrk = shutil.which("wrk")
@@ -83,15 +104,24 @@ def load(url: str, ask: Ask, server: psutil.Process, connections: int, seconds: 
         body.flush()
         headers = "\n".join(f"{name}: {value}" for name, value in ask.headers.items())
         options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=10s", "-s", str(_SCRIPT)]
-        before = _used(server)
-        output = subprocess.run(
+        return _loaded(
+            server,
             [wrk, *options, url + ask.path],
             env={**os.environ, "POST_BODY": body.name, "POST_HEADERS": headers},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        used = {name: after - before[name] for name, after in _used(server).items()}
+        )
+
+
+def grpc_load(port: int, ask: GrpcAsk, server: psutil.Process, connections: int, seconds: int) -> Load:
+    """Loads the server from a process of our own client's."""
+    command = [sys.executable, "-m", "benchmarks.grpc_load", str(port), ask.path]
+    return _loaded(server, [*command, str(connections), str(seconds)], input=ask.message, cwd=REPOSITORY)
+
+
+def _loaded(server: psutil.Process, client: Sequence[str], **how: Any) -> Load:
+    """What the client's last line counts, and who used the processors until it ended."""
+    before = _used(server)
+    output = subprocess.run(client, capture_output=True, check=True, **how).stdout
+    used = {name: after - before[name] for name, after in _used(server).items()}
     counted = json.loads(output.splitlines()[-1])
     requests = max(1, counted["requests"])
     return Load(
@@ -101,8 +131,8 @@ def load(url: str, ask: Ask, server: psutil.Process, connections: int, seconds: 
         bad=counted["refused"] + counted["broken"] + (counted["requests"] == 0),
         cpu_us=1e6 * used["server"] / requests,
         main_thread_us=1e6 * used["main thread"] / requests,
-        wrk=used["wrk"] / used["wall"],
-        others=max(0.0, used["busy"] - used["server"] - used["wrk"]) / (used["wall"] * psutil.cpu_count()),
+        client=used["client"] / used["wall"],
+        others=max(0.0, used["busy"] - used["server"] - used["client"]) / (used["wall"] * psutil.cpu_count()),
     )
 
 
@@ -113,7 +143,7 @@ def _used(server: psutil.Process) -> dict[str, float]:
     return {
         "wall": time.perf_counter(),
         "busy": sum(getattr(cores, name) for name in _BUSY),
-        "wrk": waited_for.ru_utime + waited_for.ru_stime,
+        "client": waited_for.ru_utime + waited_for.ru_stime,
         "server": sum(map(_seconds, [server, *server.children(recursive=True)])),
         "main thread": first.user_time + first.system_time,
     }

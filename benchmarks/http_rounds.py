@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from benchmarks import http_ways
 from benchmarks.baselines import Process
 from benchmarks.harness import Effort
 from benchmarks.http_envs import Unavailable
-from benchmarks.http_load import Array, Ask, Load, answer_to, get
+from benchmarks.http_load import Array, Ask, GrpcAsk, Load, answer_to, get, grpc_answer_to
 from benchmarks.http_server import Server
-from benchmarks.http_ways import OURS_BINARY, OURS_JSON, RIVALS, WAYS
+from benchmarks.http_ways import CEILING_GRPC, OURS_BINARY, OURS_GRPC, OURS_JSON, RIVALS, WAYS
 from benchmarks.models import MODELS
 
 CONNECTIONS = (1, 32, 128)
@@ -61,7 +61,7 @@ class Running:
     """One way whose server runs."""
 
     server: Server
-    ask: Ask
+    ask: Ask | GrpcAsk
 
 
 class Stage:
@@ -72,31 +72,37 @@ class Stage:
         self._row: Array = MODELS[model].feed(1)["x"]
         with contextlib.closing(Process(model, 1)) as plain:
             (self._expected,) = plain.outputs
-        self._ours = {
+        self.asks = {
             way: http_ways.ask_ours(self._row, binary=way == OURS_BINARY) for way in http_ways.CEILING_OF
         }
-        with self._start(http_ways.OURS, self._ours[OURS_JSON], {}) as server:
+        with self._start(http_ways.OURS, self.asks[OURS_JSON], {}) as server:
             self.in_force = _in_force(server)
         # What the engine sets for itself before paddle is loaded.
         self._environment = {"MKL_DEBUG_CPU_TYPE": "5"} if self.in_force.get("mkl_amd") == "True" else {}
 
     @contextlib.contextmanager
     def ours(self) -> Iterator[dict[str, Running]]:
-        """Our server, and the bare application that gives its answers."""
+        """Our server, and the bare ones that give its answers."""
         with contextlib.ExitStack() as stack:
-            probe = self._ours[OURS_JSON]
+            probe = self.asks[OURS_JSON]
             server = stack.enter_context(self._start(http_ways.OURS, probe, {}))
-            running = {way: Running(server, ask) for way, ask in self._ours.items()}
+            running = {way: Running(server, ask) for way, ask in self.asks.items()}
+            grpc_ask = http_ways.ask_ours_grpc(self._row)
+            running[OURS_GRPC] = Running(server, grpc_ask)
             self.check(running)
-            answers = {way: answer_to(server.url, ask) for way, ask in self._ours.items()}
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory()), "answers.json")
+            answers = {way: answer_to(server.url, ask) for way, ask in self.asks.items()}
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            place, grpc_place = folder / "answers.json", folder / "answer"
             place.write_text(http_ways.ceiling_answers(answers))
             asks = {
-                http_ways.CEILING_OF[way]: http_ways.ask_ceiling(ask, way) for way, ask in self._ours.items()
+                http_ways.CEILING_OF[way]: http_ways.ask_ceiling(ask, way) for way, ask in self.asks.items()
             }
             probe = next(iter(asks.values()))
             bare = stack.enter_context(self._start(http_ways.CEILING, probe, {"BENCH_ANSWERS": str(place)}))
             running |= {way: Running(bare, ask) for way, ask in asks.items()}
+            grpc_place.write_bytes(grpc_answer_to(server.grpc_port, grpc_ask))
+            bare_grpc = self._start(http_ways.GRPC_CEILING, grpc_ask, {"BENCH_ANSWER": str(grpc_place)})
+            running[CEILING_GRPC] = Running(stack.enter_context(bare_grpc), grpc_ask)
             self.check(running)
             yield running
             self.check(running)
@@ -116,15 +122,18 @@ class Stage:
         for one in running.values():
             one.server.check(one.ask, self._expected)
 
-    def _start(self, start: http_ways.Start, probe: Ask, environment: Mapping[str, str]) -> Any:
+    def _start(self, start: http_ways.Start, probe: Ask | GrpcAsk, environment: Mapping[str, str]) -> Any:
         return contextlib.closing(Server(self._model, start, probe, environment))
 
 
-def measure(model: str, lengths: Lengths, say: Callable[[str], None]) -> Measured:
-    """All rounds. A way whose server fails in any of them is left out."""
+def measure(
+    model: str, lengths: Lengths, say: Callable[[str], None], rivals: Collection[str] = tuple(RIVALS)
+) -> Measured:
+    """All rounds, of ours and these. A way whose server fails in any of them is left out."""
     stage = Stage(model)
-    measured = Measured(stage.in_force, {way: {count: [] for count in CONNECTIONS} for way in WAYS})
-    groups: list[str | None] = [None, *RIVALS]
+    ways = [way for way in WAYS if way not in RIVALS or way in rivals]
+    measured = Measured(stage.in_force, {way: {count: [] for count in CONNECTIONS} for way in ways})
+    groups: list[str | None] = [None, *rivals]
     for turn in range(lengths.rounds):
         first = turn % len(groups)
         for way in groups[first:] + groups[:first]:

@@ -9,12 +9,13 @@ import tempfile
 import time
 from collections.abc import Mapping
 
+import grpc
 import psutil
 
 from benchmarks import harness
 from benchmarks.http_envs import Unavailable
-from benchmarks.http_load import Array, Ask, Load, answer_to, load
-from benchmarks.http_ways import Start
+from benchmarks.http_load import Array, Ask, GrpcAsk, Load, answer_to, grpc_answer_to, grpc_load, load
+from benchmarks.http_ways import Ports, Start
 from benchmarks.models import MODELS, directory
 
 _START_S = 90.0
@@ -31,14 +32,15 @@ class Server:
     """
 
     def __init__(
-        self, model: str, start: Start, probe: Ask, environment: Mapping[str, str] | None = None
+        self, model: str, start: Start, probe: Ask | GrpcAsk, environment: Mapping[str, str] | None = None
     ) -> None:
-        port = _free_port()
+        ports = Ports(_free_port(), _free_port())
         path = directory(model)
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{ports.http}"
+        self.grpc_port = ports.grpc
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
-            start.command(port, path),
+            start.command(ports, path),
             cwd=harness.REPOSITORY,
             env={
                 **harness.quiet_environment(),
@@ -46,7 +48,8 @@ class Server:
                 **(environment or {}),
                 "BENCH_MODEL": str(path),
                 "BENCH_WIDTH": str(MODELS[model].fed[0]),
-                "BENCH_PORT": str(port),
+                "BENCH_PORT": str(ports.http),
+                "BENCH_GRPC_PORT": str(ports.grpc),
             },
             stdin=subprocess.DEVNULL,
             stdout=self._output,
@@ -59,16 +62,16 @@ class Server:
             self.close()
             raise
 
-    def _wait(self, probe: Ask) -> None:
+    def _wait(self, probe: Ask | GrpcAsk) -> None:
         deadline = time.monotonic() + _START_S
         last = "it never listened"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise Unavailable(f"its process ended with {self._process.returncode}: {self._said()}")
             try:
-                answer_to(self.url, probe)
+                self._answer(probe)
                 return
-            except OSError as error:
+            except (OSError, grpc.RpcError) as error:
                 last = str(error)
             time.sleep(0.1)
         raise Unavailable(f"no answer in {_START_S:g} s ({last}): {self._said()}")
@@ -78,18 +81,25 @@ class Server:
         lines = [line.strip() for line in self._output.read().splitlines() if line.strip()]
         return lines[-1][:200] if lines else "it said nothing"
 
-    def check(self, ask: Ask, expected: Array) -> None:
+    def check(self, ask: Ask | GrpcAsk, expected: Array) -> None:
         """Raises Unavailable unless the answer is the model's."""
         try:
-            result = ask.read(*answer_to(self.url, ask))
-        except OSError as error:
+            result = self._answer(ask)
+        except (OSError, grpc.RpcError) as error:
             raise Unavailable(f"{error}: {self._said()}") from None
         if not harness.equal(result, expected):
             raise Unavailable("its answer is not the model's")
 
-    def load(self, ask: Ask, connections: int, seconds: int) -> Load:
+    def _answer(self, ask: Ask | GrpcAsk) -> Array:
+        if isinstance(ask, Ask):
+            return ask.read(*answer_to(self.url, ask))
+        return ask.read(grpc_answer_to(self.grpc_port, ask))
+
+    def load(self, ask: Ask | GrpcAsk, connections: int, seconds: int) -> Load:
         """One load."""
-        return load(self.url, ask, self._root, connections, seconds)
+        if isinstance(ask, Ask):
+            return load(self.url, ask, self._root, connections, seconds)
+        return grpc_load(self.grpc_port, ask, self._root, connections, seconds)
 
     def close(self) -> None:
         """Asks it to end, and kills what is left of it."""

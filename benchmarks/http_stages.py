@@ -142,7 +142,7 @@ def stages(effort: Effort) -> Section:
     for _ in range(effort.rounds):
         with stage.ours() as running:
             for way, rows in taken.items():
-                server, ask = running[way].server, running[way].ask
+                server, ask = running[way].server, stage.asks[way]
                 answer_to(server.url, ask)
                 server.load(ask, TASKS, lengths.warm_up)
                 load = server.load(ask, TASKS, lengths.seconds)
@@ -150,9 +150,8 @@ def stages(effort: Effort) -> Section:
                 bare = running[CEILING_OF[way]]
                 load = bare.server.load(bare.ask, TASKS, lengths.seconds)
                 rows.setdefault(BARE, []).append(load.main_thread_us)
-            asks = {way: running[way].ask for way in taken}
         with Engine(directory("mlp")) as engine:
-            for way, ask in asks.items():
+            for way, ask in stage.asks.items():
                 parts(engine, ask, Effort(1, 0.1, 100))  # warm
                 for name, value in parts(engine, ask, effort).items():
                     taken[way].setdefault(name, []).append(value)

@@ -1,6 +1,7 @@
-"""Every way of serving a model over HTTP: how its server is started, and what it is asked.
+"""Every way of serving a model: how its server is started, and what it is asked.
 
-Ours speaks the Open Inference Protocol; the others get the bare row, whose JSON is a little shorter.
+Ours speaks the Open Inference Protocol, over HTTP and gRPC; the others get the bare row over HTTP, whose JSON
+is a little shorter.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 
 from benchmarks.http_envs import python_of
-from benchmarks.http_load import Array, Ask
+from benchmarks.http_load import Array, Ask, GrpcAsk
+from benchmarks.transport_grpc import INFER, decoded, encoded
 
 OURS_JSON, OURS_BINARY = "paddleinfer-http, JSON", "paddleinfer-http, binary"
 CEILING_JSON, CEILING_BINARY = "bare ASGI, JSON", "bare ASGI, binary"
@@ -23,6 +26,7 @@ LOCKED, BATCHER = "Starlette, a lock", "Starlette, 40-line batcher"
 LITSERVE, BENTOML, RAY = "LitServe", "BentoML", "Ray Serve"
 MOSEC, MOSEC_2 = "mosec, one model process", "mosec, two model processes"
 CEILING_OF = {OURS_JSON: CEILING_JSON, OURS_BINARY: CEILING_BINARY}
+OURS_GRPC, CEILING_GRPC = "paddleinfer-http, gRPC", "bare grpc.aio"
 
 _JSON = {"Content-Type": "application/json"}
 # As its guide for throughput has it; and no news to its makers.
@@ -33,34 +37,42 @@ _RAY = {
 }
 
 
+class Ports(NamedTuple):
+    """Free ones; only ours speaks gRPC."""
+
+    http: int
+    grpc: int
+
+
 @dataclass(frozen=True)
 class Start:
-    """A server's command, made of port and model when it is wanted, for that may install it."""
+    """A server's command, made of ports and model when it is wanted, for that may install it."""
 
-    command: Callable[[int, Path], list[str]]
+    command: Callable[[Ports, Path], list[str]]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def _ours(port: int, model: Path) -> list[str]:
-    command = [sys.executable, "-m", "paddleinfer.shim", "--model", f"m={model}"]
-    return [*command, "--host", "127.0.0.1", "--port", str(port)]
+def _ours(ports: Ports, model: Path) -> list[str]:
+    command = [sys.executable, "-m", "paddleinfer.shim", "--model", f"m={model}", "--host", "127.0.0.1"]
+    return [*command, "--port", str(ports.http), "--grpc-port", str(ports.grpc)]
 
 
-def _app(module: str) -> Callable[[int, Path], list[str]]:
-    return lambda port, model: [sys.executable, "-m", f"benchmarks.http_apps.{module}"]
+def _app(module: str) -> Callable[[Ports, Path], list[str]]:
+    return lambda ports, model: [sys.executable, "-m", f"benchmarks.http_apps.{module}"]
 
 
-def _rival(name: str) -> Callable[[int, Path], list[str]]:
-    return lambda port, model: [str(python_of(name)), "-m", f"benchmarks.http_apps.{name}_app"]
+def _rival(name: str) -> Callable[[Ports, Path], list[str]]:
+    return lambda ports, model: [str(python_of(name)), "-m", f"benchmarks.http_apps.{name}_app"]
 
 
-def _bentoml(port: int, model: Path) -> list[str]:
+def _bentoml(ports: Ports, model: Path) -> list[str]:
     serve = ["-m", "bentoml", "serve", "benchmarks.http_apps.bentoml_app:Model"]
-    return [str(python_of("bentoml")), *serve, "--host", "127.0.0.1", "--port", str(port)]
+    return [str(python_of("bentoml")), *serve, "--host", "127.0.0.1", "--port", str(ports.http)]
 
 
 OURS = Start(_ours)
 CEILING = Start(_app("ceiling"))
+GRPC_CEILING = Start(_app("grpc_ceiling"))
 RIVALS = {
     LOCKED: Start(_app("starlette_app"), {"BENCH_KIND": "locked"}),
     BATCHER: Start(_app("starlette_app"), {"BENCH_KIND": "batcher"}),
@@ -70,7 +82,7 @@ RIVALS = {
     BENTOML: Start(_bentoml, {"BENTOML_DO_NOT_TRACK": "True"}),
     RAY: Start(_rival("ray"), _RAY),
 }
-WAYS = (OURS_JSON, CEILING_JSON, OURS_BINARY, CEILING_BINARY, *RIVALS)
+WAYS = (OURS_JSON, CEILING_JSON, OURS_BINARY, CEILING_BINARY, OURS_GRPC, CEILING_GRPC, *RIVALS)
 
 
 def ask_ours(row: Array, *, binary: bool) -> Ask:
@@ -87,6 +99,11 @@ def ask_ours(row: Array, *, binary: bool) -> Ask:
         "Inference-Header-Content-Length": str(len(header)),
     }
     return Ask("/v2/models/m/infer", header + row.tobytes(), headers, _read_protocol)
+
+
+def ask_ours_grpc(row: Array) -> GrpcAsk:
+    """The same row in a message, with raw contents."""
+    return GrpcAsk(INFER, encoded(row, "m"), decoded)
 
 
 def ask_ceiling(ours: Ask, way: str) -> Ask:

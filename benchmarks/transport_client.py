@@ -9,7 +9,7 @@ from typing import Any
 
 Buffer = bytes | memoryview
 _MOST_AT_ONCE_BYTES = 65536
-_TIMEOUT_S = 60.0
+TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Connection:
 
     def __init__(self, family: socket.AddressFamily, address: Any) -> None:
         self._socket = socket.socket(family, socket.SOCK_STREAM)
-        self._socket.settimeout(_TIMEOUT_S)
+        self._socket.settimeout(TIMEOUT_S)
         try:
             self._socket.connect(address)
             if family != socket.AF_UNIX:

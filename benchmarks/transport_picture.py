@@ -19,8 +19,9 @@ def draw(path: Path, sections: Mapping[str, Section], title: str) -> None:
     """Medians; each panel has a scale of its own."""
     importlib.import_module("matplotlib").use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
+    heights = [0.6 + 0.28 * len(section.rows) for section in sections.values()]
     figure, panels = pyplot.subplots(
-        len(sections), 1, figsize=(8.0, 2.0 * len(sections)), layout="constrained"
+        len(sections), 1, figsize=(8.0, sum(heights)), height_ratios=heights, layout="constrained"
     )
     for panel, (name, section) in zip(panels, sections.items(), strict=True):
         ways = [row[0] for row in section.rows]

@@ -55,8 +55,8 @@ def section(case: Case, ways: dict[str, Way], effort: Effort) -> Section:
     )
     _check(ways, row)
     for way in ways.values():
-        cost(way, row, effort.seconds / 2)
-    calls = {name: functools.partial(cost, way, row, effort.seconds) for name, way in ways.items()}
+        cost(way, row, effort.seconds / 4)
+    calls = {name: functools.partial(cost, way, row, effort.seconds / 2) for name, way in ways.items()}
     measured = interleave(calls, effort.rounds)
     _check(ways, row)
     least = [each.whole for each in measured[IN_PROCESS]]

@@ -1,4 +1,4 @@
-"""paddleinfer-http in a process of its own, where it is asked to listen: on TCP or on a Unix socket.
+"""paddleinfer-http in a process of its own, where it is asked to listen: on TCP or on Unix sockets.
 
 `http_server.Server` is for servers that wrk loads over TCP, and needs psutil to follow their children.
 """
@@ -10,19 +10,29 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
 from benchmarks import harness
 
 _READY = "paddleinfer-http serves on "
+_GRPC = "paddleinfer-http serves gRPC on "
 _END_S = 10.0
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a server says of where it serves: a URL, and an address for gRPC."""
+
+    http: str
+    grpc: str
 
 
 @contextlib.contextmanager
 def served(
     models: Mapping[str, Path], where: Sequence[str], environment: Mapping[str, str] | None = None
-) -> Iterator[str]:
+) -> Iterator[Where]:
     """A server with its defaults; yields where it says that it serves, once it does."""
     flags = [part for name, path in models.items() for part in ("--model", f"{name}={path}")]
     with tempfile.TemporaryFile("w+") as errors:
@@ -36,9 +46,12 @@ def served(
             text=True,
         )
         try:
+            grpc = ""
             for line in cast("IO[str]", process.stdout):
+                if line.startswith(_GRPC):
+                    grpc = line.removeprefix(_GRPC).strip()
                 if line.startswith(_READY):
-                    yield line.removeprefix(_READY).strip()
+                    yield Where(line.removeprefix(_READY).strip(), grpc)
                     break
             else:
                 errors.seek(0)

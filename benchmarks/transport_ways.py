@@ -6,6 +6,7 @@ A further way is a class with the three methods of `Way`, and an entry in what `
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import tempfile
 import urllib.parse
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import grpc
 import numpy as np
 import orjson
 
 from benchmarks.models import SEED, directory
-from benchmarks.transport_client import Answer, Buffer, Connection, request
+from benchmarks.transport_client import TIMEOUT_S, Answer, Buffer, Connection, request
+from benchmarks.transport_grpc import Stream, Unary, channel
 from benchmarks.transport_server import served
 from paddleinfer import Engine
 
@@ -104,6 +107,15 @@ class Json:
         return array
 
 
+def binary_parts(row: Array) -> tuple[dict[str, str], list[Buffer]]:
+    """Headers and body of a request whose tensor is binary."""
+    size = {"binary_data_size": row.nbytes}
+    tensor = {"name": "x", "shape": row.shape, "datatype": "FP32", "parameters": size}
+    header = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
+    headers = {"Content-Type": "application/octet-stream", _HEADER_BYTES: str(len(header))}
+    return headers, [header, memoryview(row.data).cast("B")]
+
+
 class Binary:
     """The same protocol with its binary tensors, both ways."""
 
@@ -113,11 +125,8 @@ class Binary:
 
     def encode(self, row: Array) -> list[Buffer]:
         """A short header of JSON, and the array's own memory."""
-        size = {"binary_data_size": row.nbytes}
-        tensor = {"name": "x", "shape": row.shape, "datatype": "FP32", "parameters": size}
-        header = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
-        headers = {"Content-Type": "application/octet-stream", _HEADER_BYTES: str(len(header))}
-        return request(self._path, headers, [header, memoryview(row.data).cast("B")])
+        headers, body = binary_parts(row)
+        return request(self._path, headers, body)
 
     def decode(self, answer: Answer) -> Array:
         """A view of what came."""
@@ -128,22 +137,62 @@ class Binary:
         return array
 
 
+class BinaryByLibrary(Binary):
+    """The same bytes through the standard library's client, as gRPC goes through its own library."""
+
+    def __init__(self, connection: http.client.HTTPConnection, model: str) -> None:
+        self._connection = connection
+        self._path = f"/v2/models/{model}/infer"
+
+    def encode(self, row: Array) -> Any:
+        """Headers, and a body in one piece: the library would send pieces one by one."""
+        headers, body = binary_parts(row)
+        return headers, b"".join(body)
+
+    def trip(self, encoded: Any) -> Answer:
+        """One request."""
+        headers, body = encoded
+        self._connection.request("POST", self._path, body, headers)
+        response = self._connection.getresponse()
+        received = response.read()
+        if response.status != 200:
+            raise OSError(f"{response.status}: {received[:200]!r}")
+        return Answer({name.lower(): value for name, value in response.getheaders()}, memoryview(received))
+
+
 @contextlib.contextmanager
 def opened() -> Iterator[dict[str, Callable[[Case], Way]]]:
     """Every way, ready to be asked: an engine in this process, and a server for each kind of socket."""
     models = {model: directory(model) for model in SERVED}
     with contextlib.ExitStack() as closing:
         engines = {model: closing.enter_context(Engine(path)) for model, path in models.items()}
-        place = Path(closing.enter_context(tempfile.TemporaryDirectory()), "socket")
-        closing.enter_context(served(models, ["--uds", str(place)]))
-        unix = closing.enter_context(contextlib.closing(Connection(socket.AF_UNIX, str(place))))
-        url = closing.enter_context(served(models, ["--host", "127.0.0.1", "--port", "0"]))
-        port = urllib.parse.urlsplit(url).port
+        folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))
+        http_place, grpc_place = str(folder / "http"), str(folder / "grpc")
+        where = closing.enter_context(served(models, ["--uds", http_place, "--grpc-uds", grpc_place]))
+        unix = closing.enter_context(contextlib.closing(Connection(socket.AF_UNIX, http_place)))
+        unix_grpc = closing.enter_context(channel(where.grpc))
+        where = closing.enter_context(
+            served(models, ["--host", "127.0.0.1", "--port", "0", "--grpc-port", "0"])
+        )
+        port = urllib.parse.urlsplit(where.http).port
         tcp = closing.enter_context(contextlib.closing(Connection(socket.AF_INET, ("127.0.0.1", port))))
+        library = closing.enter_context(
+            contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S))
+        )
+        tcp_grpc = closing.enter_context(channel(where.grpc))
+
+        def streamed(connection: grpc.Channel, case: Case) -> Way:
+            return closing.enter_context(contextlib.closing(Stream(connection, case.model)))
+
         yield {
             IN_PROCESS: lambda case: InProcess(engines[case.model]),
             "Unix socket, binary": lambda case: Binary(unix, case.model),
             "TCP, binary": lambda case: Binary(tcp, case.model),
+            "TCP, binary, http.client": lambda case: BinaryByLibrary(library, case.model),
+            "Unix socket, gRPC": lambda case: Unary(unix_grpc, case.model),
+            "TCP, gRPC": lambda case: Unary(tcp_grpc, case.model),
+            "Unix socket, gRPC stream": lambda case: streamed(unix_grpc, case),
+            "TCP, gRPC stream": lambda case: streamed(tcp_grpc, case),
             "Unix socket, JSON": lambda case: Json(unix, case.model),
             "TCP, JSON": lambda case: Json(tcp, case.model),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -52,6 +53,8 @@ class Calls:
         """The same behaviour for a call that would go on for ever: when the server ends, it does."""
 
         async def call(request: Any, context: Any) -> None:
+            if self._ending:
+                raise ENDING
             task = asyncio.current_task()
             assert task is not None
             self._endless.add(task)
@@ -86,6 +89,9 @@ def _checked(method: str, behaviour: Behaviour) -> Behaviour:
             raise
         except Exception as error:
             code = code_of(error)
+            # grpc.aio keeps an abort in a cycle, traceback and all, which must not hold on to the message.
+            del request
+            traceback.clear_frames(error.__traceback__)
             await abort(context, error)
         finally:
             if ACCESS_LOG.isEnabledFor(logging.INFO):

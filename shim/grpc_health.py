@@ -12,6 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from .errors import RequestError
 from .grpc_calls import Calls, parsed
+from .grpc_messages import SERVICE
 from .service import Service
 
 __all__ = ["HEALTH_SERVICE", "health_handlers"]
@@ -23,10 +24,10 @@ _LOOK_INTERVAL_S: Final = 0.25
 
 
 def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
-    """Method -> its handler. The server is "", a model its name."""
+    """Method -> its handler. The server is "" or its service's name, a model its name."""
 
     def status_of(name: str) -> Any:
-        if not name:
+        if name in ("", SERVICE):
             ready = service.ready
         else:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic_ns
@@ -63,43 +63,26 @@ class GrpcInference:
         self._running: set[asyncio.Task[Any]] = set()
         self._cut: set[asyncio.Task[Any]] = set()
         self._streams: set[_Stream] = set()
-        self._open = 0
-
-    # Counting
-
-    def _begin(self) -> None:
-        self._inference.begin()
-        self._open += 1
-
-    def _end(self) -> None:
-        self._inference.end()
-        self._open -= 1
+        self._unsent = 0
+        self._ending = False
 
     # ModelInfer
 
     async def infer(self, body: bytes, context: Any) -> bytes:
         """One call: a ModelInferRequest -> a ModelInferResponse."""
         received_ns = monotonic_ns()
-        self._begin()
+        self._inference.begin()
+        self._unsent += 1
         answers: list[_Answer] = []
         # It is over when its answer has left.
         context.add_done_callback(partial(self._sent, answers))
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
-        try:
+        with self._until_cut():
             answers.append(await self._answer(body, context, received_ns))
-        except asyncio.CancelledError:
-            if task not in self._cut:
-                raise
-            raise CUT from None
-        finally:
-            self._running.discard(task)
-            self._cut.discard(task)
         return answers[0].payload
 
     def _sent(self, answers: list[_Answer], context: Any) -> None:
-        self._end()
+        self._inference.end()
+        self._unsent -= 1
         if answers:
             answers[0].was_sent()
 
@@ -108,12 +91,13 @@ class GrpcInference:
         body: bytes,
         context: Any,
         received_ns: int,
-        parameters: Mapping[str, Mapping[str, Any]] | None = None,
+        in_stream: bool = False,
     ) -> _Answer:
         message = parsed(_ModelInferRequest, body)
         model = self._models.get(message.model_name, message.model_version)
         engine = model.open_engine()
         request = parse_message(message)
+        del message  # has the tensors once more
         decoded_ns = monotonic_ns()
         names = None if request.outputs is None else [output.name for output in request.outputs]
         results = await engine.ainfer(
@@ -123,7 +107,10 @@ class GrpcInference:
             priority=request.priority,
         )
         delivered_ns = monotonic_ns()
-        payload = encode_response(model.name, VERSION, request, results, parameters or {})
+        parts = encode_response(model.name, VERSION, request, results, _FINAL if in_stream else {})
+        if in_stream:
+            parts.insert(0, length_delimited(_INFER_RESPONSE, sum(map(len, parts))))
+        payload = b"".join(parts)
         encoded_ns = monotonic_ns()
         model.latencies.add((encoded_ns - received_ns) / 1e9)
         return _Answer(payload, model, received_ns, decoded_ns, delivered_ns, encoded_ns)
@@ -136,20 +123,14 @@ class GrpcInference:
         An error of a request is the ``error_message`` of its response. With ``triton_grpc_error: true`` in
         the call's metadata the first one ends the stream with its status, as it does with Triton.
         """
-        task = asyncio.current_task()
-        assert task is not None
+        if self._ending:
+            raise ENDING
         stream = _Stream(bodies, partial(self._stream_answer, context=context, strict=_is_strict(context)))
         self._streams.add(stream)
-        self._running.add(task)
         try:
-            await stream.answer_all(context.write)
-        except asyncio.CancelledError:
-            if task not in self._cut:
-                raise
-            raise CUT from None
+            with self._until_cut():
+                await stream.answer_all(context.write)
         finally:
-            self._running.discard(task)
-            self._cut.discard(task)
             self._streams.discard(stream)
         if stream.ended_early:
             raise ENDING
@@ -157,29 +138,43 @@ class GrpcInference:
     async def _stream_answer(self, body: bytes, context: Any, strict: bool) -> _Answer | bytes:
         received_ns = monotonic_ns()
         try:
-            self._begin()
+            self._inference.begin()
             try:
-                answer = await self._answer(body, context, received_ns, _FINAL)
+                return await self._answer(body, context, received_ns, in_stream=True)
             finally:
-                self._end()
+                self._inference.end()
         except Exception as error:
             if strict:
                 raise
             return _stream_error(body, error)
-        head = length_delimited(_INFER_RESPONSE, len(answer.payload))
-        answer.payload = head + answer.payload
-        return answer
 
     # The server's end
 
+    @contextlib.contextmanager
+    def _until_cut(self) -> Iterator[None]:
+        """What cut() ends raises CUT, and what the client cancels stays cancelled."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task not in self._cut:
+                raise
+            raise CUT from None
+        finally:
+            self._running.discard(task)
+            self._cut.discard(task)
+
     def end_streams(self) -> None:
         """Streams end when what they have read is answered."""
+        self._ending = True
         for stream in self._streams:
             stream.end_early()
 
     def cut(self) -> None:
         """Ends at once what is under way, and counts it."""
-        self._inference.cut += self._open
+        self._inference.cut += self._unsent + sum(stream.unsent for stream in self._streams)
         for task in self._running:
             self._cut.add(task)
             task.cancel()
@@ -199,6 +194,11 @@ class _Stream:
         self._reader.add_done_callback(_look_at)
         self._tasks: set[asyncio.Task[_Answer | bytes]] = set()
         self.ended_early = False
+
+    @property
+    def unsent(self) -> int:
+        """Requests that were read and whose answers have not left."""
+        return len(self._tasks)
 
     def end_early(self) -> None:
         """Reads no more."""
@@ -222,12 +222,12 @@ class _Stream:
         try:
             while (task := await self._answers.get()) is not None:
                 answer = await task
-                self._tasks.discard(task)
                 if isinstance(answer, bytes):
                     await write(answer)
                 else:
                     await write(answer.payload)
                     answer.was_sent()
+                self._tasks.discard(task)
                 self._room.release()
             if not self.ended_early:
                 await self._reader

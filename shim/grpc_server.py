@@ -26,6 +26,9 @@ from .service import Service
 
 __all__ = ["GrpcServer"]
 
+# Calls that came and have not been looked at. From half of them on grpc cancels some at random; by itself it
+# does so from 1,000 on, which a client sends at once. The engine's own queue is what refuses with a reason.
+_MOST_WAITING_CALLS: Final = 1 << 16
 # After what is cut has been told so.
 _LAST_WORDS_S: Final = 1.0
 
@@ -43,11 +46,13 @@ class GrpcServer:
         self._calls = Calls()
         self._inference = GrpcInference(service)
         self._server = grpc.aio.server(
-            interceptors=[_KeyCheck(service)],
+            interceptors=[_KeyCheck(service)] if service.options.api_key else [],
             options=[
                 ("grpc.max_receive_message_length", service.options.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # a port that another server has is an error
+                ("grpc.server.max_pending_requests", _MOST_WAITING_CALLS // 2),
+                ("grpc.server.max_pending_requests_hard_limit", _MOST_WAITING_CALLS),
             ],
         )
         handlers = {
@@ -90,7 +95,7 @@ class GrpcServer:
                 port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError:
             raise ConfigError(
-                f"cannot listen for gRPC on {address}: it is no address of this machine, or taken"
+                f"cannot listen for gRPC on {address}: it cannot be had here, or is taken"
             ) from None
         return port
 

@@ -92,7 +92,11 @@ class _Answers:
         return {"ready": self._service.ready}
 
     async def model_ready(self, request: Any) -> dict[str, Any]:
-        return {"ready": self._model(request).ready and not self._service.draining}
+        try:
+            model = self._model(request)
+        except RequestError:  # one that is not there is not ready: no error, as with Triton
+            return {"ready": False}
+        return {"ready": model.ready and not self._service.draining}
 
     async def server_metadata(self, request: Any) -> dict[str, Any]:
         return describe.server_metadata(self._options.server_name, self._options.repository_control)

@@ -55,6 +55,8 @@ def parse_message(message: Any) -> InferRequest:
     if not message.inputs:
         raise bad_request("the request has no inputs")
     if raw and len(raw) != len(message.inputs):
+        for tensor in message.inputs:  # which may say why one is missing
+            _check_place(tensor, message.model_name, True)
         raise bad_request(
             f"the request has {len(raw)} raw_input_contents for {len(message.inputs)} inputs; "
             "each input has its own, in their order"
@@ -63,7 +65,7 @@ def parse_message(message: Any) -> InferRequest:
     for index, tensor in enumerate(message.inputs):
         if tensor.name in inputs:
             raise bad_request(f"input {tensor.name!r} is there twice")
-        inputs[tensor.name] = _input(tensor, raw[index] if raw else None)
+        inputs[tensor.name] = _input(tensor, raw[index] if raw else None, message.model_name)
     parameters = _parameters(message.parameters)
     refuse_unoffered(parameters, "the request")
     outputs = [
@@ -85,16 +87,25 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if choice is None else getattr(given[name], choice) for name, choice in chosen.items()}
 
 
-def _input(tensor: Any, raw: bytes | None) -> Array:
+def _check_place(tensor: Any, model: str, is_raw: bool) -> None:
+    """Its numbers are in one place."""
+    if tensor.parameters:
+        refuse_unoffered(_parameters(tensor.parameters), f"input {tensor.name!r}")
+    if is_raw and tensor.HasField("contents"):
+        # In Triton's words, which its clients look for.
+        raise bad_request(
+            f"contents field must not be specified when using raw_input_contents for {tensor.name!r} "
+            f"for model {model!r}"
+        )
+
+
+def _input(tensor: Any, raw: bytes | None, model: str) -> Array:
     name = tensor.name
     dtype = dtype_of(tensor.datatype, name)
     shape, count = shape_of(list(tensor.shape), name)
-    if tensor.parameters:
-        refuse_unoffered(_parameters(tensor.parameters), f"input {name!r}")
+    _check_place(tensor, model, raw is not None)
     if raw is None:
         return _typed(tensor, dtype, shape, count)
-    if tensor.HasField("contents"):
-        raise bad_request(f"input {name!r} has both contents and raw_input_contents")
     check_size(len(raw), dtype, shape, count, name)
     return array_of_bytes(raw, dtype).reshape(shape)
 
@@ -129,8 +140,12 @@ def encode_response(
     request: InferRequest,
     results: Mapping[str, Array],
     parameters: Mapping[str, Mapping[str, Any]],
-) -> bytes:
-    """A ModelInferResponse with these parameters. Its tensors are raw, as Triton's always are."""
+) -> list[bytes | memoryview]:
+    """The bytes, in parts, of a ModelInferResponse with these parameters.
+
+    Its tensors are raw, as Triton's always are. A part of theirs lies over the array: fields may follow each
+    other in any order, and written so a tensor is copied once and not three times.
+    """
     message = _ModelInferResponse(
         model_name=model, model_version=version, id=request.id, parameters=parameters
     )
@@ -145,8 +160,7 @@ def encode_response(
             message.outputs.add(name=output.name, datatype=DATATYPE_OF[array.dtype], shape=array.shape)
             data = array.reshape(-1).view(np.uint8).data if array.size else b""
         raw += [length_delimited(_RAW_OUTPUT_CONTENTS, len(data)), data]
-    # Fields may follow each other in any order: written so, a tensor is copied once and not three times.
-    return b"".join([message.SerializeToString(), *raw])
+    return [message.SerializeToString(), *raw]
 
 
 def length_delimited(number: int, size_bytes: int) -> bytes:

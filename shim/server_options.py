@@ -54,7 +54,7 @@ class ServerOptions:
     max_inflight: int | None = None
     """Inference requests under way at once, over HTTP and gRPC; further ones get 429."""
     read_timeout: float = 30.0
-    """Seconds that a client may be silent in the middle of a request; then it gets 408."""
+    """Seconds that a client may be silent in the middle of a request over HTTP; then it gets 408."""
     drain_delay: float = 0.0
     """Seconds after SIGTERM in which new requests are still served while readiness is false already."""
     drain_timeout: float = 30.0

@@ -19,7 +19,9 @@ from paddleinfer import Engine, metrics
 from paddleinfer.config import EngineConfig
 from paddleinfer.shim import ModelSource
 from paddleinfer.shim.datatypes import DATATYPES
-from paddleinfer.shim.grpc_tensors import parse_message
+from paddleinfer.shim.grpc_messages import message_class
+from paddleinfer.shim.grpc_tensors import encode_response, parse_message
+from paddleinfer.shim.infer_request import InferRequest
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -119,6 +121,14 @@ def test_a_tensor_larger_than_a_varint_of_one_byte_is_written_right(server: Serv
     assert np.array_equal(outputs_of(server.infer(**raw(x=x)))["y"], x * 2)
 
 
+def test_a_result_is_not_copied_before_the_message_is_put_together() -> None:
+    y = rows(1000)
+    request = InferRequest({}, None, True, "", 1, None)
+    parts = encode_response("m", "1", request, {"y": y}, {})
+    assert any(np.shares_memory(np.frombuffer(part, np.uint8), y) for part in parts)
+    assert np.array_equal(outputs_of(message_class("ModelInferResponse").FromString(b"".join(parts)))["y"], y)
+
+
 def test_a_parameter_without_a_value_is_none(server: Served) -> None:
     server.infer(**raw(x=rows()), parameters={"priority": {}, "sequence_id": {"int64_param": 0}})
 
@@ -136,7 +146,10 @@ DATA = rows().tobytes()
         ({"raw_input_contents": [DATA[:-1]]}, "has 11 bytes, but [1, 3] of FP32 takes 12"),
         ({"raw_input_contents": [b""]}, "has 0 bytes"),
         ({"raw_input_contents": []}, "neither fp32_contents nor raw_input_contents"),
-        ({"inputs": [{**X, "contents": {"fp32_contents": [1, 2, 3]}}]}, "both contents and raw_input"),
+        (
+            {"inputs": [{**X, "contents": {"fp32_contents": [1, 2, 3]}}]},
+            "contents field must not be specified",
+        ),
         ({"inputs": [{**X, "name": "q"}]}, "q"),
         ({"inputs": [{**X, "datatype": ""}]}, "datatype of input 'x' must be one of"),
         ({"inputs": [{**X, "datatype": "FP8"}]}, "FP8"),
@@ -194,9 +207,7 @@ def test_bytes_that_are_no_message_are_refused_in_a_sentence(server: Served, met
     server.still_answers()
 
 
-@pytest.mark.parametrize(
-    "method", ["ModelInfer", "ModelMetadata", "ModelReady", "ModelConfig", "ModelStatistics"]
-)
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelMetadata", "ModelConfig", "ModelStatistics"])
 def test_an_unknown_model_or_version_is_not_found(server: Served, method: str) -> None:
     name, version = ("model_name", "model_version") if method == "ModelInfer" else ("name", "version")
     code, sentence = server.refused(method, **{name: "q"})
@@ -214,6 +225,7 @@ def test_the_server_and_its_models_are_live_ready_and_described(server: Served) 
     assert server.call("ServerLive").live
     assert server.call("ServerReady").ready
     assert server.call("ModelReady", name="m").ready
+    assert not server.call("ModelReady", name="q").ready
     about = server.call("ServerMetadata")
     assert (about.name, about.version) == ("paddleinfer", paddleinfer.__version__)
     assert "classification" in about.extensions

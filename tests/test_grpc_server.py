@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import logging
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,12 @@ from system_tools import need
 from zoo import Zoo
 
 from paddleinfer.errors import ConfigError
+from paddleinfer.shim.errors import RequestError
+from paddleinfer.shim.grpc_calls import Calls
+from paddleinfer.shim.grpc_infer import GrpcInference
+from paddleinfer.shim.models import Models
 from paddleinfer.shim.server_options import ServerOptions
+from paddleinfer.shim.service import Service
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
@@ -62,14 +69,14 @@ def test_a_taken_port_is_said_in_a_sentence() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with engine_of() as engine, pytest.raises(ConfigError, match=f"127.0.0.1:{port}.* or taken"):
+        with engine_of() as engine, pytest.raises(ConfigError, match=f"127.0.0.1:{port}.* is taken"):
             serving(engine, grpc_port=port).__enter__()
 
 
 def test_a_second_server_does_not_share_the_port_of_the_first() -> None:
     with engine_of() as engine, serving(engine) as server:
         port = int(server.server.addresses[0].rpartition(":")[2])
-        with pytest.raises(ConfigError, match="or taken"):
+        with pytest.raises(ConfigError, match="is taken"):
             serving(engine, grpc_port=port).__enter__()
 
 
@@ -251,6 +258,21 @@ def test_a_grpc_port_that_is_taken_ends_the_command_with_a_sentence(zoo: Zoo) ->
             started("-m", "paddleinfer.shim", zoo.directory("mlp", zoo.formats[0]), *arguments).__enter__()
 
 
+def test_calls_that_come_while_the_server_ends_do_not_keep_it() -> None:
+    async def never(request: Any, context: Any) -> None:
+        raise AssertionError("it was called")
+
+    calls = Calls()
+    endless = calls.endless(never)
+    calls.end_endless()
+    with pytest.raises(RequestError, match="the server is ending"):
+        asyncio.run(endless(None, None))
+    inference = GrpcInference(Service(Models.of({})))
+    inference.end_streams()
+    with pytest.raises(RequestError, match="the server is ending"):
+        asyncio.run(inference.stream(None, None))  # type: ignore[arg-type]
+
+
 # -- options
 
 
@@ -273,17 +295,23 @@ def test_without_the_extra_grpc_is_refused_with_what_to_install(monkeypatch: pyt
         importlib.util, "find_spec", lambda name, *more: None if name == "grpc_status" else find(name, *more)
     )
     assert not ServerOptions().serves_grpc
-    for options in ({"grpc_port": 0}, {"grpc_uds": "x.sock"}):
+    for options in ({"grpc_port": 0}, {"grpc_uds": "x"}):
         with pytest.raises(ConfigError, match=r"pip install 'paddleinfer\[grpc\]'"):
             ServerOptions(**options)
+
+
+def test_a_server_of_http_alone_imports_no_grpc() -> None:
+    code = "import sys, paddleinfer.shim.server; print(*{'grpc', 'google'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_with_an_access_log_each_call_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "paddleinfer.grpc.access")
     with engine_of(Gate()) as engine, serving(engine) as server:
         server.call("ServerLive")
-        server.refused("ModelReady", name="q")
+        server.refused("ModelConfig", name="q")
         assert eventually(lambda: len(caplog.messages) == 2)
     first, second = caplog.messages
     assert '"ServerLive" OK' in first
-    assert '"ModelReady" NOT_FOUND' in second
+    assert '"ModelConfig" NOT_FOUND' in second

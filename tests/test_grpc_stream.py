@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from engine_helpers import engine_of, eventually, gated, merging, rows
+from engine_helpers import echo_engine, engine_of, eventually, gated, merging, rows
 from grpc_helpers import failure, outputs_of, raw, serving
 
 
@@ -128,6 +128,16 @@ def test_at_the_end_of_the_server_an_open_stream_gets_what_it_asked_and_ends() -
         requests.end()
         stopping.result(30.0)
         assert server.service.inference.cut == 0
+
+
+def test_answers_that_a_client_does_not_read_count_as_cut() -> None:
+    large = np.zeros((1, 4 << 20), "float32")
+    with echo_engine(shape=(-1, large.size)) as engine, serving(engine) as server:
+        call = server.stream([raw(x=large)] * 2)
+        assert eventually(lambda: engine.stats()["results"] == 2)
+        server.begin_stop(0.0).result(30.0)
+        assert server.service.inference.cut == 2
+        call.cancel()
 
 
 @pytest.mark.parametrize("requests", [[], numbered(1)], ids=["none", "one"])

@@ -48,7 +48,7 @@ def main() -> int:
         Engine.from_callable(holder.hold, x, {"y": ("float32", (1, 1))}, policy="eager") as held,
         Engine.from_callable(holder.release, x, {"y": ("float32", (1, 1))}, policy="eager") as release,
     ):
-        options = ServerOptions(host="127.0.0.1", port=0)
+        options = ServerOptions(host="127.0.0.1", port=0, grpc_port=0)
         return serve({"held": held, "release": release}, options, options.service_options())
 
 

@@ -12,21 +12,7 @@ import pytest
 from kserve import InferenceRESTClient, InferInput, InferRequest
 from kserve.inference_client import RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
-
-FIRST = np.arange(16, dtype="int32").reshape(1, 16)
-SECOND = np.full((1, 16), 3, "int32")
-# KServe's own types have no BF16.
-DATATYPES = {
-    "bool": "BOOL",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "uint8": "UINT8",
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-}
+from kserve_calls import DATATYPES, FIRST, SECOND, simple, tensor
 
 T = TypeVar("T")
 
@@ -39,20 +25,6 @@ def run(url: str, talk: Callable[[InferenceRESTClient, str], Awaitable[T]], **op
             return await talk(client, f"http://{url}")
 
     return asyncio.run(whole())
-
-
-def tensor(name: str, array: np.ndarray, datatype: str, *, binary: bool) -> InferInput:
-    given = InferInput(name, list(array.shape), datatype)
-    given.set_data_from_numpy(array, binary_data=binary)
-    return given
-
-
-def simple(*, binary: bool = False, **options: Any) -> InferRequest:
-    inputs = [
-        tensor("INPUT0", FIRST, "INT32", binary=binary),
-        tensor("INPUT1", SECOND, "INT32", binary=binary),
-    ]
-    return InferRequest("simple", inputs, **options)
 
 
 def infer(url: str, request: InferRequest, model: str = "simple") -> Any:

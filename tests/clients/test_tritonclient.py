@@ -11,8 +11,10 @@ import pytest
 import tritonclient.http as triton
 from triton_calls import (
     CLIENTS,
+    DATATYPES,
     DTYPES,
     FIRST,
+    MANY,
     SECOND,
     assert_sum_and_difference,
     names_of,
@@ -20,21 +22,6 @@ from triton_calls import (
     tensor,
     wanted,
 )
-
-DATATYPES = {
-    "bool": "BOOL",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "uint8": "UINT8",
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-    "bfloat16": "BF16",
-}
-# A response of fewer bytes is not worth compressing.
-MANY = np.arange(64 * 16, dtype="int32").reshape(64, 16)
 
 
 @pytest.fixture(params=CLIENTS)

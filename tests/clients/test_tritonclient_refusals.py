@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from triton_calls import CLIENTS, FIRST, SECOND, assert_sum_and_difference, pair, refusal, tensor, wanted
-
-TEXTS = np.array([[b"a"] * 16], dtype=object)
+from triton_calls import (
+    CLIENTS,
+    FIRST,
+    SECOND,
+    TEXTS,
+    assert_sum_and_difference,
+    pair,
+    refusal,
+    tensor,
+    wanted,
+)
 
 
 @pytest.fixture(params=CLIENTS)

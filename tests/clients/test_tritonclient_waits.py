@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from triton_calls import CLIENTS, assert_sum_and_difference, pair, refusal, tensor
+from triton_calls import CLIENTS, KEYS, assert_sum_and_difference, pair, refusal, tensor
 from tritonclient.utils import InferenceServerException
 
 PATIENCE_S = 30.0
 SHORT_S = 0.2
-KEYS = itertools.count(1)
 
 
 class Held:

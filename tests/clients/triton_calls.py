@@ -1,8 +1,10 @@
-"""tritonclient's two HTTP clients behind one face, and requests for the tests' models."""
+"""tritonclient's HTTP clients behind one face, requests for the tests' models, and what they answer."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,30 +28,50 @@ DTYPES = {
     "float64": np.dtype("float64"),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
+DATATYPES = {
+    "bool": "BOOL",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "uint8": "UINT8",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "bfloat16": "BF16",
+}
 FIRST = np.arange(16, dtype="int32").reshape(1, 16)
 SECOND = np.full((1, 16), 3, "int32")
+# A response of fewer bytes is not worth compressing.
+MANY = np.arange(64 * 16, dtype="int32").reshape(64, 16)
+# A value of its own for each request that `held` is to hold.
+KEYS = itertools.count(1)
+TEXTS = np.array([[b"a"] * 16], dtype=object)
 
 
 class AioClient:
-    """The asyncio client, called as the other one is."""
+    """An asyncio client, called as the other one is."""
 
-    def __init__(self, url: str, **options: Any) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._client = self._loop.run_until_complete(self._made(url, options))
+    def __init__(self, kind: Callable[..., Any], url: str, **options: Any) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.client = self.loop.run_until_complete(self._made(kind, url, options))
 
-    async def _made(self, url: str, options: dict[str, Any]) -> Any:
-        return triton_aio.InferenceServerClient(url, **options)  # wants a running loop
+    async def _made(self, kind: Callable[..., Any], url: str, options: dict[str, Any]) -> Any:
+        return kind(url, **options)  # wants a running loop
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._client, name)
-        return lambda *args, **options: self._loop.run_until_complete(method(*args, **options))
+        method = getattr(self.client, name)
+        return lambda *args, **options: self.loop.run_until_complete(method(*args, **options))
 
     def close(self) -> None:
-        self._loop.run_until_complete(self._client.close())
-        self._loop.close()
+        self.loop.run_until_complete(self.client.close())
+        self.loop.close()
 
 
-CLIENTS = {"sync": triton.InferenceServerClient, "aio": AioClient}
+CLIENTS = {
+    "sync": triton.InferenceServerClient,
+    "aio": functools.partial(AioClient, triton_aio.InferenceServerClient),
+}
 
 
 def tensor(name: str, array: np.ndarray, *, binary: bool = True) -> Any:
@@ -75,7 +97,7 @@ def assert_sum_and_difference(result: Any, first: np.ndarray = FIRST, second: np
         np.testing.assert_array_equal(got, expected)
 
 
-def refusal(status: int, call: Callable[..., Any], *args: Any, **options: Any) -> str:
+def refusal(status: object, call: Callable[..., Any], *args: Any, **options: Any) -> str:
     """The sentence with which the server refuses a call."""
     with pytest.raises(InferenceServerException) as caught:
         call(*args, **options)

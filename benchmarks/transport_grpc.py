@@ -1,0 +1,94 @@
+"""The same protocol over gRPC: grpcio's synchronous client, a call for each request or one stream for all."""
+
+from __future__ import annotations
+
+import queue
+from typing import Any
+
+import grpc
+import numpy as np
+
+from benchmarks.transport_client import TIMEOUT_S
+from paddleinfer.shim.grpc_messages import SERVICE, STREAM, message_class
+
+Array = np.ndarray[Any, Any]
+
+INFER = f"/{SERVICE}/ModelInfer"
+_REQUEST, _RESPONSE = message_class("ModelInferRequest"), message_class("ModelInferResponse")
+_STREAMED = message_class("ModelStreamInferResponse")
+_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
+
+def channel(address: str) -> grpc.Channel:
+    """A connection to "HOST:PORT" or "unix:PATH", for messages of any size."""
+    return grpc.insecure_channel(address, options=_OPTIONS)
+
+
+def encoded(row: Array, model: str) -> bytes:
+    """A request for one row, whose numbers go as they are."""
+    request = _REQUEST(model_name=model, raw_input_contents=[row.tobytes()])
+    request.inputs.add(name="x", datatype="FP32", shape=row.shape)
+    message: bytes = request.SerializeToString()
+    return message
+
+
+def decoded(answer: bytes) -> Array:
+    """The one output: a view of what came."""
+    return _output(_RESPONSE.FromString(answer))
+
+
+def _output(response: Any) -> Array:
+    (output,), (raw,) = response.outputs, response.raw_output_contents
+    array: Array = np.frombuffer(raw, np.float32).reshape(output.shape)
+    return array
+
+
+class Unary:
+    """`ModelInfer`: a call for each request, whose bytes are made and read outside it, to be timed apart."""
+
+    def __init__(self, connection: grpc.Channel, model: str) -> None:
+        self._call = connection.unary_unary(INFER)
+        self._model = model
+
+    def encode(self, row: Array) -> bytes:
+        """The serialised message."""
+        return encoded(row, self._model)
+
+    def trip(self, encoded: bytes) -> bytes:
+        """One call."""
+        answer: bytes = self._call(encoded, timeout=TIMEOUT_S)
+        return answer
+
+    def decode(self, answer: bytes) -> Array:
+        """Of the serialised answer."""
+        return decoded(answer)
+
+
+class Stream:
+    """`ModelStreamInfer`: one call that all requests go over; `close` ends it."""
+
+    def __init__(self, connection: grpc.Channel, model: str) -> None:
+        self._model = model
+        self._asked: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._answers = connection.stream_stream(f"/{SERVICE}/{STREAM}")(iter(self._asked.get, None))
+
+    def encode(self, row: Array) -> bytes:
+        """The serialised message."""
+        return encoded(row, self._model)
+
+    def trip(self, encoded: bytes) -> bytes:
+        """One message there and one back."""
+        self._asked.put(encoded)
+        answer: bytes = next(self._answers)
+        return answer
+
+    def decode(self, answer: bytes) -> Array:
+        """Of the serialised answer."""
+        response = _STREAMED.FromString(answer)
+        if response.error_message:
+            raise OSError(response.error_message)
+        return _output(response.infer_response)
+
+    def close(self) -> None:
+        """No more requests."""
+        self._asked.put(None)
