@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from paddleinfer.command_arrays import Array, add_shapes, random_inputs
+from paddleinfer.command_arrays import add_shapes, random_inputs
 from paddleinfer.command_bench_chart import check_picture, draw
 from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.command_load import Requests, Tally, drive_callers, drive_rate
+from paddleinfer.command_load import Requests, Tally, drive_callers, drive_rate, warm_up
 from paddleinfer.command_output import as_columns, print_document, shape_text
 from paddleinfer.command_progress import progress
-from paddleinfer.engine import Engine
 from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.model import load_spec
 from paddleinfer.option_values import count, positive
@@ -60,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
             engine, inputs, options.seconds, options.deadline_ms / 1e3 if options.deadline_ms else None
         )
         try:
-            _warm_up(engine, inputs)
+            warm_up(engine, inputs)
+            for _ in range(engine.effective_config()["instances"]["value"]):
+                engine.infer(inputs)
             before = engine.stats()
             with progress("measuring", options.seconds) as advance:
                 if options.rate is not None:
@@ -96,14 +97,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(document)
     return 0
-
-
-def _warm_up(engine: Engine, inputs: Mapping[str, Array]) -> None:
-    """So that no figure is of the first runs, which make kernels and know no run times."""
-    if all(spec.shape and spec.shape[0] < 0 for spec in engine.inputs):
-        engine.warmup({name: array[:1] for name, array in inputs.items()})
-    for _ in range(engine.effective_config()["instances"]["value"]):
-        engine.infer(inputs)
 
 
 def _load(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paddleinfer.command_arrays import add_shapes, random_inputs
 from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.command_load import Requests, drive_callers
+from paddleinfer.command_load import Requests, drive_callers, warm_up
 from paddleinfer.command_output import print_document
 from paddleinfer.command_progress import progress
 from paddleinfer.errors import ConfigError
@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--trace {options.trace}: there is no directory {options.trace.absolute().parent}")
     with open_engine(options.model, config) as engine:
         try:
+            warm_up(engine, inputs)
             with progress("recording", options.seconds) as advance, engine.trace() as trace:
                 drive_callers(Requests(engine, inputs, options.seconds, None), options.callers, advance)
         except KeyboardInterrupt:

@@ -25,10 +25,11 @@ from .body import Headers
 from .datatypes import DATATYPE_OF, DTYPE_OF
 from .errors import RequestError, bad_request
 
-__all__ = ["InferRequest", "WantedOutput", "parse_request"]
+__all__ = ["InferRequest", "WantedOutput", "has_binary", "parse_request"]
 
 Array = npt.NDArray[Any]
 
+_LENGTH = b"inference-header-content-length"
 # The classes of the engine are 0 to 2; the protocol's 0 is "the default", its 1 the most urgent.
 _CLASS_OF_PRIORITY = {0: 1, 1: 0, 2: 1}
 _LEAST_URGENT = 2
@@ -76,13 +77,18 @@ def parse_request(body: bytes, headers: Headers, specs: Sequence[TensorSpec]) ->
     RequestError
         400, with a sentence that names what is wrong.
     """
-    length = headers.get(b"inference-header-content-length")
+    length = headers.get(_LENGTH)
     if length is None:
         return _of_document(_document(body), b"", specs)
     json_bytes = _header_length(length, len(body))
     if json_bytes == 0:
         return InferRequest({specs[0].name: _raw_input(body, specs)}, None, True, None, 1, None)
     return _of_document(_document(body[:json_bytes]), memoryview(body)[json_bytes:], specs)
+
+
+def has_binary(headers: Headers) -> bool:
+    """Whether binary tensors come with a request."""
+    return _LENGTH in headers
 
 
 def _header_length(text: bytes, size: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .body import ClientGone, Headers, Message, Receive, Send, accepted_encoding, compressed, read_body
 from .errors import RequestError, status_of
-from .infer_request import parse_request
+from .infer_request import has_binary, parse_request
 from .infer_response import encode_response
 from .models import VERSION, ServedModel
 from .stage_log import ServedTimes
@@ -94,9 +94,10 @@ class Inference:
         encoded_ns = monotonic_ns()
         model.latencies.add((encoded_ns - received_ns) / 1e9)
         await answer(send, 200, payload, fields)
-        model.stage_log.note(
-            ServedTimes(began_ns, received_ns, decoded_ns, delivered_ns, encoded_ns, monotonic_ns())
-        )
+        is_json = json_bytes is None and not has_binary(headers)
+        times = (began_ns, received_ns, decoded_ns, delivered_ns, encoded_ns, monotonic_ns())
+        model.stage_log.note(ServedTimes(*times, is_json))
+        model.stage_log.look_at(request.inputs, results)
 
 
 class _Watched:

@@ -67,6 +67,9 @@ LAYERS = {
         "warmup",
         "timeline",
         "trace",
+        "usual_runs",
+        "observed_load",
+        "advice",
         "diagnosis",
         "generation",
         "accounts",
@@ -111,7 +114,7 @@ MAY_IMPORT_PADDLE = {"runtime", "demo"}
 SHIM_LAYERS = (
     ("datatypes", "errors", "body", "latencies"),
     ("infer_request", "infer_response", "stage_log", "models"),
-    ("inference", "describe", "service", "watch", "load_request", "looking"),
+    ("binary_costs", "inference", "describe", "service", "watch", "load_request", "looking"),
     ("openapi", "page", "direct", "app"),
     ("server_options", "settings_file", "listener", "http_protocol", "server"),
     ("cli", "__main__"),
