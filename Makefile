@@ -187,6 +187,7 @@ test-wheel: $(VENV)/.test
 bench: $(VENV)/.bench $(VENV)/.built
 	$(BIN)/python -m benchmarks.bench_engine --json build/bench_engine.json
 	$(BIN)/python -m benchmarks.bench_http --json build/bench_http.json
+	$(BIN)/python -m benchmarks.bench_diagnosis --json build/bench_diagnosis.json
 	$(BIN)/python -m benchmarks.bench_memory --json build/bench_memory.json
 	$(BIN)/python -m benchmarks.bench_otel --json build/bench_otel.json
 	$(BIN)/python -m benchmarks.bench_overload --json build/bench_overload.json

@@ -144,8 +144,8 @@ def over_http(effort: Effort) -> Section:
 @contextlib.contextmanager
 def _connected(*flags: str) -> Iterator[Connection]:
     where = ["--host", "127.0.0.1", "--port", "0", *flags]
-    with served({MODEL: directory(MODEL)}, where, {"OTEL_TRACES_EXPORTER": "none"}) as url:
-        parts = urlsplit(url)
+    with served({MODEL: directory(MODEL)}, where, {"OTEL_TRACES_EXPORTER": "none"}) as server:
+        parts = urlsplit(server.http)
         connection = Connection(socket.AF_INET, (parts.hostname, parts.port))
         try:
             yield connection

@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from paddleinfer.command_arrays import Array
 from paddleinfer.command_bench_chart import check_picture, draw
 from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.command_load import Tally
+from paddleinfer.command_load import Tally, warm_up
 from paddleinfer.command_load_inputs import LoadInputs, inputs_of
 from paddleinfer.command_load_options import add_load, drive, load_document, load_text
 from paddleinfer.command_output import as_columns, print_document
 from paddleinfer.command_progress import progress
 from paddleinfer.command_trace import TraceFile, add_trace
-from paddleinfer.engine import Engine
 from paddleinfer.errors import PaddleInferError
 from paddleinfer.model import load_spec
 
@@ -48,7 +46,9 @@ def run(options: argparse.Namespace) -> int:
     rows = inputs.rows
     with open_engine(options.model, config) as engine:
         try:
-            _warm_up(engine, inputs.of_request(0))
+            warm_up(engine, inputs.of_request(0))
+            for _ in range(engine.effective_config()["instances"]["value"]):
+                engine.infer(inputs.of_request(0))
         except KeyboardInterrupt:
             engine.close(drain=False)
             raise
@@ -80,14 +80,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(document, inputs, trace)
     return 0
-
-
-def _warm_up(engine: Engine, inputs: Mapping[str, Array]) -> None:
-    """So that no figure is of the first runs, which make kernels and know no run times."""
-    if all(spec.shape and spec.shape[0] < 0 for spec in engine.inputs):
-        engine.warmup({name: array[:1] for name, array in inputs.items()})
-    for _ in range(engine.effective_config()["instances"]["value"]):
-        engine.infer(inputs)
 
 
 def _figures(tally: Tally, rows: int) -> dict[str, Any]:

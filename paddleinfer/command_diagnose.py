@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
+from paddleinfer.command_load import warm_up
 from paddleinfer.command_load_inputs import inputs_of
 from paddleinfer.command_load_options import add_load, drive, load_document
 from paddleinfer.command_output import print_document
@@ -31,6 +32,11 @@ def run(options: argparse.Namespace) -> int:
     inputs = inputs_of(options, load_spec(options.model).inputs)
     trace = TraceFile(options.trace)
     with open_engine(options.model, config) as engine:
+        try:
+            warm_up(engine, inputs.of_request(0))
+        except KeyboardInterrupt:
+            engine.close(drain=False)
+            raise
         with progress("recording", options.seconds) as advance, trace.recording(engine):
             drive(engine, inputs, options, advance)
         diagnosis = engine.diagnose()

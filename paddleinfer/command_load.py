@@ -16,7 +16,7 @@ from paddleinfer.engine import Engine
 from paddleinfer.errors import DeadlineExceeded, QueueFull
 from paddleinfer.futures import InferFuture
 
-__all__ = ["Requests", "Tally", "drive_callers", "drive_rate"]
+__all__ = ["Requests", "Tally", "drive_callers", "drive_rate", "warm_up"]
 
 _SEED = 1
 # How often the progress bar moves, and Ctrl-C is heard.
@@ -68,6 +68,12 @@ class Tally:
         self.latencies_ms += other.latencies_ms
         self.refused += other.refused
         self.late += other.late
+
+
+def warm_up(engine: Engine, inputs: Mapping[str, Array]) -> None:
+    """So that no figure is of the first runs, which make kernels and know no run times."""
+    if all(spec.shape and spec.shape[0] < 0 for spec in engine.inputs):
+        engine.warmup({name: array[:1] for name, array in inputs.items()})
 
 
 def drive_callers(requests: Requests, callers: int, advance: Advance) -> Tally:

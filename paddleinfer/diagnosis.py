@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from paddleinfer.advice import Advice, Situation, advise
+from paddleinfer.observed_load import ObservedLoad
 from paddleinfer.settings import Settings
 
 if TYPE_CHECKING:
     from paddleinfer.trace import TracedRequest, TracedRun
+    from paddleinfer.warmup import WarmedSize
 
 __all__ = ["GROUPS", "Diagnosis", "Stage", "diagnose"]
 
@@ -33,10 +36,6 @@ _VERDICTS = {
     "waiting": "queue-bound",
     "computation": "computation-bound",
 }
-# Fewer runs of a size say little about its time.
-_FEWEST_RUNS = 3
-# A gain below this is within what two measurements of the same thing differ by.
-_LEAST_GAIN = 1.1
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,11 @@ class Diagnosis:
     verdict: str
     """"communication-bound", "computation-bound", "queue-bound", or "unknown" where nothing ran."""
     evidence: str
-    advice: tuple[str, ...]
+    figures: dict[str, float]
+    """``request_us`` and ``queue_us``: the mean time of a request, and of that in the queue. ``rows_per_s``:
+    while any request is under way; ``caller_rows_per_s``: of a caller who asks again at once."""
+    advice: tuple[Advice, ...]
+    """What would change these figures and by how much, the first to be followed first."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -78,9 +81,8 @@ class Diagnosis:
             f" {s.share:7.1%}"
             for s in self.stages
         ]
-        return "\n".join(
-            [*lines, "", f"{self.verdict}: {self.evidence}", *(f"- {line}" for line in self.advice)]
-        )
+        lines += ["", f"{self.verdict}: {self.evidence}", *(f"- {one.sentence}" for one in self.advice)]
+        return "\n".join(lines)
 
 
 def diagnose(
@@ -90,10 +92,13 @@ def diagnose(
     settings: Settings,
     cores: int,
     legacy: bool,
+    binary_us: Mapping[str, float],
+    warmed: Sequence[WarmedSize],
 ) -> Diagnosis:
     """What the requests with a result, and the runs, say. Warm-ups are no requests of anybody's.
 
-    `outer_us`: of stages around the engine, what each request took, in microseconds.
+    `outer_us`: of stages around the engine, what each request took, in microseconds; `binary_us`: what these
+    would take on average with binary tensors; `warmed`: what runs took in the warm-up.
     """
     warmups = {run.number for run in runs if run.reason == "warmup"}
     served = [r for r in requests if r.outcome == "result" and r.run not in warmups]
@@ -101,15 +106,17 @@ def diagnose(
     stages = _table(served, outer_us)
     shares = {group: sum(s.share for s in stages if s.group == group) for group in _VERDICTS}
     if not served:
-        return Diagnosis(0, (), shares, "unknown", "no request has had a result yet", ())
+        return Diagnosis(0, (), shares, "unknown", "no request has had a result yet", {}, ())
     group = max(shares, key=lambda name: shares[name])
     costliest = max((s for s in stages if s.group == group), key=lambda stage: stage.share)
     evidence = (
         f"{shares[group]:.0%} of the time of {len(served)} requests is {group}, "
         f"most of it {costliest.stage} ({costliest.mean_us:.0f} us a request)"
     )
-    advice = _advice(group, runs, settings, cores, shares, legacy)
-    return Diagnosis(len(served), stages, shares, _VERDICTS[group], evidence, tuple(advice))
+    instances = int(settings["instances"].value)
+    load = ObservedLoad.of(served, runs, {s.stage: s.mean_us for s in stages}, instances, warmed)
+    advice = advise(group, Situation(load, shares, settings, cores, legacy, binary_us))
+    return Diagnosis(len(served), stages, shares, _VERDICTS[group], evidence, load.figures(), advice)
 
 
 def _table(requests: Sequence[TracedRequest], outer_us: Mapping[str, Sequence[float]]) -> tuple[Stage, ...]:
@@ -138,59 +145,3 @@ def _percentile(values: Sequence[float], share: float) -> float:
     """The nearest rank."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
-
-
-def _advice(
-    group: str,
-    runs: Sequence[TracedRun],
-    settings: Settings,
-    cores: int,
-    shares: dict[str, float],
-    legacy: bool,
-) -> list[str]:
-    if group == "communication":
-        return [
-            "send more rows in a request: what a request costs beside its run is paid once for all its rows",
-            "call the engine in process, or send binary tensors instead of JSON: what is neither waiting nor "
-            f"computation is {shares['communication']:.0%} of the time",
-        ]
-    advice = [sentence for sentence in (_aggregate(runs), _more_instances(settings, cores)) if sentence]
-    if legacy and not settings["ir_optim"].value:
-        advice.append("try ir_optim=True: without it a legacy model runs without graph passes and oneDNN")
-    if not advice:
-        advice.append(
-            f"the {cores} processor cores that may be used are the limit; a GPU, or more cores, is next"
-        )
-    return advice
-
-
-def _aggregate(runs: Sequence[TracedRun]) -> str:
-    """What larger batches would gain, by the runs seen."""
-    by_rows: dict[int, list[int]] = defaultdict(list)
-    for run in runs:
-        by_rows[run.rows].append(run.scattered_ns - run.began_ns)
-    # Medians, so that a pause of the whole process is no size's fault.
-    usual_ns = {rows: statistics.median(times) for rows, times in by_rows.items()}
-    rate = {rows: rows / usual_ns[rows] for rows, times in by_rows.items() if len(times) >= _FEWEST_RUNS}
-    if not rate:
-        return ""
-    now = sum(run.rows for run in runs) / sum(usual_ns[run.rows] for run in runs)
-    best = max(rate, key=lambda rows: rate[rows])
-    gain = rate[best] / now
-    if gain < _LEAST_GAIN:
-        return ""
-    mean_rows = sum(run.rows for run in runs) / len(runs)
-    return (
-        f"aggregate: runs have {mean_rows:.1f} rows on average, and those of {best} rows give {gain:.1f} "
-        "times the rows per second; more callers at once, or max_queue_delay_us, make them larger"
-    )
-
-
-def _more_instances(settings: Settings, cores: int) -> str:
-    instances = settings["instances"].value
-    if instances >= cores:
-        return ""
-    return (
-        f"more instances: {instances} of {cores} processor cores run the model; instances={cores} "
-        f"gives up to {cores / instances:.1f} times the rows per second"
-    )

@@ -266,14 +266,20 @@ class EngineBase:
         ended, _ = self._tracing.ring.recorded()
         return Activity(self._generation.label, requests, runs, max(0, ended - len(requests)))
 
-    def diagnose(self, outer_us: Mapping[str, Sequence[float]] | None = None) -> Diagnosis:
-        """Where the time of the last ``trace_requests`` requests went, and what follows.
+    def diagnose(
+        self,
+        outer_us: Mapping[str, Sequence[float]] | None = None,
+        binary_us: Mapping[str, float] | None = None,
+    ) -> Diagnosis:
+        """Where the time of the last ``trace_requests`` requests went, what would help, and by how much.
 
         Parameters
         ----------
         outer_us
             What happened to the same requests around the engine: "receive", "decode", "encode" or "send" ->
             microseconds of each request.
+        binary_us
+            Of requests in JSON: what the same stages would take with binary tensors, on average.
 
         Raises
         ------
@@ -285,7 +291,16 @@ class EngineBase:
         generation = self._generation
         requests, runs = self._tracing.recent()
         legacy = generation.spec.format == "legacy"
-        return diagnose(requests, runs, outer_us or {}, generation.settings, usable_cores(), legacy)
+        return diagnose(
+            requests,
+            runs,
+            outer_us or {},
+            generation.settings,
+            usable_cores(),
+            legacy,
+            binary_us or {},
+            generation.warmed,
+        )
 
     def effective_config(self) -> dict[str, dict[str, Any]]:
         """What is in force: option -> {"value", "source", and a "note" where there is something to know}.

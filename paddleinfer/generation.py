@@ -19,7 +19,7 @@ from paddleinfer.padding import Padding
 from paddleinfer.paddle_errors import useful_line
 from paddleinfer.processors import resident_memory_bytes
 from paddleinfer.settings import Settings
-from paddleinfer.warmup import warmup
+from paddleinfer.warmup import WarmedSize, warmup
 
 __all__ = ["Generation", "Loadable", "ReloadReport"]
 
@@ -127,6 +127,8 @@ class Generation:
             main_thread=threading.main_thread().ident or 0,
         )
         lifecycle.register(self.core)
+        self.warmed: list[WarmedSize] = []
+        """What its warm-ups have measured; the last of a size counts."""
         self._completions_lock = threading.Lock()
         self.completions: threading.Thread | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,17 @@ from paddleinfer.errors import ConfigError, InvalidInput
 if TYPE_CHECKING:
     from paddleinfer.generation import Generation
 
-__all__ = ["WarmupReport", "warmup"]
+__all__ = ["WarmedSize", "WarmupReport", "warmup"]
 
 _log = logging.getLogger("paddleinfer")
 
 Array = npt.NDArray[Any]
 
 _SEED = 1
-_RUNS = 3  # of each size on each instance: the first makes kernels and is not counted
+# Of each size on each instance; the first makes kernels and is not counted.
+_FEWEST_RUNS = 3
+_MOST_RUNS = 20
+_ENOUGH_US = 20_000.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,17 @@ class WarmupReport:
     """Whether requests may share a run."""
 
 
+@dataclass(frozen=True)
+class WarmedSize:
+    """What a run of so many rows took."""
+
+    rows: int
+    alone_us: float
+    """While no other instance ran."""
+    together_us: float
+    """While all of them did."""
+
+
 def warmup(generation: Generation, inputs: Any, batch_sizes: Sequence[int] | None) -> WarmupReport:
     """See ``Engine.warmup``."""
     core = generation.core
@@ -48,11 +63,11 @@ def warmup(generation: Generation, inputs: Any, batch_sizes: Sequence[int] | Non
     instances = generation.settings["instances"].value
     for size in sizes:
         feeds = [np.repeat(array, size, axis=0) for array in row]
-        for _ in range(_RUNS):
-            handles = [core.warmup(feeds, instance) for instance in range(instances)]
-            for handle in handles:
-                handle.wait(None)
-                handle.result()
+        alone_us = _taken_us(core, feeds, 1) if instances > 1 else []
+        together_us = _taken_us(core, feeds, instances)
+        generation.warmed.append(
+            WarmedSize(size, *map(statistics.median, (alone_us or together_us, together_us)))
+        )
     differences = _compare(core, row, sizes[-1]) if merges and sizes[-1] > 1 else {}
     failed = {name: value for name, (value, tolerance) in differences.items() if value > tolerance}
     if merges and sizes[-1] > 1:
@@ -67,6 +82,22 @@ def warmup(generation: Generation, inputs: Any, batch_sizes: Sequence[int] | Non
         largest_difference={name: value for name, (value, _) in differences.items()},
         batchable=merges and not failed,
     )
+
+
+def _taken_us(core: _ext.Core, feeds: list[Array], instances: int) -> list[float]:
+    """Microseconds of runs on so many instances at once, without each one's first."""
+    taken_us: list[float] = []
+    for run in range(_MOST_RUNS):
+        handles = [core.warmup(feeds, instance) for instance in range(instances)]
+        for handle in handles:
+            handle.wait(None)
+            handle.result()
+            info = handle.info()
+            if run > 0 and info is not None:
+                taken_us.append(info["run_us"])
+        if run + 1 >= _FEWEST_RUNS and sum(taken_us) >= _ENOUGH_US * instances:
+            break
+    return taken_us
 
 
 def _example_row(generation: Generation, inputs: Any) -> list[Array]:

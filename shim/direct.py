@@ -18,7 +18,7 @@ import orjson
 
 from .body import Headers, accepted_encoding, compressed
 from .errors import CUT, RequestError, status_of
-from .infer_request import InferRequest, parse_request
+from .infer_request import InferRequest, has_binary, parse_request
 from .infer_response import encode_response
 from .models import VERSION, ServedModel
 from .service import Service
@@ -80,7 +80,7 @@ class Direct:
 
     __slots__ = (
         *("_body", "_connection", "_future", "_headers", "_inference", "_model", "_request", "_running"),
-        *("_began_ns", "_decoded_ns", "_delivered_ns", "_info", "_received_ns", "_span", "_tasks"),
+        *("_began_ns", "_decoded_ns", "_delivered_ns", "_info", "_json", "_received_ns", "_span", "_tasks"),
         *("disconnected", "keep_alive", "response_complete"),
     )
 
@@ -103,6 +103,7 @@ class Direct:
         self._model = model
         self._headers = headers
         self._body = b""
+        self._json = False
         self._request: InferRequest | None = None
         self._running: Coroutine[Any, Any, Any] | None = None
         self._future: asyncio.Future[Any] | None = None
@@ -202,6 +203,8 @@ class Direct:
                 % json_bytes
             )
         encoding = accepted_encoding(self._headers, len(payload))
+        self._json = json_bytes is None and not has_binary(self._headers)
+        self._model.stage_log.look_at(self._request.inputs, results)
         if encoding is None:
             self._answer_result(fields, payload)
         else:
@@ -228,7 +231,7 @@ class Direct:
         self._model.latencies.add((encoded_ns - self._received_ns) / 1e9)
         self._answer(b"HTTP/1.1 200 OK\r\n" + fields, payload)
         instants = (self._began_ns, self._received_ns, self._decoded_ns, self._delivered_ns, encoded_ns)
-        times = ServedTimes(*instants, monotonic_ns())
+        times = ServedTimes(*instants, monotonic_ns(), self._json)
         self._model.stage_log.note(times)
         if self._span is not None:
             self._span.answered(self._info, times)

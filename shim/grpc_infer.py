@@ -9,19 +9,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic_ns
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from .errors import CUT
 from .grpc_calls import ENDING, parsed
-from .grpc_messages import message_class
+from .grpc_messages import SERVICE, STREAM, message_class
 from .grpc_status import code_of, sentence_of
 from .grpc_tensors import encode_response, length_delimited, parse_message
 from .models import VERSION, ServedModel
 from .service import Service
 from .stage_log import ServedTimes
+
+if TYPE_CHECKING:
+    from paddleinfer.explanation import InferInfo
+
+    from .request_spans import RpcSpan
 
 __all__ = ["GrpcInference"]
 
@@ -48,10 +53,20 @@ class _Answer:
     decoded_ns: int
     delivered_ns: int
     encoded_ns: int
+    info: InferInfo | None
+    span: RpcSpan | None
 
     def was_sent(self) -> None:
-        times = (self.received_ns, self.received_ns, self.decoded_ns, self.delivered_ns, self.encoded_ns)
-        self.model.stage_log.note(ServedTimes(*times, monotonic_ns()))
+        instants = (self.received_ns, self.received_ns, self.decoded_ns, self.delivered_ns, self.encoded_ns)
+        times = ServedTimes(*instants, monotonic_ns())
+        self.model.stage_log.note(times)
+        if self.span is not None:
+            self.span.answered(self.info, times)
+
+    def was_left(self) -> None:
+        """Its client is gone."""
+        if self.span is not None:
+            self.span.leave()
 
 
 class GrpcInference:
@@ -60,6 +75,7 @@ class GrpcInference:
     def __init__(self, service: Service) -> None:
         self._models = service.models
         self._inference = service.inference
+        self._spans = service.spans
         self._running: set[asyncio.Task[Any]] = set()
         self._cut: set[asyncio.Task[Any]] = set()
         self._streams: set[_Stream] = set()
@@ -77,7 +93,7 @@ class GrpcInference:
         # It is over when its answer has left.
         context.add_done_callback(partial(self._sent, answers))
         with self._until_cut():
-            answers.append(await self._answer(body, context, received_ns))
+            answers.append(await self._answer(body, context, received_ns, "ModelInfer"))
         return answers[0].payload
 
     def _sent(self, answers: list[_Answer], context: Any) -> None:
@@ -86,12 +102,27 @@ class GrpcInference:
         if answers:
             answers[0].was_sent()
 
-    async def _answer(
-        self,
-        body: bytes,
-        context: Any,
-        received_ns: int,
-        in_stream: bool = False,
+    async def _answer(self, body: bytes, context: Any, received_ns: int, method: str) -> _Answer:
+        """Of one request, with its span; that of an answer ends when it was sent."""
+        span = None
+        if self._spans is not None:
+            span = self._spans.of_rpc(f"{SERVICE}/{method}", dict(context.invocation_metadata()))
+        try:
+            return await self._infer(body, context, received_ns, method == STREAM, span)
+        except asyncio.CancelledError:
+            if span is not None:
+                if self._ending:
+                    span.refused(CUT, code_of(CUT).name)
+                else:
+                    span.leave()
+            raise
+        except Exception as error:
+            if span is not None:
+                span.refused(error, code_of(error).name)
+            raise
+
+    async def _infer(
+        self, body: bytes, context: Any, received_ns: int, in_stream: bool, span: RpcSpan | None
     ) -> _Answer:
         message = parsed(_ModelInferRequest, body)
         model = self._models.get(message.model_name, message.model_version)
@@ -100,12 +131,16 @@ class GrpcInference:
         del message  # has the tensors once more
         decoded_ns = monotonic_ns()
         names = None if request.outputs is None else [output.name for output in request.outputs]
-        results = await engine.ainfer(
+        if span is not None:
+            span.serve(model)
+        answer: Any = await engine.ainfer(
             request.inputs,
             timeout=_sooner(request.timeout_s, context.time_remaining()),
             outputs=names,
             priority=request.priority,
+            return_info=span is not None,
         )
+        results, info = answer if span is not None else (answer, None)
         delivered_ns = monotonic_ns()
         parts = encode_response(model.name, VERSION, request, results, _FINAL if in_stream else {})
         if in_stream:
@@ -113,7 +148,7 @@ class GrpcInference:
         payload = b"".join(parts)
         encoded_ns = monotonic_ns()
         model.latencies.add((encoded_ns - received_ns) / 1e9)
-        return _Answer(payload, model, received_ns, decoded_ns, delivered_ns, encoded_ns)
+        return _Answer(payload, model, received_ns, decoded_ns, delivered_ns, encoded_ns, info, span)
 
     # ModelStreamInfer
 
@@ -140,7 +175,7 @@ class GrpcInference:
         try:
             self._inference.begin()
             try:
-                return await self._answer(body, context, received_ns, in_stream=True)
+                return await self._answer(body, context, received_ns, STREAM)
             finally:
                 self._inference.end()
         except Exception as error:
@@ -234,7 +269,10 @@ class _Stream:
         finally:
             self._reader.cancel()
             for task in self._tasks:
-                task.cancel()
+                if not task.cancel() and task.exception() is None:
+                    answer = task.result()
+                    if isinstance(answer, _Answer):
+                        answer.was_left()
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:

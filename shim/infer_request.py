@@ -37,10 +37,11 @@ from .request_checks import (
     whole,
 )
 
-__all__ = ["InferRequest", "WantedOutput", "parse_request", "wanted_outputs"]
+__all__ = ["InferRequest", "WantedOutput", "has_binary", "parse_request", "wanted_outputs"]
 
 Array = npt.NDArray[Any]
 
+_LENGTH = b"inference-header-content-length"
 _FLOATS = frozenset(DTYPE_OF[name] for name in ("FP16", "BF16", "FP32", "FP64"))
 # Of floats, as C has them.
 _C_TYPES = {DTYPE_OF["FP32"]: "f", DTYPE_OF["FP64"]: "d"}
@@ -79,13 +80,18 @@ def parse_request(body: bytes, headers: Headers, specs: Sequence[TensorSpec]) ->
     RequestError
         400, with a sentence that names what is wrong.
     """
-    length = headers.get(b"inference-header-content-length")
+    length = headers.get(_LENGTH)
     if length is None:
         return _of_document(_document(body), b"", specs)
     json_bytes = _header_length(length, len(body))
     if json_bytes == 0:
         return InferRequest({specs[0].name: _raw_input(body, specs)}, None, True, None, 1, None)
     return _of_document(_document(body[:json_bytes]), memoryview(body)[json_bytes:], specs)
+
+
+def has_binary(headers: Headers) -> bool:
+    """Whether binary tensors come with a request."""
+    return _LENGTH in headers
 
 
 def _header_length(text: bytes, size: int) -> int:

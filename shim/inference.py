@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .body import ClientGone, Headers, Message, Receive, Send, accepted_encoding, compressed, read_body
 from .errors import RequestError, status_of
-from .infer_request import parse_request
+from .infer_request import has_binary, parse_request
 from .infer_response import encode_response
 from .models import VERSION, ServedModel
 from .stage_log import ServedTimes
@@ -118,8 +118,11 @@ class Inference:
         encoded_ns = monotonic_ns()
         model.latencies.add((encoded_ns - received_ns) / 1e9)
         await answer(send, 200, payload, fields)
-        times = ServedTimes(began_ns, received_ns, decoded_ns, delivered_ns, encoded_ns, monotonic_ns())
+        is_json = json_bytes is None and not has_binary(headers)
+        instants = (began_ns, received_ns, decoded_ns, delivered_ns, encoded_ns)
+        times = ServedTimes(*instants, monotonic_ns(), is_json)
         model.stage_log.note(times)
+        model.stage_log.look_at(request.inputs, results)
         if span is not None:
             span.answered(info, times)
 

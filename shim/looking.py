@@ -12,6 +12,7 @@ from typing import Any
 from paddleinfer.engine import Engine
 from paddleinfer.timeline import Activity, chrome_trace
 
+from .binary_costs import binary_us
 from .errors import bad_request
 from .models import ServedModel
 
@@ -60,4 +61,6 @@ def _activity(model: ServedModel, inside: Activity, since_ns: int) -> Activity:
 
 def diagnosis(model: ServedModel) -> dict[str, Any]:
     """What binds a model's requests, with the server's part in it."""
-    return {"model": model.name, **model.open_engine().diagnose(model.stage_log.outer_us()).as_dict()}
+    engine, log = model.open_engine(), model.stage_log
+    found = engine.diagnose(log.outer_us(), binary_us(log, engine.inputs))
+    return {"model": model.name, **found.as_dict()}

@@ -6,15 +6,24 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from paddleinfer.paddle_profile import profile_line
 
-__all__ = ["ServedTimes", "StageLog"]
+__all__ = ["ServedTimes", "StageLog", "Tensors"]
+
+Array = npt.NDArray[Any]
+Tensors = list[tuple[str, np.dtype[Any], tuple[int, ...]]]
+"""(name, dtype, shape) of each."""
 
 _KEPT: Final = 4096
+# Of so many requests one is looked at; a power of two.
+_SAMPLED: Final = 64
 _FLAG: Final = "FLAGS_profile_server"
 
 
@@ -31,11 +40,13 @@ class ServedTimes(NamedTuple):
     encoded_ns: int
     sent_ns: int
     """The answer was handed to the kernel, or waits for the client to read."""
+    json: bool = False
+    """Neither it nor the answer had a binary tensor."""
 
     def stages(self) -> list[tuple[str, int, int]]:
         """(stage, begin, end) in nanoseconds; the time in the engine is "infer"."""
         names = ("receive", "decode", "infer", "encode", "send")
-        return [(name, begin, end) for name, (begin, end) in zip(names, pairwise(self), strict=True)]
+        return [(name, begin, end) for name, (begin, end) in zip(names, pairwise(self[:6]), strict=True)]
 
 
 class StageLog:
@@ -47,6 +58,11 @@ class StageLog:
 
     def __init__(self) -> None:
         self._log: deque[ServedTimes] = deque()
+        self._seen = 0
+        self.inputs: Tensors = []
+        """Of a request of late."""
+        self.outputs: Tensors = []
+        """Of its answer."""
         self.keep(_KEPT)
 
     def keep(self, requests: int) -> None:
@@ -55,9 +71,19 @@ class StageLog:
         self.note = _profiled(self._log.append) if os.environ.get(_FLAG) == "1" else self._log.append
         """Takes the times of one request."""
 
+    def look_at(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        """Keeps the shapes of a request's tensors, now and then."""
+        if self._seen & (_SAMPLED - 1) == 0:
+            self.inputs, self.outputs = _described(inputs), _described(outputs)
+        self._seen += 1
+
     def since(self, begin_ns: int) -> list[ServedTimes]:
         """Those that were answered after an instant."""
         return [times for times in self._log if times.sent_ns > begin_ns]
+
+    def recent(self) -> list[ServedTimes]:
+        """All that are kept."""
+        return list(self._log)
 
     def outer_us(self) -> dict[str, list[float]]:
         """Stage -> microseconds of each request, without the engine's part."""
@@ -67,6 +93,10 @@ class StageLog:
                 if stage in times:
                     times[stage].append((end - begin) / 1e3)
         return times
+
+
+def _described(tensors: Mapping[str, Array]) -> Tensors:
+    return [(name, array.dtype, array.shape) for name, array in tensors.items()]
 
 
 def _profiled(note: Callable[[ServedTimes], None]) -> Callable[[ServedTimes], None]:

@@ -42,7 +42,30 @@ DIAGNOSIS = {
     "shares": {"communication": 0.5, "waiting": 0.22, "computation": 0.28},
     "verdict": "communication-bound",
     "evidence": "Half of a request's time, 0.50 ms of 1.00 ms, goes into carrying its data.",
-    "advice": ["Send tensors in the binary form.", "Send more rows with each request."],
+    "figures": {"request_us": 1000.0, "queue_us": 170.0, "rows_per_s": 3800.0, "caller_rows_per_s": 1000.0},
+    "advice": [
+        {
+            "do": "send binary tensors instead of JSON",
+            "change": {"tensors": "binary"},
+            "figure": "request_us",
+            "now": 1000.0,
+            "predicted": 730.0,
+            "gain": 1.37,
+            "at_most": None,
+            "sentence": "send binary tensors instead of JSON: a request takes 730 us instead of 1,000, "
+            "1.4 times less",
+        },
+        {
+            "do": "call the engine in process",
+            "change": {},
+            "figure": "request_us",
+            "now": 1000.0,
+            "predicted": 710.0,
+            "gain": 1.41,
+            "at_most": None,
+            "sentence": "call the engine in process: a request takes 710 us instead of 1,000, 1.4 times less",
+        },
+    ],
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -11,6 +12,7 @@ import paddleinfer
 from paddleinfer.diagnosis import Diagnosis, diagnose
 from paddleinfer.settings import Settings
 from paddleinfer.trace import TracedRequest, TracedRun
+from paddleinfer.warmup import WarmedSize
 
 US = 1_000
 
@@ -39,14 +41,21 @@ def diagnosed(
     ran: list[TracedRun],
     *,
     outer_us: dict[str, list[float]] | None = None,
-    instances: int = 1,
-    cores: int = 1,
     legacy: bool = False,
+    cores: int = 1,
+    binary_us: dict[str, float] | None = None,
+    warmed: tuple[WarmedSize, ...] = (),
+    **changed: object,
 ) -> Diagnosis:
+    """By an engine with these options and defaults."""
+    options = {
+        **{"instances": 1, "ir_optim": False, "batchable": "yes", "max_batch_size": 32},
+        **{"allowed_batch_sizes": (), "max_queue_rows": 4096, "cpu_threads": 1, "device": "cpu"},
+    }
     settings = Settings()
-    settings.put("instances", instances, "option")
-    settings.put("ir_optim", False, "default")
-    return diagnose(traced, ran, outer_us or {}, settings, cores, legacy)
+    for name, value in {**options, **changed}.items():
+        settings.put(name, value, "option")
+    return diagnose(traced, ran, outer_us or {}, settings, cores, legacy, binary_us or {}, warmed)
 
 
 @pytest.mark.parametrize(
@@ -76,21 +85,174 @@ def test_what_a_server_adds_counts_as_communication() -> None:
     assert [stage.stage for stage in diagnosis.stages][:2] == ["decode", "submit"]
 
 
-def test_the_gain_of_larger_batches_is_what_their_runs_give() -> None:
-    diagnosis = diagnosed(requests(5, run=100), runs({1: 100, 4: 100}))
-    # 5 rows in 200 us now, 4 in 100 then.
-    assert "runs have 2.5 rows on average, and those of 4 rows give 1.6 times" in diagnosis.advice[0]
+def lone(count: int, us: int, apart_us: int = 0) -> tuple[list[TracedRequest], list[TracedRun]]:
+    """One caller of one row after the other: a run of `us`, and so much beside it."""
+    made, ran = [], []
+    for number in range(1, count + 1):
+        began = number * (us + apart_us) * US
+        ended = began + us * US
+        times = (began, began, began, began, ended, ended, ended + apart_us * US)
+        made.append(TracedRequest(number, number, *times, hold_ns=0, rows=1, outcome="result"))
+        ran.append(TracedRun(number, 0, began, began, ended, ended, 1, 1, 1, 0, "idle", False))
+    return made, ran
 
 
-def test_idle_cores_are_worth_instances() -> None:
-    diagnosis = diagnosed(requests(5, run=100), runs({1: 100}), cores=4)
-    assert "instances=4 gives up to 4.0 times" in diagnosis.advice[0]
-    diagnosis = diagnosed(requests(5, run=100), runs({1: 100}), instances=4, cores=4)
-    assert "a GPU, or more cores" in diagnosis.advice[0]
+def flood(count: int, us: int, run_rows: int) -> tuple[list[TracedRequest], list[TracedRun]]:
+    """Single rows that all came at once, in runs of so many rows, one after the other."""
+    made, ran = [], []
+    for first in range(0, count, run_rows):
+        number = first // run_rows + 1
+        began, ended = number * us * US, (number + 1) * us * US
+        ran.append(
+            TracedRun(number, 0, began, began, ended, ended, run_rows, run_rows, run_rows, 9, "full", False)
+        )
+        times = (us * US, us * US, began, began, ended, ended, ended)
+        made += [
+            TracedRequest(first + row + 1, number, *times, hold_ns=0, rows=1, outcome="result")
+            for row in range(run_rows)
+        ]
+    return made, ran
 
 
-def test_a_legacy_model_without_passes_is_told_of_them() -> None:
-    assert "ir_optim=True" in diagnosed(requests(5, run=100), runs({1: 100}), legacy=True).advice[-1]
+def warmed(alone_us: dict[int, float], together_us: dict[int, float] | None = None) -> tuple[WarmedSize, ...]:
+    """A warm-up that found these times."""
+    return tuple(WarmedSize(rows, us, (together_us or alone_us)[rows]) for rows, us in alone_us.items())
+
+
+def test_the_gain_of_larger_requests_is_what_the_warm_up_has_measured() -> None:
+    table = warmed({1: 400, 2: 410, 4: 450, 8: 500, 16: 1100, 32: 2200})
+    diagnosis = diagnosed(*lone(20, us=400, apart_us=100), warmed=table)
+    advice = diagnosis.advice[0]
+    assert advice.change == {"rows": 8} and advice.figure == "rows_per_s"
+    assert advice.now == diagnosis.figures["rows_per_s"] == pytest.approx(2000)  # a row each 500 us
+    assert advice.predicted == pytest.approx(8 / 600e-6)
+    assert advice.gain == pytest.approx(8 / 600e-6 / 2000)
+    assert (
+        "send 8 rows in a request instead of 1.0: 13,333 rows per second instead of 2,000" in advice.sentence
+    )
+
+
+def test_a_machine_that_has_become_slower_slows_every_size() -> None:
+    table = warmed({1: 400, 32: 1600})
+    (advice, *_) = diagnosed(*lone(20, us=800), warmed=table).advice
+    assert advice.change == {"rows": 32} and advice.predicted == pytest.approx(32 / 3200e-6, rel=0.01)
+
+
+def test_one_that_is_faster_than_when_it_was_warmed_up_promises_nothing_of_larger_runs() -> None:
+    table = warmed({1: 400, 16: 1500, 32: 1600})
+    (advice, *_) = diagnosed(*lone(20, us=200), warmed=table).advice
+    assert advice.predicted == pytest.approx(32 / 1600e-6, rel=0.01)
+
+
+def test_instances_that_are_idle_are_worth_what_running_together_has_shown() -> None:
+    times = {1: 9000.0, 2: 18_000.0, 32: 288_000.0}
+    together = {rows: 1.5 * us for rows, us in times.items()}
+    (advice, *_) = diagnosed(*lone(20, us=9000), instances=2, warmed=warmed(times, together)).advice
+    assert advice.change == {"requests": 2}
+    assert advice.gain == pytest.approx(2 / 1.5, rel=0.01)
+    assert advice.sentence.startswith("keep 2 requests under way instead of 1.0: ")
+
+
+def test_instances_that_never_ran_together_promise_no_number_but_a_bound() -> None:
+    diagnosis = diagnosed(*lone(20, us=9000), instances=2)
+    (advice,) = [one for one in diagnosis.advice if one.change == {"requests": 2}]
+    assert advice.predicted is None and advice.gain is None and advice.at_most == pytest.approx(2)
+    diagnosis = diagnosed(*flood(64, us=9000, run_rows=8), cores=4)
+    (advice,) = [one for one in diagnosis.advice if one.change == {"instances": 4}]
+    assert advice.predicted is None and advice.at_most == pytest.approx(4)
+
+
+def test_more_callers_are_no_advice_where_runs_are_as_short_as_waking_a_thread() -> None:
+    diagnosis = diagnosed(*lone(20, us=40), instances=2)
+    assert all("requests" not in one.change for one in diagnosis.advice)
+
+
+def test_a_flood_of_full_runs_wants_a_higher_limit_if_rows_get_cheaper_up_to_it() -> None:
+    table = warmed({1: 900, 16: 1000, 32: 1200})
+    diagnosis = diagnosed(*flood(640, us=1200, run_rows=32), warmed=table)
+    assert diagnosis.verdict == "queue-bound"
+    (advice, *_) = diagnosis.advice
+    assert advice.change == {"max_batch_size": 64}
+    # From 16 to 32 rows a run grew by 200 us, so to 64 by 400.
+    assert advice.gain == pytest.approx(64 / 1600 / (32 / 1200), rel=0.01)
+
+
+def test_a_shorter_queue_waits_as_long_as_its_rows_take() -> None:
+    diagnosis = diagnosed(*flood(640, us=1000, run_rows=8), max_batch_size=8)
+    advice = next(one for one in diagnosis.advice if one.figure == "queue_us")
+    assert advice.change == {"max_queue_rows": 16}
+    assert advice.predicted == pytest.approx(16 / diagnosis.figures["rows_per_s"] * 1e6)
+    assert advice.now == diagnosis.figures["queue_us"] == pytest.approx(39_500, rel=0.01)
+
+
+JSON_US = {"receive": [10.0] * 4, "decode": [600.0] * 4, "encode": [200.0] * 4, "send": [30.0] * 4}
+
+
+def test_binary_tensors_save_what_json_takes_longer() -> None:
+    traced = requests(4, run=60)
+    diagnosis = diagnosed(traced, runs({1: 60}), outer_us=JSON_US, binary_us={"decode": 20.0, "encode": 15.0})
+    assert diagnosis.verdict == "communication-bound"
+    advice = diagnosis.advice[0]
+    assert advice.change == {"tensors": "binary"} and advice.figure == "request_us"
+    assert advice.now == diagnosis.figures["request_us"] == pytest.approx(905)
+    assert advice.predicted == pytest.approx(905 - 580 - 185)
+    in_process = diagnosis.advice[1]
+    assert in_process.do == "call the engine in process" and in_process.predicted == pytest.approx(65)
+
+
+def test_requests_that_are_binary_already_are_not_told_of_it() -> None:
+    diagnosis = diagnosed(requests(4, run=60), runs({1: 60}), outer_us=JSON_US)
+    assert [one.do for one in diagnosis.advice] == ["call the engine in process"]
+
+
+def test_small_requests_to_a_server_share_what_each_costs() -> None:
+    table = warmed({1: 60, 32: 90})
+    diagnosis = diagnosed(
+        requests(4, run=60),
+        runs({1: 60}),
+        outer_us=JSON_US,
+        binary_us={"decode": 590.0, "encode": 195.0},
+        warmed=table,
+    )
+    advice = diagnosis.advice[0]
+    assert advice.change == {"rows": 32} and advice.figure == "caller_rows_per_s"
+    # A run of 32 rows for one of 1, and 15 us of JSON for each further row.
+    assert advice.predicted == pytest.approx(32 / (905 - 62 + 90 + 31 * 15) * 1e6, rel=0.01)
+
+
+def test_the_largest_gain_comes_first_and_what_has_to_be_tried_last() -> None:
+    table = warmed({1: 5000, 16: 5000, 32: 5000})
+    diagnosis = diagnosed(*flood(640, us=5000, run_rows=32), warmed=table, cores=2, legacy=True)
+    gains = [one.gain for one in diagnosis.advice]
+    numbered = [gain for gain in gains if gain is not None]
+    assert gains[: len(numbered)] == numbered and len(numbered) < len(gains)
+    stays = [one for one in diagnosis.advice if one.gain and one.figure == "rows_per_s"]
+    assert [one.gain for one in stays] == sorted((one.gain or 0 for one in stays), reverse=True)
+
+
+def test_no_number_is_made_up_for_a_gpu_and_for_graph_passes() -> None:
+    diagnosis = diagnosed(requests(5, run=100), runs({1: 100}), legacy=True, max_batch_size=1)
+    passes, gpu = diagnosis.advice
+    assert passes.change == {"ir_optim": True} and "without graph passes" in passes.sentence
+    assert gpu.do == "a GPU, or more cores"
+    # Of 105 us the run is 100, and gathering and scattering are 2 more.
+    assert passes.predicted is None and passes.at_most == pytest.approx(105 / 5)
+    assert gpu.predicted is None and gpu.at_most == pytest.approx(105 / 3)
+    on_gpu = diagnosed(requests(5, run=100), runs({1: 100}), max_batch_size=1, device=("gpu:0",))
+    assert all("GPU" not in one.do for one in on_gpu.advice)
+
+
+def test_sizes_that_nobody_has_run_are_to_be_warmed_up() -> None:
+    diagnosis = diagnosed(*lone(20, us=400))
+    assert "engine.warmup()" in diagnosis.advice[0].do and diagnosis.advice[0].gain is None
+
+
+def test_it_is_plain_data_for_json() -> None:
+    document = json.loads(json.dumps(diagnosed(*lone(20, us=400)).as_dict()))
+    assert {"do", "change", "figure", "now", "predicted", "gain", "at_most", "sentence"} == set(
+        document["advice"][0]
+    )
+    assert document["advice"][0]["figure"] in document["figures"]
 
 
 def test_nothing_is_known_before_the_first_result_and_without_records() -> None:

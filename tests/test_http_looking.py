@@ -10,15 +10,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
-from engine_helpers import PATIENCE_S, engine_of, rows
-from http_helpers import INFER, client_of, json_tensor, serving
+from engine_helpers import PATIENCE_S, engine_of, eventually, rows
+from http_helpers import INFER, binary_body, binary_tensor, client_of, json_tensor, serving
 from zoo import Zoo
 
 from paddleinfer import EngineConfig
 from paddleinfer.chrome_trace import check, spans
 from paddleinfer.paddle_profile import read as read_profile
 from paddleinfer.paddle_profile import to_chrome
+from paddleinfer.shim.binary_costs import binary_us
 from paddleinfer.shim.models import Models, ModelSource, ServedModel
 from paddleinfer.shim.stage_log import ServedTimes
 from paddleinfer.stage_colours import STAGE_COLOURS
@@ -90,6 +92,36 @@ def test_a_diagnosis_counts_the_server_s_part() -> None:
     stages = {stage["stage"]: stage for stage in diagnosis["stages"]}
     assert {"receive", "decode", "run", "encode", "send"} <= set(stages)
     assert all(stage["count"] == 200 for stage in stages.values())
+
+
+def test_only_requests_in_json_are_told_what_binary_tensors_would_take() -> None:
+    x = rows(4000)
+    document = {"inputs": [binary_tensor("x", x)], "parameters": {"binary_data_output": True}}
+    body, headers = binary_body(document, x)
+    with engine_of(batchable=True) as engine, client_of(engine) as client:
+        log = client.app.service.models.get("m").stage_log  # type: ignore[attr-defined]
+        assert binary_us(log, engine.inputs) == {}
+        for _ in range(4):
+            assert client.post(INFER, content=body, headers=headers).status_code == 200
+        assert binary_us(log, engine.inputs) == {}
+        for _ in range(4):
+            assert client.post(INFER, content=LARGE).status_code == 200
+        told = binary_us(log, engine.inputs)
+    assert [times.json for times in log.recent()] == [False] * 4 + [True] * 4
+    assert log.inputs == [("x", np.dtype("float32"), (4000, 3))]
+    assert set(told) == {"decode", "encode"} and all(us > 0 for us in told.values())
+
+
+def test_advice_over_http_is_plain_data_with_its_figures() -> None:
+    with engine_of(batchable=True) as engine, serving(engine) as server:
+        while_calling(
+            server.port, BODY, lambda: eventually(lambda: engine.stats()["results"] > 20, PATIENCE_S)
+        )
+        diagnosis = get(server.port, "/v2/models/m/diagnosis")
+    assert diagnosis["advice"]
+    for advice in diagnosis["advice"]:
+        assert advice["now"] == diagnosis["figures"][advice["figure"]]
+        assert advice["sentence"].startswith(advice["do"])
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "61", "nan", "soon", ""])

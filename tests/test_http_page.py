@@ -261,10 +261,11 @@ def test_it_shows_live_what_waits(browser: Browser) -> None:
 @pytest.mark.system
 def test_it_shows_where_the_time_goes_and_what_would_help(browser: Browser) -> None:
     with engine_of() as engine:
-        hostile = {**DIAGNOSIS, "evidence": HOSTILE, "advice": [*DIAGNOSIS["advice"], HOSTILE]}
+        further = {**DIAGNOSIS["advice"][0], "sentence": HOSTILE}
+        hostile = {**DIAGNOSIS, "evidence": HOSTILE, "advice": [*DIAGNOSIS["advice"], further]}
         with served(standing_in(create_app({"m": engine}), {}, hostile)) as url:
             browser.open(url)
-            assert browser.shows("communication-bound", HOSTILE, "Send tensors in the binary form.")
+            assert browser.shows("communication-bound", HOSTILE, "send binary tensors instead of JSON")
             assert browser.shows("communication 50 %", "waiting 22 %", "From 5,120 requests.")
             browser.click("section section summary")
             table = shown_by(browser, "section section table")

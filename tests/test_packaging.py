@@ -70,6 +70,9 @@ LAYERS = {
         "warmup",
         "timeline",
         "trace",
+        "usual_runs",
+        "observed_load",
+        "advice",
         "diagnosis",
         "generation",
         "accounts",
@@ -118,7 +121,7 @@ MAY_IMPORT_PADDLE = {"runtime", "demo"}
 SHIM_LAYERS = (
     ("datatypes", "errors", "body", "latencies", "grpc_messages", "grpc_status"),
     ("request_checks", "infer_request", "infer_response", "stage_log", "models", "request_spans"),
-    ("inference", "describe", "service", "watch", "load_request", "looking"),
+    ("binary_costs", "inference", "describe", "service", "watch", "load_request", "looking"),
     ("repository", "grpc_calls", "grpc_tensors", "grpc_infer", "grpc_health", "grpc_reflection"),
     ("grpc_service",),
     ("openapi", "page", "direct", "app"),

@@ -22,7 +22,7 @@ function showDiagnosis(card, {requests, stages = [], shares = {}, verdict = "", 
   card.diagnosis.replaceChildren(
     element("h3", {}, "Diagnosis ", element("span", {className: "pill verdict"}, verdict)),
     element("p", {}, evidence), shareBar(shares),
-    element("ul", {}, ...advice.map(line => element("li", {}, line))), stageTable,
+    element("ul", {}, ...advice.map(({sentence}) => element("li", {}, sentence))), stageTable,
     element("p", {className: "quiet"}, Number.isFinite(requests) ? `From ${some(requests, "request")}.` : ""));
 }
 

@@ -1,0 +1,124 @@
+"""The loads of bench_diagnosis: each is diagnosed as it comes, and with what a piece of advice changes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import socket
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.harness import Callers
+from benchmarks.models import MODELS, directory
+from benchmarks.transport_client import Connection
+from benchmarks.transport_server import served
+from benchmarks.transport_ways import Binary, Json, Way
+from paddleinfer import Engine, QueueFull
+
+Change = Mapping[str, Any]
+"""As of ``Advice.change``."""
+
+# What callers change; all else are options of the engine.
+_OF_CALLERS = ("requests", "rows", "tensors")
+# So many rows of mobilenet_v2 run in a quarter of a second, warm or not.
+_WARMED = (1, 2, 4, 8)
+_PAUSE_S = 0.001
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a load's diagnosis says, and what its callers saw."""
+
+    diagnosis: dict[str, Any]
+    outside: float
+    """Rows per second, or microseconds of a request, as the figure of the advice is."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A load, and which of the advice is followed."""
+
+    name: str
+    verdict: str
+    """What its diagnosis should say."""
+    load: Callable[[Change, float], Told]
+    """Under a change, for so many seconds."""
+    figure: str | None = None
+    """The first piece of advice on this figure is followed; None: the first of all."""
+
+
+def over_http(rows: int, change: Change, seconds: float) -> Told:
+    """One client of a server, with one request of the MLP after the other."""
+    with contextlib.ExitStack() as closing:
+        where = ["--host", "127.0.0.1", "--port", "0"]
+        url = closing.enter_context(served({"mlp": directory("mlp")}, where)).http
+        address = ("127.0.0.1", urllib.parse.urlsplit(url).port)
+        connection = closing.enter_context(contextlib.closing(Connection(socket.AF_INET, address)))
+        way: Way = (Binary if change.get("tensors") == "binary" else Json)(connection, "mlp")
+        request = way.encode(MODELS["mlp"].feed(change.get("rows", rows))["x"])
+        for _ in range(50):
+            way.trip(request)
+        count, begin = 0, time.perf_counter()
+        while (taken := time.perf_counter() - begin) < seconds:
+            way.trip(request)
+            count += 1
+        with urllib.request.urlopen(f"{url}/v2/models/mlp/diagnosis") as answer:
+            return Told(json.load(answer), taken / count * 1e6)
+
+
+def in_process(model: str, change: Change, seconds: float) -> Told:
+    """One thread that calls a warm engine with one row after the other."""
+    with opened(model, change) as engine:
+        call = functools.partial(engine.infer, MODELS[model].feed(change.get("rows", 1)))
+        callers = Callers([call] * change.get("requests", 1))
+        rate = callers.rate(seconds) * change.get("rows", 1)
+        callers.close()
+        return Told(engine.diagnose().as_dict(), rate)
+
+
+def flooded(model: str, change: Change, seconds: float) -> Told:
+    """As many rows, one by one, as a warm engine's queue takes, all the time."""
+    with opened(model, change) as engine:
+        feed = MODELS[model].feed(change.get("rows", 1))
+        ended, begin = 0, time.perf_counter()
+
+        def count(_: object) -> None:
+            nonlocal ended
+            ended += time.perf_counter() - begin < seconds
+
+        while time.perf_counter() - begin < seconds:
+            try:
+                engine.submit(feed).add_done_callback(count)
+            except QueueFull:
+                time.sleep(_PAUSE_S)
+        told = Told(engine.diagnose().as_dict(), ended * change.get("rows", 1) / seconds)
+        engine.close(drain=False)
+        return told
+
+
+@contextlib.contextmanager
+def opened(model: str, change: Change) -> Any:
+    """An engine with its defaults, but for the change, that is warm."""
+    options = {name: value for name, value in change.items() if name not in _OF_CALLERS}
+    with Engine(directory(model), **options) as engine:
+        engine.warmup(MODELS[model].feed(1), batch_sizes=_WARMED if model == "mobilenet_v2" else None)
+        yield engine
+
+
+CASES = {
+    "json": Case("MLP over HTTP, JSON, 128 rows", "communication-bound", functools.partial(over_http, 128)),
+    "lone": Case(
+        "mobilenet_v2 in process, one caller",
+        "computation-bound",
+        functools.partial(in_process, "mobilenet_v2"),
+    ),
+    "flood": Case("wide MLP, flooded", "queue-bound", functools.partial(flooded, "wide_mlp")),
+    "queue": Case(
+        "wide MLP, flooded: the queue", "queue-bound", functools.partial(flooded, "wide_mlp"), "queue_us"
+    ),
+}

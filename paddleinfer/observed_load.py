@@ -1,0 +1,111 @@
+"""Traced requests and runs, in the few numbers that advice is made of."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from paddleinfer.usual_runs import UsualRuns
+
+if TYPE_CHECKING:
+    from paddleinfer.trace import TracedRequest, TracedRun
+    from paddleinfer.warmup import WarmedSize
+
+__all__ = ["ObservedLoad"]
+
+
+@dataclass(frozen=True)
+class ObservedLoad:
+    """What callers asked of an engine, and what it made of it."""
+
+    stage_us: Mapping[str, float]
+    """Stage -> its mean, over the requests."""
+    rows: float
+    """Of a request."""
+    run_rows: float
+    """Of a run."""
+    at_once: float
+    """Requests under way, while any were."""
+    wall_us: float
+    """For each request, of the time in which any were under way."""
+    run_us: float
+    """For each request, of the time of instances."""
+    instances: int
+    busy_instances: float
+    """How many were running, while any were."""
+    runs: UsualRuns
+
+    @classmethod
+    def of(
+        cls,
+        requests: Sequence[TracedRequest],
+        runs: Sequence[TracedRun],
+        stage_us: Mapping[str, float],
+        instances: int,
+        warmed: Sequence[WarmedSize],
+    ) -> ObservedLoad:
+        """`requests`: at least one, all with a result; `runs`: of them and of others, none failed."""
+        spans = [(request.called_ns, request.delivered_ns) for request in requests]
+        begin_ns, end_ns = min(spans)[0], max(end for _, end in spans)
+        of_these = [run for run in runs if begin_ns <= run.scattered_ns <= end_ns]
+        busy_us = max(_covered_ns(spans), 1) / 1e3
+        running = [(run.began_ns, run.scattered_ns) for run in of_these]
+        busy_instances = sum(end - begin for begin, end in running) / max(_covered_ns(running), 1)
+        count = len(requests)
+        return cls(
+            stage_us=stage_us,
+            rows=statistics.fmean(request.rows for request in requests),
+            run_rows=statistics.fmean(run.rows for run in of_these) if of_these else 1.0,
+            at_once=sum(end - begin for begin, end in spans) / 1e3 / busy_us,
+            wall_us=busy_us / count,
+            run_us=sum(run.scattered_ns - run.began_ns for run in of_these) / 1e3 / count,
+            busy_instances=busy_instances,
+            runs=UsualRuns(of_these, busy_instances, warmed, instances),
+            instances=instances,
+        )
+
+    @property
+    def request_us(self) -> float:
+        """The mean time of a request, through all stages."""
+        return sum(self.stage_us.values())
+
+    @property
+    def queue_us(self) -> float:
+        """The mean time of a request in the queue, held back or not."""
+        return self.stage_us.get("queue", 0.0) + self.stage_us.get("hold", 0.0)
+
+    @property
+    def rows_per_s(self) -> float:
+        """While any requests were under way."""
+        return self.rows / self.wall_us * 1e6
+
+    @property
+    def caller_rows_per_s(self) -> float:
+        """Of a caller who asks again as soon as it has its answer."""
+        return self.rows / max(self.request_us, 1e-3) * 1e6
+
+    def figures(self) -> dict[str, float]:
+        """Those that advice speaks of, by their names."""
+        names = ("request_us", "queue_us", "rows_per_s", "caller_rows_per_s")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def spread(self) -> float:
+        """How many instances such callers can keep busy."""
+        return min(self.instances, max(1.0, self.at_once))
+
+    @property
+    def idle_us(self) -> float:
+        """For each request: while any were under way, instances that could have run them did not."""
+        return max(0.0, self.wall_us - self.run_us / self.spread)
+
+
+def _covered_ns(spans: Iterable[tuple[int, int]]) -> int:
+    """What the spans cover together."""
+    covered, until = 0, 0
+    for begin, end in sorted(spans):
+        covered += max(0, end - max(begin, until))
+        until = max(until, end)
+    return covered
