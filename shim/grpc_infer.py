@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic_ns
@@ -76,18 +76,8 @@ class GrpcInference:
         answers: list[_Answer] = []
         # It is over when its answer has left.
         context.add_done_callback(partial(self._sent, answers))
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
-        try:
+        with self._until_cut():
             answers.append(await self._answer(body, context, received_ns))
-        except asyncio.CancelledError:
-            if task not in self._cut:
-                raise
-            raise CUT from None
-        finally:
-            self._running.discard(task)
-            self._cut.discard(task)
         return answers[0].payload
 
     def _sent(self, answers: list[_Answer], context: Any) -> None:
@@ -101,7 +91,7 @@ class GrpcInference:
         body: bytes,
         context: Any,
         received_ns: int,
-        parameters: Mapping[str, Mapping[str, Any]] | None = None,
+        in_stream: bool = False,
     ) -> _Answer:
         message = parsed(_ModelInferRequest, body)
         model = self._models.get(message.model_name, message.model_version)
@@ -117,7 +107,10 @@ class GrpcInference:
             priority=request.priority,
         )
         delivered_ns = monotonic_ns()
-        payload = encode_response(model.name, VERSION, request, results, parameters or {})
+        parts = encode_response(model.name, VERSION, request, results, _FINAL if in_stream else {})
+        if in_stream:
+            parts.insert(0, length_delimited(_INFER_RESPONSE, sum(map(len, parts))))
+        payload = b"".join(parts)
         encoded_ns = monotonic_ns()
         model.latencies.add((encoded_ns - received_ns) / 1e9)
         return _Answer(payload, model, received_ns, decoded_ns, delivered_ns, encoded_ns)
@@ -132,20 +125,12 @@ class GrpcInference:
         """
         if self._ending:
             raise ENDING
-        task = asyncio.current_task()
-        assert task is not None
         stream = _Stream(bodies, partial(self._stream_answer, context=context, strict=_is_strict(context)))
         self._streams.add(stream)
-        self._running.add(task)
         try:
-            await stream.answer_all(context.write)
-        except asyncio.CancelledError:
-            if task not in self._cut:
-                raise
-            raise CUT from None
+            with self._until_cut():
+                await stream.answer_all(context.write)
         finally:
-            self._running.discard(task)
-            self._cut.discard(task)
             self._streams.discard(stream)
         if stream.ended_early:
             raise ENDING
@@ -155,18 +140,31 @@ class GrpcInference:
         try:
             self._inference.begin()
             try:
-                answer = await self._answer(body, context, received_ns, _FINAL)
+                return await self._answer(body, context, received_ns, in_stream=True)
             finally:
                 self._inference.end()
         except Exception as error:
             if strict:
                 raise
             return _stream_error(body, error)
-        head = length_delimited(_INFER_RESPONSE, len(answer.payload))
-        answer.payload = head + answer.payload
-        return answer
 
     # The server's end
+
+    @contextlib.contextmanager
+    def _until_cut(self) -> Iterator[None]:
+        """What cut() ends raises CUT, and what the client cancels stays cancelled."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task not in self._cut:
+                raise
+            raise CUT from None
+        finally:
+            self._running.discard(task)
+            self._cut.discard(task)
 
     def end_streams(self) -> None:
         """Streams end when what they have read is answered."""

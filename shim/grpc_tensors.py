@@ -140,8 +140,12 @@ def encode_response(
     request: InferRequest,
     results: Mapping[str, Array],
     parameters: Mapping[str, Mapping[str, Any]],
-) -> bytes:
-    """A ModelInferResponse with these parameters. Its tensors are raw, as Triton's always are."""
+) -> list[bytes | memoryview]:
+    """The bytes, in parts, of a ModelInferResponse with these parameters.
+
+    Its tensors are raw, as Triton's always are. A part of theirs lies over the array: fields may follow each
+    other in any order, and written so a tensor is copied once and not three times.
+    """
     message = _ModelInferResponse(
         model_name=model, model_version=version, id=request.id, parameters=parameters
     )
@@ -156,8 +160,7 @@ def encode_response(
             message.outputs.add(name=output.name, datatype=DATATYPE_OF[array.dtype], shape=array.shape)
             data = array.reshape(-1).view(np.uint8).data if array.size else b""
         raw += [length_delimited(_RAW_OUTPUT_CONTENTS, len(data)), data]
-    # Fields may follow each other in any order: written so, a tensor is copied once and not three times.
-    return b"".join([message.SerializeToString(), *raw])
+    return [message.SerializeToString(), *raw]
 
 
 def length_delimited(number: int, size_bytes: int) -> bytes:

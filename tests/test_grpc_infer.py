@@ -19,7 +19,9 @@ from paddleinfer import Engine, metrics
 from paddleinfer.config import EngineConfig
 from paddleinfer.shim import ModelSource
 from paddleinfer.shim.datatypes import DATATYPES
-from paddleinfer.shim.grpc_tensors import parse_message
+from paddleinfer.shim.grpc_messages import message_class
+from paddleinfer.shim.grpc_tensors import encode_response, parse_message
+from paddleinfer.shim.infer_request import InferRequest
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -117,6 +119,14 @@ def test_outputs_are_selected_and_classified() -> None:
 def test_a_tensor_larger_than_a_varint_of_one_byte_is_written_right(server: Served) -> None:
     x = rows(1000)
     assert np.array_equal(outputs_of(server.infer(**raw(x=x)))["y"], x * 2)
+
+
+def test_a_result_is_not_copied_before_the_message_is_put_together() -> None:
+    y = rows(1000)
+    request = InferRequest({}, None, True, "", 1, None)
+    parts = encode_response("m", "1", request, {"y": y}, {})
+    assert any(np.shares_memory(np.frombuffer(part, np.uint8), y) for part in parts)
+    assert np.array_equal(outputs_of(message_class("ModelInferResponse").FromString(b"".join(parts)))["y"], y)
 
 
 def test_a_parameter_without_a_value_is_none(server: Served) -> None:
