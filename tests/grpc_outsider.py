@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import grpc
-from engine_helpers import PATIENCE_S
+from engine_helpers import PATIENCE_S, rows
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
@@ -27,6 +27,7 @@ class Outsider:
         self._reflection = ServerReflectionStub(self.channel)
         self._pool = DescriptorPool()
         self._known: set[str] = set()
+        self._described: set[str] = set()
 
     def __enter__(self) -> Outsider:
         return self
@@ -44,8 +45,10 @@ class Outsider:
         return answer
 
     def service(self, name: str = SERVICE) -> Any:
-        """Its description."""
-        self._learn(ServerReflectionRequest(file_containing_symbol=name))
+        """Its description, asked for once."""
+        if name not in self._described:
+            self._learn(ServerReflectionRequest(file_containing_symbol=name))
+            self._described.add(name)
         return self._pool.FindServiceByName(name)
 
     def message(self, name: str) -> Any:
@@ -78,6 +81,21 @@ class Outsider:
         """Sends bytes as they are, in a call of one message; its answer's bytes."""
         answer: bytes = self.channel.unary_unary(path)(message, timeout=PATIENCE_S)
         return answer
+
+    def row_request(self, *, raw: bytes | None = rows().tobytes(), **tensor: Any) -> bytes:
+        """A request for one row of the model `m`, or one whose tensor has other fields or other bytes."""
+        fields = {"name": "x", "datatype": "FP32", "shape": [1, 3], **tensor}
+        message = self.message("ModelInferRequest")(
+            model_name="m", inputs=[fields], raw_input_contents=[] if raw is None else [raw]
+        )
+        text: bytes = message.SerializeToString()
+        return text
+
+    def is_answered(self) -> bool:
+        """Whether a good request is, by a model that doubles."""
+        response = self.message("ModelInferResponse").FromString(self.send(self.row_request()))
+        (raw,) = response.raw_output_contents
+        return raw == (2 * rows()).tobytes()
 
     def stream(self, messages: Iterable[bytes]) -> Iterator[bytes]:
         """Sends them over one call, and gives what comes."""

@@ -1,0 +1,239 @@
+"""HTTP/2 that no client sends by mistake; after it the server still answers, and has kept nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+from engine_helpers import PATIENCE_S, eventually
+from grpc_outsider import INFER, Outsider
+from grpc_server_process import ALLOWED_BYTES, ServerProcess, server_process
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
+END_STREAM, END_HEADERS = 1, 4
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with server_process() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def outsider(server: ServerProcess) -> Iterator[Outsider]:
+    with Outsider(server.address) as outsider:
+        outsider.service()
+        yield outsider
+
+
+@pytest.fixture(autouse=True)
+def still_answers(outsider: Outsider) -> Iterator[None]:
+    yield
+    assert outsider.is_answered()
+    with Outsider(outsider.address) as another:  # over a connection of its own
+        assert another.is_answered()
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"", length: int | None = None) -> bytes:
+    """One of HTTP/2; `length` may lie."""
+    size = len(payload) if length is None else length
+    return size.to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def text(value: str) -> bytes:
+    return bytes([len(value)]) + value.encode()
+
+
+def headers(path: str = INFER, kind: str = "application/grpc", **further: str) -> bytes:
+    """POST http, a path, an authority, a content type, te: trailers and more; none is put into the table."""
+    fields = ((b"\x04", path), (b"\x01", "t"), (b"\x0f\x10", kind), (b"\x00\x02te", "trailers"))
+    named = ((b"\x00" + text(name.replace("_", "-")), value) for name, value in further.items())
+    return b"\x83\x86" + b"".join(name + text(value) for name, value in (*fields, *named))
+
+
+OPENING = PREFACE + frame(SETTINGS, 0, 0)
+CALL = frame(HEADERS, END_HEADERS, 1, headers())
+
+
+def prefixed(message: bytes, length: int | None = None, flags: int = 0) -> bytes:
+    return struct.pack(">BI", flags, len(message) if length is None else length) + message
+
+
+@contextlib.contextmanager
+def connected(server: ServerProcess) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
+        yield connection
+
+
+def sent_on(server: ServerProcess, *parts: bytes) -> bytes:
+    """What comes back until the server closes, once our side is closed."""
+    received = b""
+    with connected(server) as connection, contextlib.suppress(ConnectionError):
+        for part in parts:
+            connection.sendall(part)
+        with contextlib.suppress(OSError):  # it is closed already
+            connection.shutdown(socket.SHUT_WR)
+        while part := connection.recv(1 << 16):
+            received += part
+    return received
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\0" * 1000,
+        b"\xff" * 100_000,
+        b"GET / HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),  # TLS
+        PREFACE[:10],
+        PREFACE,
+        PREFACE + b"\xff" * 1000,
+        OPENING + frame(DATA, 0, 1, b"x"),  # of a stream that nobody opened
+        OPENING + frame(HEADERS, END_HEADERS, 1, b"\xff" * 200),
+        OPENING + frame(HEADERS, END_HEADERS, 1, b"\x40\xff\xff\xff\xff\x0f"),  # a name of gigabytes
+        OPENING + frame(HEADERS, END_HEADERS, 2, headers()),  # of a stream that is not the client's
+        OPENING + frame(SETTINGS, 0, 0, b"12345"),
+        OPENING + frame(PING, 0, 0, b"123"),
+        OPENING + frame(99, 255, 7, b"nobody knows this kind"),
+        OPENING + frame(HEADERS, 0, 1, headers()) + frame(PING, 0, 0, bytes(8)),  # within headers
+        OPENING + frame(DATA, 0, 1, b"x" * 100, length=(1 << 24) - 1),
+        OPENING + CALL[:-3],
+        OPENING + CALL + frame(DATA, 0, 1, prefixed(b"abc", length=100)),  # cut short
+        OPENING + frame(HEADERS, END_STREAM | END_HEADERS, 1, 300 * headers(name="x" * 100)),
+        # Calls that end without a whole message; grpc leaves them open until their client gives them up.
+        OPENING + CALL + frame(DATA, END_STREAM, 1, prefixed(b"abc", length=100)),
+        OPENING + CALL + frame(DATA, END_STREAM, 1, b"\0\0"),
+        OPENING + CALL + frame(DATA, END_STREAM, 1),
+        OPENING + frame(HEADERS, END_STREAM | END_HEADERS, 1, headers(kind="text/html")),
+        OPENING + frame(HEADERS, END_STREAM | END_HEADERS, 1, headers(grpc_timeout="9" * 30 + "H")),
+        OPENING + CALL + frame(RST_STREAM, 0, 1, b"12"),
+        OPENING + CALL + frame(GOAWAY, 0, 0, bytes(8)),
+    ],
+    ids=range(27),
+)
+def test_broken_http2_ends_its_connection_and_no_other(server: ServerProcess, sent: bytes) -> None:
+    sent_on(server, sent)
+
+
+def frames(connection: socket.socket) -> Iterator[tuple[int, int]]:
+    """Kind and stream of what comes, until the connection is closed."""
+    received = b""
+    while part := connection.recv(1 << 16):
+        received += part
+        while len(received) >= 9 and len(received) >= (end := 9 + int.from_bytes(received[:3], "big")):
+            yield received[3], int.from_bytes(received[5:9], "big")
+            received = received[end:]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        CALL + frame(DATA, END_STREAM, 1, prefixed(b"abc", length=(1 << 32) - 1)),
+        CALL + frame(DATA, END_STREAM, 1, prefixed(b"abc", flags=1)),  # compressed, it says
+        CALL + frame(DATA, END_STREAM, 1, prefixed(b"abc", flags=77)),
+        CALL + frame(DATA, END_STREAM, 1, 3 * prefixed(b"abc")),  # three where one is right
+        frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x83\x86"),
+        frame(HEADERS, END_STREAM | END_HEADERS, 1, headers(grpc_timeout="-1S")),
+        frame(HEADERS, END_STREAM | END_HEADERS, 1, headers(grpc_encoding="nobody")),
+    ],
+    ids=range(7),
+)
+def test_a_broken_call_is_ended_while_its_connection_stays(
+    server: ServerProcess, outsider: Outsider, call: bytes
+) -> None:
+    good = frame(HEADERS, END_HEADERS, 3, headers()) + frame(
+        DATA, END_STREAM, 3, prefixed(outsider.row_request())
+    )
+    with connected(server) as connection:
+        connection.sendall(OPENING + call + good)
+        came = frames(connection)
+        missing = {"its end", "the other's answer"}
+        while missing:
+            kind, stream = next(came)
+            if stream == 1 and kind in (HEADERS, RST_STREAM):
+                missing.discard("its end")
+            if stream == 3 and kind == DATA:
+                missing.discard("the other's answer")
+
+
+def test_connections_that_say_nothing_keep_nobody_waiting(server: ServerProcess, outsider: Outsider) -> None:
+    with contextlib.ExitStack() as stack:
+        for number in range(200):
+            connection = stack.enter_context(connected(server))
+            connection.sendall((b"", PREFACE, OPENING, OPENING + CALL)[number % 4])
+        with Outsider(outsider.address) as another:
+            assert another.is_answered()
+
+
+def flood(server: ServerProcess, piece: Callable[[int], bytes], pieces: int) -> None:
+    """Sends all of it, or as much as the server lets it, and reads nothing."""
+    with connected(server) as connection, contextlib.suppress(OSError):
+        connection.settimeout(2.0)  # the server may stop reading, too
+        connection.sendall(OPENING)
+        for number in range(pieces):
+            connection.sendall(piece(number))
+
+
+def streams(number: int) -> bytes:
+    stream = 2 * number + 1
+    return frame(HEADERS, END_HEADERS, stream, headers()) + frame(RST_STREAM, 0, stream, bytes(4))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        lambda number: b"".join(streams(100 * number + part) for part in range(100)),
+        lambda number: b"".join(
+            frame(HEADERS, END_STREAM | END_HEADERS, stream, headers())
+            for stream in range(200 * number + 1, 200 * number + 201, 2)
+        ),
+        lambda number: 1000 * frame(PING, 0, 0, bytes(8)),
+        lambda number: 1000 * frame(SETTINGS, 0, 0, b"\0\4\0\0\xff\xff"),
+        lambda number: frame(CONTINUATION if number else HEADERS, 0, 1, 16_000 * b"\x82"),
+        lambda number: (b"" if number else CALL) + 1000 * frame(DATA, 0, 1),
+    ],
+    ids=[
+        "calls taken back",
+        "calls without a message",
+        "pings",
+        "settings",
+        "headers without end",
+        "empty data",
+    ],
+)
+def test_a_flood_is_survived_and_not_kept(server: ServerProcess, piece: Callable[[int], bytes]) -> None:
+    before = server.memory_bytes()
+    flood(server, piece, 100)
+    assert eventually(lambda: server.memory_bytes() < before + ALLOWED_BYTES)
+
+
+def test_a_client_that_takes_no_answers_keeps_nobody_waiting(
+    server: ServerProcess, outsider: Outsider
+) -> None:
+    before = server.memory_bytes()
+    message = prefixed(outsider.row_request())
+    no_room = frame(SETTINGS, 0, 0, b"\0\4\0\0\0\0")
+    with connected(server) as connection:
+        connection.sendall(PREFACE + no_room)
+        for stream in range(1, 4000, 2):
+            call = frame(HEADERS, END_HEADERS, stream, headers())
+            connection.sendall(call + frame(DATA, END_STREAM, stream, message))
+        assert outsider.is_answered()
+    assert eventually(lambda: server.memory_bytes() < before + ALLOWED_BYTES)
+
+
+def test_metadata_without_end_are_refused(outsider: Outsider) -> None:
+    call = outsider.channel.unary_unary(INFER)
+    with pytest.raises(grpc.RpcError) as caught:
+        call(
+            outsider.row_request(),
+            timeout=PATIENCE_S,
+            metadata=[(f"x-{number}", "y" * 1000) for number in range(100)],
+        )
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
