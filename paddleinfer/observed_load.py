@@ -47,23 +47,28 @@ class ObservedLoad:
         warmed: Sequence[WarmedSize],
     ) -> ObservedLoad:
         """`requests`: at least one, all with a result; `runs`: of them and of others, none failed."""
-        spans = [(request.called_ns, request.delivered_ns) for request in requests]
-        begin_ns, end_ns = min(spans)[0], max(end for _, end in spans)
-        of_these = [run for run in runs if begin_ns <= run.scattered_ns <= end_ns]
+        # From the first end on: what ended before it is not known, though it was served in the same time.
+        begin_ns = min(request.delivered_ns for request in requests)
+        ended = [request for request in requests if request.scattered_ns > begin_ns]
+        if not ended:
+            begin_ns, ended = min(request.called_ns for request in requests), list(requests)
+        end_ns = max(request.delivered_ns for request in requests)
+        spans = [(max(request.called_ns, begin_ns), request.delivered_ns) for request in ended]
+        of_these = [run for run in runs if begin_ns < run.scattered_ns <= end_ns]
+        running = [(max(run.began_ns, begin_ns), run.scattered_ns) for run in of_these]
         busy_us = max(_covered_ns(spans), 1) / 1e3
-        running = [(run.began_ns, run.scattered_ns) for run in of_these]
-        busy_instances = sum(end - begin for begin, end in running) / max(_covered_ns(running), 1)
-        count = len(requests)
+        run_us = _sum_us(running)
+        busy_instances = run_us / max(_covered_ns(running) / 1e3, 1e-3)
         return cls(
             stage_us=stage_us,
             rows=statistics.fmean(request.rows for request in requests),
             run_rows=statistics.fmean(run.rows for run in of_these) if of_these else 1.0,
-            at_once=sum(end - begin for begin, end in spans) / 1e3 / busy_us,
-            wall_us=busy_us / count,
-            run_us=sum(run.scattered_ns - run.began_ns for run in of_these) / 1e3 / count,
+            at_once=_sum_us(spans) / busy_us,
+            wall_us=busy_us / len(ended),
+            run_us=run_us / len(ended),
+            instances=instances,
             busy_instances=busy_instances,
             runs=UsualRuns(of_these, busy_instances, warmed, instances),
-            instances=instances,
         )
 
     @property
@@ -100,6 +105,10 @@ class ObservedLoad:
     def idle_us(self) -> float:
         """For each request: while any were under way, instances that could have run them did not."""
         return max(0.0, self.wall_us - self.run_us / self.spread)
+
+
+def _sum_us(spans: Iterable[tuple[int, int]]) -> float:
+    return sum(end - begin for begin, end in spans) / 1e3
 
 
 def _covered_ns(spans: Iterable[tuple[int, int]]) -> int:

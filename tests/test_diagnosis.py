@@ -185,6 +185,13 @@ def test_a_shorter_queue_waits_as_long_as_its_rows_take() -> None:
     assert advice.now == diagnosis.figures["queue_us"] == pytest.approx(39_500, rel=0.01)
 
 
+def test_rows_per_second_are_those_of_the_time_in_which_what_is_remembered_ended() -> None:
+    made, ran = flood(640, us=1000, run_rows=8)
+    whole, last = diagnosed(made, ran), diagnosed(made[320:], ran[40:])
+    assert whole.figures["rows_per_s"] == pytest.approx(8000)
+    assert last.figures["rows_per_s"] == pytest.approx(8000)
+
+
 JSON_US = {"receive": [10.0] * 4, "decode": [600.0] * 4, "encode": [200.0] * 4, "send": [30.0] * 4}
 
 
