@@ -269,10 +269,16 @@ class _Stream:
         finally:
             self._reader.cancel()
             for task in self._tasks:
-                if not task.cancel() and task.exception() is None:
-                    answer = task.result()
-                    if isinstance(answer, _Answer):
-                        answer.was_left()
+                _give_up(task)
+
+
+def _give_up(task: asyncio.Task[_Answer | bytes]) -> None:
+    """Its answer will not be sent, whether it is there or not."""
+    if task.cancel() or task.cancelled() or task.exception() is not None:
+        return
+    answer = task.result()
+    if isinstance(answer, _Answer):
+        answer.was_left()
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
-from engine_helpers import PATIENCE_S, Arrays, engine_of, eventually, gated, merging, rows
+from engine_helpers import PATIENCE_S, Arrays, echo_engine, engine_of, eventually, gated, merging, rows
 from grpc_helpers import failure, raw, serving
 from opentelemetry.trace import SpanKind, StatusCode
 from otel_helpers import SAMPLED, SPAN_ID, TRACE_ID, UNSAMPLED, Recorded, exceptions, global_recorded, told
@@ -91,3 +92,13 @@ def test_calls_that_are_cancelled_or_cut_say_so(recorded: Recorded) -> None:
         span = recorded.span()
         gate.open()
     assert told(span)["outcome"] == "closed" and span.status.status_code is StatusCode.ERROR
+
+
+def test_answers_of_a_stream_that_its_client_left_end_their_spans(recorded: Recorded) -> None:
+    large = np.zeros((1, 4 << 20), "float32")  # more than a connection takes ahead of its reader
+    with echo_engine(shape=(-1, large.size)) as engine, serving(engine, otel=True) as server:
+        call = server.stream([raw(x=large)] * 2)
+        assert eventually(lambda: engine.stats()["results"] == 2)
+        call.cancel()
+        spans = recorded.spans(2)
+    assert {told(span)["outcome"] for span in spans} == {"cancelled"}
