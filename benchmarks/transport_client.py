@@ -31,15 +31,18 @@ class Connection:
     """One connection that is kept; a request goes out when the answer before is in."""
 
     def __init__(self, family: socket.AddressFamily, address: Any) -> None:
+        self._family = family
+        self._address = address
         self._socket = socket.socket(family, socket.SOCK_STREAM)
+
+    def open(self) -> None:
+        """Connects, anew where it was connected."""
+        self._socket.close()
+        self._socket = socket.socket(self._family, socket.SOCK_STREAM)
         self._socket.settimeout(TIMEOUT_S)
-        try:
-            self._socket.connect(address)
-            if family != socket.AF_UNIX:
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except BaseException:
-            self._socket.close()
-            raise
+        self._socket.connect(self._address)
+        if self._family != socket.AF_UNIX:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, parts: Sequence[Buffer]) -> Answer:
         """Raises OSError for any answer but a 200."""

@@ -50,6 +50,9 @@ class Unary:
         self._call = connection.unary_unary(INFER)
         self._model = model
 
+    def begin(self) -> None:
+        """The channel keeps its connection."""
+
     def encode(self, row: Array) -> bytes:
         """The serialised message."""
         return encoded(row, self._model)
@@ -71,6 +74,9 @@ class Stream:
         self._model = model
         self._asked: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._answers = connection.stream_stream(f"/{SERVICE}/{STREAM}")(iter(self._asked.get, None))
+
+    def begin(self) -> None:
+        """The stream stays open."""
 
     def encode(self, row: Array) -> bytes:
         """The serialised message."""

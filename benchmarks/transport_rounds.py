@@ -31,6 +31,7 @@ class Cost:
 def cost(way: Way, row: Array, seconds: float) -> Cost:
     """Asks again and again for so long."""
     clock = time.perf_counter_ns
+    way.begin()
     taken: list[tuple[int, int, int, int]] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(taken) < _FEWEST_CALLS:
@@ -81,6 +82,7 @@ def _check(ways: dict[str, Way], row: Array) -> None:
 
 
 def _answer(way: Way, row: Array) -> Array:
+    way.begin()
     return way.decode(way.trip(way.encode(row)))
 
 

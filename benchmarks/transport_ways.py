@@ -1,6 +1,6 @@
 """The ways from a caller to a model: what each does with a tensor before, during and after the request.
 
-A further way is a class with the three methods of `Way`, and an entry in what `opened` yields.
+A further way is a class with the methods of `Way`, and an entry in what `opened` yields.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ CASES = (
 class Way(Protocol):
     """One way of asking, in the stages that the caller sees."""
 
+    def begin(self) -> None:
+        """Before a window of requests: connects anew, for the server hangs up on who is silent for 5 s."""
+
     def encode(self, row: Array) -> Any:
         """From an array to what is sent."""
 
@@ -72,6 +75,9 @@ class InProcess:
 
     def __init__(self, engine: Engine) -> None:
         self._infer = engine.infer
+
+    def begin(self) -> None:
+        """There is no connection."""
 
     def encode(self, row: Array) -> dict[str, Array]:
         """The dict that `infer` takes."""
@@ -91,7 +97,7 @@ class Json:
     """The Open Inference Protocol in JSON, by a fast encoder."""
 
     def __init__(self, connection: Connection, model: str) -> None:
-        self.trip = connection.ask
+        self.begin, self.trip = connection.open, connection.ask
         self._path = f"/v2/models/{model}/infer"
 
     def encode(self, row: Array) -> list[Buffer]:
@@ -120,7 +126,7 @@ class Binary:
     """The same protocol with its binary tensors, both ways."""
 
     def __init__(self, connection: Connection, model: str) -> None:
-        self.trip = connection.ask
+        self.begin, self.trip = connection.open, connection.ask
         self._path = f"/v2/models/{model}/infer"
 
     def encode(self, row: Array) -> list[Buffer]:
@@ -141,6 +147,7 @@ class BinaryByLibrary(Binary):
     """The same bytes through the standard library's client, as gRPC goes through its own library."""
 
     def __init__(self, connection: http.client.HTTPConnection, model: str) -> None:
+        self.begin = connection.close  # it opens itself
         self._connection = connection
         self._path = f"/v2/models/{model}/infer"
 
