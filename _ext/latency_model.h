@@ -18,8 +18,9 @@ namespace paddleinfer {
 //
 // What slows one size mostly slows all: a neighbour on the machine, a model that has changed. So one factor for all
 // sizes, the slowness, follows every run, and the bins hold times without it; else a size that does not run at the
-// moment would stay slow for ever. The 95th percentile, too, is of what runs took over what was expected, whatever
-// their size.
+// moment would stay slow for ever. A run moves the slowness and its bin by the same factor: did it not, then while
+// one size runs for long the two would drift apart, their product right, and all other sizes wrong by more and more.
+// The 95th percentile, too, is of what runs took over what was expected, whatever their size.
 //
 // Nobody knows a model's best batch beforehand, so it is found on the way: sizes double while rows per second
 // rise; past the peak the next size up is tried again now and then, in case noise had hidden it.
@@ -37,13 +38,22 @@ class LatencyModel {
     Bin& bin = bins_[bin_of(rows)];
     if (first && bin.runs > 0) return;
     const double taken_ns = std::max(1.0, double(run_ns));
+    double factor = 1;
     if (!first && bin.runs > 0 && !bin.only_first) {
       const double ratio = taken_ns / predict_ns(rows);
       keep_ratio(ratio);
-      slowness_ *= 1 + (std::clamp(ratio, 0.5, 2.0) - 1) * kWeight;
+      factor = 1 + (std::clamp(ratio, 0.5, 2.0) - 1) * kWeight;
+      slowness_ *= factor;
     }
     const double ns = taken_ns / slowness_;
-    if (bin.runs == 0 || (bin.only_first && !first)) {
+    if (double(bin.runs) * kWeight >= 1) {
+      ++bin.runs;
+      const double more_rows = (double(rows) - bin.rows) * kWeight;
+      // Along one line, up and down alike: a size that varies moves the point, and not what is said of others.
+      const double more_ns = more_rows * (known_bins_ == 1 ? bin.ns / bin.rows : line_.per_row_ns);
+      bin.ns = std::max(bin.ns / 2, bin.ns + more_ns) * factor;
+      bin.rows += more_rows;
+    } else if (bin.runs == 0 || (bin.only_first && !first)) {
       bin.runs = 1;
       bin.rows = double(rows);
       bin.ns = ns;
@@ -52,7 +62,7 @@ class LatencyModel {
       // A single slow run says little: it counts as at most four times what was expected.
       const double scaled = bin.ns * double(rows) / bin.rows;
       const double capped = std::min(ns, 4 * std::max(scaled, bin.ns));
-      const double weight = std::max(1.0 / double(++bin.runs), kWeight);
+      const double weight = 1.0 / double(++bin.runs);
       bin.rows += (double(rows) - bin.rows) * weight;
       bin.ns += (capped - bin.ns) * weight;
     }

@@ -1,6 +1,7 @@
 // How long batches take, learned from runs that the test makes up.
 #include <cmath>
 #include <functional>
+#include <random>
 
 #include "check.h"
 #include "latency_model.h"
@@ -248,6 +249,46 @@ TEST("what slows every size leaves no mark on those that do not run meanwhile") 
   note(model, 8, 1'800, 60);
   CHECK(near(model.predict_ns(1), 1'100, 0.2));
   CHECK(near(model.predict_ns(8), 1'800, 0.05));
+}
+
+TEST("times that vary teach nothing wrong about sizes that do not run, however long") {
+  for (const std::int64_t running : {1, 4, 16}) {
+    LatencyModel model;
+    std::mt19937_64 random(1);
+    std::lognormal_distribution<double> noise(0, 0.3);
+    const auto took = [&](std::int64_t rows) {
+      const double pause = random() % 50 == 0 ? 8 : 1;
+      return Nanos(double(cheap_rows(rows)) * noise(random) * pause);
+    };
+    for (int run = 0; run < 20; ++run) {
+      for (const std::int64_t rows : {1, 2, 4, 8, 16}) model.note(rows, took(rows), false);
+    }
+    for (int run = 0; run < 300'000; ++run) model.note(running, took(running), false);
+    for (const std::int64_t rows : {1, 2, 4, 8, 16}) {
+      CHECK(near(model.predict_ns(rows), double(cheap_rows(rows)), 0.6));
+    }
+  }
+}
+
+TEST("after a slow spell beyond all measure every size is what it was") {
+  LatencyModel model;
+  for (const std::int64_t rows : {1, 2, 4}) note(model, rows, cheap_rows(rows), 20);
+  note(model, 2, 1'000 * cheap_rows(2), 2'000);
+  CHECK(near(model.predict_ns(2), double(1'000 * cheap_rows(2)), 0.01));
+  note(model, 2, cheap_rows(2), 2'000);
+  for (const std::int64_t rows : {1, 2, 4}) CHECK(near(model.predict_ns(rows), double(cheap_rows(rows)), 0.01));
+}
+
+TEST("a size that varies within its bin says nothing wrong about the others, however long") {
+  LatencyModel model;
+  std::mt19937_64 random(1);
+  const auto took = [](std::int64_t rows) { return Nanos(10'000 + 1'000 * rows); };
+  for (const std::int64_t rows : {1, 2, 4, 16}) note(model, rows, took(rows), 20);
+  for (int run = 0; run < 100'000; ++run) {
+    const auto rows = std::int64_t(5 + random() % 4);
+    note(model, rows, took(rows));
+  }
+  for (const std::int64_t rows : {1, 2, 4, 5, 8, 16}) CHECK(near(model.predict_ns(rows), double(took(rows)), 0.1));
 }
 
 TEST("the 95th percentile is what 19 of 20 runs stay within, whatever their size") {
