@@ -23,7 +23,7 @@ from paddleinfer.metrics import CONTENT_TYPE, exposition
 
 from . import describe
 from .body import Headers, Receive, Send
-from .errors import CUT, RequestError, bad_request, status_of
+from .errors import RequestError, ServerEnded, bad_request, status_of
 from .inference import error_answer
 from .looking import diagnosis, record_trace, seconds_of
 from .models import Models, ModelSource
@@ -124,9 +124,10 @@ class Application(Starlette):
         except asyncio.CancelledError:
             if began or not self.service.draining:
                 raise
-            status = await error_answer(send, CUT, _error_body)
+            cut = ServerEnded()
+            status = await error_answer(send, cut, _error_body)
             if span is not None:
-                span.refused(CUT, status)
+                span.refused(cut, status)
         except Exception as error:
             if began:
                 if span is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import orjson
 
 from .body import Headers, accepted_encoding, compressed
-from .errors import CUT, RequestError, status_of
+from .errors import RequestError, ServerEnded, status_of
 from .infer_request import InferRequest, has_binary, parse_request
 from .infer_response import encode_response
 from .models import VERSION, ServedModel
@@ -164,7 +164,7 @@ class Direct:
         if not self.response_complete:
             self._inference.cut += 1
             self.keep_alive = False
-            self._refuse(CUT)
+            self._refuse(ServerEnded())
 
     # What comes from the engine
 

@@ -17,7 +17,7 @@ from paddleinfer.errors import (
     QueueFull,
 )
 
-__all__ = ["CUT", "STATUSES", "RequestError", "bad_request", "status_of"]
+__all__ = ["STATUSES", "RequestError", "ServerEnded", "bad_request", "status_of"]
 
 STATUSES: dict[type[BaseException], HTTPStatus] = {
     InvalidInput: HTTPStatus.BAD_REQUEST,
@@ -52,8 +52,11 @@ class RequestError(Exception):
         self.headers = dict(headers or {})
 
 
-CUT = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server ended before this request was over")
-"""When the server waits no longer."""
+class ServerEnded(RequestError):
+    """The server waits no longer for a request that is under way."""
+
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, "the server ended before this request was over")
 
 
 def bad_request(message: str) -> RequestError:

@@ -15,12 +15,16 @@ from google.protobuf.message import DecodeError
 from .errors import RequestError, bad_request
 from .grpc_status import abort, code_of
 
-__all__ = ["ACCESS_LOG", "ENDING", "Calls", "parsed"]
+__all__ = ["ACCESS_LOG", "Calls", "ending", "parsed"]
 
 ACCESS_LOG: Final = logging.getLogger("paddleinfer.grpc.access")
-ENDING: Final = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is ending")
 
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
+
+
+def ending() -> RequestError:
+    """Why a call is not taken any more."""
+    return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is ending")
 
 
 def parsed(kind: Any, body: bytes) -> Any:
@@ -54,7 +58,7 @@ class Calls:
 
         async def call(request: Any, context: Any) -> None:
             if self._ending:
-                raise ENDING
+                raise ending()
             task = asyncio.current_task()
             assert task is not None
             self._endless.add(task)
@@ -63,7 +67,7 @@ class Calls:
             except asyncio.CancelledError:
                 if not self._ending:
                     raise
-                raise ENDING from None
+                raise ending() from None
             finally:
                 self._endless.discard(task)
 

@@ -43,6 +43,13 @@ def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
             raise RequestError(HTTPStatus.NOT_FOUND, f"there is no model {name!r}; the server itself is ''")
         return _written(status)
 
+    async def list_all(body: bytes, context: Any) -> bytes:
+        parsed(health_pb2.HealthListRequest, body)
+        names = ["", SERVICE, *(model.name for model in service.models)]
+        statuses = {name: HealthCheckResponse(status=status_of(name)) for name in names}
+        written: bytes = health_pb2.HealthListResponse(statuses=statuses).SerializeToString()
+        return written
+
     async def watch(bodies: AsyncIterator[bytes], context: Any) -> None:
         told = None
         async for body in bodies:
@@ -54,7 +61,10 @@ def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
                 told = status
                 await asyncio.sleep(_LOOK_INTERVAL_S)
 
-    return {"Check": calls.unary("Check", check), "Watch": calls.stream("Watch", calls.endless(watch))}
+    handlers = {"Check": calls.unary("Check", check), "Watch": calls.stream("Watch", calls.endless(watch))}
+    if hasattr(health_pb2, "HealthListRequest"):  # of later versions
+        handlers["List"] = calls.unary("List", list_all)
+    return handlers
 
 
 def _written(status: Any) -> bytes:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from google.protobuf.message import DecodeError
 
-from .errors import CUT
-from .grpc_calls import ENDING, parsed
+from .errors import ServerEnded
+from .grpc_calls import ending, parsed
 from .grpc_messages import SERVICE, STREAM, message_class
 from .grpc_status import code_of, sentence_of
 from .grpc_tensors import encode_response, length_delimited, parse_message
@@ -87,6 +87,8 @@ class GrpcInference:
     async def infer(self, body: bytes, context: Any) -> bytes:
         """One call: a ModelInferRequest -> a ModelInferResponse."""
         received_ns = monotonic_ns()
+        if self._ending:
+            raise ending()
         self._inference.begin()
         self._unsent += 1
         answers: list[_Answer] = []
@@ -112,7 +114,8 @@ class GrpcInference:
         except asyncio.CancelledError:
             if span is not None:
                 if self._ending:
-                    span.refused(CUT, code_of(CUT).name)
+                    cut = ServerEnded()
+                    span.refused(cut, code_of(cut).name)
                 else:
                     span.leave()
             raise
@@ -159,7 +162,7 @@ class GrpcInference:
         the call's metadata the first one ends the stream with its status, as it does with Triton.
         """
         if self._ending:
-            raise ENDING
+            raise ending()
         stream = _Stream(bodies, partial(self._stream_answer, context=context, strict=_is_strict(context)))
         self._streams.add(stream)
         try:
@@ -168,7 +171,7 @@ class GrpcInference:
         finally:
             self._streams.discard(stream)
         if stream.ended_early:
-            raise ENDING
+            raise ending()
 
     async def _stream_answer(self, body: bytes, context: Any, strict: bool) -> _Answer | bytes:
         received_ns = monotonic_ns()
@@ -187,7 +190,7 @@ class GrpcInference:
 
     @contextlib.contextmanager
     def _until_cut(self) -> Iterator[None]:
-        """What cut() ends raises CUT, and what the client cancels stays cancelled."""
+        """What cut() ends raises ServerEnded, and what the client cancels stays cancelled."""
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
@@ -196,13 +199,13 @@ class GrpcInference:
         except asyncio.CancelledError:
             if task not in self._cut:
                 raise
-            raise CUT from None
+            raise ServerEnded from None
         finally:
             self._running.discard(task)
             self._cut.discard(task)
 
-    def end_streams(self) -> None:
-        """Streams end when what they have read is answered."""
+    def end(self) -> None:
+        """Takes no more calls; streams end when what they have read is answered."""
         self._ending = True
         for stream in self._streams:
             stream.end_early()

@@ -202,7 +202,7 @@ def _pool() -> DescriptorPool:
 
 
 POOL: Final = _pool()
-"""Holds these messages, and nothing else's."""
+"""Holds these messages, and not those of other libraries."""
 
 
 def message_class(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -20,7 +21,7 @@ from .grpc_messages import SERVICE
 from .grpc_reflection import REFLECTION_SERVICES, reflection_handlers
 from .grpc_service import OPEN_METHODS, inference_handlers
 from .grpc_status import abort
-from .listener import clear_left_over
+from .listener import check_tcp, check_unix
 from .server_options import ServerOptions
 from .service import Service
 
@@ -29,6 +30,10 @@ __all__ = ["GrpcServer"]
 # Calls that came and have not been looked at. From half of them on grpc cancels some at random; by itself it
 # does so from 1,000 on, which a client sends at once. The engine's own queue is what refuses with a reason.
 _MOST_WAITING_CALLS: Final = 1 << 16
+# Of a message, as gRPC counts them.
+_MOST_BYTES: Final = (1 << 31) - 1
+# Calls that have come meanwhile are told that the server ends.
+_LAST_CALLS_S: Final = 0.2
 # After what is cut has been told so.
 _LAST_WORDS_S: Final = 1.0
 
@@ -48,7 +53,7 @@ class GrpcServer:
         self._server = grpc.aio.server(
             interceptors=[_KeyCheck(service)] if service.options.api_key else [],
             options=[
-                ("grpc.max_receive_message_length", service.options.max_body_bytes),
+                ("grpc.max_receive_message_length", min(service.options.max_body_bytes, _MOST_BYTES)),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # a port that another server has is an error
                 ("grpc.server.max_pending_requests", _MOST_WAITING_CALLS // 2),
@@ -78,48 +83,39 @@ class GrpcServer:
         options = self._options
         if options.grpc_port is not None:
             host = f"[{options.host}]" if ":" in options.host else options.host
-            port = self._listen(f"{host}:{options.grpc_port}")
+            check = functools.partial(check_tcp, options.host, options.grpc_port)
+            port = self._listen(f"{host}:{options.grpc_port}", check)
             self.addresses.append(f"{host}:{port}")
         if options.grpc_uds is not None:
             address = f"unix:{options.grpc_uds}"
-            _make_room(options.grpc_uds, address)
-            self._listen(address)
+            self._listen(address, functools.partial(check_unix, options.grpc_uds))
             self.addresses.append(address)
         await self._server.start()
 
-    def _listen(self, address: str) -> int:
+    def _listen(self, address: str, check: Callable[[], None]) -> int:
         try:
+            # gRPC itself would not say what is wrong, and take the file of a server that still listens.
+            check()
             if self._credentials is None:
                 port: int = self._server.add_insecure_port(address)
             else:
                 port = self._server.add_secure_port(address, self._credentials)
-        except RuntimeError:
-            raise ConfigError(
-                f"cannot listen for gRPC on {address}: it cannot be had here, or is taken"
-            ) from None
+        except (OSError, RuntimeError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(f"cannot listen for gRPC on {address}: {why}") from None
         return port
 
     async def stop(self, timeout_s: float) -> None:
         """Takes no more calls, lets those under way end for so long, and cuts and counts the others."""
-        stopping = asyncio.create_task(self._server.stop(timeout_s + _LAST_WORDS_S))
         self._calls.end_endless()
-        self._inference.end_streams()
+        self._inference.end()
+        # gRPC would cancel calls that have come and that no handler has seen yet.
+        await asyncio.sleep(_LAST_CALLS_S)
+        stopping = asyncio.create_task(self._server.stop(timeout_s + _LAST_WORDS_S))
         ended, _ = await asyncio.wait([stopping], timeout=timeout_s)
         if not ended:
             self._inference.cut()
         await stopping
-
-
-def _make_room(path: str, address: str) -> None:
-    """gRPC itself would take the file of a server that still listens."""
-    try:
-        clear_left_over(path)
-    except OSError as error:
-        raise ConfigError(f"cannot listen for gRPC on {address}: {error.strerror}") from None
-    if Path(path).exists():
-        raise ConfigError(
-            f"cannot listen for gRPC on {address}: it is there, and no socket that is left over"
-        )
 
 
 def _credentials(options: ServerOptions) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
@@ -32,7 +33,7 @@ _CODES: Final = {
     HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 # Sentences travel in HTTP/2 headers, of which clients take 8 KiB.
-_MOST_CHARACTERS: Final = 1024
+_MOST_BYTES: Final = 1024
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
@@ -45,7 +46,20 @@ def code_of(error: BaseException) -> grpc.StatusCode:
 def sentence_of(error: BaseException) -> str:
     """What is said of it; short enough for a header."""
     message = _request_error(error).message
-    return message if len(message) <= _MOST_CHARACTERS else f"{message[: _MOST_CHARACTERS - 1]}…"
+    # No character is written as more than 12 bytes.
+    if len(message) * 12 <= _MOST_BYTES or sum(map(_size_in_header, message)) <= _MOST_BYTES:
+        return message
+    size = _size_in_header("…")
+    for place, character in enumerate(message):
+        size += _size_in_header(character)
+        if size > _MOST_BYTES:
+            return f"{message[:place]}…"
+    return message
+
+
+def _size_in_header(character: str) -> int:
+    """Bytes: all but printable ASCII is written as %XX for each (gRPC's doc/PROTOCOL-HTTP2.md)."""
+    return 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode(errors="replace"))
 
 
 async def abort(context: Any, error: BaseException) -> NoReturn:
@@ -61,7 +75,12 @@ async def abort(context: Any, error: BaseException) -> NoReturn:
         delay.FromNanoseconds(round(retry_after_s * 1e9))
         status.details.add().Pack(RetryInfo(retry_delay=delay))
         details = rpc_status.to_status(status).trailing_metadata
-    await context.abort(code, sentence, details)
+    try:
+        await context.abort(code, sentence, details)
+    except grpc.aio.AbortError:
+        raise
+    except grpc.aio.BaseError:  # an answer that its client does not read is in the way
+        raise asyncio.CancelledError from None
     raise AssertionError("abort() raises")
 
 

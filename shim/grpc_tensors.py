@@ -15,6 +15,7 @@ from .infer_request import InferRequest, WantedOutput, wanted_outputs
 from .infer_response import classified, packed_texts
 from .request_checks import (
     array_of_bytes,
+    check_dimensions,
     check_range,
     check_size,
     dtype_of,
@@ -102,6 +103,7 @@ def _check_place(tensor: Any, model: str, is_raw: bool) -> None:
 def _input(tensor: Any, raw: bytes | None, model: str) -> Array:
     name = tensor.name
     dtype = dtype_of(tensor.datatype, name)
+    check_dimensions(len(tensor.shape), name)  # before millions are copied
     shape, count = shape_of(list(tensor.shape), name)
     _check_place(tensor, model, raw is not None)
     if raw is None:

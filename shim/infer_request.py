@@ -279,13 +279,15 @@ def wanted_outputs(outputs: Any, binary_default: bool) -> list[WantedOutput] | N
     if type(outputs) is not list:
         raise bad_request('"outputs" must be a list of objects')
     wanted: list[WantedOutput] = []
+    names: set[str] = set()
     for output in outputs:
         if type(output) is not dict or type(output.get("name")) is not str:
             raise bad_request('each of "outputs" must be an object with a "name"')
         name = output["name"]
         what = f"output {name!r}"
-        if any(other.name == name for other in wanted):
+        if name in names:
             raise bad_request(f"{what} is asked for twice")
+        names.add(name)
         parameters = _parameters(output, what)
         binary = flag(parameters, "binary_data", what)
         classes = whole(parameters, "classification", what) or 0

@@ -10,7 +10,7 @@ from paddleinfer.errors import ConfigError
 
 from .server_options import ServerOptions
 
-__all__ = ["listen", "url_of"]
+__all__ = ["check_tcp", "check_unix", "listen", "url_of"]
 
 
 def listen(options: ServerOptions) -> socket.socket:
@@ -53,6 +53,17 @@ def _listen_unix(path: str) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def check_tcp(host: str, port: int) -> None:
+    """Raises OSError or UnicodeError where nobody could listen there now."""
+    _listen_tcp(host, port).close()
+
+
+def check_unix(path: str) -> None:
+    """The same; the file of a server that is gone is removed."""
+    with _listen_unix(path):
+        os.unlink(path)
 
 
 def clear_left_over(path: str) -> None:

@@ -15,6 +15,7 @@ from .errors import bad_request
 
 __all__ = [
     "array_of_bytes",
+    "check_dimensions",
     "check_range",
     "check_size",
     "dtype_of",
@@ -27,6 +28,7 @@ __all__ = [
     "whole",
 ]
 
+_MOST_DIMENSIONS: Final = 32
 # The classes of the engine are 0 to 2; the protocol's 0 is "the default", its 1 the most urgent.
 _CLASS_OF_PRIORITY: Final = {0: 1, 1: 0, 2: 1}
 _LEAST_URGENT: Final = 2
@@ -98,8 +100,16 @@ def dtype_of(datatype: Any, name: str) -> np.dtype[Any]:
     )
 
 
+def check_dimensions(count: int, name: str) -> None:
+    """Raises RequestError 400 for more than NumPy has."""
+    if count > _MOST_DIMENSIONS:
+        raise bad_request(f"input {name!r} has {count} dimensions, and {_MOST_DIMENSIONS} is the most")
+
+
 def shape_of(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
     """The shape that a list of dimensions gives, and its elements; RequestError 400 for what is none."""
+    if type(shape) is list:
+        check_dimensions(len(shape), name)
     count = 1
     for dim in shape if type(shape) is list else (None,):
         if type(dim) is not int or not 0 <= dim <= _INT64_MAX:
@@ -107,8 +117,6 @@ def shape_of(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
                 f"the shape of input {name!r} must be a list of integers from 0 up, not {shown(shape)}"
             )
         count *= dim
-    if len(shape) > 32:
-        raise bad_request(f"input {name!r} has {len(shape)} dimensions, and 32 is the most")
     # NumPy counts the bytes of the other axes also where one is 0.
     if 8 * (count or math.prod(dim or 1 for dim in shape)) > _INT64_MAX:
         raise bad_request(f"the shape of input {name!r} has more elements than can be counted")

@@ -19,7 +19,7 @@ from paddleinfer.explanation import InferInfo
 from paddleinfer.otel_spans import RequestSpan, outcome_of
 
 from .body import Headers
-from .errors import CUT, RequestError
+from .errors import RequestError, ServerEnded
 from .models import VERSION, ServedModel
 from .stage_log import ServedTimes
 
@@ -59,7 +59,7 @@ class ServerSpan(RequestSpan):
             self.blame_as(status, error.message)
         elif at_fault:
             self.blame(error)
-        if error is CUT:
+        if isinstance(error, ServerEnded):
             self.end("closed")
         else:
             self.end("refused" if isinstance(error, RequestError) else outcome_of(error))

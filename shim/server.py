@@ -50,6 +50,8 @@ def serve(
     requests were cut since they were not over when ``drain_timeout`` was.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    if options.access_log:
+        logging.getLogger("paddleinfer.grpc.access").setLevel(logging.INFO)
     service = Service(Models.of(models), service_options)
     try:
         listener = listen(options)

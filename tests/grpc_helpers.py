@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -49,6 +50,22 @@ def outputs_of(response: Any) -> dict[str, Array]:
         output.name: np.frombuffer(data, DTYPE_OF[output.datatype]).reshape(output.shape)
         for output, data in zip(response.outputs, response.raw_output_contents, strict=True)
     }
+
+
+class Requests:
+    """Those of an open stream, sent one by one."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._queue.get, None)
+
+    def send(self, **fields: Any) -> None:
+        self._queue.put(fields)
+
+    def end(self) -> None:
+        self._queue.put(None)
 
 
 class Client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,11 @@ import numpy as np
 import pytest
 from engine_helpers import Gate, engine_of, eventually, gated, rows
 from google.rpc.error_details_pb2 import RetryInfo
-from grpc_helpers import Client, Served, failure, outputs_of, raw, serving
+from grpc_helpers import Client, Served, described, failure, outputs_of, raw, serving
 from grpc_status import rpc_status
+from http_helpers import INFER
+from http_processes import REQUEST
+from starlette.testclient import TestClient
 
 from paddleinfer.errors import (
     Cancelled,
@@ -25,6 +29,7 @@ from paddleinfer.errors import (
     PaddleInferError,
     QueueFull,
 )
+from paddleinfer.shim.app import Application
 from paddleinfer.shim.errors import RequestError
 from paddleinfer.shim.grpc_status import abort
 
@@ -69,10 +74,25 @@ def test_an_error_that_nobody_expected_says_nothing_of_itself() -> None:
     assert "secret" not in sentence
 
 
-def test_a_sentence_that_would_not_fit_a_header_is_cut() -> None:
-    _, sentence = end_of(RequestError(400, "x" * 100_000))
-    assert len(sentence) == 1024
-    assert sentence.endswith("x…")
+@pytest.mark.parametrize("character", ["x", "%", "é", "漢", "🏓"])
+def test_a_sentence_that_would_not_fit_a_header_is_cut(character: str) -> None:
+    for _ in range(12):
+        _, sentence = end_of(RequestError(400, character * 100_000))
+        assert sentence.endswith(f"{character}…")
+    assert 1000 < len(urllib.parse.quote(sentence, safe="")) <= 1024
+    _, whole = end_of(RequestError(400, character * 80))
+    assert whole == character * 80
+
+
+def test_many_outputs_or_dimensions_are_refused_as_fast_as_one() -> None:
+    outputs = [{"name": f"{number:06}"} for number in range(200_000)]
+    with engine_of() as engine, serving(engine) as server:
+        code, sentence = server.refused(**raw(x=rows()), outputs=[*outputs, outputs[0]])
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and "'000000' is asked for twice" in sentence
+        endless = {**described("x", rows()), "shape": [(1 << 63) - 1] * 300_000}
+        code, sentence = server.refused(**{**raw(x=rows()), "inputs": [endless]})
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and "300000 dimensions" in sentence
+        server.still_answers()
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +130,8 @@ def test_more_than_may_be_under_way_is_refused_over_both_protocols() -> None:
         assert not server.service.inference.has_room
         refused = server.begin(**raw(x=rows()))
         assert "--max-inflight" in refused.exception().details()
+        over_http = TestClient(Application(server.service, load=False)).post(INFER, json=REQUEST)
+        assert over_http.status_code == 429 and "--max-inflight" in over_http.json()["error"]
         assert retry_after_s(refused) == 1.0
         gate.open()
         assert np.array_equal(outputs_of(waiting.result())["y"], rows() * 2)

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from engine_helpers import echo_engine, engine_of, eventually, gated, merging, rows
-from grpc_helpers import failure, outputs_of, raw, serving
-
-
-class Requests:
-    """Those of an open stream, sent one by one."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._queue.get, None)
-
-    def send(self, **fields: Any) -> None:
-        self._queue.put(fields)
-
-    def end(self) -> None:
-        self._queue.put(None)
+from grpc_helpers import Requests, failure, outputs_of, raw, serving
 
 
 def numbered(count: int) -> list[dict[str, Any]]:
@@ -130,7 +112,7 @@ def test_at_the_end_of_the_server_an_open_stream_gets_what_it_asked_and_ends() -
         assert server.service.inference.cut == 0
 
 
-def test_answers_that_a_client_does_not_read_count_as_cut() -> None:
+def test_answers_that_a_client_does_not_read_count_as_cut(caplog: pytest.LogCaptureFixture) -> None:
     large = np.zeros((1, 4 << 20), "float32")
     with echo_engine(shape=(-1, large.size)) as engine, serving(engine) as server:
         call = server.stream([raw(x=large)] * 2)
@@ -138,6 +120,7 @@ def test_answers_that_a_client_does_not_read_count_as_cut() -> None:
         server.begin_stop(0.0).result(30.0)
         assert server.service.inference.cut == 2
         call.cancel()
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("requests", [[], numbered(1)], ids=["none", "one"])

@@ -136,6 +136,7 @@ def test_what_ends_before_it_runs_is_an_error_unless_it_was_cancelled() -> None:
         instrument(engine, recorded.provider)
         late = engine.submit([rows()], timeout=0.01)
         assert isinstance(late.exception(PATIENCE_S), paddleinfer.DeadlineExceeded)
+        recorded.spans(1)
         cancelled, waiting = engine.submit([rows()]), engine.submit([rows()])
         with pytest.raises(paddleinfer.QueueFull):
             engine.submit([rows()])

@@ -1,0 +1,49 @@
+"""What becomes of calls and streams when the server ends, on connections that are open already."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import grpc
+import pytest
+from engine_helpers import PATIENCE_S, engine_of, eventually, rows
+from grpc_helpers import Requests, failure, raw, serving
+
+
+def test_calls_that_have_come_when_the_server_ends_are_told_so() -> None:
+    with engine_of() as engine, serving(engine) as server:
+        over = threading.Event()
+        ends: list[Any] = []
+
+        def call() -> None:
+            while not over.is_set():
+                try:
+                    server.infer(**raw(x=rows()))
+                except grpc.RpcError as error:
+                    ends.append(error.code())
+                    return
+
+        threads = [threading.Thread(target=call) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        assert eventually(lambda: engine.stats()["results"] > 100)
+        server.begin_stop(30.0).result(PATIENCE_S)
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert set(ends) <= {grpc.StatusCode.UNAVAILABLE}
+
+
+def test_many_streams_end_with_the_server_and_no_word_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with engine_of() as engine, serving(engine) as server:
+        requests = [Requests() for _ in range(40)]
+        calls = [server.stream(each) for each in requests]
+        for each, call in zip(requests, calls, strict=True):
+            each.send(**raw(x=rows()))
+            next(call)
+        server.begin_stop(30.0).result(PATIENCE_S)
+        for each, call in zip(requests, calls, strict=True):
+            assert failure(lambda call=call: next(call))[0] is grpc.StatusCode.UNAVAILABLE
+            each.end()
+    assert caplog.messages == []
