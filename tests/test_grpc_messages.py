@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from google.protobuf.descriptor_pool import Default
+from http_processes import ELSEWHERE
 
 from paddleinfer.shim.grpc_messages import METHODS, POOL, SERVICE, STREAM, message_class
 
@@ -91,6 +92,6 @@ assert theirs(something_else=7).SerializeToString() == b"\\x08\\x07"
 @pytest.mark.parametrize("code", [OURS + ANOTHERS, ANOTHERS + OURS], ids=["ours-first", "theirs-first"])
 def test_anothers_messages_of_the_same_names_live_in_the_same_process(code: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", code + BOTH_WORK], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code + BOTH_WORK], capture_output=True, text=True, check=False, cwd=ELSEWHERE
     )
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_helpers import Client, failure, outputs_of, raw, serving
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
-from http_processes import Server, started, waiting_server
+from http_processes import ELSEWHERE, Server, started, waiting_server
 from system_tools import need
 from zoo import Zoo
 
@@ -304,7 +304,9 @@ def test_without_the_extra_grpc_is_refused_with_what_to_install(monkeypatch: pyt
 
 def test_a_server_of_http_alone_imports_no_grpc() -> None:
     code = "import sys, paddleinfer.shim.server; print(*{'grpc', 'google'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ELSEWHERE
+    )
     assert done.stdout.strip() == ""
 
 
