@@ -145,23 +145,28 @@ class Execution {
     for (std::size_t place = from; place < to; ++place) ends_[place].run = runs_.size();
     ran.padded_rows = padded(ran.rows);
     ran.failed = true;
+    ran.began = monotonic_now();
+    Nanos Ran::* stage = &Ran::gather_ns;  // that is under way
+    Nanos stage_began = ran.began;
+    const auto end_stage = [&](Nanos Ran::* next) {
+      const Nanos now = monotonic_now();
+      ran.*stage = now - stage_began;
+      stage = next;
+      stage_began = now;
+    };
     bool inputs_are_held = true;
     const auto let_go = [&] {
       if (batch_.size() > 1 || !std::exchange(inputs_are_held, false)) return;
       slices.front().request->let_go_of_inputs(releases_);  // it will not run again
     };
     try {
-      ran.began = monotonic_now();
       gather(backend_, slices, ran.padded_rows);
       let_go();
       if (all_ended(slices)) return true;
-      const Nanos gathered = monotonic_now();
-      ran.gather_ns = gathered - ran.began;
+      end_stage(&Ran::run_ns);
       backend_.run();
-      const Nanos over = monotonic_now();
-      ran.run_ns = over - gathered;
+      end_stage(&Ran::scatter_ns);
       scatter(slices, from, ran.padded_rows);
-      ran.scatter_ns = monotonic_now() - over;
       ran.failed = false;
     } catch (abi::__forced_unwind&) {  // the interpreter ends this thread: it must not be stopped
       throw;
@@ -182,6 +187,7 @@ class Execution {
     } catch (...) {
       failure = {"the model threw something that is not a C++ exception", nullptr};
     }
+    end_stage(stage);
     let_go();
     ran.out_of_memory = ran.out_of_memory || says_out_of_memory(failure.message);
     runs_.push_back(ran);

@@ -66,9 +66,9 @@ class RequestSpan:
         self.pass_through(info.stages)
 
     def pass_through(self, stages: Iterable[Stage]) -> None:
-        """An event at the begin of each stage that took any time; of a run that failed none is known."""
+        """An event at the begin of each stage that took any time."""
         for stage, begin_ns, end_ns in stages:
-            if end_ns > begin_ns or stage == "run":
+            if end_ns > begin_ns:
                 self._span.add_event(f"paddleinfer.{stage}", timestamp=self._epoch_ns + begin_ns)
 
     def fail(self, error: BaseException, at_ns: int | None = None) -> None:

@@ -143,6 +143,20 @@ def test_a_failed_batch_leaves_each_request_with_the_run_that_was_its_own() -> N
     assert check(trace.to_chrome()) == []
 
 
+def test_the_time_of_a_run_that_fails_is_the_run_s() -> None:
+    def fail(_: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.02)
+        raise ValueError("no")
+
+    with engine_of(fail) as engine, engine.trace() as trace:
+        with pytest.raises(paddleinfer.ModelError) as raised:
+            engine.infer({"x": rows()}, return_info=True)
+    (request,), (run,) = trace.requests, trace.runs
+    assert run.failed and run.over_ns - run.gathered_ns >= 20_000_000
+    assert dict((name, end - begin) for name, begin, end in request.stages())["run"] >= 20_000_000
+    assert raised.value.info is not None and raised.value.info.run_us >= 20_000
+
+
 def test_a_trace_goes_on_over_a_reload(tmp_path: Path) -> None:
     with engine_of() as engine, engine.trace() as trace:
         call(engine, 3)

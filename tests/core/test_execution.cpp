@@ -218,6 +218,21 @@ TEST("an output that nobody wants may have whatever shape") {
   CHECK_EQ(execution.runs().size(), 1u);
 }
 
+TEST("the stage in which a run fails is measured as far as it came") {
+  Bench bench;
+  bench.model->on_run = [](float) {
+    harness::sleep_ns(3 * harness::kMillisecond);
+    throw std::runtime_error("no");
+  };
+  const Batch batch = bench.batch_of({1});
+  Execution execution(bench.backend, batch, bench.releases);
+  execution.run(false);
+  const Ran& ran = execution.runs().at(0);
+  CHECK(ran.failed && ran.began > 0 && ran.gather_ns > 0);
+  CHECK(ran.run_ns >= 3 * harness::kMillisecond);
+  CHECK_EQ(ran.scatter_ns, 0);
+}
+
 TEST("the time of the run alone is measured") {
   Bench bench;
   bench.model->on_run = [](float) { harness::sleep_ns(3 * harness::kMillisecond); };
