@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
+import math
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from paddleinfer.errors import ConfigError
@@ -15,7 +17,7 @@ from paddleinfer.stage_colours import STAGE_COLOURS
 from paddleinfer.trace_document import counters_of, names_of
 from paddleinfer.trace_events import Span, events_of, identity, number, slack_us, spans
 
-__all__ = ["draw"]
+__all__ = ["columns", "draw"]
 
 _GREY = "#57606a"
 _OTHERS = "#afb8c1"
@@ -25,6 +27,9 @@ _COLOURS = (
     "#0e8a8a", "#bf3989", "#6e7781", "#7cb342", "#4d3fb0", "#a0522d",
 )  # fmt: skip
 _MOST_TRACKS = 60
+_LEAST = 1e-6
+"""Of a column: what has no length is seen where nothing else is."""
+_PALEST = 0.35
 _Track = tuple[int | str, int | str]
 
 
@@ -55,7 +60,7 @@ def draw(document: Any, path: str | os.PathLike[str]) -> None:
         layout="constrained",
     )
     rows = grid[-1][0]
-    _bars(rows, [by_track[track] for track in tracks], since_us)
+    rows.set_xlim(0, max(max(span.end_us for span in slices) - since_us, 0.001) / 1e3)
     rows.set_yticks(range(len(tracks)), [names[track] for track in tracks])
     rows.set_ylim(len(tracks) - 0.4, -0.6)
     left_out = len(by_track) - len(tracks)
@@ -65,6 +70,8 @@ def draw(document: Any, path: str | os.PathLike[str]) -> None:
     )
     if counters:
         _lines(grid[0][0], counters, since_us)
+    figure.draw_without_rendering()  # from here on it is known how wide the picture is
+    handles = _bars(rows, [by_track[track] for track in tracks], since_us)
     for axis in grid[:, 0]:
         axis.grid(axis="x", color="#e3e6ea")
         axis.set_axisbelow(True)
@@ -74,8 +81,7 @@ def draw(document: Any, path: str | os.PathLike[str]) -> None:
     # Names come out of a file, and may have signs for which there is no glyph.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
-        handles, labels = rows.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
+        figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
         figure.savefig(path, dpi=100, format="png", pil_kwargs={"optimize": True})
     pyplot.close(figure)
 
@@ -102,35 +108,70 @@ def _track_names(document: Any, tracks: Sequence[_Track]) -> dict[_Track, str]:
     return names
 
 
-def _bars(axis: Any, rows: Sequence[Sequence[Span]], since_us: float) -> None:
-    """Each name in its colour; what lies in another slice is thinner than that one."""
+def columns(
+    spans: Iterable[Span], from_us: float, to_us: float, count: int
+) -> list[tuple[str, float] | None]:
+    """Of each of `count` equal parts of a time: the name that most of it is in, and the share of it, above 0
+    to 1, that any span covers; None where there is none.
+    """
+    width_us = (to_us - from_us) / count
+    times_us: list[dict[str, float]] = [{} for _ in range(count)]
+    for span in spans:
+        begin, end = (span.start_us - from_us) / width_us, (span.end_us - from_us) / width_us
+        first = max(0, min(math.floor(begin), count - 1))
+        for place in range(first, min(math.ceil(end), count) if end > first else first + 1):
+            inside = min(end, place + 1) - max(begin, place)
+            times_us[place][span.name] = times_us[place].get(span.name, 0.0) + max(inside, _LEAST)
+    return [
+        (max(times, key=lambda name: times[name]), min(math.fsum(times.values()), 1.0)) if times else None
+        for times in times_us
+    ]
+
+
+def _bars(axis: Any, rows: Sequence[Sequence[Span]], since_us: float) -> list[Any]:
+    """Each name in its colour, paler where nothing goes on for a part of the time; what lies in another slice
+    is thinner than that one. What the legend shows.
+    """
+    rectangle = importlib.import_module("matplotlib.patches").Rectangle
     total_us: dict[str, float] = defaultdict(float)
-    bars: dict[tuple[str, int, int], list[tuple[float, float]]] = defaultdict(list)
+    bars: dict[tuple[int, int], list[Span]] = defaultdict(list)
     for row, of_row in enumerate(rows):
         around: list[float] = []
         for span in of_row:
             around = [end for end in around if end > span.start_us + slack_us(span.start_us)]
-            at_ms = ((span.start_us - since_us) / 1e3, span.duration_us / 1e3)
-            bars[span.name, row, min(len(around), 4)].append(at_ms)
+            bars[min(len(around), 4), row].append(span)
             around.append(span.end_us)
             total_us[span.name] += span.duration_us
     names = sorted(total_us, key=lambda name: -total_us[name])
     unknown = [name for name in names if name not in STAGE_COLOURS]
     colours = {**STAGE_COLOURS, **dict(zip(unknown, _COLOURS, strict=False))}
-    labelled = set()
-    for (name, row, depth), extents in sorted(bars.items(), key=lambda it: (it[0][2], names.index(it[0][0]))):
-        shown = _label(name) if name in colours else " others"
+    to_ms = axis.get_xlim()[1]
+    pixels = max(1, round(axis.get_window_extent().width))
+    for (depth, row), slices in sorted(bars.items()):
         height = 0.8 * 0.72**depth
-        colour = colours.get(name, _OTHERS)
+        seen = columns(slices, since_us, since_us + to_ms * 1e3, pixels)
+        extents, shades = [], []
+        first = 0
+        for shade, alike in itertools.groupby(map(_shade, seen)):
+            last = first + len(list(alike))
+            if shade is not None:
+                name, opacity = shade
+                extents.append((first * to_ms / pixels, (last - first) * to_ms / pixels))
+                shades.append(f"{colours.get(name, _OTHERS)}{opacity:02x}")
+            first = last
         axis.broken_barh(
-            extents,
-            (row - height / 2, height),
-            facecolor=colour,
-            edgecolor="white" if len(extents) < 200 else colour,
-            linewidth=0.4,
-            label=None if shown in labelled else shown,
+            extents, (row - height / 2, height), facecolors=shades, linewidth=0, antialiased=False
         )
-        labelled.add(shown)
+    shown = {_label(name) if name in colours else " others": colours.get(name, _OTHERS) for name in names}
+    return [rectangle((0, 0), 1, 1, color=colour, label=label) for label, colour in shown.items()]
+
+
+def _shade(column: tuple[str, float] | None) -> tuple[str, int] | None:
+    """The name and the opacity, to 255, in steps so that neighbours are drawn as one."""
+    if column is None:
+        return None
+    name, share = column
+    return name, round(max(_PALEST, math.ceil(share * 8 - 0.1) / 8) * 255)
 
 
 def _lines(axis: Any, counters: Sequence[dict[str, Any]], since_us: float) -> None:

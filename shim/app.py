@@ -232,9 +232,13 @@ def _routes(service: Service) -> list[Route]:
         return Response(body, media_type=CONTENT_TYPE)
 
     async def trace(request: Request) -> Response:
+        unknown = [name for name in request.query_params if name not in ("seconds", "model")]
+        if unknown:
+            raise bad_request(f"/v2/trace takes the parameters seconds and model, not {unknown[0]!r}")
         seconds = seconds_of(request.query_params.get("seconds", "1"))
         name = request.query_params.get("model")
-        return _json(await record_trace(models if name is None else [models.get(name)], seconds))
+        of = models if name is None else [models.get(name)]
+        return _json(await record_trace(of, seconds, _left(request), service.ended()))
 
     async def model_diagnosis(request: Request) -> Response:
         return _json(diagnosis(_model(request)))
@@ -279,6 +283,12 @@ def _routes(service: Service) -> list[Route]:
 async def _never(request: Request) -> Response:
     """Stands in the routes so that another method than POST gets 405; POST never comes here."""
     raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {request.url.path}")
+
+
+async def _left(request: Request) -> None:
+    """Returns when its client is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _small_object(request: Request) -> dict[str, Any]:

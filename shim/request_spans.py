@@ -47,8 +47,7 @@ class ServerSpan(RequestSpan):
 
     def succeed(self, info: InferInfo | None, times: ServedTimes) -> None:
         """It has its answer."""
-        self.explain(info)
-        self.pass_through(stage for stage in times.stages() if stage[0] != "infer")
+        self.explain(info, (stage for stage in times.stages() if stage[0] != "infer"))
         self.end()
 
     def refuse(self, error: BaseException, status: str, *, at_fault: bool) -> None:

@@ -193,6 +193,7 @@ class _Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._begin_drain, sig)
 
     def _begin_drain(self, sig: int) -> None:
+        self._service.end()
         print(
             f"paddleinfer-http: {signal.Signals(sig).name}, ends in {self._options.drain_delay:g} s "
             f"with {self._service.inference.under_way} requests under way",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -53,7 +54,26 @@ class Service:
             from .request_spans import ServerSpans  # brings OpenTelemetry
 
             self.spans = ServerSpans()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._key = self.options.api_key.encode() if self.options.api_key else None
+
+    def end(self) -> None:
+        """The server begins to end; to be called on its loop."""
+        self.draining = True
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    async def ended(self) -> None:
+        """Returns when the server begins to end."""
+        if self.draining:
+            return
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)
 
     def allows(self, headers: Headers) -> bool:
         """Whether these bring the key, where there is one."""

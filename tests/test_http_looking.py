@@ -20,8 +20,11 @@ from paddleinfer import EngineConfig
 from paddleinfer.chrome_trace import check, spans
 from paddleinfer.paddle_profile import read as read_profile
 from paddleinfer.paddle_profile import to_chrome
+from paddleinfer.shim import create_app
 from paddleinfer.shim.binary_costs import binary_us
+from paddleinfer.shim.looking import record_trace
 from paddleinfer.shim.models import Models, ModelSource, ServedModel
+from paddleinfer.shim.service import Service
 from paddleinfer.shim.stage_log import ServedTimes
 from paddleinfer.stage_colours import STAGE_COLOURS
 
@@ -124,12 +127,54 @@ def test_advice_over_http_is_plain_data_with_its_figures() -> None:
         assert advice["sentence"].startswith(advice["do"])
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "61", "nan", "soon", ""])
+@pytest.mark.parametrize("seconds", ["0", "-1", "61", "nan", "soon", "", "1_0", " 1", "\u0661"])
 def test_a_trace_that_cannot_be_recorded_is_refused_in_a_sentence(seconds: str) -> None:
     with engine_of() as engine, client_of(engine) as client:
         response = client.get("/v2/trace", params={"seconds": seconds})
         assert response.status_code == 400
         assert "seconds must be a number above 0 and at most 60" in response.json()["error"]
+
+
+def test_a_parameter_that_a_trace_does_not_have_is_refused_by_its_name() -> None:
+    with engine_of() as engine, client_of(engine) as client:
+        response = client.get("/v2/trace", params={"sec": "1"})
+    assert response.status_code == 400
+    assert response.json()["error"] == "/v2/trace takes the parameters seconds and model, not 'sec'"
+
+
+def test_a_server_that_ends_answers_with_what_it_has_recorded() -> None:
+    with engine_of() as engine:
+        service = Service(Models.of({"m": engine}))
+
+        async def recorded() -> Any:
+            asyncio.get_running_loop().call_soon(service.end)
+            return await record_trace(service.models, 2 * PATIENCE_S, service.ended())
+
+        document = asyncio.run(asyncio.wait_for(recorded(), PATIENCE_S))
+    assert check(document) == []
+
+
+def test_a_trace_ends_with_its_client_and_waits_for_nothing_else() -> None:
+    received = iter([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
+    sent = []
+
+    async def receive() -> Any:
+        return next(received)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/v2/trace",
+        "headers": [],
+        "query_string": b"seconds=60",
+    }
+    with engine_of() as engine:
+        app = create_app({"m": engine})
+        asyncio.run(asyncio.wait_for(app(scope, receive, send), PATIENCE_S))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 200
 
 
 def test_a_model_s_http_stages_are_kept_as_long_as_its_requests(zoo: Zoo) -> None:

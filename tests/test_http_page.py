@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from browser import Browser, browsing, served
 from engine_helpers import PATIENCE_S, echo_engine, engine_of, eventually, gated, rows
-from page_stand_ins import DIAGNOSIS, recording, standing_in
+from page_stand_ins import DIAGNOSIS, cycles, recording, standing_in
 from starlette.testclient import TestClient
 
 import paddleinfer
@@ -320,6 +320,33 @@ def test_it_draws_a_recording_that_zooms_and_tells_of_each_slice(browser: Browse
         assert json.loads(browser.script("return window.kept")) == trace
         browser.click("#recorded summary")
         assert re.search(r"run\s+600\s", shown_by(browser, "#recorded table"))
+
+
+@pytest.mark.system
+def test_zoomed_out_a_pixel_shows_what_most_of_its_time_is_in(browser: Browser) -> None:
+    with engine_of() as engine, served(standing_in(create_app({"m": engine}), cycles(2000), {})) as url:
+        browser.open(url)
+        assert browser.shows("Record one second")
+        browser.click("#record")
+        assert browser.shows("Point at a slice")
+        painted = (
+            "const canvas = document.querySelector('canvas'), {width, height} = canvas, seen = {};"
+            "const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);"
+            "const names = new Map(Object.entries(STAGES).map(([name, colour]) =>"
+            "  [parseInt(colour.slice(1), 16), name]));"
+            "for (let at = 0; at < data.length; at += 4) {"
+            "  const name = names.get((data[at] << 16) + (data[at + 1] << 8) + data[at + 2]);"
+            "  if (name) seen[name] = (seen[name] || 0) + 1;"
+            "} return seen"
+        )
+        assert eventually(lambda: "run" in browser.script(painted), PATIENCE_S)
+        assert set(browser.script(painted)) == {"batch", "run"}
+        lane = "[{name: 'run', from: 25, to: 25.1}, {name: 'hold', from: 40, to: 60}]"
+        columns = browser.script(f"return columnsOf({lane}, 0, 100, 10)")
+        assert [column["name"] for column in columns] == [
+            *(None, None, "run", None, "hold", "hold", None, None, None, None)
+        ]
+        assert [columns[place]["share"] for place in (2, 4, 5)] == [0, 1, 1]
 
 
 @pytest.mark.system

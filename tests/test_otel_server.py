@@ -239,6 +239,18 @@ def test_a_call_of_grpc_is_a_server_span_by_the_conventions_for_rpc(
     assert {name: facts.get(name) for name in expected} == expected
 
 
+def test_the_events_of_a_span_are_in_the_order_of_time(
+    recorded: Recorded, served: Callable[[ServerSpans], Any]
+) -> None:
+    span, info = served(ServerSpans())
+    first, last = info.stages[0][1], info.stages[-1][2]
+    span.answered(info, ServedTimes(first - 30, first - 20, first - 10, last, last + 10, last + 20))
+    done = recorded.span()
+    names = [event.name.removeprefix("paddleinfer.") for event in done.events]
+    assert names[:3] == ["receive", "decode", "submit"] and names[-2:] == ["encode", "send"]
+    assert [event.timestamp for event in done.events] == sorted(event.timestamp for event in done.events)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "status"),
     [

@@ -10,6 +10,7 @@ const COUNTER = 34;
 const LEAST_SPAN_US = 5;
 const MOST_ARROWS = 100;
 const NEAR_PX = 4;
+const PALEST = 0.35;
 
 class Timeline {
   constructor(trace) {
@@ -239,17 +240,28 @@ class Timeline {
     });
   }
 
+  /** Each pixel in the colour of what most of its time is in, paler where a part of it is in nothing. */
   drawLane(lane, y) {
     const {pen} = this;
-    let drawnTo = -1;
+    const wide = this.width - this.labels;
+    const columns = columnsOf(lane, this.from, this.to, Math.max(1, Math.round(wide * (devicePixelRatio || 1))));
+    const pixel = wide / columns.length;
+    for (let first = 0, next; first < columns.length; first = next) {
+      const {name, share} = columns[first];
+      for (next = first + 1; next < columns.length; next++) {
+        if (columns[next].name !== name || columns[next].share !== share) break;
+      }
+      if (name === null) continue;
+      pen.fillStyle = STAGES[name] || OTHER;
+      pen.globalAlpha = Math.max(PALEST, share);
+      pen.fillRect(this.labels + first * pixel, y, (next - first) * pixel, LANE - 1);
+    }
+    pen.globalAlpha = 1;
     for (let n = firstAfter(lane, this.from); n < lane.length && lane[n].from <= this.to; n++) {
       const {name, from, to} = lane[n];
       const left = Math.max(this.x(from), this.labels);
-      const right = Math.max(Math.min(this.x(to), this.width), left + 1);
-      if (right - drawnTo < 0.5) continue; // thousands may share one pixel
-      drawnTo = right;
-      pen.fillStyle = STAGES[name] || OTHER;
-      pen.fillRect(left, y, right - left - (right - left > 3 ? 0.5 : 0), LANE - 1);
+      const right = Math.min(this.x(to), this.width);
+      if (right - left > 3) pen.clearRect(right - 0.5, y, 0.5, LANE - 1);
       if (right - left > 26) {
         pen.fillStyle = INK;
         const text = `${name} ${duration(to - from)}`;
@@ -290,4 +302,27 @@ function firstAfter(lane, time) {
     else high = middle;
   }
   return low;
+}
+
+/** Of each of so many equal parts of a time: the name that most of it is in, null where there is none, and the
+    share of it that slices cover, in eighths. */
+function columnsOf(lane, from, to, count) {
+  const wide = (to - from) / count;
+  const times = Array(count).fill(null);
+  for (let n = firstAfter(lane, from); n < lane.length && lane[n].from <= to; n++) {
+    const [begin, end] = [(lane[n].from - from) / wide, (lane[n].to - from) / wide];
+    const first = Math.max(0, Math.min(Math.floor(begin), count - 1));
+    const last = Math.max(first, Math.min(Math.ceil(end), count) - 1);
+    for (let column = first; column <= last; column++) {
+      const inside = Math.min(end, column + 1) - Math.max(begin, column);
+      const names = times[column] ||= Object.create(null); // a name may be any
+      names[lane[n].name] = (names[lane[n].name] || 0) + Math.max(inside, 1e-6); // without length, it is seen alone
+    }
+  }
+  return times.map(names => {
+    if (!names) return {name: null, share: 0};
+    const [most] = Object.entries(names).sort(([, one], [, other]) => other - one);
+    const covered = Object.values(names).reduce((sum, time) => sum + time, 0);
+    return {name: most[0], share: Math.min(1, Math.ceil(covered * 8 - 0.1) / 8)};
+  });
 }
