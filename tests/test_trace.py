@@ -148,9 +148,12 @@ def test_the_time_of_a_run_that_fails_is_the_run_s() -> None:
         time.sleep(0.02)
         raise ValueError("no")
 
-    with engine_of(fail) as engine, engine.trace() as trace:
-        with pytest.raises(paddleinfer.ModelError) as raised:
-            engine.infer({"x": rows()}, return_info=True)
+    with (
+        engine_of(fail) as engine,
+        engine.trace() as trace,
+        pytest.raises(paddleinfer.ModelError) as raised,
+    ):
+        engine.infer({"x": rows()}, return_info=True)
     (request,), (run,) = trace.requests, trace.runs
     assert run.failed and run.over_ns - run.gathered_ns >= 20_000_000
     assert dict((name, end - begin) for name, begin, end in request.stages())["run"] >= 20_000_000
