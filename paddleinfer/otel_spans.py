@@ -53,8 +53,12 @@ class RequestSpan:
         """Sets these."""
         self._span.set_attributes(attributes)
 
-    def explain(self, info: InferInfo | None) -> None:
-        """Tells why the request went as it did; None: it never ran."""
+    def explain(self, info: InferInfo | None, around: Iterable[Stage] = ()) -> None:
+        """Tells why the request went as it did, None: it never ran; and its stages, with those `around` the
+        engine's own, in the order in which they began.
+        """
+        inner = () if info is None else info.stages
+        self.pass_through(sorted([*around, *inner], key=lambda stage: stage[1]))
         if info is None:
             return
         given = {attribute: getattr(info, name) for name, attribute in _ATTRIBUTES.items()}
@@ -63,7 +67,6 @@ class RequestSpan:
         if info.run == 0:
             del given["paddleinfer.run"]
         self._span.set_attributes(given)
-        self.pass_through(info.stages)
 
     def pass_through(self, stages: Iterable[Stage]) -> None:
         """An event at the begin of each stage that took any time."""
