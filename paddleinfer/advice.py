@@ -18,6 +18,8 @@ _LEAST_GAIN = 1.1
 _FULL = 0.8
 # Of a shorter run, waking its thread and its caller's would be what further callers mostly add.
 _LONG_RUN_US = 1000.0
+# So many times the rows of a run are tried at once where nothing tells what they would take.
+_MOST_TRIED = 8
 # Full runs that should wait for each instance, so that none is ever idle.
 _RUNS_AHEAD = 2
 
@@ -62,10 +64,20 @@ class Situation:
         return int(self.settings["instances"].value)
 
     @property
-    def most_rows(self) -> int:
-        """That a run may have."""
+    def batch_limit(self) -> int:
+        """Rows that the options let run together."""
         allowed = self.settings["allowed_batch_sizes"].value
         return int(allowed[-1] if allowed else self.settings["max_batch_size"].value)
+
+    @property
+    def most_rows(self) -> int:
+        """That a run can have, and a request that runs in one: the queue has to take them."""
+        return int(min(self.batch_limit, self.settings["max_queue_rows"].value))
+
+    @property
+    def in_server(self) -> bool:
+        """Whether requests come through a server."""
+        return "decode" in self.load.stage_us
 
     @property
     def on_cpu(self) -> bool:
@@ -84,21 +96,19 @@ def advise(group: str, situation: Situation) -> tuple[Advice, ...]:
     First comes what changes requests or options, the largest gain first; then to leave the server; then to
     turn requests away; last what has to be tried.
     """
-    in_server = "decode" in situation.load.stage_us
-    if group == "communication" and in_server:
-        found = [_binary(situation), _fuller_requests(situation)]
-        then = [_in_process(situation)]
-    elif group == "communication":
-        found = [_aggregate(situation)]
-        then = [_warm_up(situation)]
-    else:
-        found = [_aggregate(situation), _more_instances(situation), _larger_runs(situation)]
-        then = [
-            _shorter_queue(situation) if group == "waiting" else None,
-            _warm_up(situation),
-            _graph_passes(situation),
-            _other_device(group, situation),
-        ]
+    found = [_aggregate(situation)]
+    then = []
+    # Also where the way to the engine is the smaller part: else these come and go as the shares change.
+    if situation.in_server:
+        found += [_binary(situation), _fuller_requests(situation)]
+        then += [_in_process(situation)]
+    if group != "communication":
+        found += [_more_instances(situation), _larger_runs(situation)]
+    if group == "waiting":
+        then += [_shorter_queue(situation)]
+    then += [_warm_up(situation)]
+    if group != "communication":
+        then += [_graph_passes(situation), _other_device(group, situation)]
     known = [one for one in found if one is not None]
     numbered = sorted((one for one in known if one.gain is not None), key=lambda one: -(one.gain or 0.0))
     further = [one for one in then if one is not None]
@@ -116,13 +126,18 @@ def advise(group: str, situation: Situation) -> tuple[Advice, ...]:
 def _aggregate(situation: Situation) -> Advice | None:
     """More rows in a request, and enough requests under way to keep every instance busy."""
     load, instances = situation.load, situation.instances
-    more_callers = load.at_once < _FULL * instances and load.stage_us.get("run", 0.0) >= _LONG_RUN_US
+    # A large request keeps several busy with its parts.
+    idle = max(load.at_once, load.busy_instances) < _FULL * instances
+    more_callers = idle and load.stage_us.get("run", 0.0) >= _LONG_RUN_US
     callers = float(instances) if more_callers else max(1.0, load.at_once)
     keep = f"keep {instances} requests under way instead of {load.at_once:.1f}"
     change: dict[str, Any] = {"requests": instances} if more_callers else {}
+    running = float(instances) if more_callers else load.spread
+    # What larger requests cost a server grows with them, which _fuller_requests knows.
+    larger = [] if situation.in_server else _larger_sizes(load.rows, situation.most_rows)
     rates = {}
-    for rows in (load.rows, *_larger_sizes(load.rows, situation.most_rows)):
-        rate = _rate(situation, rows, _together(situation, rows, callers), min(instances, callers))
+    for rows in (load.rows, *larger):
+        rate = _rate(situation, rows, _together(situation, rows, callers), running)
         if rate is not None:
             rates[rows] = rate
     if not rates:
@@ -175,13 +190,18 @@ def _more_instances(situation: Situation) -> Advice | None:
 
 def _larger_runs(situation: Situation) -> Advice | None:
     """A higher limit, where there is always more than a run may take."""
-    load, instances, most = situation.load, situation.instances, situation.most_rows
-    waiting = load.rows * load.at_once / instances
-    if not situation.merges or load.run_rows < _FULL * most or waiting < 2 * most:
+    load, limit = situation.load, situation.batch_limit
+    waiting = min(load.rows * load.at_once / situation.instances, situation.settings["max_queue_rows"].value)
+    if not situation.merges or load.run_rows < _FULL * limit or waiting < 2 * limit:
         return None
-    predicted = _rate(situation, load.rows, 2 * most, load.spread)
-    do = f"max_batch_size={2 * most} instead of {most}"
-    return _of_rate(do, {"max_batch_size": 2 * most}, predicted, load)
+    predicted = _rate(situation, load.rows, 2 * limit, load.spread)
+    if predicted is not None:
+        do = f"max_batch_size={2 * limit} instead of {limit}"
+        return _of_rate(do, {"max_batch_size": 2 * limit}, predicted, load)
+    times = min(2 ** int(math.log2(waiting / limit)), _MOST_TRIED)
+    do = f"max_batch_size={times * limit} instead of {limit}"
+    # A run of more rows takes no less time.
+    return _tried_rate(do, {"max_batch_size": times * limit}, times, load)
 
 
 def _of_rate(do: str, change: dict[str, Any], predicted: float | None, load: ObservedLoad) -> Advice | None:
@@ -189,14 +209,18 @@ def _of_rate(do: str, change: dict[str, Any], predicted: float | None, load: Obs
         return None
     gain = predicted / load.rows_per_s
     sentence = (
-        f"{do}: {predicted:,.0f} rows per second instead of {load.rows_per_s:,.0f}, {gain:.1f} times as many"
+        f"{do}: {predicted:,.0f} rows per second instead of {load.rows_per_s:,.0f}, while any request is "
+        f"under way, {gain:.1f} times as many"
     )
     return Advice(do, change, "rows_per_s", load.rows_per_s, predicted, gain, None, sentence)
 
 
 def _tried_rate(do: str, change: dict[str, Any], at_most: float, load: ObservedLoad) -> Advice:
-    """Of instances that have not run together: they share caches and memory."""
-    sentence = f"{do}: at most {at_most:.1f} times as many rows per second as now, {load.rows_per_s:,.0f}"
+    """Of what has not run yet: more instances share caches and memory, larger runs take longer."""
+    sentence = (
+        f"{do}: at most {at_most:.1f} times as many rows per second as now, {load.rows_per_s:,.0f} while any "
+        "request is under way"
+    )
     return Advice(do, change, "rows_per_s", load.rows_per_s, None, None, at_most, sentence)
 
 
@@ -222,8 +246,12 @@ def _fuller_requests(situation: Situation) -> Advice | None:
         return None
     # JSON grows with the rows; what binary tensors would take is about what any document costs.
     growing_us = load.request_us - _binary_us(situation)
+    inside_us = _inside_us(load)
     computing_us = sum(load.stage_us.get(stage, 0.0) for stage in ("gather", "run", "scatter"))
-    request_us = load.request_us - computing_us + run_us + growing_us * (rows / load.rows - 1)
+    # Such requests share no runs any more, so each waits for the others'.
+    then_inside_us = max(inside_us - computing_us + run_us, load.at_once * run_us / situation.instances)
+    around_us = load.request_us - inside_us + growing_us * (rows / load.rows - 1)
+    request_us = around_us + then_inside_us
     now, predicted = load.caller_rows_per_s, rows / request_us * 1e6
     if predicted < _LEAST_GAIN * now:
         return None
@@ -236,9 +264,13 @@ def _fuller_requests(situation: Situation) -> Advice | None:
 
 
 def _in_process(situation: Situation) -> Advice | None:
+    return _of_time("call the engine in process", {}, _inside_us(situation.load), situation.load)
+
+
+def _inside_us(load: ObservedLoad) -> float:
+    """A request's time without the stages around the engine."""
     around = ("receive", "decode", "encode", "send")
-    inside_us = sum(us for stage, us in situation.load.stage_us.items() if stage not in around)
-    return _of_time("call the engine in process", {}, inside_us, situation.load)
+    return sum(us for stage, us in load.stage_us.items() if stage not in around)
 
 
 def _of_time(do: str, change: dict[str, Any], predicted_us: float, load: ObservedLoad) -> Advice | None:
@@ -278,8 +310,11 @@ def _warm_up(situation: Situation) -> Advice | None:
     load = situation.load
     if not situation.merges or max(load.rows, load.runs.most_rows) >= situation.most_rows / 2:
         return None
-    do = "call engine.warmup() and diagnose again"
-    sentence = f"{do}: what runs of more than {load.runs.most_rows:.0f} rows would gain is not known"
+    how = "start the server with --warmup" if situation.in_server else "call engine.warmup()"
+    do = f"{how} and diagnose again"
+    most = load.runs.most_rows
+    larger = f"runs of more rows than {most:.0f}" if most else "larger runs"
+    sentence = f"{do}: what {larger} would gain is not known"
     return Advice(do, {}, "rows_per_s", load.rows_per_s, None, None, None, sentence)
 
 

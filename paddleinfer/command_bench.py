@@ -17,7 +17,6 @@ from paddleinfer.command_load_options import add_load, drive, load_document, loa
 from paddleinfer.command_output import as_columns, print_document
 from paddleinfer.command_progress import progress
 from paddleinfer.command_trace import TraceFile, add_trace
-from paddleinfer.errors import PaddleInferError
 from paddleinfer.model import load_spec
 
 __all__ = ["SUMMARY", "add_options", "run"]
@@ -66,19 +65,16 @@ def run(options: argparse.Namespace) -> int:
             "instances": engine.effective_config()["instances"]["value"],
             "batchable": engine.effective_config()["batchable"]["value"],
             "png": options.png,
-            "trace": trace.save(),
         }
-    if not tally.latencies_ms:
-        raise PaddleInferError(
-            f"none of {tally.sent} requests was answered ({tally.refused} refused, {tally.late} late); "
-            "allow more time with --seconds or --deadline-ms, or ask for less"
-        )
-    if options.png is not None:
-        draw(options.png, f"{options.model.name}: {load_text(document['load'], rows)}", tally, rows)
-    if options.json:
-        print_document(document)
-    else:
-        _print(document, inputs, trace)
+    with trace.saved() as saved:
+        tally.check_answered()
+        if options.png is not None:
+            draw(options.png, f"{options.model.name}: {load_text(document['load'], rows)}", tally, rows)
+        document["trace"] = saved
+        if options.json:
+            print_document(document)
+        else:
+            _print(document, inputs, trace)
     return 0
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.command_load import warm_up
+from paddleinfer.command_load import Tally, warm_up
 from paddleinfer.command_load_inputs import inputs_of
 from paddleinfer.command_load_options import add_load, drive, load_document
 from paddleinfer.command_output import print_document
 from paddleinfer.command_progress import progress
 from paddleinfer.command_trace import TraceFile, add_trace
+from paddleinfer.diagnosis import MANY, Diagnosis
 from paddleinfer.model import load_spec
 
 __all__ = ["SUMMARY", "add_options", "run"]
@@ -38,14 +40,23 @@ def run(options: argparse.Namespace) -> int:
             engine.close(drain=False)
             raise
         with progress("recording", options.seconds) as advance, trace.recording(engine):
-            drive(engine, inputs, options, advance)
-        diagnosis = engine.diagnose()
-    saved = trace.save()
-    if options.json:
-        load = load_document(options)
-        print_document({"path": str(options.model), "load": load, **diagnosis.as_dict(), "trace": saved})
-    else:
-        print(diagnosis)
-        if saved is not None:
-            print(f"\ntrace in {trace}")
+            tally = drive(engine, inputs, options, advance)
+        diagnosis = _with_refused(engine.diagnose(), tally)
+    with trace.saved() as saved:
+        if options.json:
+            load = load_document(options)
+            print_document({"path": str(options.model), "load": load, **diagnosis.as_dict(), "trace": saved})
+        else:
+            print(diagnosis)
+            if saved is not None:
+                print(f"\ntrace in {trace}")
+    tally.check_answered()
     return 0
+
+
+def _with_refused(diagnosis: Diagnosis, tally: Tally) -> Diagnosis:
+    """The engine records no request that its queue refused."""
+    if tally.refused == 0 or tally.refused < MANY * tally.sent:
+        return diagnosis
+    refused = f"the queue refused {tally.refused} of {tally.sent} requests sent"
+    return replace(diagnosis, evidence=f"{diagnosis.evidence}; {refused}")

@@ -13,7 +13,7 @@ import numpy as np
 from paddleinfer.command_arrays import Array
 from paddleinfer.command_progress import Advance
 from paddleinfer.engine import Engine
-from paddleinfer.errors import DeadlineExceeded, QueueFull
+from paddleinfer.errors import DeadlineExceeded, PaddleInferError, QueueFull
 from paddleinfer.futures import InferFuture
 
 __all__ = ["Requests", "Tally", "drive_callers", "drive_rate", "warm_up"]
@@ -60,6 +60,14 @@ class Tally:
         """One result, of a request that was due at that time."""
         self.ended_s.append(now_s - self.began_s)
         self.latencies_ms.append((now_s - due_s) * 1e3)
+
+    def check_answered(self) -> None:
+        """Raises PaddleInferError where nothing was."""
+        if not self.latencies_ms:
+            raise PaddleInferError(
+                f"none of {self.sent} requests was answered ({self.refused} refused, {self.late} late); "
+                "allow more time with --seconds or --deadline-ms, or ask for less"
+            )
 
     def add(self, other: Tally) -> None:
         """The counts of one caller more."""

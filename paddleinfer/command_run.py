@@ -65,14 +65,14 @@ def run(options: argparse.Namespace) -> int:
         "load_ms": load_ms,
         "run_ms": times_ms,
         "output": options.output,
-        "trace": trace.save(),
     }
-    if options.json:
-        print_document(document)
-    else:
-        _print(document)
-        if options.trace is not None:
-            print(f"trace in {trace}")
+    with trace.saved() as saved:
+        if options.json:
+            print_document({**document, "trace": saved})
+        else:
+            _print(document)
+            if saved is not None:
+                print(f"trace in {trace}")
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from paddleinfer.engine import Engine
+from paddleinfer.errors import ConfigError
 from paddleinfer.option_values import check_writable
 from paddleinfer.trace import Trace
 from paddleinfer.trace_file import kept_text
@@ -49,12 +50,28 @@ class TraceFile:
         with engine.trace() as self._trace:
             yield
 
-    def save(self) -> dict[str, object] | None:
-        """Writes it. Gives path, requests and lost_requests for JSON; None where nobody asked."""
+    @contextlib.contextmanager
+    def saved(self) -> Iterator[dict[str, object] | None]:
+        """Writes it, for a block that prints what was measured: nothing of that is lost by a full disk.
+
+        Gives path, requests and lost_requests for JSON; None where nobody asked, or it was not written.
+
+        Raises
+        ------
+        ConfigError
+            After the block: it could not be written.
+        """
         if self._path is None or self._trace is None:
-            return None
-        self._trace.save(self._path)
-        return {
+            yield None
+            return
+        try:
+            self._trace.save(self._path)
+        except OSError as error:
+            yield None
+            raise ConfigError(
+                f"--trace could not be written to {self._path} ({error.strerror or error})"
+            ) from None
+        yield {
             "path": str(self._path),
             "requests": len(self._trace.requests),
             "lost_requests": self._trace.lost_requests,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from paddleinfer.trace import TracedRequest, TracedRun
     from paddleinfer.warmup import WarmedSize
 
-__all__ = ["GROUPS", "Diagnosis", "Stage", "diagnose"]
+__all__ = ["GROUPS", "MANY", "Diagnosis", "Stage", "diagnose"]
 
 GROUPS = {
     "receive": "communication",
@@ -36,6 +36,8 @@ _VERDICTS = {
     "waiting": "queue-bound",
     "computation": "computation-bound",
 }
+MANY = 0.01
+"""From this share on, requests without a result are told of."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,16 @@ class Diagnosis:
         return asdict(self)
 
     def __str__(self) -> str:
+        verdict = f"{self.verdict}: {self.evidence}"
+        if not self.stages:
+            return verdict
         lines = [f"{'stage':10} {'group':14} {'count':>8}    mean us     p50 us     p99 us   share"]
         lines += [
             f"{s.stage:10} {s.group:14} {s.count:8} {s.mean_us:10.1f} {s.p50_us:10.1f} {s.p99_us:10.1f}"
             f" {s.share:7.1%}"
             for s in self.stages
         ]
-        lines += ["", f"{self.verdict}: {self.evidence}", *(f"- {one.sentence}" for one in self.advice)]
+        lines += ["", verdict, *(f"- {one.sentence}" for one in self.advice)]
         return "\n".join(lines)
 
 
@@ -101,22 +106,41 @@ def diagnose(
     would take on average with binary tensors; `warmed`: what runs took in the warm-up.
     """
     warmups = {run.number for run in runs if run.reason == "warmup"}
-    served = [r for r in requests if r.outcome == "result" and r.run not in warmups]
+    requests = [request for request in requests if request.run not in warmups]
+    served = [request for request in requests if request.outcome == "result"]
     runs = [run for run in runs if run.number not in warmups and not run.failed]
     stages = _table(served, outer_us)
     shares = {group: sum(s.share for s in stages if s.group == group) for group in _VERDICTS}
     if not served:
-        return Diagnosis(0, (), shares, "unknown", "no request has had a result yet", {}, ())
+        return Diagnosis(0, (), shares, "unknown", _nothing_served(requests), {}, ())
     group = max(shares, key=lambda name: shares[name])
     costliest = max((s for s in stages if s.group == group), key=lambda stage: stage.share)
     evidence = (
-        f"{shares[group]:.0%} of the time of {len(served)} requests is {group}, "
+        f"{shares[group]:.0%} of the time of {_counted(len(served))} is {group}, "
         f"most of it {costliest.stage} ({costliest.mean_us:.0f} us a request)"
     )
+    if len(requests) - len(served) >= MANY * len(requests):
+        evidence += f"; of {_counted(len(requests))} recorded these had no result: {_failures(requests)}"
     instances = int(settings["instances"].value)
     load = ObservedLoad.of(served, runs, {s.stage: s.mean_us for s in stages}, instances, warmed)
     advice = advise(group, Situation(load, shares, settings, cores, legacy, binary_us))
     return Diagnosis(len(served), stages, shares, _VERDICTS[group], evidence, load.figures(), advice)
+
+
+def _nothing_served(requests: Sequence[TracedRequest]) -> str:
+    if not requests:
+        return "no request has had a result yet"
+    return f"of {_counted(len(requests))} recorded none had a result: {_failures(requests)}"
+
+
+def _failures(requests: Sequence[TracedRequest]) -> str:
+    """How many ended in which other way, most first: "40 expired, 3 shed"."""
+    outcomes = Counter(request.outcome for request in requests if request.outcome != "result")
+    return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+
+
+def _counted(requests: int) -> str:
+    return "1 request" if requests == 1 else f"{requests} requests"
 
 
 def _table(requests: Sequence[TracedRequest], outer_us: Mapping[str, Sequence[float]]) -> tuple[Stage, ...]:

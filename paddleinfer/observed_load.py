@@ -98,8 +98,8 @@ class ObservedLoad:
 
     @property
     def spread(self) -> float:
-        """How many instances such callers can keep busy."""
-        return min(self.instances, max(1.0, self.at_once))
+        """How many instances such callers can keep busy, one of them also several with a request in parts."""
+        return min(self.instances, max(1.0, self.at_once, self.busy_instances))
 
     @property
     def idle_us(self) -> float:

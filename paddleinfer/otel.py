@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry.context import Context, get_current
-from opentelemetry.trace import SpanKind, TracerProvider, get_tracer
+try:
+    from opentelemetry.context import Context, get_current
+    from opentelemetry.trace import SpanKind, TracerProvider, get_tracer
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"paddleinfer.otel needs {error.name}, which is not installed; "
+        "pip install 'paddleinfer[otel]' brings it",
+        name=error.name,
+    ) from error
 
 from paddleinfer import _ext
 from paddleinfer._version import __version__

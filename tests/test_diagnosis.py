@@ -192,6 +192,46 @@ def test_rows_per_second_are_those_of_the_time_in_which_what_is_remembered_ended
     assert last.figures["rows_per_s"] == pytest.approx(8000)
 
 
+@pytest.mark.parametrize("outer_us", [{}, {"decode": [9000.0] * 640}])
+def test_no_request_is_advised_that_the_queue_would_never_take(outer_us: dict[str, list[float]]) -> None:
+    table = warmed({1: 400, 2: 410, 4: 420, 8: 430, 16: 440, 32: 450})
+    made, ran = lone(640, us=400)
+    diagnosis = diagnosed(made, ran, outer_us=outer_us, warmed=table, max_queue_rows=4)
+    (advice,) = [one for one in diagnosis.advice if "rows" in one.change]
+    assert advice.change == {"rows": 4}
+    full = diagnosed(*flood(640, us=400, run_rows=4), max_batch_size=4, max_queue_rows=4)
+    assert all("max_batch_size" not in one.change for one in full.advice)
+
+
+def test_one_whose_parts_keep_every_instance_busy_is_not_told_to_keep_more_under_way() -> None:
+    made, ran = [], []
+    for number in range(1, 21):
+        began, ended = number * 20_000 * US, (number + 1) * 20_000 * US
+        times = (began, began, began, began, ended, ended, ended)
+        made.append(TracedRequest(number, number, *times, hold_ns=0, rows=16, outcome="result"))
+        for part in range(4):
+            start = began + part // 2 * 10_000 * US
+            end = start + 10_000 * US
+            ran.append(TracedRun(number, part % 2, start, start, end, end, 4, 4, 1, 0, "full", False))
+    diagnosis = diagnosed(made, ran, instances=2, max_batch_size=4)
+    assert all("requests" not in one.change for one in diagnosis.advice)
+    half = diagnosed(made, [run for run in ran if run.instance == 0], instances=2, max_batch_size=4)
+    assert any("requests" in one.change for one in half.advice)
+
+
+def test_a_limit_of_which_nothing_larger_has_run_is_to_be_tried_and_bounded_by_the_rows() -> None:
+    diagnosis = diagnosed(*flood(64, us=500, run_rows=1), max_batch_size=1)
+    (advice,) = [one for one in diagnosis.advice if "max_batch_size" in one.change]
+    assert diagnosis.verdict == "queue-bound"
+    assert advice.do == "max_batch_size=8 instead of 1" and advice.at_most == 8
+    assert advice.predicted is None and advice.gain is None
+    few = diagnosed(*flood(64, us=500, run_rows=1), max_batch_size=1, max_queue_rows=2)
+    (advice,) = [one for one in few.advice if "max_batch_size" in one.change]
+    assert advice.change == {"max_batch_size": 2}
+    alone = diagnosed(*flood(64, us=500, run_rows=1), max_batch_size=1, batchable="no")
+    assert all("max_batch_size" not in one.change for one in alone.advice)
+
+
 JSON_US = {"receive": [10.0] * 4, "decode": [600.0] * 4, "encode": [200.0] * 4, "send": [30.0] * 4}
 
 
@@ -208,15 +248,40 @@ def test_binary_tensors_save_what_json_takes_longer() -> None:
 
 
 def test_requests_that_are_binary_already_are_not_told_of_it() -> None:
-    diagnosis = diagnosed(requests(4, run=60), runs({1: 60}), outer_us=JSON_US)
+    diagnosis = diagnosed(requests(4, run=60), runs({1: 60}), outer_us=JSON_US, batchable="no")
     assert [one.do for one in diagnosis.advice] == ["call the engine in process"]
+
+
+def test_a_server_s_advice_stays_whichever_group_is_the_largest() -> None:
+    found = {}
+    for us in (800, 900):
+        diagnosis = diagnosed(
+            *lone(4, us=us),
+            outer_us=JSON_US,
+            binary_us={"decode": 590.0, "encode": 15.0},
+            warmed=warmed({1: us, 32: 1000}),
+        )
+        found[diagnosis.verdict] = [one.do for one in diagnosis.advice if one.gain is not None]
+    assert set(found) == {"communication-bound", "computation-bound"}
+    assert found["communication-bound"] == found["computation-bound"]
+    assert found["computation-bound"] == [
+        "send 32 rows in a request instead of 1.0",
+        "send binary tensors instead of JSON",
+        "call the engine in process",
+    ]
+
+
+def test_requests_to_a_server_that_share_full_runs_gain_nothing_by_more_rows() -> None:
+    table = warmed({1: 900, 16: 1000, 32: 1200})
+    outer_us = {"decode": [50.0] * 640}
+    diagnosis = diagnosed(*flood(640, us=1200, run_rows=32), outer_us=outer_us, warmed=table)
+    assert all("rows" not in one.change for one in diagnosis.advice)
 
 
 def test_small_requests_to_a_server_share_what_each_costs() -> None:
     table = warmed({1: 60, 32: 90})
     diagnosis = diagnosed(
-        requests(4, run=60),
-        runs({1: 60}),
+        *lone(4, us=60, apart_us=5),
         outer_us=JSON_US,
         binary_us={"decode": 590.0, "encode": 195.0},
         warmed=table,
@@ -224,7 +289,7 @@ def test_small_requests_to_a_server_share_what_each_costs() -> None:
     advice = diagnosis.advice[0]
     assert advice.change == {"rows": 32} and advice.figure == "caller_rows_per_s"
     # A run of 32 rows for one of 1, and 15 us of JSON for each further row.
-    assert advice.predicted == pytest.approx(32 / (905 - 62 + 90 + 31 * 15) * 1e6, rel=0.01)
+    assert advice.predicted == pytest.approx(32 / (905 - 60 + 90 + 31 * 15) * 1e6, rel=0.01)
 
 
 def test_the_largest_gain_comes_first_and_what_has_to_be_tried_last() -> None:
@@ -238,7 +303,7 @@ def test_the_largest_gain_comes_first_and_what_has_to_be_tried_last() -> None:
 
 
 def test_no_number_is_made_up_for_a_gpu_and_for_graph_passes() -> None:
-    diagnosis = diagnosed(requests(5, run=100), runs({1: 100}), legacy=True, max_batch_size=1)
+    diagnosis = diagnosed(requests(5, run=100), runs({1: 100}), legacy=True, batchable="no")
     passes, gpu = diagnosis.advice
     assert passes.change == {"ir_optim": True} and "without graph passes" in passes.sentence
     assert gpu.do == "a GPU, or more cores"
@@ -252,6 +317,37 @@ def test_no_number_is_made_up_for_a_gpu_and_for_graph_passes() -> None:
 def test_sizes_that_nobody_has_run_are_to_be_warmed_up() -> None:
     diagnosis = diagnosed(*lone(20, us=400))
     assert "engine.warmup()" in diagnosis.advice[0].do and diagnosis.advice[0].gain is None
+    assert "what runs of more rows than 1 would gain" in diagnosis.advice[0].sentence
+
+
+def test_who_asks_a_server_is_told_its_own_option_for_warming_up() -> None:
+    advice = diagnosed(*lone(20, us=400), outer_us={"decode": [5.0] * 20}).advice
+    assert "start the server with --warmup and diagnose again" in [one.do for one in advice]
+    assert "engine.warmup()" not in str(advice)
+
+
+def test_one_request_is_spoken_of_as_one() -> None:
+    diagnosis = diagnosed(*lone(1, us=400))
+    assert "of the time of 1 request is" in diagnosis.evidence
+    assert "what larger runs would gain is not known" in diagnosis.advice[0].sentence
+
+
+def test_requests_without_a_result_are_counted_by_how_they_ended() -> None:
+    made, ran = lone(10, us=400)
+    expired = [request._replace(outcome="expired", run=0) for request in made[:3]]
+    shed = [request._replace(outcome="shed", run=0) for request in made[3:4]]
+    nothing = diagnosed(expired + shed, [])
+    assert nothing.verdict == "unknown" and nothing.requests == 0
+    assert nothing.evidence == "of 4 requests recorded none had a result: 3 expired, 1 shed"
+    assert str(nothing) == f"unknown: {nothing.evidence}"
+    some = diagnosed(expired + shed + made[4:], ran[4:])
+    assert some.evidence.endswith("; of 10 requests recorded these had no result: 3 expired, 1 shed")
+    assert "recorded" not in diagnosed(made, ran).evidence
+
+
+def test_a_rate_is_said_to_be_that_of_the_time_with_requests_under_way() -> None:
+    (advice, *_) = diagnosed(*lone(20, us=400), warmed=warmed({1: 400, 32: 1600})).advice
+    assert "rows per second instead of 2,500, while any request is under way, " in advice.sentence
 
 
 def test_it_is_plain_data_for_json() -> None:
