@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Activity", "chrome_trace"]
 
-# Tracks: an instance's is 1 and its number; what overlaps lies on tracks of its own from here on.
+# Tracks: an instance's is 1 and its number, as a rule; what overlaps lies on tracks of its own from here on.
 _FIRST_REQUEST_TRACK = 1000
 _FIRST_OUTER_TRACK = 100_000
 
@@ -60,17 +60,18 @@ def chrome_trace(*activities: Activity) -> dict[str, Any]:
 
 def _add(events: _Events, activity: Activity) -> dict[int, str]:
     """Adds all that one engine did; its tracks and their names."""
-    tracks = {1 + run.instance: f"instance {run.instance}" for run in activity.runs}
+    track_of, tracks = _tracks_of_runs(activity.runs)
     waiting = None
     for run in sorted(activity.runs, key=lambda run: run.scattered_ns):
-        _add_run(events, run)
+        _add_run(events, track_of[run.number], run)
         if run.queued_requests != waiting:  # it stays until the next value
             waiting = run.queued_requests
             events.counter(run.scattered_ns, "queued requests", waiting)
     runs = {run.number: run for run in activity.runs}
     for lane, request in in_lanes((r.called_ns, r.delivered_ns, r) for r in activity.requests):
         tracks[_FIRST_REQUEST_TRACK + lane] = f"requests {lane}"
-        _add_request(events, _FIRST_REQUEST_TRACK + lane, request, runs.get(request.run))
+        track, ran = _FIRST_REQUEST_TRACK + lane, runs.get(request.run)
+        _add_request(events, track, request, ran, track_of.get(request.run, 0))
     for lane, stages in in_lanes((stages[0][1], stages[-1][2], stages) for stages in activity.outer):
         track = _FIRST_OUTER_TRACK + lane
         tracks[track] = f"http {lane}"
@@ -78,6 +79,22 @@ def _add(events: _Events, activity: Activity) -> dict[int, str]:
         for stage, begin, end in stages:
             events.slice(track, stage, begin, end, 1)
     return tracks
+
+
+def _tracks_of_runs(runs: Sequence[TracedRun]) -> tuple[dict[int, int], dict[int, str]]:
+    """The track of each run, by its number, and the tracks' names.
+
+    While a reload goes on two models have an instance of the same number, whose runs may overlap.
+    """
+    instances = 1 + max((run.instance for run in runs), default=0)
+    track_of: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for instance in range(instances):
+        own = ((run.began_ns, run.scattered_ns, run) for run in runs if run.instance == instance)
+        for lane, run in in_lanes(own):
+            track = track_of[run.number] = 1 + instance + lane * instances
+            names[track] = f"instance {instance}" + (", of another model" if lane else "")
+    return track_of, names
 
 
 class _Events:
@@ -120,8 +137,7 @@ class _Events:
         self._events.append(((at_ns, rank, depth), event))
 
 
-def _add_run(events: _Events, run: TracedRun) -> None:
-    track = 1 + run.instance
+def _add_run(events: _Events, track: int, run: TracedRun) -> None:
     events.slice(
         track,
         "batch",
@@ -140,7 +156,9 @@ def _add_run(events: _Events, run: TracedRun) -> None:
     events.slice(track, "scatter", run.over_ns, run.scattered_ns, 1)
 
 
-def _add_request(events: _Events, track: int, request: TracedRequest, run: TracedRun | None) -> None:
+def _add_request(
+    events: _Events, track: int, request: TracedRequest, run: TracedRun | None, run_track: int
+) -> None:
     begin, end = request.called_ns, request.delivered_ns
     args = {"request": request.number, "rows": request.rows, "outcome": request.outcome, "run": request.run}
     events.slice(track, "request", begin, end, 0, **args)
@@ -148,7 +166,7 @@ def _add_request(events: _Events, track: int, request: TracedRequest, run: Trace
         if stage_end > stage_begin:  # a hold of no time would be drawn below its neighbours
             events.slice(track, stage, stage_begin, stage_end, 1)
     if run is not None and run.over_ns > 0 and begin <= run.over_ns <= end:
-        events.flow(track, 1 + run.instance, run.over_ns)
+        events.flow(track, run_track, run.over_ns)
 
 
 def _names(pid: int, label: str, tracks: dict[int, str]) -> list[dict[str, Any]]:

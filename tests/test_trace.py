@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -168,6 +169,25 @@ def test_a_trace_goes_on_over_a_reload(tmp_path: Path) -> None:
     assert len(trace.requests) == 7
     trace.save(tmp_path / "trace.json")
     assert check(json.loads((tmp_path / "trace.json").read_text())) == []
+
+
+def test_a_trace_over_reloads_under_load_is_sound() -> None:
+    with engine_of(instances=2) as engine, engine.trace() as trace:
+        over = threading.Event()
+
+        def calls() -> None:
+            while not over.is_set():
+                engine.infer({"x": rows()})
+
+        threads = [threading.Thread(target=calls) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            engine.reload()
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert trace.requests and check(trace.to_chrome()) == []
 
 
 def test_more_requests_than_a_trace_keeps_are_counted_as_lost() -> None:
