@@ -45,7 +45,8 @@ class TracedRequest(NamedTuple):
     """How long before `started_ns` an instance was idle and held it back for company."""
     rows: int
     outcome: str
-    """"result", "error", "cancelled", "expired", "shed" or "closed"."""
+    """"result", "error", "expired", "shed" or "closed". What its caller cancelled, and what was refused, is
+    in ``Engine.stats`` alone: a request is recorded when its end is taken."""
 
     def stages(self) -> list[Stage]:
         """(stage, begin, end) in nanoseconds, one after the other, from the call to the delivery."""
