@@ -212,7 +212,11 @@ class Engine(EngineBase):
                 raise
         if padded is not None:
             results = padded.crop(results)
-        return (results, explained(call.info() or {}, padded)) if return_info else results
+        if not return_info:
+            return results
+        facts = call.info()
+        assert facts is not None  # it ran
+        return results, explained(facts, padded)
 
     def infer_many(
         self,

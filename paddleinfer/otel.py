@@ -23,6 +23,7 @@ from paddleinfer._version import __version__
 from paddleinfer.engine import Engine
 from paddleinfer.engine_base import Inputs, Results
 from paddleinfer.errors import Cancelled, ConfigError
+from paddleinfer.explanation import InferInfo
 from paddleinfer.futures import InferFuture
 from paddleinfer.otel_spans import RequestSpan
 from paddleinfer.padding import PaddedHandle, info_of
@@ -103,13 +104,11 @@ class _Instrumented(Engine):
             return super().infer(inputs, **options)
         return_info = options.pop("return_info", False)
         try:
-            results, info = super().infer(inputs, return_info=True, **options)
+            answer = super().infer(inputs, return_info=True, **options)
         except BaseException as error:
             span.fail(error)
             raise
-        span.explain(info)
-        span.end()
-        return (results, info) if return_info else results
+        return _answered(span, answer, return_info)
 
     async def ainfer(self, inputs: Inputs, **options: Any) -> Any:
         span = self._spans.begin(self)
@@ -117,13 +116,11 @@ class _Instrumented(Engine):
             return await super().ainfer(inputs, **options)
         return_info = options.pop("return_info", False)
         try:
-            results, info = await super().ainfer(inputs, return_info=True, **options)
+            answer = await super().ainfer(inputs, return_info=True, **options)
         except BaseException as error:
             span.fail(error)
             raise
-        span.explain(info)
-        span.end()
-        return (results, info) if return_info else results
+        return _answered(span, answer, return_info)
 
     def submit(self, inputs: Inputs, **options: Any) -> InferFuture:
         span = self._spans.begin(self)
@@ -178,6 +175,14 @@ class _SpannedHandle:
     def give_up(self) -> None:
         self._handle.give_up()
         self._span.leave()
+
+
+def _answered(span: RequestSpan, answer: tuple[Results, InferInfo], return_info: bool) -> Any:
+    """What a call gives its caller; its span is over."""
+    results, info = answer
+    span.explain(info)
+    span.end()
+    return answer if return_info else results
 
 
 def _end_with(span: RequestSpan, future: InferFuture) -> None:

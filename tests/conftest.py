@@ -11,7 +11,7 @@ from model_exports import exports  # noqa: F401 - a fixture
 from zoo import Zoo
 
 # Tests of the plugin run pytest inside pytest. A checkout that is not installed has no entry point for it.
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "grpc_process_fixtures"]
 if not importlib.metadata.entry_points(group="pytest11", name="paddleinfer"):
     pytest_plugins.append("paddleinfer.pytest_plugin")
 

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import grpc
 import pytest
 from engine_helpers import PATIENCE_S, eventually
 from grpc_outsider import INFER, Outsider
-from grpc_server_process import ALLOWED_BYTES, LIMIT_BYTES, ServerProcess, server_process
+from grpc_server_process import ALLOWED_BYTES, LIMIT_BYTES, ServerProcess
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    with server_process() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def outsider(server: ServerProcess) -> Iterator[Outsider]:
-    with Outsider(server.address) as outsider:
-        outsider.service()
-        yield outsider
-
-
-@pytest.fixture(autouse=True)
-def still_answers(outsider: Outsider) -> Iterator[None]:
-    yield
-    assert outsider.is_answered()
-    with Outsider(outsider.address) as another:  # over a connection of its own
-        assert another.is_answered()
+pytestmark = pytest.mark.usefixtures("still_answers")
 
 
 def refused(
@@ -158,22 +137,24 @@ def test_a_mutated_message_gets_a_status(outsider: Outsider, data: st.DataObject
 
 
 def test_messages_of_a_hundred_megabytes_are_refused_and_not_kept(
-    server: ServerProcess, outsider: Outsider
+    grpc_process: ServerProcess, outsider: Outsider
 ) -> None:
-    before = server.memory_bytes()
+    before = grpc_process.memory_bytes()
     for _ in range(5):
         assert str(LIMIT_BYTES) in refused(outsider, bytes(100 << 20), grpc.StatusCode.RESOURCE_EXHAUSTED)
-    assert eventually(lambda: server.memory_bytes() < before + ALLOWED_BYTES)
+    assert eventually(lambda: grpc_process.memory_bytes() < before + ALLOWED_BYTES)
 
 
-def test_messages_that_are_nearly_too_long_are_not_kept(server: ServerProcess, outsider: Outsider) -> None:
-    before = server.memory_bytes()
+def test_messages_that_are_nearly_too_long_are_not_kept(
+    grpc_process: ServerProcess, outsider: Outsider
+) -> None:
+    before = grpc_process.memory_bytes()
     filler = b"\x7a" + varint(LIMIT_BYTES - 100) + bytes(LIMIT_BYTES - 100)  # a field that nobody knows
     for _ in range(16):
         refused(outsider, filler, grpc.StatusCode.NOT_FOUND)
         refused(outsider, b"\xff" * LIMIT_BYTES)
     del filler
-    assert eventually(lambda: server.memory_bytes() < before + ALLOWED_BYTES)
+    assert eventually(lambda: grpc_process.memory_bytes() < before + ALLOWED_BYTES)
 
 
 def test_a_message_that_unpacks_to_more_than_the_limit_is_refused(outsider: Outsider) -> None:

@@ -11,32 +11,14 @@ import grpc
 import pytest
 from engine_helpers import PATIENCE_S, eventually
 from grpc_outsider import INFER, Outsider
-from grpc_server_process import ALLOWED_BYTES, ServerProcess, server_process
+from grpc_server_process import ALLOWED_BYTES, ServerProcess
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
 END_STREAM, END_HEADERS = 1, 4
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    with server_process() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def outsider(server: ServerProcess) -> Iterator[Outsider]:
-    with Outsider(server.address) as outsider:
-        outsider.service()
-        yield outsider
-
-
-@pytest.fixture(autouse=True)
-def still_answers(outsider: Outsider) -> Iterator[None]:
-    yield
-    assert outsider.is_answered()
-    with Outsider(outsider.address) as another:  # over a connection of its own
-        assert another.is_answered()
+pytestmark = pytest.mark.usefixtures("still_answers")
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"", length: int | None = None) -> bytes:
@@ -65,15 +47,15 @@ def prefixed(message: bytes, length: int | None = None, flags: int = 0) -> bytes
 
 
 @contextlib.contextmanager
-def connected(server: ServerProcess) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
+def connected(grpc_process: ServerProcess) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", grpc_process.port), PATIENCE_S) as connection:
         yield connection
 
 
-def sent_on(server: ServerProcess, *parts: bytes) -> bytes:
+def sent_on(grpc_process: ServerProcess, *parts: bytes) -> bytes:
     """What comes back until the server closes, once our side is closed."""
     received = b""
-    with connected(server) as connection, contextlib.suppress(ConnectionError):
+    with connected(grpc_process) as connection, contextlib.suppress(ConnectionError):
         for part in parts:
             connection.sendall(part)
         with contextlib.suppress(OSError):  # it is closed already
@@ -117,8 +99,8 @@ def sent_on(server: ServerProcess, *parts: bytes) -> bytes:
     ],
     ids=range(27),
 )
-def test_broken_http2_ends_its_connection_and_no_other(server: ServerProcess, sent: bytes) -> None:
-    sent_on(server, sent)
+def test_broken_http2_ends_its_connection_and_no_other(grpc_process: ServerProcess, sent: bytes) -> None:
+    sent_on(grpc_process, sent)
 
 
 def frames(connection: socket.socket) -> Iterator[tuple[int, int]]:
@@ -145,12 +127,12 @@ def frames(connection: socket.socket) -> Iterator[tuple[int, int]]:
     ids=range(7),
 )
 def test_a_broken_call_is_ended_while_its_connection_stays(
-    server: ServerProcess, outsider: Outsider, call: bytes
+    grpc_process: ServerProcess, outsider: Outsider, call: bytes
 ) -> None:
     good = frame(HEADERS, END_HEADERS, 3, headers()) + frame(
         DATA, END_STREAM, 3, prefixed(outsider.row_request())
     )
-    with connected(server) as connection:
+    with connected(grpc_process) as connection:
         connection.sendall(OPENING + call + good)
         came = frames(connection)
         missing = {"its end", "the other's answer"}
@@ -162,18 +144,20 @@ def test_a_broken_call_is_ended_while_its_connection_stays(
                 missing.discard("the other's answer")
 
 
-def test_connections_that_say_nothing_keep_nobody_waiting(server: ServerProcess, outsider: Outsider) -> None:
+def test_connections_that_say_nothing_keep_nobody_waiting(
+    grpc_process: ServerProcess, outsider: Outsider
+) -> None:
     with contextlib.ExitStack() as stack:
         for number in range(200):
-            connection = stack.enter_context(connected(server))
+            connection = stack.enter_context(connected(grpc_process))
             connection.sendall((b"", PREFACE, OPENING, OPENING + CALL)[number % 4])
         with Outsider(outsider.address) as another:
             assert another.is_answered()
 
 
-def flood(server: ServerProcess, piece: Callable[[int], bytes], pieces: int) -> None:
+def flood(grpc_process: ServerProcess, piece: Callable[[int], bytes], pieces: int) -> None:
     """Sends all of it, or as much as the server lets it, and reads nothing."""
-    with connected(server) as connection, contextlib.suppress(OSError):
+    with connected(grpc_process) as connection, contextlib.suppress(OSError):
         connection.settimeout(2.0)  # the server may stop reading, too
         connection.sendall(OPENING)
         for number in range(pieces):
@@ -207,25 +191,25 @@ def streams(number: int) -> bytes:
         "empty data",
     ],
 )
-def test_a_flood_is_survived_and_not_kept(server: ServerProcess, piece: Callable[[int], bytes]) -> None:
-    before = server.memory_bytes()
-    flood(server, piece, 100)
-    assert eventually(lambda: server.memory_bytes() < before + ALLOWED_BYTES)
+def test_a_flood_is_survived_and_not_kept(grpc_process: ServerProcess, piece: Callable[[int], bytes]) -> None:
+    before = grpc_process.memory_bytes()
+    flood(grpc_process, piece, 100)
+    assert eventually(lambda: grpc_process.memory_bytes() < before + ALLOWED_BYTES)
 
 
 def test_a_client_that_takes_no_answers_keeps_nobody_waiting(
-    server: ServerProcess, outsider: Outsider
+    grpc_process: ServerProcess, outsider: Outsider
 ) -> None:
-    before = server.memory_bytes()
+    before = grpc_process.memory_bytes()
     message = prefixed(outsider.row_request())
     no_room = frame(SETTINGS, 0, 0, b"\0\4\0\0\0\0")
-    with connected(server) as connection:
+    with connected(grpc_process) as connection:
         connection.sendall(PREFACE + no_room)
         for stream in range(1, 4000, 2):
             call = frame(HEADERS, END_HEADERS, stream, headers())
             connection.sendall(call + frame(DATA, END_STREAM, stream, message))
         assert outsider.is_answered()
-    assert eventually(lambda: server.memory_bytes() < before + ALLOWED_BYTES)
+    assert eventually(lambda: grpc_process.memory_bytes() < before + ALLOWED_BYTES)
 
 
 def test_metadata_without_end_are_refused(outsider: Outsider) -> None:

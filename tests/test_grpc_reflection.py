@@ -12,18 +12,13 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_outsider import SERVICE, Outsider
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
-from grpc_server_process import ServerProcess, server_process
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    with server_process() as server:
-        yield server
+from grpc_server_process import ServerProcess
 
 
 @pytest.fixture
-def outsider(server: ServerProcess) -> Iterator[Outsider]:
-    with Outsider(server.address) as outsider:
+def outsider(grpc_process: ServerProcess) -> Iterator[Outsider]:
+    """It knows nothing yet."""
+    with Outsider(grpc_process.address) as outsider:
         yield outsider
 
 
