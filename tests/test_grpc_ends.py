@@ -7,19 +7,21 @@ from typing import Any
 
 import grpc
 import pytest
-from engine_helpers import PATIENCE_S, engine_of, eventually, rows
+from engine_helpers import PATIENCE_S, engine_of, rows
 from grpc_helpers import Requests, failure, raw, serving
 
 
 def test_calls_that_have_come_when_the_server_ends_are_told_so() -> None:
     with engine_of() as engine, serving(engine) as server:
         over = threading.Event()
+        answers = threading.Semaphore(0)
         ends: list[Any] = []
 
         def call() -> None:
             while not over.is_set():
                 try:
                     server.infer(**raw(x=rows()))
+                    answers.release()
                 except grpc.RpcError as error:
                     ends.append(error.code())
                     return
@@ -27,7 +29,7 @@ def test_calls_that_have_come_when_the_server_ends_are_told_so() -> None:
         threads = [threading.Thread(target=call) for _ in range(16)]
         for thread in threads:
             thread.start()
-        assert eventually(lambda: engine.stats()["results"] > 100)
+        assert all(answers.acquire(timeout=PATIENCE_S) for _ in range(100))
         server.begin_stop(30.0).result(PATIENCE_S)
         over.set()
         for thread in threads:
