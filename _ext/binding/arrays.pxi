@@ -1,8 +1,5 @@
 # Element types and arrays: NumPy's view of what the core holds, and the core's of NumPy's arrays.
 
-DTYPE_NAMES = (
-    "float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool",
-)
 NUMPY_DTYPES = {
     name: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name) for name in DTYPE_NAMES
 }
@@ -68,11 +65,27 @@ def tolerance_of(dtype):
     return c_tolerance_of(dtype_from_index(index_of_type(np.dtype(dtype).num)))
 
 
-def relative_difference(a, b):
-    """max|a - b| / max|b| of two arrays of one dtype and shape; infinite where only one is a number."""
+def largest_magnitude(array):
+    """The largest finite magnitude of an array; 0 of integers."""
+    plain = np.ascontiguousarray(array)
+    return c_largest_magnitude(view_of(<cnp.ndarray>plain, index_of_type(plain.dtype.num)))
+
+
+def compare(a, b, double largest=0):
+    """(max|a - b| / max|b|, whether the two are equal within the tolerance) of two arrays of one dtype and shape.
+
+    The first is infinite where only one is a number. `largest` is the largest value that this output has had in any
+    run: what is small beside it is noise.
+    """
+    cdef DType dtype
+    cdef Comparison found
     left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
     if left.dtype != right.dtype or left.shape != right.shape:
-        return float("inf")
-    return c_relative_difference(
-        dtype_from_index(index_of_type(left.dtype.num)),
-        cnp.PyArray_DATA(<cnp.ndarray>left), cnp.PyArray_DATA(<cnp.ndarray>right), left.size)
+        return float("inf"), False
+    dtype = dtype_from_index(index_of_type(left.dtype.num))
+    found = c_compare(
+        dtype, cnp.PyArray_DATA(<cnp.ndarray>left), cnp.PyArray_DATA(<cnp.ndarray>right), left.size)
+    if found.difference == 0:
+        return 0.0, True
+    equal = found.difference <= c_allowed_difference(dtype, found.magnitude, largest)
+    return (found.difference / found.magnitude if found.magnitude > 0 else float("inf")), equal

@@ -3,7 +3,7 @@
 cdef class AsyncCall(Handle):
     """A request of an event loop; `future` is the loop's."""
     cdef readonly object future
-    cdef LoopSink sink
+    cdef EventLoopBridge bridge
     cdef cbool queued
     cdef cbool given_up
 
@@ -13,26 +13,28 @@ cdef class AsyncCall(Handle):
         if self.queued and not self.request.get().done():
             Handle.give_up(self)
 
-    cdef settle(self):
+    cdef resolve(self):
         """Gives the future its result or error."""
         if self.future.done():  # cancelled
             return
         try:
-            results = self.core.result(self.request, self.timeout, self.outputs)
+            results = result_of(self.core, self.request, self.timeout, self.outputs)
         except BaseException as error:
             self.future.set_exception(error)
         else:
             self.future.set_result(results)
 
 
-cdef class LoopSink:
+cdef class EventLoopBridge:
     """One event loop's requests on one engine. All its methods run on the loop's thread.
 
-    It holds the loop weakly, and the engine's Core not at all: the requests under way do.
+    It holds the loop weakly, and the engine's Core not at all: the requests under way do. Those it holds where the
+    garbage collector sees them: a loop that ends with some under way leaves nothing behind.
     """
     cdef shared_ptr[Dispatcher] dispatcher
     cdef shared_ptr[CompletionQueue] queue
-    cdef vector[RequestPtr] pending  # taken in during this turn of the loop; each holds its AsyncCall
+    cdef vector[RequestPtr] pending  # taken in during this turn of the loop
+    cdef set calls  # under way
     cdef cbool flush_is_due
     cdef object loop
     cdef object timer
@@ -41,24 +43,29 @@ cdef class LoopSink:
 
     def __cinit__(self, Core core, loop):
         self.dispatcher = core.dispatcher
-        self.queue = make_shared[CompletionQueue](Reader.loop, core.dispatcher.get().releases())
+        self.queue = make_shared[CompletionQueue](Reader.loop)
+        self.calls = set()
         self.timer_due = kNever
         self.watched = self.queue.get().descriptor()
         self.loop = ref(loop, self.abandon)
         loop.add_reader(self.watched, self.deliver)
 
     def __dealloc__(self):
-        cdef RequestPtr request
-        for request in self.pending:
-            Py_XDECREF(<PyObject*>request.get().take_inputs_back())
-            Py_XDECREF(<PyObject*>request.get().waiter)
-            request.get().waiter = NULL
+        self.drop_pending()
         if self.queue.get() != NULL:
             self.queue.get().abandon()
 
     def abandon(self, _=None):
         """The loop is gone: its ends are dropped, and the descriptor freed."""
         self.queue.get().abandon()
+        self.drop_pending()
+        self.calls.clear()
+
+    cdef void drop_pending(self) noexcept:
+        cdef RequestPtr request
+        for request in self.pending:
+            Py_XDECREF(<PyObject*>request.get().take_inputs_back())
+        self.pending.clear()
 
     cdef cbool gone(self) except *:
         """Whether the loop has been closed or collected; then this lets go of it."""
@@ -68,14 +75,14 @@ cdef class LoopSink:
         self.abandon()
         return True
 
-    cdef take_in(self, AsyncCall call):
-        Py_INCREF(call)
+    cdef enqueue(self, AsyncCall call):
         call.request.get().waiter = <void*>call
-        call.request.get().sink = self.queue
+        call.request.get().completion_queue = self.queue
+        self.calls.add(call)
         self.pending.push_back(call.request)
         if not self.flush_is_due:
-            self.flush_is_due = True
             self.loop().call_soon(self.flush)
+            self.flush_is_due = True
 
     def flush(self):
         """Queues what this turn of the loop has brought."""
@@ -87,11 +94,17 @@ cdef class LoopSink:
         cdef cbool open
         cdef Nanos soonest = kNever
         self.flush_is_due = False
+        try:
+            requests.reserve(self.pending.size())
+            admissions.reserve(self.pending.size())
+        except MemoryError:
+            self.refuse_pending()
+            return
         for request in self.pending:
             call = <AsyncCall><object>request.get().waiter
             if call.given_up or call.future.done():
                 call.core.take_inputs_back(request)
-                release_waiter(request)
+                self.calls.discard(call)
             else:
                 call.queued = True
                 requests.push_back(request)
@@ -102,30 +115,44 @@ cdef class LoopSink:
         # With the GIL held: the dispatcher's lock is held for moments, and by nobody who waits for the GIL.
         open = self.dispatcher.get().admit(requests, admissions)
         for place in range(requests.size()):
-            if not open or not Dispatcher.is_in(admissions[place]):
+            if not open or not Dispatcher.is_admitted(admissions[place]):
                 call = <AsyncCall><object>requests[place].get().waiter
                 call.queued = False
                 if not call.future.done():
-                    call.future.set_exception(call.core.refusal(requests[place], open, admissions[place]))
-                release_waiter(requests[place])
+                    call.future.set_exception(refusal_of(call.core, requests[place], open, admissions[place]))
+                else:
+                    call.core.take_inputs_back(requests[place])
+                self.calls.discard(call)
         self.watch_until(soonest)
+
+    cdef refuse_pending(self):
+        """There is no memory to queue any."""
+        cdef RequestPtr request
+        cdef AsyncCall call
+        for request in self.pending:
+            call = <AsyncCall><object>request.get().waiter
+            error = refusal_of(call.core, request, True, Admission.out_of_memory)
+            if not call.future.done():
+                call.future.set_exception(error)
+            self.calls.discard(call)
+        self.pending.clear()
 
     def deliver(self):
         """What has ended since; called when the descriptor is readable."""
-        cdef News news = self.queue.get().take()
+        cdef CompletionEvents events = self.queue.get().take()
         cdef RequestPtr request
         cdef AsyncCall call = None
-        for request in news.overdue:
+        for request in events.overdue:
             self.dispatcher.get().end_early(request, Outcome.expired)
-        for request in news.ended:
+        for request in events.ended:
             call = <AsyncCall><object>request.get().waiter
-            release_waiter(request)
-            call.settle()
+            self.calls.discard(call)
+            call.resolve()
         if call is not None:
-            self.dispatcher.get().note_hand_over(result_due(call.request.get()[0]))
+            self.dispatcher.get().note_delivery(ideal_delivery_time(call.request.get()[0]))
             call.core.drain()
-        self.watch_until(news.next_deadline)
-        if news.stopped:
+        self.watch_until(events.next_deadline)
+        if events.stopped:
             self.leave()
 
     def deliver_overdue(self):
@@ -153,9 +180,4 @@ cdef class LoopSink:
             self.timer.cancel()
         if loop is not None and not loop.is_closed() and self.queue.get().descriptor() >= 0:
             loop.remove_reader(self.watched)
-        self.abandon()
-
-
-cdef void release_waiter(const RequestPtr& request) noexcept:
-    Py_XDECREF(<PyObject*>request.get().waiter)
-    request.get().waiter = NULL
+        self.queue.get().abandon()  # what this turn has taken in is still to be refused

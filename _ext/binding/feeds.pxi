@@ -1,11 +1,22 @@
 # A caller's inputs as a request's views: read as they are where nothing is in the way, else converted first.
 
+# Sets of shapes that are remembered as checked.
+cdef size_t MOST_CHECKED = 4096
+# Converting more numbers takes milliseconds.
+MANY_NUMBERS = 1 << 20
+cdef Py_ssize_t MANY = MANY_NUMBERS
+
+
+class TooLongForLoop(Exception):
+    """The inputs of a request are not to be converted on the event loop's thread."""
+
+
 cdef class FeedReader:
     """What a model takes in.
 
     Parameters
     ----------
-    inputs, rows_follow_batch, normalise
+    inputs, rows_follow_batch, normalise, check_shapes
         As of Core.
     """
     cdef tuple names
@@ -14,13 +25,16 @@ cdef class FeedReader:
     cdef vector[cbool] shape_known
     cdef cbool rows_follow_batch
     cdef object normalise
+    cdef object check_shapes
+    cdef unordered_set[uint64_t] checked  # signatures
 
-    def __init__(self, inputs, bint rows_follow_batch, normalise):
+    def __init__(self, inputs, bint rows_follow_batch, normalise, check_shapes):
         cdef Shape shape
         cdef size_t axis
         self.names = tuple(name for name, _, _ in inputs)
         self.rows_follow_batch = rows_follow_batch
         self.normalise = normalise
+        self.check_shapes = check_shapes
         for _, dtype, dims in inputs:
             self.dtypes.push_back(DTYPE_NAMES.index(dtype))
             shape.rank = len(dims or ())
@@ -42,6 +56,11 @@ cdef class FeedReader:
         if self.rows_follow_batch:
             target.rows = target.inputs.front().shape.dims[0]
         target.signature = signature_of(target.inputs, not self.rows_follow_batch)
+        if self.check_shapes is not None and self.checked.count(target.signature) == 0:
+            self.check_shapes([(<object>array).shape for array in arrays])
+            if self.checked.size() >= MOST_CHECKED:
+                self.checked.clear()
+            self.checked.insert(target.signature)
         Py_INCREF(arrays)
         target.own_inputs(<void*>arrays)
 
@@ -75,6 +94,17 @@ cdef class FeedReader:
                 rows = size
             arrays.append(array)
         return arrays
+
+    cdef cbool takes_long(self, feeds) except *:
+        """Whether so many numbers are to be converted that an event loop would stand still for it."""
+        cdef Py_ssize_t numbers = 0
+        if isinstance(feeds, cnp.ndarray):
+            numbers = cnp.PyArray_SIZE(<cnp.ndarray>feeds)
+        elif isinstance(feeds, (dict, list, tuple)):
+            for value in feeds.values() if isinstance(feeds, dict) else feeds:
+                if isinstance(value, cnp.ndarray):
+                    numbers += cnp.PyArray_SIZE(<cnp.ndarray>value)
+        return numbers > MANY and self.plain_arrays(feeds) is None
 
     cdef str bucket_of(self, Request* request):
         """What requests of one batch have in common: dtypes, and shapes beyond the rows."""

@@ -7,6 +7,10 @@ cdef class Handle:
     cdef object timeout
     cdef object outputs
 
+    @property
+    def rows(self):
+        return self.request.get().rows
+
     def done(self):
         return self.request.get().done()
 
@@ -52,8 +56,8 @@ cdef class Handle:
 
     def info(self):
         """Why it went as it did; None before its end, and when it never ran."""
-        return self.core.info(self.request) if self.request.get().done() else None
+        return info_of(self.core, self.request) if self.request.get().done() else None
 
     def result(self):
         """The outputs, or the error raised. To be called once, when done."""
-        return self.core.result(self.request, self.timeout, self.outputs)
+        return result_of(self.core, self.request, self.timeout, self.outputs)

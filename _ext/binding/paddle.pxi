@@ -19,7 +19,7 @@ cdef class PaddleLibrary:
     def program_file(self, uintptr_t config):
         """The program path that a paddle::AnalysisConfig at this address holds."""
         cdef const Config* pointer = <const Config*>config
-        return self.abi.program_file(pointer).decode()
+        return self.abi.program_file(pointer).decode("utf-8", "surrogateescape")
 
     @property
     def empties_onednn_cache(self):
@@ -27,15 +27,48 @@ cdef class PaddleLibrary:
         return self.onednn.complete()
 
 
-cdef class OneDnnBudget:
-    """For Paddle's Python run(): empties oneDNN's kernel cache after `max_shapes` input shapes.
+cdef class OneDnnKernels:
+    """How much of oneDNN's kernel cache the instances of one engine may fill, and what they have found out.
+
+    `max_bytes` is for the whole process, `max_shapes` for an instance. `by_renewal`: a predictor that has filled
+    its part is made anew.
+    """
+    cdef OneDnnLimits limits
+    cdef shared_ptr[OneDnnRecord] record
+
+    def __cinit__(self, size_t max_shapes, uint64_t max_bytes, bint by_renewal=False):
+        self.limits.max_shapes = max_shapes
+        self.limits.max_bytes = max_bytes
+        self.limits.by_renewal = by_renewal
+        self.record = make_shared[OneDnnRecord]()
+
+    @property
+    def by_renewal(self):
+        return self.limits.by_renewal
+
+    def figures(self):
+        """Field -> number, as of OneDnnRecord::Figures."""
+        cdef OneDnnFigures figures = self.record.get().figures()
+        return {
+            "emptied": figures.emptied,
+            "first_bytes": figures.first_bytes,
+            "shape_bytes": figures.shape_bytes,
+            "shape_limit": figures.shape_limit,
+            "repeated": figures.repeated,
+            "new_ns": figures.new_ns,
+            "repeat_ns": figures.repeat_ns,
+        }
+
+
+cdef class OneDnnPart:
+    """For Paddle's Python run(): one instance's part of oneDNN's kernel cache.
 
     To be made, used and closed on the thread that runs the predictor.
     """
     cdef OneDnnCache* cache
 
-    def __cinit__(self, PaddleLibrary library, size_t max_shapes):
-        self.cache = new OneDnnCache(library.onednn, max_shapes)
+    def __cinit__(self, PaddleLibrary library, OneDnnKernels kernels):
+        self.cache = new OneDnnCache(library.onednn, kernels.limits, kernels.record)
 
     def close(self):
         """Empties the cache of this thread for the last time."""
@@ -45,6 +78,63 @@ cdef class OneDnnBudget:
     def before_run(self, shapes):
         """To be called before each run with its input shapes."""
         self.cache.before_run(<uint64_t>(hash(tuple(shapes)) & 0xFFFFFFFFFFFFFFFF))
+
+    def after_run(self):
+        """To be called after each run that did not fail."""
+        self.cache.after_run()
+
+    @property
+    def is_due_for_renewal(self):
+        """Whether the predictor is to be made anew, with the two calls around the end of the old one."""
+        return self.cache.is_due_for_renewal()
+
+    def begin_renewal(self):
+        """Before the old predictor goes."""
+        self.cache.begin_renewal()
+
+    def end_renewal(self):
+        """After it has gone."""
+        self.cache.end_renewal()
+
+
+cdef class FallBack:
+    """What the instances of an engine do when a run fails that may not fail without oneDNN.
+
+    Parameters
+    ----------
+    bare_too
+        Whether that is tried for failures without a reason, too.
+    on_change
+        Called once with the failure's text, after it has helped and all instances change over.
+    """
+    cdef shared_ptr[CppFallBack] shared
+    cdef object on_change
+
+    def __init__(self, bint bare_too, on_change):
+        self.shared = make_shared[CppFallBack](<cbool>bare_too)
+        self.on_change = on_change
+
+    @property
+    def in_force(self):
+        """Whether instances are to do without oneDNN."""
+        return self.shared.get().in_force()
+
+    def forbid_bare(self):
+        """From now on nothing is tried for failures without a reason."""
+        self.shared.get().forbid_bare()
+
+    def may_try(self, str failure):
+        """Whether a predictor without oneDNN is to be made for a failure; counts as a trial."""
+        return self.shared.get().may_try(failure.encode("utf-8", "replace"))
+
+    def helped(self, str failure):
+        """It did: from now on all instances are to do without."""
+        self.shared.get().helped(failure.encode("utf-8", "replace"))
+
+    def poll_updates(self):
+        """Calls `on_change` if it has just come into force."""
+        if self.shared.get().take_change():
+            self.on_change(self.shared.get().reason().decode("utf-8", "replace"))
 
 
 cdef class predictor_lock:
@@ -57,20 +147,25 @@ cdef class predictor_lock:
         c_predictor_lock().unlock()
 
 
-cdef class OneDnnShelterAround:
+cdef class OneDnnCacheGuard:
     """Context manager, under predictor_lock: oneDNN's kernels of running predictors outlive a load."""
     cdef PaddleLibrary library
-    cdef OneDnnShelter* shelter
+    cdef CppOneDnnCacheGuard* guard
 
     def __cinit__(self, PaddleLibrary library not None):
         self.library = library
 
     def __enter__(self):
-        self.shelter = new OneDnnShelter(self.library.onednn)
+        self.guard = new CppOneDnnCacheGuard(self.library.onednn)
 
     def __exit__(self, *_):
-        del self.shelter
-        self.shelter = NULL
+        del self.guard
+        self.guard = NULL
+
+
+def is_out_of_memory(str failure):
+    """Whether the text of a failure says that there was no memory, or no thread."""
+    return says_out_of_memory(failure.encode("utf-8", "replace"))
 
 
 def onednn_cache_clears():

@@ -12,6 +12,7 @@ cdef void give_exception(CallResult* result, object exception) noexcept:
 
 
 cdef void python_open(void* context, size_t instance, void** model, CallResult* result) noexcept with gil:
+    interpreter_gate().entered()
     try:
         made = (<object>context)(instance)
         Py_INCREF(made)
@@ -21,7 +22,8 @@ cdef void python_open(void* context, size_t instance, void** model, CallResult* 
         give_exception(result, exception)
 
 
-cdef void python_call(void* model, vector[HandedInput]* inputs, CallResult* result) noexcept with gil:
+cdef void python_call(void* model, vector[OwnedInput]* inputs, CallResult* result) noexcept with gil:
+    interpreter_gate().entered()
     cdef size_t index
     cdef int dtype_index
     try:
@@ -43,6 +45,7 @@ cdef void python_call(void* model, vector[HandedInput]* inputs, CallResult* resu
 
 
 cdef void python_close(void* model) noexcept with gil:
+    interpreter_gate().entered()
     try:
         close = getattr(<object>model, "close", None)
         if close is not None:
@@ -54,8 +57,16 @@ cdef void python_close(void* model) noexcept with gil:
 
 
 def interpreter_ends():
-    """From now on no native thread takes the GIL any more."""
-    interpreter_ending().store(True)
+    """From now on no native thread takes the GIL any more, and none that is left is waited for."""
+    with nogil:
+        interpreter_gate().close()
+    exit_around_native_threads()
+
+
+def in_forked_child():
+    """Whoever of the parent's threads was about to take the GIL, or ran a model, is not there."""
+    interpreter_gate().forget_other_threads()
+    NativeThread.forget_other_threads()
 
 
 class UnraisableArgs:

@@ -1,15 +1,5 @@
 # The scheduler by itself, driven by hand: for tests and simulation. Time is an argument, and nothing runs.
 
-ADMISSIONS = (
-    "accepted", "waits_for_room", "too_many_rows", "too_many_bytes", "rows_over_limit", "bytes_over_limit",
-    "would_be_late",
-)
-POLICIES = ("adaptive", "eager", "fixed_delay")
-DISPATCH_REASONS = (
-    "idle", "full", "all_here", "held_over", "deadline", "alone", "closing", "on_caller", "warmup",
-)
-
-
 cdef class Scheduler:
     """The scheduler that engines use, without threads, clocks or tensors.
 
@@ -17,9 +7,11 @@ cdef class Scheduler:
 
     Parameters
     ----------
+    batching
+        The BatchingOptions, as of Core. Whether a request waits for room is said with each one.
     instances
         How many there are; `next` is for one of them that is idle.
-    policy, max_batch_size, preferred_batch_sizes, max_queue_rows, max_queue_bytes, max_hold_us, merging
+    merging
         As of Core.
     """
     cdef shared_ptr[CppScheduler] scheduler
@@ -27,12 +19,8 @@ cdef class Scheduler:
     cdef dict batches
     cdef object next_batch
 
-    def __init__(self, *, int64_t instances=1, str policy="adaptive", int64_t max_batch_size=32,
-                 preferred_batch_sizes=(), int64_t max_queue_rows=4096, size_t max_queue_bytes=1 << 28,
-                 max_hold_us=None, str merging="yes"):
-        cdef SchedulerOptions options = scheduler_options(
-            policy, max_batch_size, preferred_batch_sizes, max_queue_rows, max_queue_bytes, max_hold_us, merging)
-        self.scheduler = make_shared[CppScheduler](options)
+    def __init__(self, batching, *, int64_t instances=1, str merging="yes"):
+        self.scheduler = make_shared[CppScheduler](scheduler_options(batching, merging))
         self.scheduler.get().set_instances(instances)
         self.requests = {}
         self.batches = {}
@@ -88,7 +76,7 @@ cdef class Scheduler:
         self.next_batch += 1
         batch.number = self.next_batch
         batch.rows = rows_of(decision.batch)
-        batch.reason = name_of(decision.reason)
+        batch.reason = reason_name(decision.reason)
         batch.predicted_ns = decision.predicted_ns
         batch.held_since = None if decision.held_since == kNever else decision.held_since
         batch.held_until = None if decision.held_since == kNever else decision.held_until
@@ -107,13 +95,13 @@ cdef class Scheduler:
         `runs`: (rows, run_ns, failed, out_of_memory) of each run that it took, where that was not one of all rows.
         """
         cdef Batch holder = self.batches.pop(batch)
-        cdef vector[Ran] all_runs
-        cdef Ran ran
+        cdef vector[RunRecord] all_runs
+        cdef RunRecord run
         cdef size_t place
         if runs is None:
             runs = ((rows_of(holder.batch), run_ns, failed, False),)
-        for ran.rows, ran.run_ns, ran.failed, ran.out_of_memory in runs:
-            all_runs.push_back(ran)
+        for run.rows, run.run_ns, run.failed, run.out_of_memory in runs:
+            all_runs.push_back(run)
         self.scheduler.get().done(holder.batch, all_runs, now)
         over = []
         for place in range(holder.batch.size()):
@@ -163,7 +151,7 @@ cdef class Batch:
     late
         (request, "expired" or "shed") of requests that will not run.
     held_since, held_until
-        While an instance was idle and held it back for company; None: not at all.
+        While an idle instance held it back for others to join; None: not at all.
     wake_at
         When to look again if nothing happens before; None: not at all.
     """
@@ -184,24 +172,19 @@ cdef RequestHolder holder_of(const RequestPtr& request):
     return <RequestHolder>request.get().waiter
 
 
-cdef str name_of(DispatchReason reason):
-    cdef Py_ssize_t place = <Py_ssize_t><unsigned char>reason
-    return DISPATCH_REASONS[place]
-
-
-cdef SchedulerOptions scheduler_options(str policy, int64_t max_batch_size, preferred_batch_sizes,
-                                        int64_t max_queue_rows, size_t max_queue_bytes, max_hold_us,
-                                        str merging) except *:
+cdef SchedulerOptions scheduler_options(batching, str merging) except *:
+    """What the scheduler goes by, out of a BatchingOptions."""
     cdef SchedulerOptions options
-    if policy == "eager":
+    cdef object delay_us = batching.max_queue_delay_us
+    if batching.policy == "eager":
         options.policy = Policy.eager
-    elif policy == "fixed_delay":
+    elif batching.policy == "fixed_delay":
         options.policy = Policy.fixed_delay
-    options.max_batch_size = max_batch_size
-    options.preferred_sizes = preferred_batch_sizes
-    options.max_queue_rows = max_queue_rows
-    options.max_queue_bytes = max_queue_bytes
-    options.max_hold = kNever if max_hold_us is None else <Nanos>(max_hold_us * 1000)
+    options.max_batch_size = batching.most_rows
+    options.preferred_sizes = batching.preferred_batch_sizes
+    options.max_queue_rows = batching.max_queue_rows
+    options.max_queue_bytes = batching.max_queue_bytes
+    options.max_hold = kNever if delay_us is None else <Nanos>(delay_us * 1000)
     options.merging = Merging.probe
     if merging == "yes":
         options.merging = Merging.yes

@@ -1,6 +1,4 @@
-# What an engine has done of late, as plain data.
-
-OUTCOMES = ("none", "result", "error", "cancelled", "expired", "shed", "closed")  # as request.h has them
+# The last requests and runs of an engine, as plain data.
 
 cdef class TraceRing:
     """The last `capacity` requests and runs of an engine; 0 records nothing. All its cores write to one."""
@@ -20,25 +18,21 @@ cdef class TraceRing:
         return (counts.first, counts.second)
 
     def requests_since(self, uint64_t recorded):
-        """(number, run, called, arrival, started, gathered, over, scattered, delivered, hold_ns, rows, outcome)."""
+        """(number, run, call_time, arrival, started, gather_end, run_end, scatter_end, delivered, hold_ns, rows,
+        outcome)."""
         cdef TracedRequest r
         return [
-            (r.number, r.run, r.called, r.arrival, r.started, r.gathered, r.over, r.scattered, r.delivered,
-             r.hold_ns, r.rows, name_of_outcome(r.outcome))
+            (r.number, r.run, r.call_time, r.arrival, r.started, r.gather_end, r.run_end, r.scatter_end, r.delivered,
+             r.hold_ns, r.rows, outcome_name(r.outcome))
             for r in self.trace.get().requests_since(recorded)
         ]
 
     def runs_since(self, uint64_t recorded):
-        """(number, instance, began, gathered, over, scattered, rows, padded_rows, requests, queued_requests,
-        reason, failed)."""
+        """(number, instance, began, gather_end, run_end, scatter_end, rows, padded_rows, requests, queued_requests,
+        reason, failed, bucket)."""
         cdef TracedRun r
         return [
-            (r.number, r.instance, r.began, r.gathered, r.over, r.scattered, r.rows, r.padded_rows, r.requests,
-             r.queued_requests, name_of(r.reason), r.failed)
+            (r.number, r.instance, r.began, r.gather_end, r.run_end, r.scatter_end, r.rows, r.padded_rows, r.requests,
+             r.queued_requests, reason_name(r.reason), r.failed, r.bucket)
             for r in self.trace.get().runs_since(recorded)
         ]
-
-
-cdef str name_of_outcome(Outcome outcome):
-    cdef Py_ssize_t place = <Py_ssize_t><unsigned char>outcome
-    return OUTCOMES[place]

@@ -11,11 +11,11 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
-#include "tensor_copy.h"
+#include "requests/tensor_copy.h"
+#include "requests/thread_safety.h"
 
 namespace paddleinfer::paddle {
 
@@ -34,8 +34,8 @@ using Released = std::unique_ptr<T, KeepAlive>;  // passed like a unique_ptr, de
 
 // Cloning, and making and destroying predictors, is not thread-safe in Paddle. Never destroyed, so that a
 // thread which outlives main() may still take it.
-inline std::mutex& predictor_lock() noexcept {
-  static std::mutex* const lock = new std::mutex;
+inline Mutex& predictor_lock() noexcept {
+  static Mutex* const lock = new Mutex;
   return *lock;
 }
 
@@ -44,8 +44,6 @@ struct TypedSymbols {
   void (*copy_from_cpu)(Tensor*, const void*) = nullptr;
   void (*copy_to_cpu)(const Tensor*, void*) = nullptr;
 };
-
-inline constexpr std::size_t kDTypes = 10;
 
 // phi::DataType, in its declared order.
 constexpr int phi_code(DType dtype) noexcept {

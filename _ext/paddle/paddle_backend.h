@@ -10,11 +10,14 @@
 #include <utility>
 #include <vector>
 
-#include "backend.h"
-#include "onednn_cache.h"
-#include "paddle_abi.h"
-#include "paddle_weights.h"
-#include "request.h"
+#include "paddle/file_state.h"
+#include "paddle/inner_blocks.h"
+#include "paddle/onednn_cache.h"
+#include "paddle/paddle_abi.h"
+#include "paddle/paddle_weights.h"
+#include "requests/request.h"
+#include "requests/thread_safety.h"
+#include "running/backend.h"
 
 namespace paddleinfer::paddle {
 
@@ -22,12 +25,14 @@ struct ModelOptions {
   std::vector<std::string> inputs;   // the order in which the engine numbers them
   std::vector<std::string> outputs;  // likewise
   std::vector<std::string> parameters;
+  std::vector<FileState> files;      // those that Paddle reads
   const Place* cpu_place = nullptr;  // lives for ever
   bool on_cpu = true;
   bool share_weights = false;
   bool onednn = false;
   OneDnnSymbols onednn_symbols;
-  std::size_t max_onednn_shapes = 1;
+  OneDnnLimits onednn_limits;
+  std::shared_ptr<OneDnnRecord> onednn_record;
 };
 
 // What all instances of one engine have in common: the library, the names, the root predictor.
@@ -40,50 +45,51 @@ class Model {
 
   // The last clone's; read once the instances have started.
   WeightReport weights() {
-    const std::lock_guard<std::mutex> lock(predictor_lock());
+    const MutexLock lock(predictor_lock());
     return weights_;
   }
 
  private:
   friend class PaddleBackend;
-  Predictor* root_ = nullptr;  // guarded by predictor_lock(); owned by instance 0's backend
-  WeightReport weights_;       // guarded by predictor_lock()
+  Predictor* root_ GUARDED_BY(predictor_lock()) = nullptr;  // owned by instance 0's backend
+  WeightReport weights_ GUARDED_BY(predictor_lock());
 };
 
 class PaddleBackend final : public Backend {
  public:
   // The root, from a config that outlives the call.
   PaddleBackend(std::shared_ptr<Model> model, const Config& config) : model_(std::move(model)) {
-    const std::lock_guard<std::mutex> lock(predictor_lock());
+    const MutexLock lock(predictor_lock());
+    check_files();
     {
-      const OneDnnShelter shelter(model_->options.onednn_symbols);
+      const OneDnnCacheGuard guard(model_->options.onednn_symbols);
       root_ = model_->abi.create(config);
     }
     if (!root_) throw std::runtime_error("Paddle made no predictor");
+    check_files();
     predictor_ = root_.get();
     model_->root_ = predictor_;
-    open_or_let_go();
+    open_or_let_go(renews());
   }
 
   // A clone of the root. The root must not run meanwhile: engines open only when all instances are there.
   explicit PaddleBackend(std::shared_ptr<Model> model) : model_(std::move(model)) {
-    const std::lock_guard<std::mutex> lock(predictor_lock());
-    predictor_ = model_->abi.clone(model_->root_, nullptr).get();
-    if (predictor_ == nullptr) throw std::runtime_error("Paddle made no clone");
-    if (model_->options.share_weights) {
-      model_->weights_ = WeightSharing(model_->abi).share(model_->root_, predictor_, model_->options.parameters);
-    }
-    open_or_let_go();
+    const MutexLock lock(predictor_lock());
+    open_or_let_go(true);
   }
 
   // Tensor handles are not deleted: Paddle exports nothing that does, and they are a few dozen bytes.
   ~PaddleBackend() override {
-    const std::lock_guard<std::mutex> lock(predictor_lock());
+    const MutexLock lock(predictor_lock());
     let_go();
   }
 
   void* input(std::size_t index, DType dtype, const Shape& shape) override {
-    if (index == 0) signature_ = 0xcbf29ce484222325u;
+    if (index == 0) {
+      signature_ = 0xcbf29ce484222325u;
+      if (onednn_ && onednn_->is_due_for_renewal()) renew();
+      if (inputs_.empty()) open_inputs();  // there was no memory for it at the renewal
+    }
     std::vector<int> dims(shape.rank);
     for (std::size_t axis = 0; axis < shape.rank; ++axis) {
       if (shape.dims[axis] > INT_MAX) throw std::length_error("a dimension is larger than Paddle can take");
@@ -105,9 +111,11 @@ class PaddleBackend final : public Backend {
     if (!model_->options.on_cpu) {
       for (Staged& staged : inputs_) copies(staged.dtype).copy_from_cpu(staged.handle, staged.memory.get());
     }
+    const InnerBlocks::Run among_others(renews());
     if (onednn_) onednn_->before_run(signature_);
     const bool fine = model_->abi.run(predictor_);
     if (!fine) throw std::runtime_error("Paddle's run() returned false");
+    if (onednn_) onednn_->after_run();
   }
 
   TensorView output(std::size_t index) override {
@@ -120,7 +128,13 @@ class PaddleBackend final : public Backend {
     const std::vector<int> dims = abi.shape(staged.handle);
     if (dims.size() > kMaxRank) throw std::length_error("an output has more than nine dimensions");
     view.shape.rank = dims.size();
-    for (std::size_t axis = 0; axis < dims.size(); ++axis) view.shape.dims[axis] = dims[axis];
+    for (std::size_t axis = 0; axis < dims.size(); ++axis) {
+      if (dims[axis] < 0) {
+        throw std::length_error(
+            "(InvalidArgument) An output has a negative size: the inputs are too small for the model.");
+      }
+      view.shape.dims[axis] = dims[axis];
+    }
     if (view.bytes() == 0) return view;
     // With oneDNN the bytes may lie in a layout of its own, which the copy undoes. It has no int16.
     const bool as_it_lies = model_->options.on_cpu && (!onednn_ || view.dtype == DType::int16);
@@ -162,9 +176,54 @@ class PaddleBackend final : public Backend {
     throw std::invalid_argument("an output has a dtype that is not supported");
   }
 
-  // Under the predictor lock, as is all that follows here.
-  void open_or_let_go() {
+  // Its predictors come and go, so they are clones of a root that never runs: nothing may be cloned from one that does.
+  bool renews() const noexcept { return model_->options.onednn && model_->options.onednn_limits.by_renewal; }
+
+  void renew() {
+    if (!predictor_lock().try_lock()) return;  // another engine loads; a later run will do
+    const MutexLock lock(predictor_lock(), std::adopt_lock);
+    Predictor* const fresh = clone_of_the_same_files();
+    if (fresh == nullptr) return;  // of others; the kernels have to stay until the model is loaded anew
+    Predictor* const before = std::exchange(predictor_, fresh);
+    inputs_.clear();
+    outputs_.clear();
+    {
+      const InnerBlocks::Emptying undisturbed(true);
+      onednn_->begin_renewal();
+      model_->abi.destroy(before);
+      onednn_->end_renewal();
+    }
+    open_inputs();
+  }
+
+  Predictor* clone() REQUIRES(predictor_lock()) {
+    Predictor* const made = model_->abi.clone(model_->root_, nullptr).get();
+    if (made == nullptr) throw std::runtime_error("Paddle made no clone");
+    if (!model_->options.share_weights) return made;
     try {
+      model_->weights_ = WeightSharing(model_->abi).share(model_->root_, made, model_->options.parameters);
+    } catch (...) {
+      model_->abi.destroy(made);
+      throw;
+    }
+    return made;
+  }
+
+  Predictor* clone_of_the_same_files() REQUIRES(predictor_lock()) {
+    if (!all_hold(model_->options.files)) return nullptr;
+    Predictor* const made = clone();
+    if (all_hold(model_->options.files)) return made;
+    model_->abi.destroy(made);
+    return nullptr;
+  }
+
+  void check_files() const {
+    if (!all_hold(model_->options.files)) throw std::runtime_error("the model's files have changed");
+  }
+
+  void open_or_let_go(bool on_clone) REQUIRES(predictor_lock()) {
+    try {
+      if (on_clone) predictor_ = clone();
       open();
     } catch (...) {  // a constructor that throws runs no destructor
       let_go();
@@ -172,14 +231,14 @@ class PaddleBackend final : public Backend {
     }
   }
 
-  void let_go() noexcept {
+  void let_go() noexcept REQUIRES(predictor_lock()) {
     try {
+      const InnerBlocks::Emptying undisturbed(renews());
       onednn_.reset();
+      if (predictor_ != nullptr && predictor_ != root_.get()) model_->abi.destroy(predictor_);
       if (root_) {
         model_->root_ = nullptr;
         root_.reset();
-      } else {
-        model_->abi.destroy(predictor_);
       }
     } catch (...) {
       std::fputs("paddleinfer: Paddle failed while it freed a predictor; its memory stays\n", stderr);
@@ -188,18 +247,28 @@ class PaddleBackend final : public Backend {
 
   void open() {
     if (model_->options.onednn) {
-      onednn_ = std::make_unique<OneDnnCache>(model_->options.onednn_symbols, model_->options.max_onednn_shapes);
+      const ModelOptions& options = model_->options;
+      onednn_ = std::make_unique<OneDnnCache>(options.onednn_symbols, options.onednn_limits, options.onednn_record);
     }
+    open_inputs();
+  }
+
+  // All of them or, where it throws, none.
+  void open_inputs() {
+    std::vector<Staged> opened;
     for (const std::string& name : model_->options.inputs) {
-      inputs_.push_back({model_->abi.input_handle(predictor_, name).get(), DType::float32, nullptr, 0});
+      opened.push_back({model_->abi.input_handle(predictor_, name).get(), DType::float32, nullptr, 0});
     }
+    inputs_ = std::move(opened);
   }
 
   // Paddle makes an output's variable no later than in the first run.
   void open_outputs() {
+    std::vector<Staged> opened;
     for (const std::string& name : model_->options.outputs) {
-      outputs_.push_back({model_->abi.output_handle(predictor_, name).get(), DType::float32, nullptr, 0});
+      opened.push_back({model_->abi.output_handle(predictor_, name).get(), DType::float32, nullptr, 0});
     }
+    outputs_ = std::move(opened);
   }
 
   const std::shared_ptr<Model> model_;

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "paddle_abi.h"
+#include "paddle/paddle_abi.h"
 
 namespace paddleinfer::paddle {
 

@@ -1,4 +1,4 @@
-// A native wait: one futex word that sleepers watch and wakers advance.
+// Lets threads sleep natively: on one futex word that sleepers watch and wakers advance.
 //
 // std::condition_variable would need a mutex on both sides; here the waker pays one atomic add, and a
 // system call only when somebody sleeps.
@@ -13,22 +13,12 @@
 #include <cerrno>
 #include <climits>
 #include <cstdint>
-#include <limits>
+
+#include "requests/time.h"
 
 namespace paddleinfer {
 
-// Nanoseconds on CLOCK_MONOTONIC.
-using Nanos = std::int64_t;
-inline constexpr Nanos kNever = std::numeric_limits<Nanos>::max();
-inline constexpr Nanos kNanosPerSecond = 1'000'000'000;
-
-inline Nanos monotonic_now() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<Nanos>(now.tv_sec) * kNanosPerSecond + now.tv_nsec;
-}
-
-enum class Woken { changed, timed_out, interrupted };
+enum class Woken : std::uint8_t { changed, timed_out, interrupted };
 
 // Sleeps while `word` holds `expected`, until `deadline` (absolute). A signal on this thread ends it too.
 inline Woken futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected, Nanos deadline) noexcept {

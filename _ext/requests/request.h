@@ -1,38 +1,84 @@
-// One accepted call: its rows, its deadline, its one end.
+// Holds one call: its rows, its deadline, and the one end that it has.
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "parker.h"
-#include "release_list.h"
-#include "tensor_copy.h"
-#include "wake_chain.h"
+#include "requests/release_list.h"
+#include "requests/tensor_copy.h"
+#include "requests/thread_safety.h"
+#include "requests/time.h"
 
 namespace paddleinfer {
 
 // `expired`: its deadline passed; `shed`: it was dropped because its deadline could no longer be met.
 enum class Outcome : std::uint8_t { none, result, error, cancelled, expired, shed, closed };
+inline constexpr std::size_t kOutcomes = std::size_t(Outcome::closed) + 1;
+
+constexpr const char* to_string(Outcome value) noexcept {
+  switch (value) {
+    case Outcome::none:
+      return "none";
+    case Outcome::result:
+      return "result";
+    case Outcome::error:
+      return "error";
+    case Outcome::cancelled:
+      return "cancelled";
+    case Outcome::expired:
+      return "expired";
+    case Outcome::shed:
+      return "shed";
+    case Outcome::closed:
+      return "closed";
+  }
+  return "";
+}
 
 // Why a batch went when it went.
 enum class DispatchReason : std::uint8_t {
-  idle,       // an instance was idle, and waiting was not predicted to pay
-  full,       // no more rows were worth waiting for
-  all_here,   // every caller of late was waiting already
-  held_over,  // it had been held as long as that was worth
-  deadline,   // its first request had to start, or allowed no larger batch
-  alone,      // nothing else may share its run
+  idle,                // an instance was idle, and waiting was not predicted to pay
+  full,                // no more rows were worth waiting for
+  all_callers_queued,  // all recently active callers are queued
+  delay_expired,       // it had been held back for as long as that pays
+  deadline,            // its first request had to start, or allowed no larger batch
+  unbatchable,         // nothing else may share its run
   closing,
-  on_caller,  // it ran on its only caller's own thread
+  inline_run,  // it ran on the thread of its sole caller
   warmup,
 };
+inline constexpr std::size_t kDispatchReasons = std::size_t(DispatchReason::warmup) + 1;
 
-// What happened to a request, for who asks. Of one in parts: of the part that ended last.
+constexpr const char* to_string(DispatchReason value) noexcept {
+  switch (value) {
+    case DispatchReason::idle:
+      return "idle";
+    case DispatchReason::full:
+      return "full";
+    case DispatchReason::all_callers_queued:
+      return "all_callers_queued";
+    case DispatchReason::delay_expired:
+      return "delay_expired";
+    case DispatchReason::deadline:
+      return "deadline";
+    case DispatchReason::unbatchable:
+      return "unbatchable";
+    case DispatchReason::closing:
+      return "closing";
+    case DispatchReason::inline_run:
+      return "inline";
+    case DispatchReason::warmup:
+      return "warmup";
+  }
+  return "";
+}
+
+// Per-request scheduling details; for a split request, those of the last part to finish.
 struct Explanation {
   Nanos queue_ns = 0;      // from arrival to the start of its (first) batch
   Nanos hold_ns = 0;       // of that, while an instance was idle and held it back
@@ -43,9 +89,9 @@ struct Explanation {
   std::uint32_t instance = 0;
   DispatchReason reason = DispatchReason::idle;
   std::uint64_t run = 0;  // its number in the trace; 0: not traced
-  Nanos gathered = 0;     // instants, of that run
-  Nanos over = 0;
-  Nanos scattered = 0;
+  Nanos gather_end = 0;   // instants, of that run
+  Nanos run_end = 0;
+  Nanos scatter_end = 0;
 };
 
 // How a request failed. `exception` is a Python exception of a callable, given back through a ReleaseList.
@@ -54,17 +100,36 @@ struct Failure {
   std::shared_ptr<void> exception;
 };
 
+// What waited and ran.
+struct QueueSnapshot {
+  std::int64_t queued_rows = 0;
+  std::size_t queued_bytes = 0;
+  std::int64_t running_batches = 0;
+  double drain_ns = 0;  // predicted for what waits
+};
+
 class CompletionQueue;
+class WakeChain;
+enum class Woken : std::uint8_t;
 
 // The results of a request that runs in parts: each part writes its rows into the same arrays.
-class Joined {
+class PartialResult {
  public:
-  explicit Joined(std::int64_t rows) : rows_(rows), rows_left_(rows) {}
+  explicit PartialResult(std::int64_t rows) : rows_(rows), rows_left_(rows) {}
+
+  // Whether the outputs of a further part are like those before, so that it can be joined with them.
+  bool fits(const std::vector<TensorView>& outputs) {
+    const MutexLock lock(mu_);
+    for (std::size_t place = 0; place < outputs_.size(); ++place) {
+      const OwnedTensor& before = outputs_[place];
+      if (outputs[place].dtype != before.dtype || !outputs[place].shape.same_beyond_rows(before.shape)) return false;
+    }
+    return true;
+  }
 
   // Copies the rows of one part, `outputs` in the order wanted, to their place. Throws when they do not fit.
-  // True when all rows are there.
-  bool write(const std::vector<TensorView>& outputs, std::int64_t from_row, std::int64_t to_row, std::int64_t rows) {
-    const std::lock_guard<std::mutex> lock(mu_);
+  void write(const std::vector<TensorView>& outputs, std::int64_t from_row, std::int64_t to_row, std::int64_t rows) {
+    const MutexLock lock(mu_);
     if (outputs_.empty()) {
       std::vector<OwnedTensor> all;  // or none, where memory does not suffice
       for (const TensorView& view : outputs) all.push_back(allocate_rows(view, rows_));
@@ -73,20 +138,33 @@ class Joined {
     for (std::size_t place = 0; place < outputs.size(); ++place) {
       copy_rows_into(outputs_[place], to_row, outputs[place], from_row, rows);
     }
+  }
+
+  // Of a part that has been written, once what it has run is counted. True when that is so of all.
+  bool finish_part(std::int64_t rows) noexcept {
+    const MutexLock lock(mu_);
     rows_left_ -= rows;
     return rows_left_ == 0;
   }
 
-  std::vector<OwnedTensor> take() {
-    const std::lock_guard<std::mutex> lock(mu_);
+  std::vector<OwnedTensor> take() noexcept {
+    const MutexLock lock(mu_);
     return std::move(outputs_);
+  }
+
+  // One row of each output, of a part that has been written.
+  std::vector<OwnedTensor> copy_row(std::int64_t row) {
+    const MutexLock lock(mu_);
+    std::vector<OwnedTensor> copies;
+    for (const OwnedTensor& output : outputs_) copies.push_back(copy_rows(view_of(output), row, 1));
+    return copies;
   }
 
  private:
   const std::int64_t rows_;
-  std::mutex mu_;
-  std::vector<OwnedTensor> outputs_;  // guarded by mu_
-  std::int64_t rows_left_;            // guarded by mu_
+  Mutex mu_;
+  std::vector<OwnedTensor> outputs_ GUARDED_BY(mu_);
+  std::int64_t rows_left_ GUARDED_BY(mu_);  // not settled
 };
 
 // State: queued -> running -> claimed -> done, or queued -> claimed -> done. Whoever claims it writes
@@ -95,41 +173,54 @@ class Request {
  public:
   enum class State : std::uint32_t { queued = 0, running = 1, claimed = 2, done = 3 };
 
-  // Set before admission, constant until the end.
+  // -- The caller's: set before admission, constant from then on.
+
   std::vector<TensorView> inputs;
   std::vector<std::uint32_t> wanted;  // indices of the outputs to copy out, in the caller's order
   std::int64_t rows = 1;
   std::size_t bytes = 0;
   std::uint64_t signature = 0;  // of dtypes and shapes without the rows
   Nanos deadline = kNever;
-  std::shared_ptr<CompletionQueue> sink;  // told of the end, beside whoever waits
-  int priority = 1;                       // class 0, 1 or 2: the most urgent first
-  Nanos called = 0;                       // when its caller's call began
-  bool waits_for_room = false;            // when the queue is full, instead of being refused
-  // A Python object for the sink's reader (a future).
+  int priority = 1;                // class 0, 1 or 2: the most urgent first
+  Nanos call_time = 0;             // when its caller's call began
+  bool waits_for_room = false;     // when the queue is full, instead of being refused
+  bool outside_queue = false;      // the engine's own: no traffic, and it says nothing about callers
+  std::int64_t rows_together = 0;  // of the first of several that are let in together: those of all
+  std::size_t bytes_together = 0;  // likewise
+  bool follows = false;            // it is another of them, and goes where the one before it went
+  // A Python object for the reader of the completion queue (a future), which keeps it alive.
   void* waiter = nullptr;
 
-  // Guarded by the dispatcher's lock.
-  Nanos arrival = 0;
+  // -- The scheduler's: guarded by the dispatcher's lock, but for what its caller reads after the end.
+
+  Nanos arrival = 0;  // constant once it is queued
   Nanos key = 0;
   Nanos row_cost_ns = 0;             // what the backlog counts for each of its rows
   std::int64_t next_row = 0;         // rows before it have been handed out
   std::int64_t rows_unfinished = 0;  // admitted, and neither run nor given up
+  bool in_queue = false;             // some rows wait
+  bool awaiting_admission = false;   // waits for room in the queue
+  bool in_one_run = false;           // it was in parts that cannot be joined: it runs whole, whatever has run
+  bool on_trial = false;             // to find out whether what is predicted still holds
   Nanos first_started = 0;           // with its hold: set before any of its rows run, constant from then on
   Nanos hold_ns = 0;
-  bool outside_queue = false;  // for a warm-up: it says nothing about callers
-  bool in_queue = false;       // some rows wait
-  bool at_door = false;        // waits for room in the queue
-  Nanos lone_run_ns = kNever;  // predicted, when its caller is the only one of late; also read by that one
+  Nanos needs_ns = 0;                 // predicted for its result, where it was shed for that; read after its end
+  Nanos sole_caller_run_ns = kNever;  // predicted, when all recent requests are one caller's, who reads it
+  QueueSnapshot refused_by;           // set where it was refused; read by its caller then
 
-  // Set under the dispatcher's lock when the first of several parts is handed out.
-  std::unique_ptr<Joined> joined;
+  // -- The instances': made under the dispatcher's lock when the first of several parts is handed out; it has a lock of
+  // its own, for its parts may run on several instances at once.
 
-  // Written by the claimant, read after done().
+  std::unique_ptr<PartialResult> partial_result;
+
+  // -- The one who ends it: who has claimed it writes these, and its caller reads them after done().
+
   Outcome outcome = Outcome::none;
   Explanation explanation;
   std::vector<OwnedTensor> outputs;
   Failure failure;
+  std::shared_ptr<CompletionQueue> completion_queue;  // told of the end, beside whoever waits; set before admission
+  std::shared_ptr<Request> next_in_chain;             // in the chain that holds it: the claimant's, then its queue's
 
   State state() const noexcept { return State(word_.load(std::memory_order_acquire) & ~kSleeper); }
   bool done() const noexcept { return state() == State::done; }
@@ -148,34 +239,34 @@ class Request {
     return (before & kSleeper) != 0;
   }
 
-  // How many sleepers it woke.
-  long wake() noexcept { return futex_wake_all(word_); }
+  // How many sleepers it woke. In request_wait.h, as all that sleeps.
+  inline long wake() noexcept;
 
   // To be set before publish(): whoever wakes carries it on.
   void wakes_next(const std::shared_ptr<WakeChain>& chain) noexcept { chain_ = chain; }
 
-  Woken wait(Nanos until) noexcept {
-    for (;;) {
-      std::uint32_t seen = word_.load(std::memory_order_acquire);
-      if (State(seen & ~kSleeper) == State::done) return carried_on();
-      if ((seen & kSleeper) == 0) {
-        if (!word_.compare_exchange_weak(seen, seen | kSleeper, std::memory_order_acq_rel)) continue;
-        seen |= kSleeper;
-      }
-      const Woken woken = futex_wait(word_, seen, until);
-      if (woken != Woken::changed) return done() ? carried_on() : woken;
-    }
-  }
+  inline Woken wait(Nanos until) noexcept;
 
   // The Python object that keeps the inputs' memory, and how many may still read it: the queue while rows
-  // wait, and each part until it has read its own. The last one gives it back.
+  // wait, each part until it has read its own, and a request in parts until its end. The last one gives it back.
   void own_inputs(void* owner) noexcept { input_owner_ = owner; }
   void hold_inputs() noexcept { input_holds_.fetch_add(1, std::memory_order_relaxed); }
-  void let_go_of_inputs(ReleaseList& releases) { releases.push(let_go_of_inputs()); }
+  void release_inputs(ReleaseList& releases) noexcept { releases.push(release_inputs()); }
   // The owner, when this was the last hold: the caller gives it back. Else nullptr.
-  void* let_go_of_inputs() noexcept {
+  void* release_inputs() noexcept {
     if (input_holds_.fetch_sub(1, std::memory_order_acq_rel) > 1) return nullptr;
     return std::exchange(input_owner_, nullptr);
+  }
+  // Of a request in parts, whose inputs are kept until its end: it may have to run again whole. Once.
+  void keep_inputs_to_the_end() noexcept {
+    hold_inputs();
+    kept_to_the_end_.store(true, std::memory_order_release);
+  }
+  // To be called by who has claimed it, once nothing of it can be handed out any more.
+  void release_kept_inputs(ReleaseList& releases) noexcept {
+    if (kept_to_the_end_.load(std::memory_order_acquire) && kept_to_the_end_.exchange(false)) {
+      release_inputs(releases);
+    }
   }
   // For a request that was never admitted.
   void* take_inputs_back() noexcept { return std::exchange(input_owner_, nullptr); }
@@ -192,29 +283,57 @@ class Request {
     return false;
   }
 
-  Woken carried_on() noexcept {
-    if (chain_) chain_->wake_next();
-    return Woken::changed;
-  }
+  inline Woken carried_on() noexcept;
 
   std::atomic<std::uint32_t> word_{std::uint32_t(State::queued)};
   std::atomic<int> input_holds_{1};
+  std::atomic<bool> kept_to_the_end_{false};
   void* input_owner_ = nullptr;
   std::shared_ptr<WakeChain> chain_;  // written before publish(), read after done()
 };
 
 using RequestPtr = std::shared_ptr<Request>;
 
-void WakeChain::wake_next() noexcept {
-  for (;;) {
-    const std::size_t count = count_.load(std::memory_order_acquire);
-    if (next_.load(std::memory_order_relaxed) >= count) return;
-    const std::size_t place = next_.fetch_add(1, std::memory_order_relaxed);
-    if (place >= count) return;
-    const RequestPtr sleeper = std::move(sleepers_[place]);
-    if (sleeper->wake() > 0) return;
+// Requests in a row, through a link of their own: adding one needs no memory. A request is in one chain at most.
+class RequestChain {
+ public:
+  RequestChain() = default;
+  RequestChain(RequestChain&& other) noexcept { append(std::move(other)); }
+  RequestChain& operator=(RequestChain&&) = delete;
+  // One by one: a long chain that let go of its first would go down it recursively.
+  ~RequestChain() { clear(); }
+
+  bool empty() const noexcept { return first_ == nullptr; }
+  std::size_t size() const noexcept { return size_; }
+  const RequestPtr& first() const noexcept { return first_; }
+
+  void push(RequestPtr request) noexcept {
+    Request* const last = std::exchange(last_, request.get());
+    (last == nullptr ? first_ : last->next_in_chain) = std::move(request);
+    ++size_;
   }
-}
+  RequestPtr pop() noexcept {
+    RequestPtr request = std::move(first_);
+    first_ = std::move(request->next_in_chain);
+    if (first_ == nullptr) last_ = nullptr;
+    --size_;
+    return request;
+  }
+  void append(RequestChain&& other) noexcept {
+    if (other.empty()) return;
+    (last_ == nullptr ? first_ : last_->next_in_chain) = std::move(other.first_);
+    last_ = std::exchange(other.last_, nullptr);
+    size_ += std::exchange(other.size_, 0);
+  }
+  void clear() noexcept {
+    while (!empty()) pop();
+  }
+
+ private:
+  RequestPtr first_;
+  Request* last_ = nullptr;
+  std::size_t size_ = 0;
+};
 
 // Rows of a request that run together: all of them, or a part.
 struct Slice {

@@ -26,6 +26,34 @@ enum class DType : std::uint8_t {
   boolean,
 };
 
+inline constexpr std::size_t kDTypes = std::size_t(DType::boolean) + 1;
+
+constexpr const char* to_string(DType value) noexcept {
+  switch (value) {
+    case DType::float32:
+      return "float32";
+    case DType::float64:
+      return "float64";
+    case DType::float16:
+      return "float16";
+    case DType::bfloat16:
+      return "bfloat16";
+    case DType::int8:
+      return "int8";
+    case DType::int16:
+      return "int16";
+    case DType::int32:
+      return "int32";
+    case DType::int64:
+      return "int64";
+    case DType::uint8:
+      return "uint8";
+    case DType::boolean:
+      return "bool";
+  }
+  return "";
+}
+
 constexpr std::size_t element_size(DType dtype) noexcept {
   switch (dtype) {
     case DType::float64:
@@ -76,6 +104,14 @@ struct Shape {
   }
 };
 
+inline std::string text_of(const Shape& shape) {
+  std::string text = "[";
+  for (std::size_t axis = 0; axis < shape.rank; ++axis) {
+    text += (axis == 0 ? "" : ", ") + std::to_string(shape.dims[axis]);
+  }
+  return text + "]";
+}
+
 // Memory that somebody else owns.
 struct TensorView {
   DType dtype = DType::float32;
@@ -103,6 +139,10 @@ struct OwnedTensor {
   Shape shape;
   Memory data;
 };
+
+inline TensorView view_of(const OwnedTensor& tensor) noexcept {
+  return {tensor.dtype, tensor.shape, tensor.data.get()};
+}
 
 inline OwnedTensor copy_whole(const TensorView& view) {
   OwnedTensor copy{view.dtype, view.shape, allocate(view.bytes())};

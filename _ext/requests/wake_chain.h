@@ -1,4 +1,4 @@
-// Waking the many callers of one batch: each that wakes wakes the next, so that the instance pays for one.
+// Wakes the many callers of one batch: each wakes the next one, so that the instance pays for one wake-up only.
 #pragma once
 
 #include <atomic>

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "tensor_copy.h"
+#include "requests/tensor_copy.h"
 
 namespace paddleinfer {
 

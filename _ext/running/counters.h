@@ -7,9 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include "running/duration_histogram.h"
+
 namespace paddleinfer {
 
-// Since the engine began. Relaxed counters: read for information only.
+// Since the engine began. Relaxed counters: read for information only. Of traffic; what the engine runs for itself
+// (Request::outside_queue) is counted in internal_runs alone.
 struct Counters {
   std::atomic<std::int64_t> requests{0};  // accepted
   std::atomic<std::int64_t> rows{0};      // of accepted requests
@@ -28,10 +31,19 @@ struct Counters {
   std::atomic<std::int64_t> scatter_ns{0};
   std::atomic<std::int64_t> result_ns{0};  // from arrival to the result, over results
   std::atomic<std::int64_t> executed_rows{0};
+  std::atomic<std::int64_t> verified_requests{0};  // compared with what they give alone
+  std::atomic<std::int64_t> verification_failures{0};
+  std::atomic<std::int64_t> internal_runs{0};
+  DurationHistogram queue_durations;   // what queue_ns sums up
+  DurationHistogram result_durations;  // what result_ns sums up
+
+  static void add(std::atomic<std::int64_t>& counter, std::int64_t amount = 1) noexcept {
+    counter.fetch_add(amount, std::memory_order_relaxed);
+  }
 };
 
 // At this moment.
-struct Load {
+struct EngineSnapshot {
   std::int64_t queued_requests = 0;
   std::int64_t queued_rows = 0;
   std::size_t queued_bytes = 0;

@@ -1,25 +1,25 @@
-// How long a result takes besides its run: copying in and out, the wake-up, the wait for the GIL.
+// Measures how long a result takes besides its run: copies, the wake-up, and the wait for the GIL.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 
-#include "parker.h"
-#include "request.h"
+#include "requests/request.h"
+#include "requests/time.h"
 
 namespace paddleinfer {
 
 // When the caller would have had its result if all but the wait and the run took no time. kNever where one run was not
 // all of it.
-inline Nanos result_due(const Request& request) noexcept {
-  if (request.outcome != Outcome::result || request.joined) return kNever;
+inline Nanos ideal_delivery_time(const Request& request) noexcept {
+  if (request.outcome != Outcome::result || request.partial_result) return kNever;
   return request.arrival + request.explanation.queue_ns + request.explanation.run_ns;
 }
 
 // A moving mean and mean deviation, as for TCP's timer (RFC 6298). Written by one thread at a time (who holds the GIL),
 // read by anybody.
-class HandOver {
+class DeliveryLatency {
  public:
   // A pause of the whole process is nobody's to plan for: a time counts as at most so many bounds and this much.
   static constexpr double kMostBounds = 4;

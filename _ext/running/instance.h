@@ -6,25 +6,30 @@
 #include <memory>
 #include <thread>
 #include <unordered_set>
+#include <utility>
 
-#include "backend.h"
-#include "parker.h"
-#include "request.h"
+#include "requests/parker.h"
+#include "requests/request.h"
+#include "running/backend.h"
+#include "scheduling/scheduler_types.h"
 
 namespace paddleinfer {
 
 // The batches an instance has run before, by bucket and rows.
 class SizesRun {
  public:
-  // Whether this is the first of its size here.
-  bool note(std::uint64_t signature, std::int64_t rows) {
+  // Says of a run whether it is the first of its size here, and whether the one before had another.
+  void note(std::uint64_t signature, RunRecord& run) {
     if (seen_.size() >= kMost) seen_.clear();
-    return seen_.insert((signature ^ std::uint64_t(rows)) * 0x9e3779b97f4a7c15u).second;
+    const std::uint64_t size = (signature ^ std::uint64_t(run.rows)) * 0x9e3779b97f4a7c15u;
+    run.first_of_its_size = seen_.insert(size).second;
+    run.size_changed = std::exchange(last_, size) != size;
   }
 
  private:
   static constexpr std::size_t kMost = 4096;
   std::unordered_set<std::uint64_t> seen_;
+  std::uint64_t last_ = 0;
 };
 
 struct Instance {
@@ -46,12 +51,14 @@ struct Instance {
 
   // The rest is guarded by the dispatcher's lock.
   std::thread thread;
-  bool idle = false;      // listed as idle: its thread sleeps, or is about to
-  bool coming = false;    // woken, and has not looked yet
-  bool occupied = false;  // a batch runs on it
+  bool idle = false;          // listed as idle: its thread sleeps, or is about to
+  bool wake_pending = false;  // woken, and has not looked yet
+  bool occupied = false;      // a batch runs on it
   bool exited = false;
-  Batch running;
-  std::deque<RequestPtr> orders;  // to be run on this very instance
+  Nanos idle_since = 0;                    // while nothing runs on it
+  const Batch* running = nullptr;          // that batch, as long as it is
+  bool awaits_clones = false;              // a root that goes when they have gone
+  std::deque<RequestPtr> pinned_requests;  // to be run on this very instance
 };
 
 }  // namespace paddleinfer

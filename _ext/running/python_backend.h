@@ -1,20 +1,20 @@
 // A Python callable as an instance's backend. The binding gives the functions that take the GIL.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "backend.h"
-#include "request.h"
+#include "requests/request.h"
+#include "running/backend.h"
+#include "running/interpreter_gate.h"
 
 namespace paddleinfer {
 
 // One input of one execution; the callee takes the memory over.
-struct HandedInput {
+struct OwnedInput {
   DType dtype = DType::float32;
   Shape shape;
   Memory memory;
@@ -28,20 +28,15 @@ struct CallResult {
   std::string message;
 };
 
-// Called without the GIL; `context` is a Python object.
+// Called without the GIL, which they take; then they call the gate's entered(). `context` is a Python object.
 struct PythonFunctions {
   // Once, on the instance's thread, before the first call. Makes the object that `call` gets.
   void (*open)(void* context, std::size_t instance, void** model, CallResult* result) = nullptr;
-  void (*call)(void* model, std::vector<HandedInput>* inputs, CallResult* result) = nullptr;
+  void (*call)(void* model, std::vector<OwnedInput>* inputs, CallResult* result) = nullptr;
   // Once, on the instance's thread, after the last call.
   void (*close)(void* model) = nullptr;
+  InterpreterGate* gate = &interpreter_gate();
 };
-
-// Set at interpreter exit: from then on a thread that took the GIL would be killed where it stands.
-inline std::atomic<bool>& interpreter_ending() noexcept {
-  static std::atomic<bool>* const ending = new std::atomic<bool>(false);
-  return *ending;
-}
 
 class PythonBackend final : public Backend {
  public:
@@ -49,14 +44,19 @@ class PythonBackend final : public Backend {
                 std::shared_ptr<ReleaseList> releases)
       : functions_(functions), context_(std::move(context)), releases_(std::move(releases)) {
     CallResult result;
-    functions_.open(context_.get(), instance, &model_, &result);
+    releases_->promise();  // the exception
+    if (!functions_.gate->call([&] { functions_.open(context_.get(), instance, &model_, &result); })) {
+      releases_->withdraw();
+      throw InterpreterEnds();
+    }
+    if (result.exception == nullptr) releases_->withdraw();
     fail_if_raised(result);
   }
 
   ~PythonBackend() override {
-    if (interpreter_ending().load()) return;
+    if (functions_.gate->closed()) return;
     releases_->push(owner_);
-    if (model_ != nullptr) functions_.close(model_);
+    if (model_ != nullptr) functions_.gate->call([&] { functions_.close(model_); });
   }
 
   void* input(std::size_t index, DType dtype, const Shape& shape) override {
@@ -68,9 +68,12 @@ class PythonBackend final : public Backend {
   void run() override {
     releases_->push(std::exchange(owner_, nullptr));
     outputs_.clear();
-    if (interpreter_ending().load()) throw std::runtime_error("the interpreter is ending");
     CallResult result;
-    functions_.call(model_, &inputs_, &result);
+    releases_->promise();  // the exception, or what holds the outputs
+    if (!functions_.gate->call([&] { functions_.call(model_, &inputs_, &result); })) {
+      releases_->withdraw();
+      throw InterpreterEnds();
+    }
     fail_if_raised(result);
     outputs_ = std::move(result.outputs);
     owner_ = result.owner;
@@ -79,9 +82,14 @@ class PythonBackend final : public Backend {
   TensorView output(std::size_t index) override { return outputs_.at(index); }
 
  private:
+  struct InterpreterEnds : std::runtime_error {
+    InterpreterEnds() : runtime_error("the interpreter is ending") {}
+  };
+
   void fail_if_raised(CallResult& result) {
     if (result.exception == nullptr) return;
-    std::shared_ptr<void> exception(result.exception, [list = releases_](void* object) { list->push(object); });
+    std::shared_ptr<void> exception(result.exception,
+                                    [list = releases_](void* object) noexcept { list->push(object); });
     throw PythonFailure(std::move(result.message), std::move(exception));
   }
 
@@ -90,7 +98,7 @@ class PythonBackend final : public Backend {
   const std::shared_ptr<ReleaseList> releases_;
   void* model_ = nullptr;
   void* owner_ = nullptr;
-  std::vector<HandedInput> inputs_;
+  std::vector<OwnedInput> inputs_;
   std::vector<TensorView> outputs_;
 };
 

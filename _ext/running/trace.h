@@ -1,16 +1,16 @@
-// What an engine has done of late: its last requests and runs, with the instants between which each stage lies.
+// Keeps the last requests and runs of an engine, with the instants between which each stage lies.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <utility>
 #include <vector>
 
-#include "parker.h"
-#include "request.h"
+#include "requests/request.h"
+#include "requests/thread_safety.h"
+#include "requests/time.h"
 
 namespace paddleinfer {
 
@@ -19,27 +19,28 @@ struct TracedRun {
   std::uint64_t number = 0;  // counted from 1
   std::uint32_t instance = 0;
   Nanos began = 0;
-  Nanos gathered = 0;
-  Nanos over = 0;
-  Nanos scattered = 0;
+  Nanos gather_end = 0;
+  Nanos run_end = 0;
+  Nanos scatter_end = 0;
   std::int64_t rows = 0;
   std::int64_t padded_rows = 0;
   std::int64_t requests = 0;
   std::int64_t queued_requests = 0;  // when it was over
   DispatchReason reason = DispatchReason::idle;
   bool failed = false;
+  std::uint64_t bucket = 0;  // the requests' signature
 };
 
 // One request, once its caller has its end.
 struct TracedRequest {
   std::uint64_t number = 0;  // counted from 1
   std::uint64_t run = 0;     // the last that it was part of; 0: none was
-  Nanos called = 0;
+  Nanos call_time = 0;
   Nanos arrival = 0;
   Nanos started = 0;
-  Nanos gathered = 0;
-  Nanos over = 0;
-  Nanos scattered = 0;
+  Nanos gather_end = 0;
+  Nanos run_end = 0;
+  Nanos scatter_end = 0;
   Nanos delivered = 0;
   Nanos hold_ns = 0;  // of the time before `started`, the end
   std::int64_t rows = 0;
@@ -100,7 +101,8 @@ class Trace {
 
   // From now on; what more than that is there already is forgotten.
   void keep(std::size_t capacity) {
-    const std::scoped_lock lock(requests_mu_, runs_mu_);
+    const MutexLock requests_lock(requests_mu_);
+    const MutexLock runs_lock(runs_mu_);
     requests_.resize(capacity);
     runs_.resize(capacity);
     on_.store(capacity > 0, std::memory_order_relaxed);
@@ -109,55 +111,57 @@ class Trace {
   // Its number; 0 when nothing is recorded.
   std::uint64_t record(const TracedRun& run) noexcept {
     if (!on()) return 0;
-    const std::lock_guard<std::mutex> lock(runs_mu_);
+    const MutexLock lock(runs_mu_);
     return on() ? runs_.push(run) : 0;
   }
 
   // To be called once for each request, when its caller has what became of it.
   void record(const Request& request) noexcept {
-    if (!on()) return;
+    if (!on() || request.outside_queue) return;
     const Explanation& explanation = request.explanation;
     TracedRequest traced;
     traced.run = explanation.run;
-    traced.called = request.called;
+    traced.call_time = request.call_time;
     traced.arrival = request.arrival;
     if (explanation.batch_rows > 0) {
       traced.started = request.arrival + explanation.queue_ns;
-      traced.gathered = explanation.gathered;
-      traced.over = explanation.over;
-      traced.scattered = explanation.scattered;
+      traced.gather_end = explanation.gather_end;
+      traced.run_end = explanation.run_end;
+      traced.scatter_end = explanation.scatter_end;
     }
     traced.delivered = monotonic_now();
     traced.hold_ns = explanation.hold_ns;
     traced.rows = request.rows;
     traced.outcome = request.outcome;
-    const std::lock_guard<std::mutex> lock(requests_mu_);
+    const MutexLock lock(requests_mu_);
     if (on()) requests_.push(traced);
   }
 
   // How many requests and runs have been recorded.
   std::pair<std::uint64_t, std::uint64_t> recorded() const {
-    const std::scoped_lock lock(requests_mu_, runs_mu_);
+    const MutexLock requests_lock(requests_mu_);
+    const MutexLock runs_lock(runs_mu_);
     return {requests_.pushed(), runs_.pushed()};
   }
 
   std::vector<TracedRequest> requests_since(std::uint64_t recorded) const {
-    const std::lock_guard<std::mutex> lock(requests_mu_);
+    const MutexLock lock(requests_mu_);
     return requests_.since(recorded);
   }
 
   std::vector<TracedRun> runs_since(std::uint64_t recorded) const {
-    const std::lock_guard<std::mutex> lock(runs_mu_);
+    const MutexLock lock(runs_mu_);
     return runs_.since(recorded);
   }
 
  private:
   std::atomic<bool> on_{false};
   // Two, for instances record runs, and callers, with the GIL, requests: neither waits for the other.
-  mutable std::mutex requests_mu_;
-  mutable std::mutex runs_mu_;
-  Ring<TracedRequest> requests_;  // guarded by requests_mu_
-  Ring<TracedRun> runs_;          // guarded by runs_mu_
+  // Who takes both takes that of the requests first.
+  mutable Mutex requests_mu_;
+  mutable Mutex runs_mu_;
+  Ring<TracedRequest> requests_ GUARDED_BY(requests_mu_);
+  Ring<TracedRun> runs_ GUARDED_BY(runs_mu_);
 };
 
 }  // namespace paddleinfer

@@ -1,4 +1,4 @@
-// Where requests wait for room in a full queue, first come first served.
+// Keeps requests that wait for room in a full queue, first come first served.
 #pragma once
 
 #include <algorithm>
@@ -7,48 +7,50 @@
 #include <utility>
 #include <vector>
 
-#include "request.h"
+#include "requests/request.h"
 
 namespace paddleinfer {
 
-class Door {
+class AdmissionQueue {
  public:
   void push(const RequestPtr& request) {
-    request->at_door = true;
-    ++waiting_;
     line_.push_back(request);
+    request->awaiting_admission = true;
+    ++waiting_;
   }
 
   // A request ended early. Each entry is dropped at most once, so this costs O(1) amortised.
-  void forget(Request& request) {
-    request.at_door = false;
+  void forget(Request& request) noexcept {
+    request.awaiting_admission = false;
     --waiting_;
     if (line_.size() <= 2 * std::size_t(waiting_) + 64) return;
-    const auto dead = [](const RequestPtr& other) { return !other->at_door; };
+    const auto dead = [](const RequestPtr& other) { return !other->awaiting_admission; };
     line_.erase(std::remove_if(line_.begin(), line_.end(), dead), line_.end());
   }
 
-  // Lets in those at the front that have room.
+  // Lets in those at the front that have room. One that cannot be let in, for that throws, stays.
   template <typename HasRoom, typename LetIn>
   void open(HasRoom&& has_room, LetIn&& let_in) {
-    while (!line_.empty() && (!line_.front()->at_door || has_room(*line_.front()))) {
-      const RequestPtr request = std::move(line_.front());
+    while (!line_.empty() && (!line_.front()->awaiting_admission || has_room(*line_.front()))) {
+      const RequestPtr request = line_.front();
+      if (request->awaiting_admission) let_in(request);
+      if (std::exchange(request->awaiting_admission, false)) --waiting_;
       line_.pop_front();
-      if (!request->at_door) continue;
-      request->at_door = false;
-      --waiting_;
-      let_in(request);
     }
   }
 
-  void take_all(std::vector<RequestPtr>& taken) {
-    open([](const Request&) { return true; }, [&taken](const RequestPtr& request) { taken.push_back(request); });
+  // The first; there must be one.
+  RequestPtr take() noexcept {
+    RequestPtr first;
+    const auto take_one = [&first](const RequestPtr& request) { first = request; };
+    open([&first](const Request&) { return first == nullptr; }, take_one);
+    return first;
   }
 
   std::int64_t waiting() const noexcept { return waiting_; }
 
  private:
-  std::deque<RequestPtr> line_;  // those that ended early are no longer at the door
+  std::deque<RequestPtr> line_;  // those that ended early are no longer at the admission queue
   std::int64_t waiting_ = 0;
 };
 

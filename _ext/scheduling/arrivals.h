@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "parker.h"
+#include "requests/time.h"
 
 namespace paddleinfer {
 
@@ -41,7 +41,7 @@ class Arrivals {
   }
 
   // Rows that were run or given up; `requests` of them are over with that.
-  void left(std::int64_t requests, std::int64_t rows, Nanos now) noexcept {
+  void departed(std::int64_t requests, std::int64_t rows, Nanos now) noexcept {
     if (requests > 0) {
       // Nobody came until now: a gap that only began must not look short.
       if (requests_ < callers()) (after_an_end_ ? first_ : next_).waited_ns += double(now - may_come_since_);
@@ -52,7 +52,10 @@ class Arrivals {
     rows_ -= rows;
   }
 
-  // A batch was held for company that did not come.
+  // Rows that have left are to run again.
+  void again(std::int64_t rows) noexcept { rows_ += rows; }
+
+  // A batch was held back for others that did not come.
   void nobody_came() noexcept {
     for (Peak* peak : {&peak_, &former_peak_}) {
       peak->requests = std::min(peak->requests, requests_ + (peak->requests - requests_) / 2);
@@ -69,7 +72,7 @@ class Arrivals {
   double rows_at_once() const noexcept { return std::max(1.0, rows_at_once_); }
   std::int64_t outstanding() const noexcept { return requests_; }
   std::int64_t callers() const noexcept { return std::max(peak_.requests, former_peak_.requests); }
-  // The most rows that were outstanding at once of late.
+  // The most rows that were recently outstanding at once.
   std::int64_t peak_rows() const noexcept { return std::max({peak_.rows, former_peak_.rows, rows_}); }
 
  private:

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "parker.h"
+#include "requests/time.h"
 
 namespace paddleinfer {
 

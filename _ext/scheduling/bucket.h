@@ -4,13 +4,15 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <set>
 #include <utility>
 #include <vector>
 
-#include "arrivals.h"
-#include "latency_model.h"
-#include "request.h"
-#include "schedule.h"
+#include "requests/request.h"
+#include "requests/room.h"
+#include "scheduling/arrivals.h"
+#include "scheduling/latency_model.h"
+#include "scheduling/scheduler_types.h"
 
 namespace paddleinfer {
 
@@ -22,27 +24,42 @@ struct Place {
   bool operator<(const Place& other) const noexcept { return key != other.key ? key < other.key : order < other.order; }
 };
 
+class Bucket;
+
+// A bucket among others, by its first request.
+struct Head {
+  Place place;
+  Bucket* bucket;
+  bool operator<(const Head& other) const noexcept { return place < other.place; }
+};
+using Heads = std::set<Head>;
+
 class Bucket {
  public:
   static constexpr std::int64_t kNoCap = std::numeric_limits<std::int64_t>::max();
   static constexpr std::int64_t kRunsToProbe = 64;
+  static constexpr int kMostTrials = 4;
 
   explicit Bucket(const std::vector<TensorView>& example) {
     for (const TensorView& view : example) example_.push_back({view.dtype, view.shape, nullptr});
+    Heads one = {{{}, nullptr}};
+    head = one.extract(one.begin());
   }
 
   Arrivals arrivals;
   LatencyModel times;
   std::int64_t queued_requests = 0;  // without the dead
   std::int64_t queued_rows = 0;
+  Heads::node_type head;  // while it is not among the heads
 
   bool takes(const Request& request) const noexcept { return same_beyond_rows(example_, request.inputs); }
 
-  void push(const Place& place, RequestPtr request) {
+  void make_room_for_one() { make_room(heap_); }
+  void push(const Place& place, RequestPtr request) noexcept {
     heap_.push_back({place, std::move(request)});
     std::push_heap(heap_.begin(), heap_.end(), later);
   }
-  RequestPtr pop() {
+  RequestPtr pop() noexcept {
     std::pop_heap(heap_.begin(), heap_.end(), later);
     RequestPtr request = std::move(heap_.back().request);
     heap_.pop_back();
@@ -53,7 +70,7 @@ class Bucket {
   const RequestPtr& first() const noexcept { return heap_.front().request; }
 
   // Lets go of entries that have ended.
-  void drop_dead() {
+  void drop_dead() noexcept {
     const auto dead = [](const Entry& entry) { return !entry.request->in_queue; };
     heap_.erase(std::remove_if(heap_.begin(), heap_.end(), dead), heap_.end());
     std::make_heap(heap_.begin(), heap_.end(), later);
@@ -91,7 +108,7 @@ class Bucket {
   void interrupt_hold(Nanos now) noexcept {
     if (held_since == kNever || hold_over_) return;
     hold_over_ = true;
-    over_because_ = DispatchReason::held_over;
+    over_because_ = DispatchReason::delay_expired;
     held_until = now;
   }
 
@@ -99,13 +116,28 @@ class Bucket {
   Nanos held_until = kNever;  // when it was interrupted
 
   // A run that was out of memory halves what the next ones are given; every so many good ones double it again.
-  void note_memory(const Ran& run) noexcept {
+  void note_memory(const RunRecord& run) noexcept {
     if (run.out_of_memory && run.rows > 1) {
       memory_cap = std::max<std::int64_t>(1, std::min(memory_cap, run.rows) / 2);
       runs_at_cap = 0;
     } else if (!run.failed && memory_cap != kNoCap && ++runs_at_cap >= kRunsToProbe) {
       memory_cap = memory_cap > kNoCap / 2 ? kNoCap : 2 * memory_cap;
       runs_at_cap = 0;
+    }
+  }
+
+  // Whether an idle engine lets through what could not be in time by what is predicted, to find out: soon after the
+  // last run at first, and each time that one finds the prediction true, twice as late, up to the time of a run.
+  bool tries_again_after(Nanos idle_ns) const noexcept {
+    return double(idle_ns) > times.predict_ns(1) / double(1 << (kMostTrials - trials_));
+  }
+
+  // A run was over, on trial or not; before `times` learn from it.
+  void note_doubt(const RunRecord& run, bool on_trial) noexcept {
+    if (double(run.run_ns) < times.predict_ns(run.rows) / 2) {
+      trials_ = 0;
+    } else if (on_trial && trials_ < kMostTrials) {
+      ++trials_;
     }
   }
 
@@ -125,7 +157,7 @@ class Bucket {
   Nanos wanted_hold(Nanos now, Nanos max_hold, DispatchReason& reason) noexcept {
     reason = DispatchReason::idle;
     if (arrivals.outstanding() >= arrivals.callers()) {
-      reason = DispatchReason::all_here;
+      reason = DispatchReason::all_callers_queued;
       return now;
     }
     if (!arrivals.knows_gap() || !times.knows_line()) return now;
@@ -133,7 +165,7 @@ class Bucket {
     const double rows = double(queued_rows);
     const double gap = arrivals.gap_ns();
     if ((rows / arrivals.rows_at_once() + 1) * gap + rows * line.per_row_ns >= line.fixed_ns) {
-      if (held_since != kNever) reason = DispatchReason::held_over;
+      if (held_since != kNever) reason = DispatchReason::delay_expired;
       return now;
     }
     if (held_since == kNever) {
@@ -150,7 +182,7 @@ class Bucket {
     }
     if (now >= step_end_) arrivals.nobody_came();
     end = std::min(end, step_end_);
-    reason = latest_start <= now && latest_start < end ? DispatchReason::deadline : DispatchReason::held_over;
+    reason = latest_start <= now && latest_start < end ? DispatchReason::deadline : DispatchReason::delay_expired;
     return std::min(end, latest_start);
   }
 
@@ -164,6 +196,7 @@ class Bucket {
   Nanos step_end_ = kNever;
   std::int64_t step_requests_ = 0;
   bool hold_over_ = false;
+  int trials_ = 0;  // since the last run that was much quicker than predicted
   DispatchReason over_because_ = DispatchReason::idle;
 };
 

@@ -3,23 +3,16 @@
 
 #include <cstdint>
 #include <iterator>
-#include <set>
 #include <unordered_map>
 #include <utility>
 
-#include "bucket.h"
-#include "request.h"
+#include "requests/request.h"
+#include "scheduling/bucket.h"
 
 namespace paddleinfer {
 
 class BucketMap {
  public:
-  struct Head {
-    Place place;
-    Bucket* bucket;
-    bool operator<(const Head& other) const noexcept { return place < other.place; }
-  };
-
   // The request's own, made if need be. Signatures that collide by chance get different buckets.
   Bucket& of(const Request& request) {
     std::uint64_t signature = request.signature;
@@ -33,29 +26,31 @@ class BucketMap {
     return buckets_.emplace(signature, Bucket(request.inputs)).first->second;
   }
 
+  // Changes nothing where it throws; cannot where the bucket has held as many before.
   void push(Bucket& bucket, const Place& place, const RequestPtr& request) {
-    if (!bucket.empty()) heads_.erase({bucket.first_place(), &bucket});
+    bucket.make_room_for_one();
+    take_out(bucket);
     bucket.push(place, request);
-    heads_.insert({bucket.first_place(), &bucket});
+    put_in(bucket);
   }
 
-  RequestPtr pop(Bucket& bucket) {
-    heads_.erase({bucket.first_place(), &bucket});
+  RequestPtr pop(Bucket& bucket) noexcept {
+    take_out(bucket);
     RequestPtr request = bucket.pop();
-    if (!bucket.empty()) heads_.insert({bucket.first_place(), &bucket});
+    put_in(bucket);
     return request;
   }
 
-  void drop_dead() {
-    heads_.clear();
+  void drop_dead() noexcept {
     for (auto& [signature, bucket] : buckets_) {
+      take_out(bucket);
       bucket.drop_dead();
-      if (!bucket.empty()) heads_.insert({bucket.first_place(), &bucket});
+      put_in(bucket);
     }
   }
 
   // Of buckets that are not empty, the most urgent first.
-  const std::set<Head>& heads() const noexcept { return heads_; }
+  const Heads& heads() const noexcept { return heads_; }
   const std::unordered_map<std::uint64_t, Bucket>& all() const noexcept { return buckets_; }
 
  private:
@@ -63,13 +58,24 @@ class BucketMap {
 
   void drop_unused() {
     for (auto bucket = buckets_.begin(); bucket != buckets_.end();) {
-      const bool unused = bucket->second.empty() && bucket->second.arrivals.outstanding() == 0;
+      const Bucket& known = bucket->second;
+      const bool unused = known.empty() && known.running == 0 && known.arrivals.outstanding() == 0;
       bucket = unused ? buckets_.erase(bucket) : std::next(bucket);
     }
   }
 
+  // A bucket keeps its node of the set while it is not in it: none is made or freed on the way.
+  void take_out(Bucket& bucket) noexcept {
+    if (!bucket.empty()) bucket.head = heads_.extract({bucket.first_place(), &bucket});
+  }
+  void put_in(Bucket& bucket) noexcept {
+    if (bucket.empty()) return;
+    bucket.head.value() = {bucket.first_place(), &bucket};
+    heads_.insert(std::move(bucket.head));
+  }
+
   std::unordered_map<std::uint64_t, Bucket> buckets_;
-  std::set<Head> heads_;
+  Heads heads_;
 };
 
 }  // namespace paddleinfer

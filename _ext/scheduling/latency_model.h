@@ -6,24 +6,20 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
-#include <vector>
 
-#include "parker.h"
+#include "requests/time.h"
+#include "scheduling/best_size.h"
 
 namespace paddleinfer {
 
 // Runs are gathered by size in bins (1, 2, 3 to 4, 5 to 8, ...), each a moving mean of rows and of time. From the
-// bins follow the time of any size, the line a + b * rows through them, and the size to go up to.
+// bins follow the time of any size and the line a + b * rows through them. BestSize finds the size to go up to.
 //
 // What slows one size mostly slows all: a neighbour on the machine, a model that has changed. So one factor for all
 // sizes, the slowness, follows every run, and the bins hold times without it; else a size that does not run at the
 // moment would stay slow for ever. A run moves the slowness and its bin by the same factor: did it not, then while
 // one size runs for long the two would drift apart, their product right, and all other sizes wrong by more and more.
 // The 95th percentile, too, is of what runs took over what was expected, whatever their size.
-//
-// Nobody knows a model's best batch beforehand, so it is found on the way: sizes double while rows per second
-// rise; past the peak the next size up is tried again now and then, in case noise had hidden it.
 class LatencyModel {
  public:
   struct Line {
@@ -32,12 +28,13 @@ class LatencyModel {
   };
 
   // `first` is the first run of these very rows on its instance: kernels are made and memory is fetched, so
-  // it counts only while nothing better is known.
-  void note(std::int64_t rows, Nanos run_ns, bool first) {
+  // it counts only while nothing better is known. `changed`: the run before on its instance had other rows.
+  void note(std::int64_t rows, Nanos run_ns, bool first, bool changed = false) noexcept {
     if (rows < 1) return;
-    Bin& bin = bins_[bin_of(rows)];
-    if (first && bin.runs > 0) return;
+    best_.note(rows, run_ns, first, changed);
+    Bin& bin = bins_[BestSize::bin_of(rows)];
     const double taken_ns = std::max(1.0, double(run_ns));
+    if (first && bin.runs > 0) return;
     double factor = 1;
     if (!first && bin.runs > 0 && !bin.only_first) {
       const double ratio = taken_ns / predict_ns(rows);
@@ -45,6 +42,7 @@ class LatencyModel {
       factor = 1 + (std::clamp(ratio, 0.5, 2.0) - 1) * kWeight;
       slowness_ *= factor;
     }
+    knows_usual_ = knows_usual_ || !first;
     const double ns = taken_ns / slowness_;
     if (double(bin.runs) * kWeight >= 1) {
       ++bin.runs;
@@ -66,8 +64,7 @@ class LatencyModel {
       bin.rows += (double(rows) - bin.rows) * weight;
       bin.ns += (capped - bin.ns) * weight;
     }
-    ++runs_since_look_;
-    update(bin_of(rows));
+    update();
   }
 
   // Whether the cost of one more row is known. While only single rows have run it is taken for nothing, or
@@ -77,6 +74,9 @@ class LatencyModel {
 
   bool knows_anything() const noexcept { return known_bins_ > 0; }
 
+  // Whether more than first runs is known, which take far longer than all later ones.
+  bool knows_usual() const noexcept { return knows_usual_; }
+
   // The mean of such a run. 0 when nothing has run.
   double predict_ns(std::int64_t rows) const noexcept {
     return slowness_ * interpolated(rows, [](const Bin& bin) { return bin.ns; });
@@ -84,6 +84,9 @@ class LatencyModel {
 
   // What 19 of 20 such runs stay within, as far as the last ones tell. Rises with rows. 0 when nothing has run.
   double predict_p95_ns(std::int64_t rows) const noexcept { return predict_ns(rows) * p95_ratio_; }
+
+  // What the quickest of the last few runs took over what was expected of it; at most 1.
+  double least_ratio() const noexcept { return least_ratio_; }
 
   // The most rows, at most `limit`, whose run stays within so long; 0 when not even one row's does.
   std::int64_t rows_within(double ns, std::int64_t limit) const noexcept {
@@ -99,69 +102,41 @@ class LatencyModel {
 
   // The size at which rows per second have been seen to peak; past it is only loss. Unlimited while no loss
   // has been seen.
-  std::int64_t peak_rows() const noexcept {
-    const bool seen = known_bins_ >= 2 && best_ < highest_ && highest_is_judged();
-    return seen ? best_rows() : std::numeric_limits<std::int64_t>::max();
-  }
+  std::int64_t peak_rows() const noexcept { return best_.peak_rows(); }
 
   // Rows that one batch of several requests should hold at most.
-  std::int64_t best_rows() const noexcept {
-    if (known_bins_ == 0) return 1;
-    // What looks slower is measured properly; what looks faster need not be, to go on.
-    if (best_ != highest_ && !highest_is_judged()) return std::int64_t{1} << highest_;
-    const bool look_further = best_ == highest_ || runs_since_look_ >= kRunsBetweenLooks;
-    return std::int64_t{1} << std::min(best_ + (look_further ? 1 : 0), kBins - 1);
-  }
+  std::int64_t best_rows() const noexcept { return best_.rows(); }
 
   // Nanoseconds a row at the best size. 0 when nothing has run.
-  double best_row_ns() const noexcept { return known_bins_ == 0 ? 0 : slowness_ * bins_[best_].ns / bins_[best_].rows; }
+  double best_row_ns() const noexcept {
+    const Bin& best = bins_[best_.best()];
+    return best.runs == 0 ? 0 : slowness_ * best.ns / best.rows;
+  }
 
  private:
-  static constexpr std::size_t kBins = 24;
+  static constexpr std::size_t kBins = BestSize::kBins;
   static constexpr std::size_t kRecent = 64;
+  static constexpr std::size_t kLast = 8;
   static constexpr double kMostTail = 2;  // rarer and slower runs than that nobody can plan for
   static constexpr double kWeight = 1.0 / 8;
-  static constexpr double kWorthwhile = 1.02;  // a larger batch must bring this much
-  static constexpr std::int64_t kRunsBetweenLooks = 64;
-  static constexpr std::int64_t kRunsToJudge = 3;
-  static constexpr double kTellingRows = 1.25;  // of the best
 
   struct Bin {
     std::int64_t runs = 0;
     double rows = 0;
     double ns = 0;
     bool only_first = false;
-
-    double rate() const noexcept { return rows / ns; }
   };
 
-  // Neither one noisy run must stop the search nor runs of hardly more rows than the best.
-  bool highest_is_judged() const noexcept {
-    const Bin& highest = bins_[highest_];
-    const bool tells = highest.rows >= kTellingRows * bins_[best_].rows;
-    return !highest.only_first && highest.runs >= (tells ? kRunsToJudge : 4 * kRunsToJudge);
-  }
-
   // Of what ran, over what was expected, whatever the size: so this never goes stale.
-  void keep_ratio(double ratio) {
-    if (ratios_.size() < kRecent) {
-      ratios_.push_back(ratio);
-    } else {
-      ratios_[oldest_] = ratio;
-      oldest_ = (oldest_ + 1) % kRecent;
-    }
-    std::array<double, kRecent> sorted;
-    std::copy(ratios_.begin(), ratios_.end(), sorted.begin());
-    const auto rank = std::size_t(std::ceil(0.95 * double(ratios_.size()))) - 1;
-    std::nth_element(sorted.begin(), sorted.begin() + std::ptrdiff_t(rank),
-                     sorted.begin() + std::ptrdiff_t(ratios_.size()));
+  void keep_ratio(double ratio) noexcept {
+    ratios_[kept_++ % kRecent] = ratio;
+    const std::size_t count = std::min(kept_, kRecent);
+    std::array<double, kRecent> sorted = ratios_;
+    const auto rank = std::size_t(std::ceil(0.95 * double(count))) - 1;
+    std::nth_element(sorted.begin(), sorted.begin() + std::ptrdiff_t(rank), sorted.begin() + std::ptrdiff_t(count));
     p95_ratio_ = std::clamp(sorted[rank], 1.0, kMostTail);
-  }
-
-  static std::size_t bin_of(std::int64_t rows) noexcept {
-    std::size_t bin = 0;
-    while (bin < kBins - 1 && (std::int64_t{1} << bin) < rows) ++bin;
-    return bin;
+    last_[next_++ % kLast] = ratio;
+    least_ratio_ = *std::min_element(last_.begin(), last_.end());
   }
 
   // Between the bins' points, never falling as rows rise.
@@ -184,20 +159,17 @@ class LatencyModel {
     return below_ns + line_.per_row_ns * (double(rows) - below->rows);
   }
 
-  void update(std::size_t changed) noexcept {
+  void update() noexcept {
     known_bins_ = 0;
     double rows = 0, ns = 0, rows_rows = 0, rows_ns = 0;
-    for (std::size_t place = 0; place < kBins; ++place) {
-      const Bin& bin = bins_[place];
+    for (const Bin& bin : bins_) {
       if (bin.runs == 0) continue;
-      if (known_bins_++ == 0 || bin.rate() > kWorthwhile * bins_[best_].rate()) best_ = place;
-      highest_ = place;
+      ++known_bins_;
       rows += bin.rows;
       ns += bin.ns;
       rows_rows += bin.rows * bin.rows;
       rows_ns += bin.rows * bin.ns;
     }
-    if (changed > best_) runs_since_look_ = 0;
     if (known_bins_ < 2) {
       line_ = {ns, 0};
       return;
@@ -210,14 +182,16 @@ class LatencyModel {
 
   std::array<Bin, kBins> bins_{};
   std::size_t known_bins_ = 0;
-  std::size_t best_ = 0;
-  std::size_t highest_ = 0;
-  std::int64_t runs_since_look_ = 0;
+  BestSize best_;
   Line line_;
   double slowness_ = 1;
   double p95_ratio_ = 1;
-  std::vector<double> ratios_;  // a ring of the last ones
-  std::size_t oldest_ = 0;
+  bool knows_usual_ = false;
+  std::array<double, kLast> last_{1, 1, 1, 1, 1, 1, 1, 1};  // ratios, a ring
+  std::size_t next_ = 0;
+  double least_ratio_ = 1;
+  std::array<double, kRecent> ratios_{};  // a ring
+  std::size_t kept_ = 0;
 };
 
 }  // namespace paddleinfer

@@ -1,0 +1,39 @@
+# How the instances of an engine get their backends.
+
+cdef class BackendFactory:
+    """Makes the backends of an engine's instances, each on its instance's thread.
+
+    A backend is a C++ class with three methods (running/backend.h); a factory is a subclass of this that gives, for
+    each instance, the function that makes its backend.
+    """
+    cdef FallBack fall_back  # whose changes are to be told, if any
+
+    cdef CppBackendFactory of_instance(self, const shared_ptr[Dispatcher]& dispatcher, size_t instance) except *:
+        raise NotImplementedError
+
+
+cdef class PythonBackends(BackendFactory):
+    """Calls `open_model(instance)` on each instance's thread; what it gives takes and gives array lists.
+
+    `fall_back` is what it uses, if any, for its changes to be told.
+    """
+    cdef object open_model
+
+    def __init__(self, open_model, FallBack fall_back=None):
+        self.open_model = open_model
+        self.fall_back = fall_back
+
+    cdef CppBackendFactory of_instance(self, const shared_ptr[Dispatcher]& dispatcher, size_t instance) except *:
+        cdef PythonFunctions functions
+        functions.open = python_open
+        functions.call = python_call
+        functions.close = python_close
+        return python_backend(
+            functions, shared_object(dispatcher, self.open_model), instance, dispatcher.get().releases())
+
+
+cdef shared_ptr[void] shared_object(const shared_ptr[Dispatcher]& dispatcher, object shared) except *:
+    """A Python object that native threads hold, and give back through the release list."""
+    dispatcher.get().releases().get().promise()
+    Py_INCREF(shared)
+    return python_object(dispatcher.get().releases(), <void*>shared)
