@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Any
 from paddleinfer._version import __version__
 
 if TYPE_CHECKING:
+    from paddleinfer.backends.paddle.export import export as export
     from paddleinfer.config import *  # noqa: F403
-    from paddleinfer.engine import Engine as Engine
+    from paddleinfer.engine.engine import Engine as Engine
+    from paddleinfer.engine.futures import InferFuture as InferFuture
+    from paddleinfer.engine.generation import ReloadReport as ReloadReport
+    from paddleinfer.engine.warmup import WarmupReport as WarmupReport
     from paddleinfer.errors import *  # noqa: F403
     from paddleinfer.explanation import InferInfo as InferInfo
-    from paddleinfer.exporting import export as export
-    from paddleinfer.futures import InferFuture as InferFuture
-    from paddleinfer.generation import ReloadReport as ReloadReport
-    from paddleinfer.model import *  # noqa: F403
-    from paddleinfer.warmup import WarmupReport as WarmupReport
+    from paddleinfer.models.reader import *  # noqa: F403
 
 _ERRORS = "Cancelled ConfigError DeadlineExceeded EngineClosed InvalidInput ModelError ModelLoadError"
 _HOMES = {
-    "engine": "Engine InferInfo ReloadReport WarmupReport",
-    "config": "BatchingOptions EngineConfig PadAxis RuntimeOptions",
-    "errors": f"{_ERRORS} PaddleInferError QueueFull",
-    "exporting": "export",
-    "futures": "InferFuture",
-    "model": "ModelSpec TensorSpec",
+    "engine.engine": "Engine InferInfo ReloadReport WarmupReport",
+    "config": "BatchingOptions EngineConfig EngineOptions PadAxis RuntimeOptions",
+    "errors": f"{_ERRORS} OutOfMemory PaddleInferError QueueFull ThreadStartError",
+    "backends.paddle.export": "export",
+    "engine.futures": "InferFuture",
+    "models.reader": "ModelSpec TensorSpec",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from paddleinfer.command import main
+from paddleinfer.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

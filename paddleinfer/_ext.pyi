@@ -7,15 +7,20 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from paddleinfer.futures import InferFuture
+from paddleinfer.config import BatchingOptions
+from paddleinfer.engine.futures import InferFuture
+from paddleinfer.models.file_states import FileState
 
 Array = npt.NDArray[Any]
 
 DTYPE_NAMES: tuple[str, ...]
 NUMPY_DTYPES: Mapping[str, np.dtype[Any]]
 MAX_RANK: int
+MANY_NUMBERS: int
 
 def interpreter_ends() -> None: ...
+def in_forked_child() -> None: ...
+def is_out_of_memory(failure: str) -> bool: ...
 def onednn_cache_clears() -> int: ...
 def mallopt(parameter: int, value: int) -> bool: ...
 
@@ -42,10 +47,32 @@ class TraceRing:
     def runs_since(self, recorded: int) -> list[tuple[Any, ...]]: ...
 
 @final
-class OneDnnBudget:
-    def __init__(self, library: PaddleLibrary, max_shapes: int) -> None: ...
+class OneDnnKernels:
+    def __init__(self, max_shapes: int, max_bytes: int, by_renewal: bool = False) -> None: ...
+    @property
+    def by_renewal(self) -> bool: ...
+    def figures(self) -> dict[str, int]: ...
+
+@final
+class OneDnnPart:
+    def __init__(self, library: PaddleLibrary, kernels: OneDnnKernels) -> None: ...
     def before_run(self, shapes: Iterable[tuple[int, ...]]) -> None: ...
+    def after_run(self) -> None: ...
+    @property
+    def is_due_for_renewal(self) -> bool: ...
+    def begin_renewal(self) -> None: ...
+    def end_renewal(self) -> None: ...
     def close(self) -> None: ...
+
+@final
+class FallBack:
+    def __init__(self, bare_too: bool, on_change: Callable[[str], None]) -> None: ...
+    @property
+    def in_force(self) -> bool: ...
+    def forbid_bare(self) -> None: ...
+    def may_try(self, failure: str) -> bool: ...
+    def helped(self, failure: str) -> None: ...
+    def poll_updates(self) -> None: ...
 
 @final
 class predictor_lock:
@@ -53,7 +80,7 @@ class predictor_lock:
     def __exit__(self, *_: object) -> None: ...
 
 @final
-class OneDnnShelterAround:
+class OneDnnCacheGuard:
     def __init__(self, library: PaddleLibrary) -> None: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *_: object) -> None: ...
@@ -66,6 +93,38 @@ class FeedReader:
         rows_follow_batch: bool,
         normalise: Callable[[object], list[Array]],
     ) -> None: ...
+
+class TooLongForLoop(Exception): ...
+class BackendFactory: ...
+
+@final
+class PythonBackends(BackendFactory):
+    def __init__(
+        self,
+        open_model: Callable[[int], Callable[[list[Array]], list[Array]]],
+        fall_back: FallBack | None = None,
+    ) -> None: ...
+
+@final
+class PaddleBackends(BackendFactory):
+    def __init__(
+        self,
+        library: PaddleLibrary,
+        config: int,
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+        parameters: Iterable[str],
+        *,
+        files: Iterable[FileState],
+        on_cpu: bool,
+        share_weights: bool,
+        onednn: bool,
+        onednn_kernels: OneDnnKernels,
+        fall_back: FallBack | None = None,
+        fall_back_configs: list[Any] | None = None,
+        fall_back_addresses: Iterable[int] = (),
+    ) -> None: ...
+    def weights(self) -> tuple[int, int, str]: ...
 
 @final
 class Core:
@@ -81,39 +140,16 @@ class Core:
         output_places: dict[str, int],
         rows_follow_batch: bool,
         inline: bool,
-        policy: str,
-        max_batch_size: int,
-        preferred_batch_sizes: Sequence[int],
-        allowed_batch_sizes: Sequence[int],
-        max_queue_rows: int,
-        max_queue_bytes: int,
-        max_hold_us: int | None,
-        wait_when_full: bool,
+        batching: BatchingOptions,
         merging: str,
         on_merging: Callable[[bool, str], None],
         normalise: Callable[[object], list[Array]],
+        check_shapes: Callable[[list[tuple[int, ...]]], None] | None,
         explain: Callable[[str], str],
         trace: TraceRing,
         main_thread: int,
     ) -> None: ...
-    def start_paddle(
-        self,
-        library: PaddleLibrary,
-        config: int,
-        inputs: Iterable[str],
-        outputs: Iterable[str],
-        parameters: Iterable[str],
-        *,
-        instances: int,
-        on_cpu: bool,
-        share_weights: bool,
-        onednn: bool,
-        max_onednn_shapes: int,
-    ) -> None: ...
-    def start_python(
-        self, open_model: Callable[[int], Callable[[list[Array]], list[Array]]], instances: int
-    ) -> None: ...
-    def weights(self) -> tuple[int, int, str]: ...
+    def start_instances(self, factory: BackendFactory, instances: int) -> None: ...
     def infer(
         self,
         feeds: object,
@@ -130,23 +166,34 @@ class Core:
         priority: int,
         future: InferFuture,
     ) -> Handle: ...
+    def submit_together(
+        self,
+        parts: list[dict[str, Array]],
+        timeout: float | None,
+        outputs: Sequence[str] | None,
+        priority: int,
+        futures: list[InferFuture],
+        waits: bool,
+        blocks: bool,
+    ) -> None: ...
     def start(
         self, feeds: object, timeout: float | None, outputs: Sequence[str] | None, priority: int
     ) -> Handle: ...
     def ainfer(
-        self, feeds: object, timeout: float | None, outputs: Sequence[str] | None, priority: int
+        self, feeds: object, timeout: float | None, outputs: Sequence[str] | None, priority: int, called: int
     ) -> AsyncCall: ...
     def warmup(self, feeds: object, instance: int) -> Handle: ...
-    def settle_merging(self, merges: bool, why_not: str) -> None: ...
+    def set_batchable(self, merges: bool, why_not: str) -> None: ...
     def predicted_run_ns(self, feeds: object, rows: int) -> float: ...
     def wait_completions(self) -> list[InferFuture] | None: ...
     def close(self, drain: bool, timeout: float | None) -> tuple[int, int]: ...
-    def pass_on_news(self) -> None: ...
+    def poll_updates(self) -> None: ...
     def mark_forked(self) -> None: ...
     def stats(self) -> dict[str, Any]: ...
 
 class Handle:
     cancelled: bool
+    rows: int
     def done(self) -> bool: ...
     def started(self) -> bool: ...
     def wait(self, timeout: float | None) -> bool: ...
@@ -160,7 +207,7 @@ class AsyncCall(Handle):
     future: asyncio.Future[dict[str, Array]]
 
 @final
-class LoopSink:
+class EventLoopBridge:
     def abandon(self, _: object = None) -> None: ...
     def flush(self) -> None: ...
     def deliver(self) -> None: ...
@@ -169,23 +216,27 @@ ADMISSIONS: tuple[str, ...]
 POLICIES: tuple[str, ...]
 DISPATCH_REASONS: tuple[str, ...]
 
+WIRE_MOST_FIELDS: int
+
+@final
+class WireTable:
+    def __init__(
+        self,
+        messages: Sequence[Sequence[tuple[int, int, int, int, bool]]],
+        max_fields: int,
+        max_rest_bytes: int,
+    ) -> None: ...
+    def walk(self, body: bytes) -> tuple[str, int, int, int, bytes, list[tuple[int, int, int, int]]]: ...
+
+def count_wire_numbers(body: bytes, first: int, size: int, max_steps: int) -> tuple[str, list[int]]: ...
+def read_wire_numbers(body: bytes, first: int, size: int, field: int, array: Array) -> bool: ...
 def tolerance_of(dtype: object) -> float: ...
-def relative_difference(a: Array, b: Array) -> float: ...
+def largest_magnitude(array: Array) -> float: ...
+def compare(a: Array, b: Array, largest: float = ...) -> tuple[float, bool]: ...
 
 @final
 class Scheduler:
-    def __init__(
-        self,
-        *,
-        instances: int = 1,
-        policy: str = "adaptive",
-        max_batch_size: int = 32,
-        preferred_batch_sizes: Sequence[int] = (),
-        max_queue_rows: int = 4096,
-        max_queue_bytes: int = ...,
-        max_hold_us: int | None = None,
-        merging: str = "yes",
-    ) -> None: ...
+    def __init__(self, batching: BatchingOptions, *, instances: int = 1, merging: str = "yes") -> None: ...
     def admit(
         self,
         number: Hashable,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
+from paddleinfer.sentences import printable, shortened
+
 if TYPE_CHECKING:
     from paddleinfer.explanation import InferInfo
 
@@ -16,13 +18,19 @@ __all__ = [
     "InvalidInput",
     "ModelError",
     "ModelLoadError",
+    "OutOfMemory",
     "PaddleInferError",
     "QueueFull",
+    "ThreadStartError",
 ]
 
 
 class PaddleInferError(Exception):
     """Base of everything paddleinfer raises on purpose."""
+
+    def __str__(self) -> str:
+        """The sentence, `printable` and no longer than `shortened` has it."""
+        return shortened(printable(shortened(super().__str__())))
 
 
 class InvalidInput(PaddleInferError, ValueError):
@@ -30,7 +38,7 @@ class InvalidInput(PaddleInferError, ValueError):
 
 
 class ConfigError(PaddleInferError, ValueError):
-    """An option is unknown, out of range, or cannot be had from the installed Paddle."""
+    """An option is unknown, out of range, or not possible with the installed Paddle."""
 
 
 class ModelLoadError(PaddleInferError):
@@ -60,7 +68,8 @@ class DeadlineExceeded(PaddleInferError, TimeoutError):
     Attributes
     ----------
     shed
-        Whether it was dropped before it ran, for no result could be in time any more.
+        Whether it was dropped before it ran, for no result could be in time; at once where no run could meet
+        the deadline at all.
     """
 
     def __init__(self, message: str, *, shed: bool = False) -> None:
@@ -96,3 +105,20 @@ class ModelError(PaddleInferError, RuntimeError):
     """
 
     info: InferInfo | None = None
+
+
+class OutOfMemory(ModelError, MemoryError):
+    """There was no memory to queue or to run this request: one of fewer rows, or a later one, may run."""
+
+
+class ThreadStartError(PaddleInferError, RuntimeError):
+    """The system gave no further thread; what had been started for it was ended, and nothing was queued."""
+
+    @classmethod
+    def of(cls, purpose: str, reason: object) -> ThreadStartError:
+        """The error where the thread was for this purpose, by what the system says."""
+        return cls(
+            f"no thread could be started for {purpose} ({reason}): the process has as many as it may, or no "
+            "memory for another; use fewer instances and engines, or raise the limit (ulimit -u, or the "
+            "container's pids limit)"
+        )

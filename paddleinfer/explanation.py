@@ -14,22 +14,22 @@ def engine_stages(
     called_ns: int,
     arrival_ns: int,
     started_ns: int,
-    gathered_ns: int,
-    over_ns: int,
-    scattered_ns: int,
+    gather_end_ns: int,
+    run_end_ns: int,
+    scatter_end_ns: int,
     hold_ns: int,
 ) -> list[Stage]:
     """Of a request that ran: its stages one after the other, from the call to its outputs."""
     held_from = started_ns - hold_ns
     # Of a request in parts, or whose batch failed before, the model's time begins with the first.
-    gathered = max(gathered_ns, started_ns)
+    gathered = max(gather_end_ns, started_ns)
     return [
         ("submit", called_ns, arrival_ns),
         ("queue", arrival_ns, held_from),
         ("hold", held_from, started_ns),
         ("gather", started_ns, gathered),
-        ("run", gathered, over_ns),
-        ("scatter", over_ns, scattered_ns),
+        ("run", gathered, run_end_ns),
+        ("scatter", run_end_ns, scatter_end_ns),
     ]
 
 
@@ -40,7 +40,7 @@ class InferInfo:
     queue_us: float
     """Microseconds from arrival to the start of its batch."""
     hold_us: float
-    """Of these, while an idle instance held the batch back for company."""
+    """Microseconds of these during which an idle instance delayed the batch so that others could join it."""
     batch_rows: int
     """Rows that ran together."""
     bucket: str
@@ -55,9 +55,9 @@ class InferInfo:
     """The number of the instance that ran it."""
     dispatch_reason: str
     """Why the batch went when it went: "idle" (an instance was, and waiting was not predicted to pay),
-    "full", "all_here" (every caller of late was waiting), "held_over" (it had been held as long as was worth
-    it), "deadline" (its most urgent request left no more time), "alone" (nothing else may share its run),
-    "closing", "on_caller" (it ran on the thread of its only caller), "warmup"."""
+    "full", "all_callers_queued" (all recently active callers were queued), "delay_expired" (the batching
+    delay was over), "deadline" (its most urgent request left no more time), "unbatchable" (nothing else may
+    share its run), "closing", "inline" (it ran on the thread of its only caller), "warmup"."""
     rows: int
     """Of the request itself."""
     run: int

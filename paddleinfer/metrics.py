@@ -6,6 +6,7 @@ https://prometheus.io/docs/practices/naming/
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from paddleinfer.engine import Engine
+from paddleinfer.engine.engine import Engine
 
 __all__ = ["CONTENT_TYPE", "EngineCollector", "exposition"]
 
@@ -34,6 +35,21 @@ _COUNTERS = {
     "rows": ("paddleinfer_rows", "Rows of accepted requests.", 1),
     "executions": ("paddleinfer_executions", "Runs of the model.", 1),
     "executed_rows": ("paddleinfer_executed_rows", "Rows that the model ran.", 1),
+    "internal_runs": (
+        "paddleinfer_internal_runs",
+        "Runs that the engine made for itself, to warm up or to check; no other metric counts them.",
+        1,
+    ),
+    "verified_requests": (
+        "paddleinfer_verified_requests",
+        "Requests whose rows in a shared run were compared with what they give alone.",
+        1,
+    ),
+    "verification_failures": (
+        "paddleinfer_verification_failures",
+        "Comparisons that found a difference; from the first on nothing shares a run.",
+        1,
+    ),
     "queue_ns": (
         "paddleinfer_queue_seconds",
         "Time from arrival to the start of a run, over requests.",
@@ -44,6 +60,18 @@ _COUNTERS = {
         "paddleinfer_request_seconds",
         "Time from arrival to the result, over requests with one.",
         1e-9,
+    ),
+}
+_DURATIONS = {
+    "queue_ns_counts": (
+        "paddleinfer_queue_duration_seconds",
+        "Time from arrival to the start of a run, of each request that ran.",
+        "queue_ns",
+    ),
+    "result_ns_counts": (
+        "paddleinfer_request_duration_seconds",
+        "Time from arrival to the result, of each request with one.",
+        "result_ns",
     ),
 }
 _GAUGES = {
@@ -81,6 +109,12 @@ class EngineCollector(Collector):
             for model, counted in stats.items():
                 gauge.add_metric((model,), counted[name])
             yield gauge
+        for name, (metric, text, total_ns) in _DURATIONS.items():
+            durations = HistogramMetricFamily(metric, text, labels=("model",))
+            for model, counted in stats.items():
+                buckets = _duration_buckets(counted[name])
+                durations.add_metric((model,), buckets=buckets, sum_value=counted[total_ns] * 1e-9)
+            yield durations
         instances = GaugeMetricFamily("paddleinfer_instances", "Instances of the model.", labels=("model",))
         rows = HistogramMetricFamily(
             "paddleinfer_batch_rows", "Rows of a run of the model.", labels=("model",)
@@ -109,6 +143,13 @@ def _histogram(batch_rows: Mapping[int, int], most_rows: int) -> tuple[list[tupl
         bound *= 2
     buckets.append(("+Inf", sum(batch_rows.values())))
     return buckets, sum(rows * count for rows, count in batch_rows.items())
+
+
+def _duration_buckets(counts: Mapping[float, int]) -> list[tuple[str, float]]:
+    """Cumulative counts by upper bounds in seconds, of counts by nanoseconds; the last bound is infinite."""
+    bounds = sorted(counts)
+    texts = [f"{bound / 1e9}" for bound in bounds[:-1]] + ["+Inf"]
+    return list(zip(texts, itertools.accumulate(counts[bound] for bound in bounds), strict=True))
 
 
 def exposition(engines: Mapping[str, Engine]) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from paddleinfer._version import __version__
+from paddleinfer.sentences import shown
 
 if TYPE_CHECKING:
     from paddleinfer.testing import EngineOpener, ExportedModels, FakePredictor, VirtualEngine
@@ -48,7 +49,7 @@ def _close_timeout_s(config: pytest.Config) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise pytest.UsageError(f"{_CLOSE_TIMEOUT} must be a number of seconds >= 0, not {given!r}")
+        raise pytest.UsageError(f"{_CLOSE_TIMEOUT} must be a number of seconds >= 0, not {shown(given)}")
     return seconds
 
 

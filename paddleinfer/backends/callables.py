@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from paddleinfer import _ext
-from paddleinfer.config import EngineConfig, RuntimeOptions
+from paddleinfer.backends.paddle.errors import useful_line
+from paddleinfer.config import EngineConfig, RuntimeOptions, is_int
 from paddleinfer.errors import ConfigError
-from paddleinfer.model import ModelSpec, TensorSpec
-from paddleinfer.settings import Settings
+from paddleinfer.models.reader import Batchable, ModelFormat, ModelSpec, TensorSpec
+from paddleinfer.resolved_options import ResolvedOptions
+from paddleinfer.sentences import shown
 
 __all__ = ["FunctionModel", "prepare", "spec_of"]
 
@@ -31,56 +33,58 @@ def spec_of(fn: object, inputs: Description, outputs: Sequence[str] | Descriptio
         It is not understood.
     """
     if not callable(fn):
-        raise ConfigError(f"from_callable takes a function, not {fn!r}")
+        raise ConfigError(f"from_callable takes a function, not {shown(fn)}")
     if not isinstance(inputs, Mapping) or not inputs:
-        raise ConfigError(f"inputs must be a dict of name -> (dtype, shape), not {inputs!r}")
+        raise ConfigError(
+            f"inputs must be a dict of name -> (dtype, shape) with one input at least, not {shown(inputs)}"
+        )
     if isinstance(outputs, Mapping):
         described = tuple(_tensor("output", name, value) for name, value in outputs.items())
     elif isinstance(outputs, (list, tuple)) and all(isinstance(name, str) for name in outputs):
         described = tuple(TensorSpec(name, None, "", None) for name in outputs)
     else:
         raise ConfigError(
-            f"outputs must be a list of names, or a dict of name -> (dtype, shape), not {outputs!r}"
+            f"outputs must be a list of names, or a dict of name -> (dtype, shape), not {shown(outputs)}"
         )
     if not described or len({tensor.name for tensor in described}) != len(described):
-        raise ConfigError(f"outputs must name each output once: {outputs!r}")
+        raise ConfigError(f"outputs must name each output once: {shown(outputs)}")
     tensors = tuple(_tensor("input", name, value) for name, value in inputs.items())
     fixed = [tensor.name for tensor in tensors if not tensor.shape or tensor.shape[0] >= 0]
     reason = (
-        f"input {fixed[0]!r} has no free leading dimension"
+        f"input {shown(fixed[0])} has no free leading dimension"
         if fixed
         else "its inputs are declared with free rows"
     )
     return ModelSpec(
         path=Path(getattr(fn, "__qualname__", type(fn).__qualname__)),
-        format="callable",
+        format=ModelFormat.CALLABLE,
         program_path=None,
         params_path=None,
         model_dir=None,
         inputs=tensors,
         outputs=described,
         parameters=(),
-        batchable="no" if fixed else "unknown",
+        batchable=Batchable.NO if fixed else Batchable.UNKNOWN,
         batchable_reason=reason,
     )
 
 
 def _tensor(kind: str, name: object, value: object) -> TensorSpec:
     if not (isinstance(name, str) and name and isinstance(value, (list, tuple)) and len(value) == 2):
-        raise ConfigError(f"{kind} {name!r} must be described as (dtype, shape), not {value!r}")
+        raise ConfigError(f"{kind} {shown(name)} must be described as (dtype, shape), not {shown(value)}")
     dtype, shape = value
     if not isinstance(dtype, str) or dtype not in _ext.DTYPE_NAMES:
         raise ConfigError(
-            f"{kind} {name!r} has dtype {dtype!r}; it must be one of {', '.join(_ext.DTYPE_NAMES)}"
+            f"{kind} {shown(name)} has dtype {shown(dtype)}; it must be one of {', '.join(_ext.DTYPE_NAMES)}"
         )
     sizes = tuple(shape) if isinstance(shape, (list, tuple)) else None
-    if sizes is None or not all(isinstance(size, int) and (size > 0 or size == -1) for size in sizes):
+    if sizes is None or not all(is_int(size) and (size > 0 or size == -1) for size in sizes):
         raise ConfigError(
-            f"{kind} {name!r} has shape {shape!r}; sizes are positive, or -1 where they are free"
+            f"{kind} {shown(name)} has shape {shown(shape)}; sizes are positive, or -1 where they are free"
         )
     if len(sizes) > _ext.MAX_RANK:
         raise ConfigError(
-            f"{kind} {name!r} has {len(sizes)} dimensions; at most {_ext.MAX_RANK} are supported"
+            f"{kind} {shown(name)} has {len(sizes)} dimensions; at most {_ext.MAX_RANK} are supported"
         )
     return TensorSpec(name, None, dtype, sizes)
 
@@ -91,15 +95,22 @@ class FunctionModel:
 
     fn: Callable[[dict[str, Array]], Any]
     spec: ModelSpec
-    instances: int
-    settings: Settings
+    resolved: ResolvedOptions
     inline: bool = False
     memory_bytes: int = 0
     """Nobody knows what a function needs."""
+    empty_inputs: None = None
+
+    check_shapes: None = None
+
+    def explain(self, failure: str) -> str:
+        """The useful line of a failure; the function may have called Paddle."""
+        return useful_line(failure)
 
     def start(self, core: _ext.Core) -> None:
         """Has each of its threads ready to call it."""
-        core.start_python(_opener(self.fn, self.spec), self.instances)
+        backends = _ext.PythonBackends(_opener(self.fn, self.spec))
+        core.start_instances(backends, self.resolved.instances)
 
 
 def prepare(fn: Callable[[dict[str, Array]], Any], spec: ModelSpec, config: EngineConfig) -> FunctionModel:
@@ -110,23 +121,23 @@ def prepare(fn: Callable[[dict[str, Array]], Any], spec: ModelSpec, config: Engi
     ConfigError
         An option acts on Paddle only.
     """
-    settings = Settings()
-    return FunctionModel(fn, spec, _instances(config, settings), settings)
+    resolved = ResolvedOptions(config)
+    _resolve_runtime(config, resolved)
+    return FunctionModel(fn, spec, resolved)
 
 
-def _instances(config: EngineConfig, settings: Settings) -> int:
-    """How many threads call the function; refuses options that act on Paddle only."""
+def _resolve_runtime(config: EngineConfig, resolved: ResolvedOptions) -> None:
+    """Decides how many threads call the function; refuses options that act on Paddle only."""
     defaults = RuntimeOptions()
     for name in vars(defaults):
-        if name != "instances" and getattr(config.runtime, name) != getattr(defaults, name):
+        if name == "instances":
+            continue
+        if getattr(config.runtime, name) != getattr(defaults, name):
             raise ConfigError(f"{name} acts on Paddle's predictors and has no effect on a callable")
-        settings.put(name, getattr(defaults, name), "default", "without effect on a callable")
-    settings.put("driver", "callable", "option", "a Python function, called with the GIL held")
+        resolved.note(name, "without effect on a callable")
+    resolved.decide("driver", "callable", "option", "a Python function, called with the GIL held")
     if config.runtime.instances == "auto":
-        settings.put("instances", 1, "auto", "a function may not be thread-safe")
-        return 1
-    settings.put("instances", config.runtime.instances, "option")
-    return config.runtime.instances
+        resolved.decide("instances", 1, "auto", "a function may not be thread-safe")
 
 
 def _opener(
@@ -147,7 +158,7 @@ def _ordered(given: object, outputs: tuple[TensorSpec, ...]) -> list[Array]:
         missing = [tensor.name for tensor in outputs if tensor.name not in given]
         if missing:
             listed = ", ".join(map(str, given)) or "nothing"
-            raise TypeError(f"the function gave no output {missing[0]!r}, only {listed}")
+            raise TypeError(f"the function gave no output {shown(missing[0])}, only {listed}")
         values = [given[tensor.name] for tensor in outputs]
     elif isinstance(given, (list, tuple)):
         values = list(given)
@@ -163,7 +174,7 @@ def _checked(value: object, tensor: TensorSpec) -> Array:
     supported = array.dtype in _ext.NUMPY_DTYPES.values()
     if not supported or (tensor.dtype and array.dtype != _ext.NUMPY_DTYPES[tensor.dtype]):
         wanted = tensor.dtype or "a number type the engine knows"
-        raise TypeError(f"output {tensor.name!r} must be {wanted}, and the function gave {array.dtype}")
+        raise TypeError(f"output {shown(tensor.name)} must be {wanted}, and the function gave {array.dtype}")
     declared = tensor.shape
     if declared is not None:
         fits = len(declared) == array.ndim and all(
@@ -171,6 +182,6 @@ def _checked(value: object, tensor: TensorSpec) -> Array:
         )
         if not fits:
             raise TypeError(
-                f"output {tensor.name!r} must have shape {declared}, and the function gave {array.shape}"
+                f"output {shown(tensor.name)} must have shape {declared}, and the function gave {array.shape}"
             )
     return np.require(array, None, ["C", "A"])

@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["free_memory_bytes", "is_amd", "resident_memory_bytes", "usable_cores"]
+__all__ = ["cpu_flags", "free_memory_bytes", "is_amd", "resident_memory_bytes", "usable_cores"]
 
 _CGROUP2 = Path("/sys/fs/cgroup")
 _CGROUP1 = Path("/sys/fs/cgroup/cpu")
@@ -84,3 +84,12 @@ def is_amd() -> bool:
         return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
+
+
+def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """What the processor can do, in the kernel's words: "avx2", "avx512f"…; empty when it is unknown."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return next((frozenset(line.split()) for line in lines if line.startswith("flags")), frozenset())

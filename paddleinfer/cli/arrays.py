@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from paddleinfer import _ext
-from paddleinfer.command_output import shape_text
+from paddleinfer.cli.output import shape_text
 from paddleinfer.errors import ConfigError, InvalidInput
-from paddleinfer.model_spec import TensorSpec
+from paddleinfer.models.spec import TensorSpec
+from paddleinfer.sentences import shown
+from paddleinfer.whole_files import replacing
 
 __all__ = ["Array", "add_input", "add_shapes", "random_inputs", "read_inputs", "write_outputs"]
 
@@ -43,7 +45,7 @@ def read_inputs(given: Sequence[str], wanted: Sequence[TensorSpec]) -> dict[str,
             _put(inputs, str(key), array, path, wanted)
     missing = [spec for spec in wanted if spec.name not in inputs]
     if missing:
-        listed = ", ".join(f"{spec.name!r} ({spec.dtype}, {shape_text(spec.shape)})" for spec in missing)
+        listed = ", ".join(f"{shown(spec.name)} ({spec.dtype}, {shape_text(spec.shape)})" for spec in missing)
         raise InvalidInput(
             f"no array is given for {listed}; give one with --input {missing[0].name}=FILE.npy"
         )
@@ -106,9 +108,9 @@ def _put(inputs: dict[str, Array], key: str, array: Array, path: Path, wanted: S
     spec = _spec_of(key, wanted)
     if spec is None:
         names = ", ".join(repr(spec.name) for spec in wanted) or "no inputs"
-        raise InvalidInput(f"the model has no input {key!r} for {path}; it has {names}")
+        raise InvalidInput(f"the model has no input {shown(key)} for {path}; it has {names}")
     if spec.name in inputs:
-        raise InvalidInput(f"the input {key!r} is given twice, the second time by {path}")
+        raise InvalidInput(f"the input {shown(key)} is given twice, the second time by {path}")
     inputs[spec.name] = array
 
 
@@ -168,7 +170,7 @@ def random_inputs(
             inputs[spec.name] = made.astype(dtype)
         except (MemoryError, ValueError):
             raise ConfigError(
-                f"an input {spec.name!r} of {shape_text(shape)} does not fit into memory; "
+                f"an input {shown(spec.name)} of {shape_text(shape)} does not fit into memory; "
                 "make it smaller with --shape or --rows"
             ) from None
     return inputs
@@ -181,7 +183,7 @@ def _parsed(text: str, wanted: Sequence[TensorSpec]) -> tuple[str, tuple[int, ..
     spec = _spec_of(name, wanted)
     if spec is None:
         names = ", ".join(repr(spec.name) for spec in wanted) or "no inputs"
-        raise ConfigError(f"--shape names the input {name!r}, but the model has {names}")
+        raise ConfigError(f"--shape names the input {shown(name)}, but the model has {names}")
     shape = tuple(map(int, sizes.split("x")))
     declared = spec.shape
     if declared is not None and (
@@ -189,7 +191,7 @@ def _parsed(text: str, wanted: Sequence[TensorSpec]) -> tuple[str, tuple[int, ..
         or any(size not in (own, -1) for own, size in zip(shape, declared, strict=True))
     ):
         raise ConfigError(
-            f"--shape {text} does not fit: the input {spec.name!r} is {shape_text(declared)}, "
+            f"--shape {text} does not fit: the input {shown(spec.name)} is {shape_text(declared)}, "
             "where -1 is any size"
         )
     return spec.name, shape
@@ -199,7 +201,7 @@ def _shape(spec: TensorSpec, given: tuple[int, ...] | None, rows: int | None) ->
     declared = spec.shape
     if given is None and (declared is None or any(size < 0 for size in declared[1:])):
         raise ConfigError(
-            f"the input {spec.name!r} has free sizes beyond its rows ({shape_text(declared)}); "
+            f"the input {shown(spec.name)} has free sizes beyond its rows ({shape_text(declared)}); "
             f"give them with --shape {spec.name}={_example(declared)}"
         )
     shape = list(given if given is not None else declared or ())
@@ -207,7 +209,9 @@ def _shape(spec: TensorSpec, given: tuple[int, ...] | None, rows: int | None) ->
     if shape and free and (rows is not None or shape[0] < 0):
         shape[0] = rows or 1
     elif rows is not None and shape and shape[0] != rows:
-        raise ConfigError(f"the input {spec.name!r} always has {shape[0]} rows, so --rows cannot be {rows}")
+        raise ConfigError(
+            f"the input {shown(spec.name)} always has {shape[0]} rows, so --rows cannot be {rows}"
+        )
     return tuple(shape)
 
 
@@ -220,7 +224,7 @@ def _example(declared: Sequence[int] | None) -> str:
 
 def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     """An .npz file; numpy.savez would refuse an output that is called "file"."""
-    with zipfile.ZipFile(path, "w") as archive:
+    with replacing(path) as whole, zipfile.ZipFile(whole, "w") as archive:
         for name, array in outputs.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)

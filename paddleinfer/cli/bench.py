@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from paddleinfer.command_bench_chart import check_picture, draw
-from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.command_load import Tally, warm_up
-from paddleinfer.command_load_inputs import LoadInputs, inputs_of
-from paddleinfer.command_load_options import add_load, drive, load_document, load_text
-from paddleinfer.command_output import as_columns, print_document
-from paddleinfer.command_progress import progress
-from paddleinfer.command_trace import TraceFile, add_trace
-from paddleinfer.model import load_spec
+from paddleinfer.cli.bench_chart import check_picture, draw
+from paddleinfer.cli.engine import add_engine_options, add_model, engine_config, open_engine
+from paddleinfer.cli.load import Tally, warm_up
+from paddleinfer.cli.load_inputs import LoadInputs, inputs_of
+from paddleinfer.cli.load_options import add_load, drive, load_document, load_text
+from paddleinfer.cli.output import as_columns, print_document
+from paddleinfer.cli.progress import progress
+from paddleinfer.cli.trace import TraceFile, add_trace
+from paddleinfer.models.reader import load_spec
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the figures; gives the exit code."""
     config = engine_config(options)
-    inputs = inputs_of(options, load_spec(options.model).inputs)
+    inputs = inputs_of(options, load_spec(options.model, config.runtime.params).inputs)
     trace = TraceFile(options.trace)
     if options.png is not None:
         check_picture(options.png)

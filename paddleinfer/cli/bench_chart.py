@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from paddleinfer.command_load import Tally
+from paddleinfer.cli.load import Tally
 from paddleinfer.errors import ConfigError
-from paddleinfer.option_values import check_writable
+from paddleinfer.options.parser import check_writable
+from paddleinfer.whole_files import replacing
 
 __all__ = ["check_picture", "draw"]
 
@@ -62,5 +63,6 @@ def draw(path: Path, title: str, tally: Tally, rows: int) -> None:
         axis.tick_params(length=0, labelcolor=_GREY)
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, x=0.012, ha="left", fontsize=12.5, fontweight="bold")
-    figure.savefig(path, dpi=100, format="png")
+    with replacing(path) as file:
+        figure.savefig(file, dpi=100, format="png")
     pyplot.close(figure)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from paddleinfer import demo
-from paddleinfer.command_output import print_document
+from paddleinfer.cli.output import print_document
+from paddleinfer.demo import demo
 from paddleinfer.errors import ConfigError
 
 __all__ = ["SUMMARY", "add_options", "run"]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.command_load import Tally, warm_up
-from paddleinfer.command_load_inputs import inputs_of
-from paddleinfer.command_load_options import add_load, drive, load_document
-from paddleinfer.command_output import print_document
-from paddleinfer.command_progress import progress
-from paddleinfer.command_trace import TraceFile, add_trace
-from paddleinfer.diagnosis import MANY, Diagnosis
-from paddleinfer.model import load_spec
+from paddleinfer.cli.engine import add_engine_options, add_model, engine_config, open_engine
+from paddleinfer.cli.load import Tally, warm_up
+from paddleinfer.cli.load_inputs import inputs_of
+from paddleinfer.cli.load_options import add_load, drive, load_document
+from paddleinfer.cli.output import print_document
+from paddleinfer.cli.progress import progress
+from paddleinfer.cli.trace import TraceFile, add_trace
+from paddleinfer.diagnosis.diagnosis import MANY, Diagnosis
+from paddleinfer.models.reader import load_spec
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the stages and the verdict; gives the exit code."""
     config = engine_config(options)
-    inputs = inputs_of(options, load_spec(options.model).inputs)
+    inputs = inputs_of(options, load_spec(options.model, config.runtime.params).inputs)
     trace = TraceFile(options.trace)
     with open_engine(options.model, config) as engine:
         try:

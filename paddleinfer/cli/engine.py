@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from paddleinfer.config import EngineConfig
-from paddleinfer.engine import Engine
-from paddleinfer.flags import add_flags, engine_flags, from_environment, given_flags
-from paddleinfer.interrupts import ctrl_c_waits
+from paddleinfer.engine.engine import Engine
+from paddleinfer.engine.lifecycle import defer_sigint
+from paddleinfer.options.flags import add_flags, engine_flags, from_environment, given_flags
 
 __all__ = ["add_engine_options", "add_model", "engine_config", "model_path", "open_engine"]
 
@@ -48,6 +48,6 @@ def engine_config(options: argparse.Namespace) -> EngineConfig:
 
 def open_engine(path: Path, config: EngineConfig) -> Engine:
     """An engine; Ctrl-C waits until it is open, for Paddle breaks when it is interrupted while it loads."""
-    with ctrl_c_waits():
+    with defer_sigint():
         engine = Engine(path, config=config)
     return engine

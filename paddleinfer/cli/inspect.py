@@ -6,20 +6,24 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.command_output import as_columns, print_document, shape_text, value_text
-from paddleinfer.model import load_spec
-from paddleinfer.model_spec import ModelSpec, TensorSpec
-from paddleinfer.model_version import made_with
+from paddleinfer.backends.paddle.expected_faults import expected_faults
+from paddleinfer.backends.paddle.faults import KNOWN_FAULTS
+from paddleinfer.backends.paddle.graph_passes import WORTH
+from paddleinfer.cli.engine import add_engine_options, add_model, engine_config, open_engine
+from paddleinfer.cli.output import as_columns, print_document, shape_text, value_text
+from paddleinfer.config import RuntimeOptions
+from paddleinfer.models.reader import load_spec
+from paddleinfer.models.spec import ModelFormat, ModelSpec, TensorSpec
+from paddleinfer.models.version import made_with
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
 SUMMARY = "what a model is, and what would run"
 
 _FORMATS = {
-    "json": "json, a Paddle 3 program",
-    "pdmodel": "pdmodel, a legacy program",
-    "__model__": "__model__, a legacy program",
+    ModelFormat.JSON: "json, a Paddle 3 program",
+    ModelFormat.PDMODEL: "pdmodel, a legacy program",
+    ModelFormat.DUNDER_MODEL: "__model__, a legacy program",
 }
 
 
@@ -33,8 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints it; gives the exit code."""
     config = engine_config(options)
-    spec = load_spec(options.model)
-    document = _of_files(spec)
+    spec = load_spec(options.model, config.runtime.params)
+    document = {**_of_files(spec), **_faults(spec, config.runtime)}
     if not options.no_load:
         with open_engine(options.model, config) as engine:
             document["effective_config"] = engine.effective_config()
@@ -67,7 +71,25 @@ def _of_files(spec: ModelSpec) -> dict[str, Any]:
         "paddle_version_note": sentence,
         "inputs": [_tensor(tensor) for tensor in spec.inputs],
         "outputs": [_tensor(tensor) for tensor in spec.outputs],
-        "batchable": {"value": spec.batchable, "reason": spec.batchable_reason},
+        "batchable": {"value": spec.batchable.value, "reason": spec.batchable_reason},
+        "ir_optim_note": f"on is worth {WORTH}" if spec.format.is_legacy else "",
+    }
+
+
+def _faults(spec: ModelSpec, options: RuntimeOptions) -> dict[str, Any]:
+    installed, workarounds = expected_faults(spec, options)
+    symptoms = {fault.name: fault.symptom for fault in KNOWN_FAULTS}
+    return {
+        "installed_paddle": installed or None,
+        "known_faults": [
+            {
+                "name": found.fault,
+                "symptom": symptoms[found.fault],
+                "option": found.about,
+                "workaround": found.sentence,
+            }
+            for found in workarounds
+        ],
     }
 
 
@@ -86,11 +108,18 @@ def _print(document: Mapping[str, Any]) -> None:
         ("made with", document["paddle_version_note"]),
         ("batchable", _with_reason(document["batchable"])),
     ]
+    if document["ir_optim_note"]:
+        facts.append(("ir_optim", f"off by default; {document['ir_optim_note']}"))
     print(document["path"])
     print(as_columns(facts))
     for side in ("inputs", "outputs"):
         print(f"\n{side}")
         print(as_columns(_tensor_rows(document[side])) if document[side] else "  none")
+    if document["known_faults"]:
+        print(f"\nknown faults of {document['installed_paddle']} that the model meets, and what is done")
+        for fault in document["known_faults"]:
+            facts = [(fault["name"], fault["symptom"]), (fault["option"], fault["workaround"])]
+            print(as_columns(facts))
     if "effective_config" in document:
         print("\nwhat would run")
         lines = document["effective_config"]

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from paddleinfer.command_arrays import Array
-from paddleinfer.command_progress import Advance
-from paddleinfer.engine import Engine
+from paddleinfer.cli.arrays import Array
+from paddleinfer.cli.progress import Advance
+from paddleinfer.engine.engine import Engine
+from paddleinfer.engine.futures import InferFuture
 from paddleinfer.errors import DeadlineExceeded, PaddleInferError, QueueFull
-from paddleinfer.futures import InferFuture
 
 __all__ = ["Requests", "Tally", "drive_callers", "drive_rate", "warm_up"]
 
@@ -85,7 +85,7 @@ def warm_up(engine: Engine, inputs: Mapping[str, Array]) -> None:
 
 
 def drive_callers(requests: Requests, callers: int, advance: Advance) -> Tally:
-    """So many threads, each of which asks again as soon as it has its answer."""
+    """So many threads, each of which asks again as soon as it has its answer; once however short the load."""
     tally = Tally()
     end_s = tally.began_s + requests.seconds
     stop = threading.Event()
@@ -94,7 +94,7 @@ def drive_callers(requests: Requests, callers: int, advance: Advance) -> Tally:
 
     def call(mine: Tally) -> None:
         try:
-            while not stop.is_set() and (due_s := time.perf_counter()) < end_s:
+            while not stop.is_set() and ((due_s := time.perf_counter()) < end_s or mine.sent == 0):
                 mine.sent += 1
                 try:
                     requests.engine.infer(requests.next_inputs(), timeout=requests.timeout_s)
@@ -163,7 +163,7 @@ def drive_rate(requests: Requests, rate_per_s: float, advance: Advance) -> Tally
         _sleep_until(due_s, tally.began_s, advance)
         now_s = time.perf_counter()
         tally.most_lag_ms = max(tally.most_lag_ms, (now_s - due_s) * 1e3)
-        if now_s >= end_s:  # no thread could send as fast as is asked for
+        if now_s >= end_s and tally.sent > 0:  # no thread could send as fast as is asked for
             break
         tally.sent += 1
         try:

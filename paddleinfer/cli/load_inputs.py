@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from paddleinfer.command_arrays import Array, random_inputs, read_inputs
-from paddleinfer.command_output import shape_text
+from paddleinfer.cli.arrays import Array, random_inputs, read_inputs
+from paddleinfer.cli.output import shape_text
 from paddleinfer.errors import ConfigError, InvalidInput
-from paddleinfer.model_spec import TensorSpec
+from paddleinfer.models.spec import TensorSpec
+from paddleinfer.sentences import shown
 
 __all__ = ["LoadInputs", "inputs_of"]
 
@@ -92,19 +93,21 @@ def inputs_of(options: argparse.Namespace, wanted: Sequence[TensorSpec]) -> Load
         array, rows = arrays[spec.name], _rows_of(spec, options.rows)
         if spec.shape and array.ndim == 0:
             raise InvalidInput(
-                f"the input {spec.name!r} is one number, and the model takes {shape_text(spec.shape)}"
+                f"the input {shown(spec.name)} is one number, and the model takes {shape_text(spec.shape)}"
             )
         if rows is None or array.ndim == 0:
             continue
         if len(array) < rows:
-            raise InvalidInput(f"the input {spec.name!r} has {len(array)} rows, and a request needs {rows}")
+            raise InvalidInput(
+                f"the input {shown(spec.name)} has {len(array)} rows, and a request needs {rows}"
+            )
         if len(array) > rows:
             in_turn[spec.name] = rows
     for one, other in itertools.pairwise(in_turn):
         if len(arrays[one]) * in_turn[other] != len(arrays[other]) * in_turn[one]:
             raise InvalidInput(
                 "the inputs of a request come from the same place of each file, but "
-                f"{one!r} has {len(arrays[one])} rows and {other!r} {len(arrays[other])}"
+                f"{shown(one)} has {len(arrays[one])} rows and {shown(other)} {len(arrays[other])}"
             )
     return LoadInputs(arrays, in_turn)
 
@@ -115,5 +118,5 @@ def _rows_of(spec: TensorSpec, rows: int | None) -> int | None:
         return rows or 1
     own = spec.shape[0] if spec.shape else None
     if rows is not None and own is not None and rows != own:
-        raise ConfigError(f"the input {spec.name!r} always has {own} rows, so --rows cannot be {rows}")
+        raise ConfigError(f"the input {shown(spec.name)} always has {own} rows, so --rows cannot be {rows}")
     return own

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from paddleinfer.command_arrays import add_input, add_shapes
-from paddleinfer.command_load import Requests, Tally, drive_callers, drive_rate
-from paddleinfer.command_load_inputs import LoadInputs
-from paddleinfer.command_progress import Advance
-from paddleinfer.engine import Engine
-from paddleinfer.option_values import count, positive
+from paddleinfer.cli.arrays import add_input, add_shapes
+from paddleinfer.cli.load import Requests, Tally, drive_callers, drive_rate
+from paddleinfer.cli.load_inputs import LoadInputs
+from paddleinfer.cli.progress import Advance
+from paddleinfer.engine.engine import Engine
+from paddleinfer.options.parser import count, positive
 
 __all__ = ["add_load", "drive", "load_document", "load_text"]
 

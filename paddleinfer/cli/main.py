@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 from paddleinfer._version import __version__
-from paddleinfer.command_output import keep_stdout_clean
+from paddleinfer.cli.output import keep_stdout_clean
+from paddleinfer.engine.lifecycle import defer_sigint, end_at_once_by_sigint
 from paddleinfer.errors import ConfigError, InvalidInput, ModelLoadError, PaddleInferError
-from paddleinfer.interrupts import ctrl_c_waits, end_at_once_by_ctrl_c
-from paddleinfer.option_values import OneSentenceParser
+from paddleinfer.options.parser import OneSentenceParser
+from paddleinfer.sentences import shown
 
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = ("inspect", "run", "bench", "diagnose", "timeline", "simulate", "demo")
-"""Sub-commands. Each is a module ``paddleinfer.command_NAME`` with
+"""Sub-commands. Each is a module ``paddleinfer.cli.NAME`` with
 
 - ``SUMMARY``, one line for the help;
 - ``add_options(parser)``; every sub-command has ``--json`` already, as ``options.json``;
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments is None:
             keep_stdout_clean()
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be what stdout can encode
+            sys.stdout.reconfigure(errors="backslashreplace")
         options = _parsed(sys.argv[1:] if arguments is None else arguments)
         name = f"paddleinfer {options.command}"
         code = int(options.run(options))
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _say(name, f"{where}{error.strerror or error}", _WRONG)
     if arguments is None:
         _drop_what_cannot_be_written()
-        end_at_once_by_ctrl_c()
+        end_at_once_by_sigint()
     return code
 
 
@@ -88,8 +92,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"paddleinfer {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     parsers = {}
-    with ctrl_c_waits():  # NumPy says that it is broken when its import is interrupted
-        modules = {name: importlib.import_module(f"paddleinfer.command_{name}") for name in COMMANDS}
+    with defer_sigint():  # NumPy says that it is broken when its import is interrupted
+        modules = {name: importlib.import_module(f"paddleinfer.cli.{name}") for name in COMMANDS}
     for name, module in modules.items():
         parsers[name] = sub = commands.add_parser(
             name, help=module.SUMMARY, description=module.SUMMARY, allow_abbrev=False
@@ -101,7 +105,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if first and not first.startswith("-") and first not in parsers:
         close = difflib.get_close_matches(first, COMMANDS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"the commands are {', '.join(COMMANDS)}"
-        parser.error(f"there is no command {first!r}; {hint}")
+        parser.error(f"there is no command {shown(first)}; {hint}")
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         parsers.get(options.command, parser).refuse(unknown[0])

@@ -15,7 +15,10 @@ __all__ = ["as_columns", "keep_stdout_clean", "print_document", "shape_text", "v
 
 def print_document(document: Mapping[str, Any]) -> None:
     """JSON that every reader takes: null where a number is not finite."""
-    print(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+    # A file's name that is not UTF-8 can only be escaped.
+    writable = not any("\ud800" <= letter <= "\udfff" for letter in text)
+    print(text if writable else json.dumps(_plain(document), indent=2, allow_nan=False))
 
 
 def keep_stdout_clean() -> None:

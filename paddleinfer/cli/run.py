@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from paddleinfer.command_arrays import Array, add_input, read_inputs, write_outputs
-from paddleinfer.command_engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.command_output import as_columns, print_document, shape_text
-from paddleinfer.command_progress import progress
-from paddleinfer.command_trace import TraceFile, add_trace
+from paddleinfer.cli.arrays import Array, add_input, read_inputs, write_outputs
+from paddleinfer.cli.engine import add_engine_options, add_model, engine_config, open_engine
+from paddleinfer.cli.output import as_columns, print_document, shape_text
+from paddleinfer.cli.progress import progress
+from paddleinfer.cli.trace import TraceFile, add_trace
 from paddleinfer.errors import ConfigError
-from paddleinfer.model import load_spec
-from paddleinfer.option_values import check_writable, count
+from paddleinfer.models.reader import load_spec
+from paddleinfer.options.parser import check_writable, count
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_input(parser, "all their rows are one request")
     parser.add_argument("--output", metavar="FILE.npz", type=Path, help="where the outputs go")
-    parser.add_argument("--repeat", metavar="N", type=count, default=1, help="runs, one after another")
+    parser.add_argument("--repeat", metavar="N", type=count, default=1, help="runs in turn; default: 1")
     add_trace(parser)
     add_engine_options(parser)
 
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints what came out; gives the exit code."""
     config = engine_config(options)
-    inputs = read_inputs(options.input, load_spec(options.model).inputs)
+    inputs = read_inputs(options.input, load_spec(options.model, config.runtime.params).inputs)
     if options.output is not None:
         if options.output.suffix != ".npz":
             raise ConfigError(f"--output must end in .npz, which {options.output} does not")

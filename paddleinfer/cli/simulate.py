@@ -7,20 +7,20 @@ import importlib
 import importlib.util
 from typing import Any
 
-from paddleinfer import simulation_report
-from paddleinfer.arrival_processes import ArrivalProcess, Bursty, ClosedLoop, Poisson, RequestKind
-from paddleinfer.command_arrays import add_shapes, random_inputs
-from paddleinfer.command_engine import model_path, open_engine
-from paddleinfer.command_output import print_document
-from paddleinfer.command_progress import progress
+from paddleinfer.cli.arrays import add_shapes, random_inputs
+from paddleinfer.cli.engine import model_path, open_engine
+from paddleinfer.cli.output import print_document
+from paddleinfer.cli.progress import progress
 from paddleinfer.config import EngineConfig
+from paddleinfer.engine.warmup import WarmupReport
 from paddleinfer.errors import ConfigError
-from paddleinfer.model import load_spec
-from paddleinfer.option_values import count, positive
-from paddleinfer.run_times import LatencyTable, capacity
-from paddleinfer.simulation import POLICIES, simulate
-from paddleinfer.simulation_report import Point
-from paddleinfer.warmup import WarmupReport
+from paddleinfer.models.reader import load_spec
+from paddleinfer.options.parser import count, positive
+from paddleinfer.simulation import report
+from paddleinfer.simulation.arrivals import ArrivalProcess, Bursty, ClosedLoop, Poisson, RequestKind
+from paddleinfer.simulation.latency_table import LatencyTable, capacity
+from paddleinfer.simulation.report import Point
+from paddleinfer.simulation.simulation import POLICIES, simulate
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     times = ", ".join(f"{rows} in {mean_us / 1e3:.3g} ms" for rows, mean_us, _ in table.sizes)
     for line in (f"rows of a run: {times}", f"capacity: {most_per_s:,.0f} rows a second"):
         console.print(line, soft_wrap=True, highlight=False)
-    policies = simulation_report.table([Point(round(load, 2), None, results)], most_per_s)
+    policies = report.table([Point(round(load, 2), None, results)], most_per_s)
     # Lines that go on in the next one are better than columns that are cut.
     whole = console.measure(policies, options=console.options.update(max_width=_WIDEST)).maximum
     console.width = max(console.width, whole)

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from paddleinfer import timeline_drawing, timeline_summary
 from paddleinfer.errors import ConfigError, InvalidInput, PaddleInferError
-from paddleinfer.paddle_profile import is_profile_line, to_chrome
-from paddleinfer.trace_document import sound
-from paddleinfer.trace_events import spans
-from paddleinfer.trace_file import read_text, write_trace
+from paddleinfer.tracing import drawing, summary
+from paddleinfer.tracing.document import sound
+from paddleinfer.tracing.events import spans
+from paddleinfer.tracing.files import read_text, write_trace
+from paddleinfer.tracing.paddle_profile import is_profile_line, to_chrome
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
@@ -65,15 +65,15 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         # First, since it may find that matplotlib is missing: then no file is written.
         if arguments.png is not None:
-            timeline_drawing.draw(document, arguments.png)
+            drawing.draw(document, arguments.png)
         if output is not None:
             target = output
             write_trace(output, document)
     except OSError as error:
         raise ValueError(f"cannot write {target}: {error.strerror or error}") from error
     if arguments.summary or arguments.json:
-        rows = timeline_summary.summarise(spans(document))
-        print((timeline_summary.as_json if arguments.json else timeline_summary.table)(rows), end="")
+        rows = summary.summarise(spans(document))
+        print((summary.as_json if arguments.json else summary.table)(rows), end="")
     return 0
 
 

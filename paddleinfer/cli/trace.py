@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from paddleinfer.engine import Engine
+from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError
-from paddleinfer.option_values import check_writable
-from paddleinfer.trace import Trace
-from paddleinfer.trace_file import kept_text
+from paddleinfer.options.parser import check_writable
+from paddleinfer.tracing.files import kept_text
+from paddleinfer.tracing.trace import Trace
 
 __all__ = ["TraceFile", "add_trace"]
 

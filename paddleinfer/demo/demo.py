@@ -22,7 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from paddleinfer.demo_load import (
+from paddleinfer.backends.paddle.export import export
+from paddleinfer.backends.paddle.installed import import_paddle
+from paddleinfer.demo.load import (
     Images,
     Labels,
     Load,
@@ -34,12 +36,10 @@ from paddleinfer.demo_load import (
     drive_tasks,
     drive_threads,
 )
-from paddleinfer.demo_pictures import callers_text, draw_digits, draw_throughput
-from paddleinfer.engine import Engine
+from paddleinfer.demo.pictures import callers_text, draw_digits, draw_throughput
+from paddleinfer.engine.engine import Engine
+from paddleinfer.engine.lifecycle import defer_sigint
 from paddleinfer.errors import ConfigError, PaddleInferError
-from paddleinfer.exporting import export
-from paddleinfer.installed_paddle import import_paddle
-from paddleinfer.interrupts import ctrl_c_waits, end_at_once_by_ctrl_c
 
 __all__ = ["add_options", "check_options", "main", "missing_packages", "run", "silence"]
 
@@ -210,7 +210,7 @@ class Report:
 def run(out: Path, callers: int, seconds: float, quiet: bool = False) -> Report:
     """The whole job. It prints what it finds, or with `quiet` only a bar, on stderr."""
     # Packages break when they are interrupted while they load, and say that it is they who are broken.
-    with ctrl_c_waits():
+    with defer_sigint():
         paddle: Any = import_paddle()
         rich_progress: Any = importlib.import_module("rich.progress")
         for module in ("sklearn.datasets", "sklearn.model_selection", "matplotlib.pyplot"):
@@ -258,7 +258,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raises ConfigError for a load that is none and for a place that is no directory."""
+    """Raises ConfigError for a load that is not positive, and for a place that is not a directory."""
     if options.threads < 1 or not 0 < options.seconds < float("inf"):
         raise ConfigError("--threads and --seconds must be positive, and finite")
     if options.out.exists() and not options.out.is_dir():
@@ -308,9 +308,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for sentence in broken:
         print(sentence, file=sys.stderr)
     return 1 if broken else 0
-
-
-if __name__ == "__main__":
-    code = main()
-    end_at_once_by_ctrl_c()
-    sys.exit(code)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paddleinfer.engine import Engine
+from paddleinfer.engine.engine import Engine
 
 __all__ = [
     "Images",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from paddleinfer.demo_load import Images, Labels, Outcome
+from paddleinfer.demo.load import Images, Labels, Outcome
 
 __all__ = ["callers_text", "draw_digits", "draw_throughput"]
 

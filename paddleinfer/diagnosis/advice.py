@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paddleinfer.observed_load import ObservedLoad
-from paddleinfer.settings import Settings
+from paddleinfer.backends.paddle.graph_passes import WORTH
+from paddleinfer.diagnosis.workload import WorkloadSummary
+from paddleinfer.models.spec import Batchable
+from paddleinfer.resolved_options import ResolvedOptions
 
-__all__ = ["Advice", "Situation", "advise"]
+__all__ = ["Advice", "AdviceContext", "advise"]
 
 # A gain below this is within what two measurements of the same thing differ by.
 _LEAST_GAIN = 1.1
@@ -24,12 +26,16 @@ _MOST_TRIED = 8
 _RUNS_AHEAD = 2
 
 
+Change = dict[str, Any]
+"""What an advice would change -> its new value."""
+
+
 @dataclass(frozen=True)
 class Advice:
-    """One thing to do, with what it changes."""
+    """One action, with what it would change."""
 
-    do: str
-    change: dict[str, Any]
+    action: str
+    change: Change
     """The same for programs: options of the engine by their names, ``requests`` that callers keep under way,
     the ``rows`` of each, or ``tensors``: "binary". Empty where it is none of these."""
     figure: str
@@ -46,13 +52,13 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class Situation:
+class AdviceContext:
     """All that advice follows from."""
 
-    load: ObservedLoad
+    load: WorkloadSummary
     shares: Mapping[str, float]
     """Of communication, waiting and computation."""
-    settings: Settings
+    resolved: ResolvedOptions
     cores: int
     legacy: bool
     binary_us: Mapping[str, float]
@@ -61,18 +67,12 @@ class Situation:
     @property
     def instances(self) -> int:
         """How many there are."""
-        return int(self.settings["instances"].value)
-
-    @property
-    def batch_limit(self) -> int:
-        """Rows that the options let run together."""
-        allowed = self.settings["allowed_batch_sizes"].value
-        return int(allowed[-1] if allowed else self.settings["max_batch_size"].value)
+        return self.resolved.instances
 
     @property
     def most_rows(self) -> int:
-        """That a run can have, and a request that runs in one: the queue has to take them."""
-        return int(min(self.batch_limit, self.settings["max_queue_rows"].value))
+        """Largest batch that both the batch limit and the queue limit allow."""
+        return min(self.resolved.batch_limit, self.resolved.max_queue_rows)
 
     @property
     def in_server(self) -> bool:
@@ -80,35 +80,30 @@ class Situation:
         return "decode" in self.load.stage_us
 
     @property
-    def on_cpu(self) -> bool:
-        """Whether no run is on a GPU."""
-        return "device" not in self.settings or self.settings["device"].value == "cpu"
-
-    @property
     def merges(self) -> bool:
         """Whether requests may share a run."""
-        return bool(self.settings["batchable"].value != "no")
+        return self.resolved.batchable is not Batchable.NO
 
 
-def advise(group: str, situation: Situation) -> tuple[Advice, ...]:
+def advise(group: str, context: AdviceContext) -> tuple[Advice, ...]:
     """For what is bound by `group`, the first to be followed first.
 
     First comes what changes requests or options, the largest gain first; then to leave the server; then to
     turn requests away; last what has to be tried.
     """
-    found = [_aggregate(situation)]
+    found = [_aggregate(context)]
     then = []
     # Also where the way to the engine is the smaller part: else these come and go as the shares change.
-    if situation.in_server:
-        found += [_binary(situation), _fuller_requests(situation)]
-        then += [_in_process(situation)]
+    if context.in_server:
+        found += [_binary(context), _fuller_requests(context)]
+        then += [_in_process(context)]
     if group != "communication":
-        found += [_more_instances(situation), _larger_runs(situation)]
+        found += [_more_instances(context), _larger_runs(context), _fewer_shapes(context)]
     if group == "waiting":
-        then += [_shorter_queue(situation)]
-    then += [_warm_up(situation)]
+        then += [_shorter_queue(context)]
+    then += [_warm_up(context)]
     if group != "communication":
-        then += [_graph_passes(situation), _other_device(group, situation)]
+        then += [_graph_passes(group, context), _other_device(group, context)]
     known = [one for one in found if one is not None]
     numbered = sorted((one for one in known if one.gain is not None), key=lambda one: -(one.gain or 0.0))
     further = [one for one in then if one is not None]
@@ -117,27 +112,27 @@ def advise(group: str, situation: Situation) -> tuple[Advice, ...]:
         *(one for one in further if one.gain is not None),
         *(one for one in (*known, *further) if one.gain is None),
     ]
-    return tuple(ordered) or (_nothing(situation),)
+    return tuple(ordered) or (_nothing(context),)
 
 
 # -- more out of the instances
 
 
-def _aggregate(situation: Situation) -> Advice | None:
+def _aggregate(context: AdviceContext) -> Advice | None:
     """More rows in a request, and enough requests under way to keep every instance busy."""
-    load, instances = situation.load, situation.instances
+    load, instances = context.load, context.instances
     # A large request keeps several busy with its parts.
     idle = max(load.at_once, load.busy_instances) < _FULL * instances
     more_callers = idle and load.stage_us.get("run", 0.0) >= _LONG_RUN_US
     callers = float(instances) if more_callers else max(1.0, load.at_once)
-    keep = f"keep {instances} requests under way instead of {load.at_once:.1f}"
-    change: dict[str, Any] = {"requests": instances} if more_callers else {}
+    keep = f"keep {instances} requests under way instead of {_short(load.at_once)}"
+    change: Change = {"requests": instances} if more_callers else {}
     running = float(instances) if more_callers else load.spread
     # What larger requests cost a server grows with them, which _fuller_requests knows.
-    larger = [] if situation.in_server else _larger_sizes(load.rows, situation.most_rows)
+    larger = [] if context.in_server else _larger_sizes(load.rows, context.most_rows)
     rates = {}
     for rows in (load.rows, *larger):
-        rate = _rate(situation, rows, _together(situation, rows, callers), running)
+        rate = _rate(context, rows, _together(context, rows, callers), running)
         if rate is not None:
             rates[rows] = rate
     if not rates:
@@ -145,9 +140,14 @@ def _aggregate(situation: Situation) -> Advice | None:
     rows = min(rows for rows in rates if rates[rows] * _LEAST_GAIN >= max(rates.values()))
     what = [keep] if more_callers else []
     if rows > load.rows:
-        what.append(f"send {rows:.0f} rows in a request instead of {load.rows:.1f}")
+        what.append(f"send {rows:.0f} rows in a request instead of {_short(load.rows)}")
         change["rows"] = rows
     return _of_rate(" and ".join(what), change, rates[rows], load) if what else None
+
+
+def _short(number: float) -> str:
+    """With one decimal place, unless that is 0."""
+    return f"{number:.1f}".removesuffix(".0")
 
 
 def _larger_sizes(rows: float, most: int) -> list[int]:
@@ -156,18 +156,18 @@ def _larger_sizes(rows: float, most: int) -> list[int]:
     return [*sizes, most] if rows < most else sizes
 
 
-def _together(situation: Situation, rows: float, callers: float) -> float:
-    """Rows of a run, of requests of so many."""
-    load = situation.load
+def _together(context: AdviceContext, rows: float, callers: float) -> float:
+    """How many rows would run together, if requests had this many."""
+    load = context.load
     if rows <= load.rows:
         return load.run_rows
-    waiting = rows * callers / situation.instances if situation.merges else rows
-    return max(rows, min(waiting, situation.most_rows))
+    waiting = rows * callers / context.instances if context.merges else rows
+    return max(rows, min(waiting, context.most_rows))
 
 
-def _rate(situation: Situation, rows: float, together: float, running: float) -> float | None:
-    """Rows per second with so many rows in a request and in a run, on so many instances; None: not known."""
-    load = situation.load
+def _rate(context: AdviceContext, rows: float, together: float, running: float) -> float | None:
+    """Predicted rows per second, by the rows in a request and in a run and the instances; None: not known."""
+    load = context.load
     run_us = load.runs.run_us(together, running)
     run_now_us = load.runs.run_us(load.run_rows, load.busy_instances)
     if run_us is None or run_now_us is None:
@@ -178,173 +178,201 @@ def _rate(situation: Situation, rows: float, together: float, running: float) ->
     return load.rows_per_s * (rows / then_us) / (load.rows / now_us)
 
 
-def _more_instances(situation: Situation) -> Advice | None:
-    load, instances = situation.load, situation.instances
-    threads = situation.settings["cpu_threads"].value if "cpu_threads" in situation.settings else 1
-    possible = situation.cores // threads
-    if not situation.on_cpu or instances >= possible or load.at_once <= instances:
+def _more_instances(context: AdviceContext) -> Advice | None:
+    load, instances = context.load, context.instances
+    possible = context.cores // context.resolved.cpu_threads
+    if not context.resolved.on_cpu or instances >= possible or load.at_once <= instances:
         return None
-    do = f"instances={possible} instead of {instances}"
-    return _tried_rate(do, {"instances": possible}, min(possible, load.at_once) / instances, load)
+    action = f"instances={possible} instead of {instances}"
+    return _tried_rate(action, {"instances": possible}, min(possible, load.at_once) / instances, load)
 
 
-def _larger_runs(situation: Situation) -> Advice | None:
+def _larger_runs(context: AdviceContext) -> Advice | None:
     """A higher limit, where there is always more than a run may take."""
-    load, limit = situation.load, situation.batch_limit
-    waiting = min(load.rows * load.at_once / situation.instances, situation.settings["max_queue_rows"].value)
-    if not situation.merges or load.run_rows < _FULL * limit or waiting < 2 * limit:
+    load, limit = context.load, context.resolved.batch_limit
+    waiting = min(load.rows * load.at_once / context.instances, context.resolved.max_queue_rows)
+    if not context.merges or load.run_rows < _FULL * limit or waiting < 2 * limit:
         return None
-    predicted = _rate(situation, load.rows, 2 * limit, load.spread)
+    predicted = _rate(context, load.rows, 2 * limit, load.spread)
     if predicted is not None:
-        do = f"max_batch_size={2 * limit} instead of {limit}"
-        return _of_rate(do, {"max_batch_size": 2 * limit}, predicted, load)
+        action = f"max_batch_size={2 * limit} instead of {limit}"
+        return _of_rate(action, {"max_batch_size": 2 * limit}, predicted, load)
     times = min(2 ** int(math.log2(waiting / limit)), _MOST_TRIED)
-    do = f"max_batch_size={times * limit} instead of {limit}"
+    action = f"max_batch_size={times * limit} instead of {limit}"
     # A run of more rows takes no less time.
-    return _tried_rate(do, {"max_batch_size": times * limit}, times, load)
+    return _tried_rate(action, {"max_batch_size": times * limit}, times, load)
 
 
-def _of_rate(do: str, change: dict[str, Any], predicted: float | None, load: ObservedLoad) -> Advice | None:
+def _fewer_shapes(context: AdviceContext) -> Advice | None:
+    """Only rows of one shape share a run."""
+    load = context.load
+    if not context.merges or not load.shapes_differ:
+        return None
+    waiting = min(load.rows * load.at_once / context.instances, context.most_rows)
+    if waiting < _LEAST_GAIN * load.run_rows:
+        return None
+    what = "larger steps of pad" if context.resolved.pads else "pad"
+    action = (
+        f"{what}, or fewer shapes, for {load.run_count} runs had {load.shapes} and rows of different shapes "
+        f"never share one: {_short(waiting)} rows in a run instead of {_short(load.run_rows)}"
+    )
+    predicted = _rate(context, load.rows, waiting, load.spread)
+    if predicted is None:
+        return _tried_rate(action, {}, waiting / load.run_rows, load)
+    return _of_rate(action, {}, predicted, load)
+
+
+def _of_rate(action: str, change: Change, predicted: float | None, load: WorkloadSummary) -> Advice | None:
     if predicted is None or predicted < _LEAST_GAIN * load.rows_per_s:
         return None
     gain = predicted / load.rows_per_s
     sentence = (
-        f"{do}: {predicted:,.0f} rows per second instead of {load.rows_per_s:,.0f}, while any request is "
+        f"{action}: {predicted:,.0f} rows per second instead of {load.rows_per_s:,.0f}, while any request is "
         f"under way, {gain:.1f} times as many"
     )
-    return Advice(do, change, "rows_per_s", load.rows_per_s, predicted, gain, None, sentence)
+    return Advice(action, change, "rows_per_s", load.rows_per_s, predicted, gain, None, sentence)
 
 
-def _tried_rate(do: str, change: dict[str, Any], at_most: float, load: ObservedLoad) -> Advice:
+def _tried_rate(action: str, change: Change, at_most: float, load: WorkloadSummary) -> Advice:
     """Of what has not run yet: more instances share caches and memory, larger runs take longer."""
     sentence = (
-        f"{do}: at most {at_most:.1f} times as many rows per second as now, {load.rows_per_s:,.0f} while any "
-        "request is under way"
+        f"{action}: at most {at_most:.1f} times as many rows per second as now, {load.rows_per_s:,.0f} while "
+        "any request is under way"
     )
-    return Advice(do, change, "rows_per_s", load.rows_per_s, None, None, at_most, sentence)
+    return Advice(action, change, "rows_per_s", load.rows_per_s, None, None, at_most, sentence)
 
 
 # -- the way to the engine
 
 
-def _binary(situation: Situation) -> Advice | None:
-    do = "send binary tensors instead of JSON"
-    return _of_time(do, {"tensors": "binary"}, _binary_us(situation), situation.load)
+def _binary(context: AdviceContext) -> Advice | None:
+    action = "send binary tensors instead of JSON"
+    return _of_time(action, {"tensors": "binary"}, _binary_us(context), context.load)
 
 
-def _binary_us(situation: Situation) -> float:
+def _binary_us(context: AdviceContext) -> float:
     """A request's time with binary tensors."""
-    stage_us = situation.load.stage_us
-    return sum(min(us, situation.binary_us.get(stage, us)) for stage, us in stage_us.items())
+    stage_us = context.load.stage_us
+    return sum(min(us, context.binary_us.get(stage, us)) for stage, us in stage_us.items())
 
 
-def _fuller_requests(situation: Situation) -> Advice | None:
+def _fuller_requests(context: AdviceContext) -> Advice | None:
     """What a request costs beside its rows is paid once for all of them."""
-    load, rows = situation.load, situation.most_rows
+    load, rows = context.load, context.most_rows
     run_us = load.runs.run_us(rows, load.busy_instances)
     if run_us is None or load.rows >= rows:
         return None
     # JSON grows with the rows; what binary tensors would take is about what any document costs.
-    growing_us = load.request_us - _binary_us(situation)
+    growing_us = load.request_us - _binary_us(context)
     inside_us = _inside_us(load)
     computing_us = sum(load.stage_us.get(stage, 0.0) for stage in ("gather", "run", "scatter"))
     # Such requests share no runs any more, so each waits for the others'.
-    then_inside_us = max(inside_us - computing_us + run_us, load.at_once * run_us / situation.instances)
+    then_inside_us = max(inside_us - computing_us + run_us, load.at_once * run_us / context.instances)
     around_us = load.request_us - inside_us + growing_us * (rows / load.rows - 1)
     request_us = around_us + then_inside_us
     now, predicted = load.caller_rows_per_s, rows / request_us * 1e6
     if predicted < _LEAST_GAIN * now:
         return None
-    do = f"send {rows} rows in a request instead of {load.rows:.1f}"
+    action = f"send {rows} rows in a request instead of {_short(load.rows)}"
     sentence = (
-        f"{do}: a caller gets {predicted:,.0f} rows per second instead of {now:,.0f}, "
+        f"{action}: a caller gets {predicted:,.0f} rows per second instead of {now:,.0f}, "
         f"{predicted / now:.1f} times as many"
     )
-    return Advice(do, {"rows": rows}, "caller_rows_per_s", now, predicted, predicted / now, None, sentence)
+    return Advice(
+        action, {"rows": rows}, "caller_rows_per_s", now, predicted, predicted / now, None, sentence
+    )
 
 
-def _in_process(situation: Situation) -> Advice | None:
-    return _of_time("call the engine in process", {}, _inside_us(situation.load), situation.load)
+def _in_process(context: AdviceContext) -> Advice | None:
+    return _of_time("call the engine in process", {}, _inside_us(context.load), context.load)
 
 
-def _inside_us(load: ObservedLoad) -> float:
+def _inside_us(load: WorkloadSummary) -> float:
     """A request's time without the stages around the engine."""
     around = ("receive", "decode", "encode", "send")
     return sum(us for stage, us in load.stage_us.items() if stage not in around)
 
 
-def _of_time(do: str, change: dict[str, Any], predicted_us: float, load: ObservedLoad) -> Advice | None:
+def _of_time(action: str, change: Change, predicted_us: float, load: WorkloadSummary) -> Advice | None:
     if predicted_us <= 0 or load.request_us / predicted_us < _LEAST_GAIN:
         return None
     gain = load.request_us / predicted_us
     sentence = (
-        f"{do}: a request takes {predicted_us:,.0f} us instead of {load.request_us:,.0f}, "
-        f"{gain:.1f} times less"
+        f"{action}: a request takes {predicted_us:,.0f} us instead of {load.request_us:,.0f}, "
+        f"{gain:.1f} times faster"
     )
-    return Advice(do, change, "request_us", load.request_us, predicted_us, gain, None, sentence)
+    return Advice(action, change, "request_us", load.request_us, predicted_us, gain, None, sentence)
 
 
 # -- fewer requests
 
 
-def _shorter_queue(situation: Situation) -> Advice | None:
+def _shorter_queue(context: AdviceContext) -> Advice | None:
     """By Little's law: what is let in waits for the rows before it."""
-    load = situation.load
-    rows = math.ceil(_RUNS_AHEAD * situation.instances * max(load.run_rows, load.rows))
+    load = context.load
+    rows = math.ceil(_RUNS_AHEAD * context.instances * max(load.run_rows, load.rows))
     predicted_us = rows / load.rows_per_s * 1e6
-    if rows >= situation.settings["max_queue_rows"].value or load.queue_us / predicted_us < _LEAST_GAIN:
+    if rows >= context.resolved.max_queue_rows or load.queue_us / predicted_us < _LEAST_GAIN:
         return None
     gain = load.queue_us / predicted_us
-    do = f"max_queue_rows={rows}, or deadlines"
+    action = f"max_queue_rows={rows}, or deadlines"
     sentence = (
-        f"{do}: a request waits {predicted_us:,.0f} us in the queue instead of {load.queue_us:,.0f}, "
-        f"{gain:.1f} times less; more than can be done is refused at once"
+        f"{action}: a request waits {predicted_us:,.0f} us in the queue instead of {load.queue_us:,.0f}, "
+        f"{gain:.1f} times less; what cannot be done in time is refused at once"
     )
-    return Advice(do, {"max_queue_rows": rows}, "queue_us", load.queue_us, predicted_us, gain, None, sentence)
+    return Advice(
+        action, {"max_queue_rows": rows}, "queue_us", load.queue_us, predicted_us, gain, None, sentence
+    )
 
 
 # -- what has to be tried
 
 
-def _warm_up(situation: Situation) -> Advice | None:
-    load = situation.load
-    if not situation.merges or max(load.rows, load.runs.most_rows) >= situation.most_rows / 2:
+def _warm_up(context: AdviceContext) -> Advice | None:
+    load = context.load
+    if not context.merges or max(load.rows, load.runs.most_rows) >= context.most_rows / 2:
         return None
-    how = "start the server with --warmup" if situation.in_server else "call engine.warmup()"
-    do = f"{how} and diagnose again"
+    how = "start the server with --warmup" if context.in_server else "call engine.warmup()"
+    action = f"{how} and diagnose again"
     most = load.runs.most_rows
     larger = f"runs of more rows than {most:.0f}" if most else "larger runs"
-    sentence = f"{do}: what {larger} would gain is not known"
-    return Advice(do, {}, "rows_per_s", load.rows_per_s, None, None, None, sentence)
+    sentence = f"{action}: what {larger} would gain is not known"
+    return Advice(action, {}, "rows_per_s", load.rows_per_s, None, None, None, sentence)
 
 
-def _graph_passes(situation: Situation) -> Advice | None:
-    if not situation.legacy or situation.settings["ir_optim"].value:
+def _graph_passes(group: str, context: AdviceContext) -> Advice | None:
+    if not context.legacy or context.resolved.ir_optim:
         return None
-    left_us = situation.load.request_us - situation.load.stage_us.get("run", 0.0)
+    left_us = context.load.request_us - context.load.stage_us.get("run", 0.0)
+    if group == "waiting":  # what waits, waits for runs
+        left_us -= context.shares["waiting"] * context.load.request_us
     why = "without it a legacy model runs without graph passes and oneDNN"
-    return _to_try("ir_optim=True", {"ir_optim": True}, why, left_us, situation)
+    if context.resolved.on_cpu:
+        why += f", and runs were faster with it where that was measured, {WORTH}"
+    return _to_try("ir_optim=True", {"ir_optim": True}, why, left_us, context)
 
 
-def _other_device(group: str, situation: Situation) -> Advice | None:
-    if not situation.on_cpu:
+def _other_device(group: str, context: AdviceContext) -> Advice | None:
+    if not context.resolved.on_cpu:
         return None
     # What waits, waits for runs.
-    left = 1 - situation.shares["computation"] - (situation.shares["waiting"] if group == "waiting" else 0)
-    left_us = left * situation.load.request_us
-    return _to_try("a GPU, or more cores", {}, "a run there has to be measured", left_us, situation)
+    left = 1 - context.shares["computation"] - (context.shares["waiting"] if group == "waiting" else 0)
+    left_us = left * context.load.request_us
+    return _to_try("a GPU, or more cores", {}, "a run there has to be measured", left_us, context)
 
 
-def _to_try(do: str, change: dict[str, Any], why: str, left_us: float, situation: Situation) -> Advice:
+def _to_try(action: str, change: Change, why: str, left_us: float, context: AdviceContext) -> Advice:
     """`left_us`: of a request's time, what it cannot shorten."""
-    request_us = situation.load.request_us
+    request_us = context.load.request_us
     at_most = request_us / left_us if left_us > 0 else None
-    bound = "" if at_most is None else f", so it gains {at_most:,.1f} times at most"
-    sentence = f"{do}: {why}; of a request's {request_us:,.0f} us at least {left_us:,.0f} stay{bound}"
-    return Advice(do, change, "request_us", request_us, None, None, at_most, sentence)
+    bound = "" if at_most is None else f", so it would be {at_most:,.1f} times faster at most"
+    sentence = (
+        f"{action}: {why}; of a request's {request_us:,.0f} us at least {left_us:,.0f} would remain{bound}"
+    )
+    return Advice(action, change, "request_us", request_us, None, None, at_most, sentence)
 
 
-def _nothing(situation: Situation) -> Advice:
-    do = "look at the callers, who share the processor"
-    sentence = f"{do}: nothing else that is known would gain a tenth"
-    return Advice(do, {}, "request_us", situation.load.request_us, None, None, None, sentence)
+def _nothing(context: AdviceContext) -> Advice:
+    action = "look at the callers, who share the processor"
+    sentence = f"{action}: nothing else that is known would gain a tenth"
+    return Advice(action, {}, "request_us", context.load.request_us, None, None, None, sentence)

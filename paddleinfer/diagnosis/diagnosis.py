@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from paddleinfer.advice import Advice, Situation, advise
-from paddleinfer.observed_load import ObservedLoad
-from paddleinfer.settings import Settings
+from paddleinfer.diagnosis.advice import Advice, AdviceContext, advise
+from paddleinfer.diagnosis.workload import WorkloadSummary
+from paddleinfer.resolved_options import ResolvedOptions
 
 if TYPE_CHECKING:
-    from paddleinfer.trace import TracedRequest, TracedRun
-    from paddleinfer.warmup import WarmedSize
+    from paddleinfer.engine.warmup import WarmedSize
+    from paddleinfer.tracing.records import TracedRequest, TracedRun
 
 __all__ = ["GROUPS", "MANY", "Diagnosis", "Stage", "diagnose"]
 
@@ -94,21 +94,19 @@ def diagnose(
     requests: Sequence[TracedRequest],
     runs: Sequence[TracedRun],
     outer_us: Mapping[str, Sequence[float]],
-    settings: Settings,
+    resolved: ResolvedOptions,
     cores: int,
     legacy: bool,
     binary_us: Mapping[str, float],
     warmed: Sequence[WarmedSize],
 ) -> Diagnosis:
-    """What the requests with a result, and the runs, say. Warm-ups are no requests of anybody's.
+    """What the requests with a result, and the runs, say.
 
     `outer_us`: of stages around the engine, what each request took, in microseconds; `binary_us`: what these
     would take on average with binary tensors; `warmed`: what runs took in the warm-up.
     """
-    warmups = {run.number for run in runs if run.reason == "warmup"}
-    requests = [request for request in requests if request.run not in warmups]
     served = [request for request in requests if request.outcome == "result"]
-    runs = [run for run in runs if run.number not in warmups and not run.failed]
+    runs = [run for run in runs if not run.failed]
     stages = _table(served, outer_us)
     shares = {group: sum(s.share for s in stages if s.group == group) for group in _VERDICTS}
     if not served:
@@ -121,9 +119,10 @@ def diagnose(
     )
     if len(requests) - len(served) >= MANY * len(requests):
         evidence += f"; of {_counted(len(requests))} recorded these had no result: {_failures(requests)}"
-    instances = int(settings["instances"].value)
-    load = ObservedLoad.of(served, runs, {s.stage: s.mean_us for s in stages}, instances, warmed)
-    advice = advise(group, Situation(load, shares, settings, cores, legacy, binary_us))
+    load = WorkloadSummary.of(served, runs, {s.stage: s.mean_us for s in stages}, resolved.instances, warmed)
+    if load.shapes_differ:
+        evidence += f"; {load.run_count} runs had {load.shapes} shapes beyond the rows"
+    advice = advise(group, AdviceContext(load, shares, resolved, cores, legacy, binary_us))
     return Diagnosis(len(served), stages, shares, _VERDICTS[group], evidence, load.figures(), advice)
 
 

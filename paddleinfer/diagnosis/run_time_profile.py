@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paddleinfer.trace import TracedRun
-    from paddleinfer.warmup import WarmedSize
+    from paddleinfer.engine.warmup import WarmedSize
+    from paddleinfer.tracing.records import TracedRun
 
-__all__ = ["UsualRuns"]
+__all__ = ["RunTimeProfile"]
 
 # Fewer runs of a size say little about its time.
 _FEWEST_RUNS = 3
@@ -23,7 +23,7 @@ _APART = 1.4
 _MORE_RUNNING = 1.25
 
 
-class UsualRuns:
+class RunTimeProfile:
     """Times with the rows' copying, with the model and the machine as slow as the runs given.
 
     Parameters
@@ -47,7 +47,7 @@ class UsualRuns:
         self._together = _Curve({size.rows: size.together_us for size in warmed})
         by_rows: dict[int, list[float]] = defaultdict(list)
         for run in runs:
-            by_rows[run.rows].append((run.scattered_ns - run.began_ns) / 1e3)
+            by_rows[run.rows].append((run.scatter_end_ns - run.began_ns) / 1e3)
         # Medians, so that a pause of the whole process is no size's fault.
         usual = {rows: statistics.median(us) for rows, us in by_rows.items()}
         seen = {rows: usual[rows] for rows, us in by_rows.items() if len(us) >= _FEWEST_RUNS}
@@ -71,7 +71,7 @@ class UsualRuns:
         return self._now.most_rows
 
     def run_us(self, rows: float, running: float) -> float | None:
-        """The mean of a run of so many rows while so many instances run; None where it is not known."""
+        """The mean time of a run, by its rows and by how many instances run; None where it is not known."""
         us = self._now.at(rows)
         if us is None:
             return None

@@ -7,17 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paddleinfer.usual_runs import UsualRuns
+from paddleinfer.diagnosis.run_time_profile import RunTimeProfile
 
 if TYPE_CHECKING:
-    from paddleinfer.trace import TracedRequest, TracedRun
-    from paddleinfer.warmup import WarmedSize
+    from paddleinfer.engine.warmup import WarmedSize
+    from paddleinfer.tracing.records import TracedRequest, TracedRun
 
-__all__ = ["ObservedLoad"]
+__all__ = ["WorkloadSummary"]
+
+_MANY_SHAPES = 4
+# With more runs of each, a shape finds company.
+_SHARE_OF_RUNS = 0.1
 
 
 @dataclass(frozen=True)
-class ObservedLoad:
+class WorkloadSummary:
     """What callers asked of an engine, and what it made of it."""
 
     stage_us: Mapping[str, float]
@@ -35,7 +39,10 @@ class ObservedLoad:
     instances: int
     busy_instances: float
     """How many were running, while any were."""
-    runs: UsualRuns
+    runs: RunTimeProfile
+    run_count: int
+    shapes: int
+    """Beyond the rows, that these runs had."""
 
     @classmethod
     def of(
@@ -45,17 +52,17 @@ class ObservedLoad:
         stage_us: Mapping[str, float],
         instances: int,
         warmed: Sequence[WarmedSize],
-    ) -> ObservedLoad:
+    ) -> WorkloadSummary:
         """`requests`: at least one, all with a result; `runs`: of them and of others, none failed."""
         # From the first end on: what ended before it is not known, though it was served in the same time.
         begin_ns = min(request.delivered_ns for request in requests)
-        ended = [request for request in requests if request.scattered_ns > begin_ns]
+        ended = [request for request in requests if request.scatter_end_ns > begin_ns]
         if not ended:
             begin_ns, ended = min(request.called_ns for request in requests), list(requests)
         end_ns = max(request.delivered_ns for request in requests)
         spans = [(max(request.called_ns, begin_ns), request.delivered_ns) for request in ended]
-        of_these = [run for run in runs if begin_ns < run.scattered_ns <= end_ns]
-        running = [(max(run.began_ns, begin_ns), run.scattered_ns) for run in of_these]
+        of_these = [run for run in runs if begin_ns < run.scatter_end_ns <= end_ns]
+        running = [(max(run.began_ns, begin_ns), run.scatter_end_ns) for run in of_these]
         busy_us = max(_covered_ns(spans), 1) / 1e3
         run_us = _sum_us(running)
         busy_instances = run_us / max(_covered_ns(running) / 1e3, 1e-3)
@@ -68,8 +75,15 @@ class ObservedLoad:
             run_us=run_us / len(ended),
             instances=instances,
             busy_instances=busy_instances,
-            runs=UsualRuns(of_these, busy_instances, warmed, instances),
+            runs=RunTimeProfile(of_these, busy_instances, warmed, instances),
+            run_count=len(of_these),
+            shapes=len({run.bucket for run in of_these}),
         )
+
+    @property
+    def shapes_differ(self) -> bool:
+        """Whether so many runs have a shape of their own that it keeps rows apart."""
+        return self.shapes >= _MANY_SHAPES and self.shapes >= _SHARE_OF_RUNS * self.run_count
 
     @property
     def request_us(self) -> float:

@@ -1,27 +1,53 @@
-"""The engine: a model as a thread-safe, parallel, self-batching function."""
+"""The calls of an engine: one request and its result, a future, a coroutine, a stream, and a warm-up."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, overload
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Literal, overload
 
 from paddleinfer import _ext
-from paddleinfer.config import check_timeout
-from paddleinfer.engine_base import EngineBase, Inputs, Results
+from paddleinfer.config import EngineConfig, check_timeout
+from paddleinfer.engine.beside_loop import are_many
+from paddleinfer.engine.futures import InferFuture
+from paddleinfer.engine.generation import Generation
+from paddleinfer.engine.generations import Generations
+from paddleinfer.engine.padding import explained
+from paddleinfer.engine.row_lengths import JoinedFuture
+from paddleinfer.engine.streams import UnderWay, in_order
+from paddleinfer.engine.submission import (
+    Answer,
+    Inputs,
+    Results,
+    StreamHandle,
+    blame,
+    infer_in,
+    split_in,
+    start_in,
+    submit_in,
+)
+from paddleinfer.engine.warmup import WarmupReport
 from paddleinfer.errors import ConfigError, EngineClosed, InvalidInput, ModelError
 from paddleinfer.explanation import InferInfo
-from paddleinfer.futures import InferFuture
-from paddleinfer.generation import ReloadReport
-from paddleinfer.padding import Padded, PaddedHandle, explained
-from paddleinfer.streams import in_order
-from paddleinfer.warmup import WarmupReport, warmup
+from paddleinfer.sentences import shown
 
-__all__ = ["Engine"]
+if TYPE_CHECKING:
+    from paddleinfer.engine.observers import ObservedCalls
+
+__all__ = ["EngineCalls"]
 
 
-class Engine(EngineBase):
-    __doc__ = EngineBase.__doc__
+class EngineCalls:
+    """The side of an engine that is called."""
+
+    _observed: ObservedCalls | None = None
+
+    def __init__(self, generations: Generations, config: EngineConfig) -> None:
+        self._generations = generations
+        self._config = config
+        self._default_timeout = config.default_timeout
+        self._splits_rows = any(pad.split_rows for pad in config.batching.pad)
 
     @overload
     def infer(
@@ -97,24 +123,43 @@ class Engine(EngineBase):
         DeadlineExceeded, ModelError, EngineClosed
             How else the request ended.
         """
+        if self._observed is not None:
+            return self._observed.infer(inputs, timeout, outputs, priority, return_info)
+        if self._splits_rows:
+            split = self._split(inputs, timeout, outputs, priority)
+            if split is not None:
+                return split.joined_with_info() if return_info else split.joined()
+        generation = self._generations.present
+        if generation.green:
+            return self._infer_in_greenlet(inputs, timeout, outputs, priority, return_info)
         seconds = self._timeout(timeout)
-        while True:
-            generation = self._generation
-            padded = None if generation.padding is None else generation.padding.apply(inputs)
-            feeds = inputs if padded is None else padded.feeds
-            try:
-                answer = generation.core.infer(feeds, seconds, outputs, priority, return_info)
-                break
-            except EngineClosed as error:
-                if not self._has_moved_on(generation, error):
-                    raise
-            except ModelError as error:
-                _explain(error, error.info, padded)
+        try:  # directly: the way of most requests
+            return infer_in(generation, inputs, seconds, outputs, priority, return_info)
+        except EngineClosed as error:
+            if not self._generations.has_moved_on(generation, error):
                 raise
-        results: Results = answer[0] if return_info else answer
-        if padded is not None:
-            results = padded.crop(results)
-        return (results, explained(answer[1], padded)) if return_info else results
+        return self._generations.call(infer_in, inputs, seconds, outputs, priority, return_info)
+
+    def _infer_in_greenlet(
+        self,
+        inputs: Inputs,
+        timeout: float | None,
+        outputs: Sequence[str] | None,
+        priority: int,
+        return_info: bool,
+    ) -> Answer:
+        """The same, while the thread's other greenlets go on."""
+        future = self.submit(inputs, timeout=timeout, outputs=outputs, priority=priority)
+        try:
+            results = future.result()
+        except BaseException as error:
+            future.give_up()  # for what a greenlet is ended with; of no effect on a request that is over
+            if return_info and isinstance(error, ModelError):
+                error.info = future.info
+            raise
+        info = future.info
+        assert info is not None  # it ran
+        return (results, info) if return_info else results
 
     def submit(
         self,
@@ -129,19 +174,13 @@ class Engine(EngineBase):
         `timeout` is the request's deadline: past it the future ends with DeadlineExceeded. The arrays must
         not be written to before the future is done. Its ``info`` says why the request went as it did.
         """
-        seconds = self._timeout(timeout)
-        while True:
-            generation = self._generation
-            generation.start_completions()
-            padded = None if generation.padding is None else generation.padding.apply(inputs)
-            future = InferFuture(padded)
-            feeds = inputs if padded is None else padded.feeds
-            try:
-                generation.core.submit(feeds, seconds, outputs, priority, future)
-                return future
-            except EngineClosed as error:
-                if not self._has_moved_on(generation, error):
-                    raise
+        if self._observed is not None:
+            return self._observed.submit(inputs, timeout, outputs, priority)
+        if self._splits_rows:
+            split = self._split(inputs, timeout, outputs, priority)
+            if split is not None:
+                return split
+        return self._generations.call(submit_in, inputs, self._timeout(timeout), outputs, priority)
 
     @overload
     async def ainfer(
@@ -190,13 +229,32 @@ class Engine(EngineBase):
         Requests of one turn of the event loop are queued together when the turn ends. Cancelling the task
         cancels the request. The arrays must not be written to before the result is there.
         """
+        if self._observed is not None:
+            return await self._observed.ainfer(inputs, timeout, outputs, priority, return_info)
+        if self._splits_rows:
+            split = self._split(inputs, timeout, outputs, priority, blocks=False)
+            if split is not None:
+                await split.awaited()
+                return split.joined_with_info() if return_info else split.joined()
         seconds = self._timeout(timeout)
+        called_ns = 0  # now
         while True:
-            generation = self._generation
-            padded = None if generation.padding is None else generation.padding.apply(inputs)
-            feeds = inputs if padded is None else padded.feeds
+            generation = self._generations.present
+            feeds, padded = inputs, None
             try:
-                call = generation.core.ainfer(feeds, seconds, outputs, priority)
+                if generation.padding is not None:
+                    if are_many(inputs):
+                        called_ns = called_ns or monotonic_ns()
+                        padded = await generation.beside_loop.run(generation.padding.apply, inputs)
+                    else:
+                        padded = generation.padding.apply(inputs)
+                    feeds = padded.feeds
+                try:
+                    call = generation.core.ainfer(feeds, seconds, outputs, priority, called_ns)
+                except _ext.TooLongForLoop:
+                    called_ns = called_ns or monotonic_ns()
+                    inputs = await generation.beside_loop.run(generation.arrays, inputs)
+                    continue
                 try:
                     results: Results = await call.future
                     break
@@ -204,11 +262,11 @@ class Engine(EngineBase):
                     call.give_up()
                     raise
             except EngineClosed as error:
-                if not self._has_moved_on(generation, error):
+                if not self._generations.has_moved_on(generation, error):
                     raise
             except ModelError as error:
                 if return_info:
-                    _explain(error, call.info(), padded)
+                    blame(error, call.info(), padded)
                 raise
         if padded is not None:
             results = padded.crop(results)
@@ -230,8 +288,8 @@ class Engine(EngineBase):
     ) -> Iterator[Results]:
         """Runs the model on each item of an iterable and gives the results in order, as they are asked for.
 
-        For more data than fits in memory: at most `look_ahead` items are under way, and the iterable is only
-        asked for the next when there is room for it. Leaving the loop early cancels what is under way.
+        For more data than fits in memory: a few batches of rows are under way, and the iterable is only
+        asked for the next item when there is room for it. Leaving the loop early cancels what is under way.
 
         Parameters
         ----------
@@ -240,45 +298,36 @@ class Engine(EngineBase):
         timeout, outputs, priority
             For each request, as of ``infer``.
         look_ahead
-            Items under way at once; None is enough for every instance to have a full batch running and
-            another waiting.
+            Items under way at once. None, and whatever it is for items of many rows, is what gives every
+            instance a full batch to run and another that waits, counted in rows, but never less than two.
         progress
-            Called with the number of results so far, before each is given.
+            Called with 1 before each result is given, as the ``update`` of tqdm's bars takes it, and with
+            ``functools.partial(progress.advance, task)`` rich's.
 
         Raises
         ------
         ConfigError
-            `look_ahead` is not a positive integer.
+            `look_ahead` is not a positive integer, or `progress` not a function.
+        InvalidInput
+            `inputs` is no iterable of requests.
         Exception
             What ``infer`` raises, or the iterable, after the results of the items before it.
         """
+        few_batches = 2 * self._generations.present.resolved.instances * self._config.batching.most_rows
         if look_ahead is None:
-            instances = self._generation.settings["instances"].value
-            look_ahead = 2 * instances * self._config.batching.most_rows
+            look_ahead = few_batches
         elif isinstance(look_ahead, bool) or not isinstance(look_ahead, int) or look_ahead < 1:
-            raise ConfigError(f"look_ahead must be a positive integer, not {look_ahead!r}")
+            raise ConfigError(f"look_ahead must be a positive integer, not {shown(look_ahead)}")
+        if progress is not None and not callable(progress):
+            raise ConfigError(f"progress must be a function that takes 1, not {shown(progress)}")
+        if isinstance(inputs, (Mapping, str, bytes)) or not isinstance(inputs, Iterable):
+            raise InvalidInput(
+                "infer_many takes an iterable whose items are what infer takes, such as [{'x': rows}, …], "
+                f"not one {type(inputs).__name__}"
+            )
         start = self._starter(self._timeout(timeout), outputs, priority)
-        return in_order(iter(inputs), start, look_ahead, progress)
-
-    def _starter(
-        self, seconds: float | None, outputs: Sequence[str] | None, priority: int
-    ) -> Callable[[Inputs], _ext.Handle | PaddedHandle]:
-        """What queues one item of a stream."""
-
-        def start(item: Inputs) -> _ext.Handle | PaddedHandle:
-            while True:
-                generation = self._generation
-                try:
-                    if generation.padding is None:
-                        return generation.core.start(item, seconds, outputs, priority)
-                    padded = generation.padding.apply(item)
-                    handle = generation.core.start(padded.feeds, seconds, outputs, priority)
-                    return PaddedHandle(handle, padded)
-                except EngineClosed as error:
-                    if not self._has_moved_on(generation, error):
-                        raise
-
-        return start
+        # As many items of one row as were asked for.
+        return in_order(iter(inputs), start, look_ahead, max(look_ahead, few_batches), progress)
 
     def warmup(
         self, inputs: Inputs | None = None, *, batch_sizes: Sequence[int] | None = None
@@ -303,47 +352,16 @@ class Engine(EngineBase):
         ModelError, EngineClosed
             A run failed.
         """
-        while True:
-            generation = self._generation
-            try:
-                return warmup(generation, inputs, batch_sizes)
-            except EngineClosed as error:
-                if not self._has_moved_on(generation, error):
-                    raise
+        return self._generations.call(Generation.warmup, inputs, batch_sizes)
 
-    def reload(
-        self, path: str | os.PathLike[str] | None = None, *, timeout: float | None = 30.0
-    ) -> ReloadReport:
-        """Puts another model, or a new version of this one, into service while requests go on.
-
-        The new one is loaded with the engine's options, and warmed up where ``warmup=True`` asked for it.
-        Then new requests go to it, and the one before serves what it had accepted and is freed. Until then
-        both are in memory. Reloads of several threads go one after the other.
-
-        The new model has to fit the callers: the same names, aliases and dtypes of inputs and outputs in the
-        same order, inputs that take every shape they took before, and outputs whose known sizes stay.
-
-        Parameters
-        ----------
-        path
-            As of ``Engine``; None is the path of the model in service. An engine over a function takes None
-            only, and makes its instances anew.
-        timeout
-            Seconds for the model before to serve what it had accepted. Past them those requests end with
-            EngineClosed, as after ``close(timeout=)``; the new model is in service all the same. None waits
-            for ever.
+    def _timeout(self, given: float | None) -> float | None:
+        """The one given, or the engine's default.
 
         Raises
         ------
-        ModelLoadError, ConfigError, ModelError
-            The model is missing, broken, does not fit the callers or ``max_memory_bytes``, or failed its
-            warm-up. The model before stays in service, and the error says so.
-        EngineClosed
-            The engine is closed, or was while this went on; nothing of it is left running.
+        InvalidInput
+            It is none.
         """
-        return self._replace(path, timeout)
-
-    def _timeout(self, given: float | None) -> float | None:
         if given is None:
             return self._default_timeout
         try:
@@ -352,7 +370,34 @@ class Engine(EngineBase):
             raise InvalidInput(str(error)) from None
         return given
 
+    def _split(
+        self,
+        inputs: Inputs,
+        timeout: float | None,
+        outputs: Sequence[str] | None,
+        priority: int,
+        *,
+        waits: bool = False,
+        blocks: bool = True,
+    ) -> JoinedFuture | None:
+        """See ``split_in``."""
+        seconds = self._timeout(timeout)
+        return self._generations.call(split_in, inputs, seconds, outputs, priority, waits, blocks)
 
-def _explain(error: ModelError, facts: Any, padded: Padded | None) -> None:
-    """Gives the error what the core says of its request, where that was asked for."""
-    error.info = None if facts is None else explained(facts, padded)
+    def _starter(
+        self, seconds: float | None, outputs: Sequence[str] | None, priority: int
+    ) -> Callable[[Inputs], UnderWay]:
+        """What queues one item of a stream."""
+        if self._observed is not None:
+            return self._observed.starter(seconds, outputs, priority)
+        return functools.partial(self.start, seconds, outputs, priority)
+
+    def start(
+        self, seconds: float | None, outputs: Sequence[str] | None, priority: int, item: Inputs
+    ) -> StreamHandle:
+        """Queues one item of a stream."""
+        if self._splits_rows:
+            split = self._split(item, seconds, outputs, priority, waits=True)
+            if split is not None:
+                return split.parts
+        return self._generations.call(start_in, item, seconds, outputs, priority)

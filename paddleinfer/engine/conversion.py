@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.ma import MaskedArray  # here: as np.ma its first use imports it, in the middle of a request
 
 from paddleinfer import _ext
+from paddleinfer.backends.paddle.empty_inputs import EmptyInputs
 from paddleinfer.errors import InvalidInput
-from paddleinfer.model import TensorSpec
+from paddleinfer.models.reader import TensorSpec
+from paddleinfer.sentences import listed, shown
 
 __all__ = ["Converter"]
 
@@ -36,14 +39,22 @@ class Converter:
         Whether axis 0 of every input counts the same rows.
     strict_dtypes
         Refuse every conversion.
+    empty_inputs
+        What arrays without elements would do to the process; None where they do nothing to it.
     """
 
     def __init__(
-        self, tensors: Sequence[TensorSpec], *, rows_follow_batch: bool, strict_dtypes: bool
+        self,
+        tensors: Sequence[TensorSpec],
+        *,
+        rows_follow_batch: bool,
+        strict_dtypes: bool,
+        empty_inputs: EmptyInputs | None = None,
     ) -> None:
         self._tensors = tuple(tensors)
         self._rows_follow_batch = rows_follow_batch
         self._strict = strict_dtypes
+        self._empty_inputs = empty_inputs
         self._places = {tensor.name: place for place, tensor in enumerate(self._tensors)}
         self._places.update({t.alias: place for place, t in enumerate(self._tensors) if t.alias is not None})
 
@@ -62,6 +73,8 @@ class Converter:
         ]
         if self._rows_follow_batch:
             self._check_rows(arrays)
+        if self._empty_inputs is not None:
+            self._check_empty(arrays, self._empty_inputs)
         return arrays
 
     def _in_order(self, feeds: object) -> list[object]:
@@ -76,7 +89,7 @@ class Converter:
             return list(feeds)
         if feeds is None or isinstance(feeds, (str, bytes)):
             raise InvalidInput(
-                f"inputs must be a dict of arrays, a list in order, or one array, not {feeds!r}"
+                f"inputs must be a dict of arrays, a list in order, or one array, not {shown(feeds)}"
             )
         if len(self._tensors) != 1:
             raise InvalidInput(
@@ -89,8 +102,8 @@ class Converter:
         for name, value in feeds.items():
             place = self._places.get(name) if isinstance(name, str) else None
             if place is None:
-                known = ", ".join(self._places)
-                raise InvalidInput(f"there is no input {name!r}; the model takes {known}")
+                known = listed(self._places)
+                raise InvalidInput(f"there is no input {shown(name)}; the model takes {known}")
             if place in given:
                 raise InvalidInput(f"{given[place][0]!r} and {name!r} are the same input; give it once")
             given[place] = (name, value)
@@ -103,7 +116,7 @@ class Converter:
 
     def _typed(self, value: object, tensor: TensorSpec) -> Array:
         wanted = _ext.NUMPY_DTYPES[tensor.dtype]
-        if isinstance(value, np.ma.MaskedArray):
+        if isinstance(value, MaskedArray):
             raise InvalidInput(f"input {tensor.name!r} is a masked array; fill it first")
         if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
             array = self._as_array(value, tensor)
@@ -177,9 +190,8 @@ class Converter:
         shape = array.shape
         if len(shape) > _MAX_RANK or any(size > _MAX_DIM for size in shape):
             raise InvalidInput(f"input {tensor.name!r} has shape {shape}, larger than Paddle takes")
-        if 0 in shape:
-            what = "no rows" if shape[0] == 0 else "no elements"
-            raise InvalidInput(f"input {tensor.name!r} has shape {shape}: {what}")
+        if shape and shape[0] == 0 and self._rows_follow_batch:
+            raise InvalidInput(f"input {tensor.name!r} has shape {shape}: no rows")
         declared = tensor.shape
         if declared is None:
             if self._rows_follow_batch and not shape:
@@ -212,6 +224,17 @@ class Converter:
                 f"the inputs have unequal rows: {listed}; a model whose inputs share no batch axis needs "
                 "batchable=False"
             )
+
+    def _check_empty(self, arrays: Sequence[Array], empty_inputs: EmptyInputs) -> None:
+        empty = {
+            tensor.name: array.shape
+            for tensor, array in zip(self._tensors, arrays, strict=True)
+            if array.size == 0
+        }
+        why = empty_inputs.refusal(list(empty)) if empty else None
+        if why is not None:
+            listed = ", ".join(f"{name!r} has shape {shape}" for name, shape in empty.items())
+            raise InvalidInput(f"input {listed}: {why}")
 
 
 def _kind(dtype: np.dtype[Any]) -> str:

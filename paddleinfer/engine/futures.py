@@ -6,23 +6,61 @@ import concurrent.futures
 import functools
 import logging
 import threading
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
 
+from paddleinfer.engine.padding import Padded, explained
 from paddleinfer.errors import Cancelled
-from paddleinfer.padding import Padded, explained
 
 if TYPE_CHECKING:
     from paddleinfer import _ext
+    from paddleinfer.engine.greenlets import Inbox
     from paddleinfer.explanation import InferInfo
 
-__all__ = ["InferFuture", "deliver"]
+__all__ = ["InferFuture", "RequestHandle", "deliver"]
 
 _log = logging.getLogger("paddleinfer")
 
 Results = dict[str, npt.NDArray[Any]]
+
+# A greenlet that waits looks so often whether its future's hub has died with the thread that it was of.
+_LOOK_S = 0.5
+
+
+# Before who found no memory to take what has ended asks again.
+_MEMORY_PAUSE_S = 0.01
+
+
+class RequestHandle(Protocol):
+    """A request as its future sees it: the core's, or several of those as one."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cancelled before it ran."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def started(self) -> bool:
+        """Whether it runs, or did."""
+
+    def wait(self, timeout: float | None) -> bool:
+        """Waits for its end; whether it has come."""
+
+    def cancel(self) -> bool:
+        """Ends it unless it has started."""
+
+    def give_up(self) -> None:
+        """Ends it, also when it runs."""
+
+    def info(self) -> Any:
+        """Why it went as it did, as the core says it."""
+
+    def result(self) -> Results:
+        """Its outputs, or raises its error."""
 
 
 class InferFuture(concurrent.futures.Future[Results]):
@@ -33,17 +71,25 @@ class InferFuture(concurrent.futures.Future[Results]):
     once on the adding thread when the future is done already.
     """
 
-    def __init__(self, padded: Padded | None = None) -> None:
+    def __init__(self, padded: Padded | None = None, inbox: Inbox | None = None) -> None:
         super().__init__()
         self._padded = padded
-        self._handle: _ext.Handle | None = None
+        self.inbox = inbox
+        """Where it is settled, for a greenlet's."""
+        self._over = None if inbox is None else threading.Event()
+        self._handle: RequestHandle | None = None
         self._taken = threading.Lock()
         self._results: Results | None = None
         self._error: BaseException | None = None
 
-    def attach(self, handle: _ext.Handle) -> None:
-        """Called by the core, once, before the request is queued."""
+    def attach(self, handle: RequestHandle) -> None:
+        """Called by the core, once, before the request is queued; `handle` is one, or stands for several."""
         self._handle = handle
+
+    @property
+    def handle(self) -> RequestHandle:
+        """The request itself."""
+        return self._own()
 
     def cancel(self) -> bool:
         """True when the request was still queued: it will not run."""
@@ -88,12 +134,28 @@ class InferFuture(concurrent.futures.Future[Results]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The error the request ended with, None for a result. Waits and raises as ``result`` does."""
-        if not self._own().wait(timeout):
+        if not self.wait(timeout):
             raise concurrent.futures.TimeoutError(f"no result after {timeout:g} s of waiting")
         if self.cancelled():
             raise Cancelled("the request was cancelled")
         self._take()
         return self._error
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits `timeout` seconds for the request's end; whether it is there."""
+        handle, over = self._own(), self._over
+        if over is None:
+            return handle.wait(timeout)
+        end = None if timeout is None else time.monotonic() + timeout
+        while not handle.done():  # other greenlets go on meanwhile, and one of them settles it
+            left = _LOOK_S if end is None else min(_LOOK_S, end - time.monotonic())
+            if left <= 0 or over.wait(left):
+                break
+        return handle.done()
+
+    def give_up(self) -> None:
+        """Ends the request, also one that runs: nobody wants its result any more."""
+        self._own().give_up()
 
     @property
     def info(self) -> InferInfo | None:
@@ -107,6 +169,8 @@ class InferFuture(concurrent.futures.Future[Results]):
 
     def settle(self) -> None:
         """Called by the completion thread: wakes wait() and as_completed(), and runs the callbacks."""
+        if self._over is not None:
+            self._over.set()
         if self.cancelled():
             super().cancel()
             self.set_running_or_notify_cancel()
@@ -118,7 +182,14 @@ class InferFuture(concurrent.futures.Future[Results]):
             assert self._results is not None
             self.set_result(self._results)
 
-    def _own(self) -> _ext.Handle:
+    def settle_or_log(self) -> None:
+        """The same, whatever happens."""
+        try:
+            self.settle()
+        except BaseException:  # somebody else has set its result
+            _log.exception("%r could not be settled", self)
+
+    def _own(self) -> RequestHandle:
         if self._handle is None:
             raise RuntimeError("an InferFuture is made by Engine.submit only")
         return self._handle
@@ -143,12 +214,13 @@ def deliver(core: _ext.Core) -> None:
 
 def _deliver_some(core: _ext.Core) -> bool:
     # A function of its own: what it delivers must not stay in its variables until the next ends.
-    futures = core.wait_completions()
+    try:
+        futures = core.wait_completions()
+    except MemoryError:  # all that ended is still to be had
+        time.sleep(_MEMORY_PAUSE_S)
+        return True
     for future in futures or ():
-        try:
-            future.settle()
-        except BaseException:  # somebody else has set its result
-            _log.exception("%r could not be settled", future)
+        future.settle_or_log()
     return futures is not None
 
 

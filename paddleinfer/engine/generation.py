@@ -6,20 +6,35 @@ import functools
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from paddleinfer import _ext, lifecycle
-from paddleinfer.config import EngineConfig, option_names
-from paddleinfer.conversion import Converter
-from paddleinfer.errors import ConfigError, InvalidInput, ModelLoadError, PaddleInferError
-from paddleinfer.futures import deliver
-from paddleinfer.model import ModelSpec
-from paddleinfer.padding import Padding
-from paddleinfer.paddle_errors import useful_line
-from paddleinfer.processors import resident_memory_bytes
-from paddleinfer.settings import Settings
-from paddleinfer.warmup import WarmedSize, warmup
+import numpy.typing as npt
+
+from paddleinfer import _ext
+from paddleinfer.backends.paddle.empty_inputs import EmptyInputs
+from paddleinfer.backends.processors import resident_memory_bytes
+from paddleinfer.config import EngineConfig
+from paddleinfer.engine import greenlets, lifecycle
+from paddleinfer.engine.beside_loop import BesideLoop
+from paddleinfer.engine.conversion import Converter
+from paddleinfer.engine.example_rows import ExampleShapes
+from paddleinfer.engine.futures import deliver
+from paddleinfer.engine.greenlets import GreenCompletions
+from paddleinfer.engine.load_check import check_runs
+from paddleinfer.engine.padding import Padding
+from paddleinfer.engine.warmup import WarmedSize, WarmupReport, warmup
+from paddleinfer.errors import (
+    ConfigError,
+    InvalidInput,
+    ModelLoadError,
+    PaddleInferError,
+    ThreadStartError,
+)
+from paddleinfer.models.reader import Batchable, ModelFormat, ModelSpec
+from paddleinfer.resolved_options import ResolvedOptions
+from paddleinfer.sentences import shown
 
 __all__ = ["Generation", "Loadable", "ReloadReport"]
 
@@ -37,7 +52,7 @@ class Loadable(Protocol):
         """Its tensors."""
 
     @property
-    def settings(self) -> Settings:
+    def resolved(self) -> ResolvedOptions:
         """What is in force for it."""
 
     @property
@@ -48,8 +63,19 @@ class Loadable(Protocol):
     def memory_bytes(self) -> int:
         """What it is estimated to need once it is loaded."""
 
+    @property
+    def empty_inputs(self) -> EmptyInputs | None:
+        """What arrays without elements would do to the process; None where they do nothing to it."""
+
     def start(self, core: _ext.Core) -> None:
         """Makes the instances."""
+
+    @property
+    def check_shapes(self) -> Callable[[list[tuple[int, ...]]], None] | None:
+        """Raises InvalidInput for shapes that it cannot run; None where any will do."""
+
+    def explain(self, failure: str) -> str:
+        """The sentence for the text of a failure."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +116,18 @@ class Generation:
         self.number = number
         self.config = config
         self.spec = spec = model.spec
-        self.settings = settings = model.settings
-        self.label = f"Engine({str(spec.path)!r})"
+        self.resolved = resolved = model.resolved
+        self.label = f"Engine({shown(str(spec.path))})"
         batching = config.batching
-        rows_follow_batch = _rows_follow_batch(spec, config, settings)
-        _report_engine_options(config, settings)
+        rows_follow_batch = _rows_follow_batch(spec, config, resolved)
+        if config.check_load == "process" and spec.format is ModelFormat.CALLABLE:
+            resolved.decide("check_load", "here", "auto", "a function is in this process")
         _check_memory(model, config)
         self.converter = Converter(
-            spec.inputs, rows_follow_batch=rows_follow_batch, strict_dtypes=config.strict_dtypes
+            spec.inputs,
+            rows_follow_batch=rows_follow_batch,
+            strict_dtypes=config.strict_dtypes,
+            empty_inputs=model.empty_inputs,
         )
         self.padding = (
             Padding(batching.pad, spec.inputs, spec.outputs, self.converter) if batching.pad else None
@@ -111,57 +141,76 @@ class Generation:
             output_places=places,
             rows_follow_batch=rows_follow_batch,
             inline=model.inline,
-            policy=batching.policy,
-            max_batch_size=batching.most_rows,
-            preferred_batch_sizes=batching.preferred_batch_sizes,
-            allowed_batch_sizes=batching.allowed_batch_sizes if rows_follow_batch else (),
-            max_queue_rows=batching.max_queue_rows,
-            max_queue_bytes=batching.max_queue_bytes,
-            max_hold_us=batching.max_queue_delay_us,
-            wait_when_full=batching.on_full == "wait",
+            batching=batching,
             merging=_merging(rows_follow_batch, config),
-            on_merging=functools.partial(_note_merging, self.label, settings),
+            on_merging=functools.partial(_note_merging, self.label, resolved),
             normalise=self.converter,
-            explain=useful_line,
+            check_shapes=model.check_shapes,
+            explain=model.explain,
             trace=ring,
             main_thread=threading.main_thread().ident or 0,
         )
         lifecycle.register(self.core)
+        self.beside_loop = BesideLoop(self.label)
+        self.examples = ExampleShapes(spec, config, resolved)
         self.warmed: list[WarmedSize] = []
         """What its warm-ups have measured; the last of a size counts."""
         self._completions_lock = threading.Lock()
-        self.completions: threading.Thread | None = None
+        self.completions: threading.Thread | GreenCompletions | None = None
+        self.green = greenlets.are_in_use()
+        """Whether its callers are greenlets, which must not wait natively."""
 
     def open(self, model: Loadable) -> None:
-        """Makes the instances and warms them up where the options say so. To be discarded if that fails."""
+        """Makes the instances, checks them and warms them up where the options say so.
+
+        To be discarded if that fails.
+        """
         model.start(self.core)
+        check_runs(self)
         if not self.config.warmup:
             return
         try:
-            warmup(self, None, None)
+            self.warmup(None, None)
         except InvalidInput as error:
-            raise ConfigError(f"warmup=True cannot be had: {error}") from None
+            raise ConfigError(f"warmup=True is not possible here: {error}") from None
+
+    def warmup(self, inputs: Any, batch_sizes: Sequence[int] | None) -> WarmupReport:
+        """See ``Engine.warmup``."""
+        return warmup(self, inputs, batch_sizes, self.warmed.append)
 
     def discard(self) -> None:
         """Ends what never came into service."""
         self.core.close(False, _DISCARD_TIMEOUT_S)
+
+    def arrays(self, feeds: object) -> dict[str, npt.NDArray[Any]]:
+        """A caller's inputs as the core takes them without a second look, by name."""
+        names = (tensor.name for tensor in self.spec.inputs)
+        return dict(zip(names, self.converter(feeds), strict=True))
 
     def start_completions(self) -> None:
         """Has submitted futures told of their ends, from the first on."""
         if self.completions is not None or self.core.closed or self.core.forked:
             return
         with self._completions_lock:
-            if self.completions is None:
+            if self.completions is None and self.green:
+                self.completions = GreenCompletions(self.core)
+            elif self.completions is None:
                 thread = threading.Thread(
                     target=deliver, args=(self.core,), name="paddleinfer-completions", daemon=True
                 )
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise ThreadStartError.of(f"the futures of {self.label}", error) from None
                 self.completions = thread
 
     def close(self, drain: bool, timeout: float | None) -> bool:
         """Ends it within `timeout` seconds; whether nothing was ended unserved or left running."""
         end = None if timeout is None else time.monotonic() + timeout
-        abandoned, ended = self.core.close(drain, timeout)
+        if self.green:
+            abandoned, ended = greenlets.on_a_real_thread(self.core.close, drain, timeout)
+        else:
+            abandoned, ended = self.core.close(drain, timeout)
         if ended:
             _log.warning("%s: %d requests were ended unserved", self.label, ended)
         if abandoned:
@@ -170,6 +219,7 @@ class Generation:
                 self.label,
                 abandoned,
             )
+        self.beside_loop.close()
         thread = self.completions
         if thread is not None and thread is not threading.current_thread():
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
@@ -193,14 +243,6 @@ class Generation:
             lifecycle.reap(core)
 
 
-def _report_engine_options(config: EngineConfig, settings: Settings) -> None:
-    values, defaults = config.flat(), EngineConfig().flat()
-    for name, group in option_names().items():
-        if group != "runtime" and name != "batchable":
-            value = values[name]
-            settings.put(name, value, "default" if value == defaults[name] else "option")
-
-
 def _check_memory(model: Loadable, config: EngineConfig) -> None:
     limit = config.max_memory_bytes
     if limit is None:
@@ -212,7 +254,7 @@ def _check_memory(model: Loadable, config: EngineConfig) -> None:
             f"process has in memory, and max_memory_bytes allows {limit} in all"
         )
     note = f"{resident} bytes were in memory before the load, and the model was estimated at {needed}"
-    model.settings.put("max_memory_bytes", limit, "option", note)
+    model.resolved.note("max_memory_bytes", note)
 
 
 def _merging(rows_follow_batch: bool, config: EngineConfig) -> str:
@@ -221,21 +263,27 @@ def _merging(rows_follow_batch: bool, config: EngineConfig) -> str:
     return "yes" if config.batching.batchable is True else "probe"
 
 
-def _note_merging(label: str, settings: Settings, merges: bool, reason: str) -> None:
+def _note_merging(label: str, resolved: ResolvedOptions, merges: bool, reason: str) -> None:
     """Called once it has turned out whether requests may share a run."""
     if merges:
-        settings.put("batchable", "yes", "measured", "rows are in a batch what they are alone")
+        resolved.decide("batchable", Batchable.YES, "measured", "rows are in a batch what they are alone")
         return
-    settings.put("batchable", "no", "measured", reason)
+    resolved.decide("batchable", Batchable.NO, "measured", reason)
     _log.warning("%s runs each request by itself, for its rows cannot share a run: %s", label, reason)
 
 
-def _rows_follow_batch(spec: ModelSpec, config: EngineConfig, settings: Settings) -> bool:
+def _rows_follow_batch(spec: ModelSpec, config: EngineConfig, resolved: ResolvedOptions) -> bool:
     wanted = config.batching.batchable
-    if wanted is True and spec.batchable == "no":
+    if wanted is True and spec.batchable is Batchable.NO and not spec.operators_forbid:
         raise ConfigError(f"batchable=True, but {spec.batchable_reason}")
     if wanted == "auto":
-        settings.put("batchable", spec.batchable, "model", spec.batchable_reason)
-        return spec.batchable != "no"
-    settings.put("batchable", "yes" if wanted else "no", "option")
+        resolved.decide("batchable", spec.batchable, "model", spec.batchable_reason)
+        return spec.batchable is not Batchable.NO
+    note = ""
+    if wanted and spec.operators_forbid:
+        note = f"against the model: {spec.batchable_reason}"
+        _log.warning(
+            "Engine(%r): batchable=True merges requests, but %s", str(spec.path), spec.batchable_reason
+        )
+    resolved.decide("batchable", Batchable.YES if wanted else Batchable.NO, "option", note)
     return bool(wanted)

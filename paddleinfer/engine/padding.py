@@ -5,22 +5,56 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from paddleinfer import _ext
 from paddleinfer.config import PadAxis
-from paddleinfer.conversion import Converter
-from paddleinfer.errors import ConfigError, InvalidInput
+from paddleinfer.engine.conversion import Converter
+from paddleinfer.engine.greenlets import GreenHandle
+from paddleinfer.errors import ConfigError, InvalidInput, ModelError
 from paddleinfer.explanation import InferInfo, engine_stages
-from paddleinfer.model import TensorSpec
+from paddleinfer.models.reader import TensorSpec
+from paddleinfer.sentences import listed, shown
 
-__all__ = ["Padded", "PaddedHandle", "Padding", "explained", "info_of"]
+__all__ = [
+    "Crop",
+    "Padded",
+    "PaddedHandle",
+    "Padding",
+    "explained",
+    "info_of",
+    "length_of",
+    "padded_inputs",
+    "target_of",
+]
 
 Array = npt.NDArray[Any]
 Results = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """What remains of one axis of an output."""
+
+    axis: int
+    length: int
+    """Elements that belong to the data."""
+    padded_length: int
+    """All of them, as the options say."""
+    target: int
+    """The length to which the inputs were padded."""
+
+    def check(self, name: str, array: Array) -> None:
+        """Refuses an output of another length: cropped, it would be wrong."""
+        if array.ndim > self.axis and array.shape[self.axis] == self.padded_length:
+            return
+        raise ModelError(
+            f"pad says that output {shown(name)} is {self.padded_length} long on axis {self.axis} for inputs "
+            f"padded to {self.target}, and its shape is {array.shape}: correct outputs or per of PadAxis"
+        )
 
 
 @dataclass(frozen=True)
@@ -28,20 +62,26 @@ class Padded:
     """A request whose inputs have been padded, and how to undo that in its results."""
 
     feeds: dict[str, Array]
-    crops: Mapping[str, tuple[tuple[int, int], ...]]
-    """Output -> (axis, length) pairs."""
+    crops: Mapping[str, tuple[Crop, ...]]
+    """By output."""
     share: float
     """Of the elements of its inputs, how many are padding."""
 
     def crop(self, results: Results) -> Results:
-        """The results without what belongs to padding; arrays of their own."""
+        """The results without what belongs to padding; arrays of their own.
+
+        Raises
+        ------
+        ModelError
+            An output is not as long as the options say.
+        """
         return {name: self._cropped(name, array) for name, array in results.items()}
 
     def _cropped(self, name: str, array: Array) -> Array:
         kept = array
-        for axis, length in self.crops.get(name, ()):
-            if axis < array.ndim:
-                kept = kept[(slice(None),) * axis + (slice(0, length),)]
+        for crop in self.crops.get(name, ()):
+            crop.check(name, array)
+            kept = kept[(slice(None),) * crop.axis + (slice(0, crop.length),)]
         return array if kept is array else kept.copy()
 
 
@@ -60,8 +100,17 @@ def explained(facts: Mapping[str, Any], padded: Padded | None) -> InferInfo:
 class PaddedHandle:
     """A request under way, whose result is cropped."""
 
-    handle: _ext.Handle
+    handle: _ext.Handle | GreenHandle
     padded: Padded
+
+    @property
+    def rows(self) -> int:
+        """As of the handle."""
+        return self.handle.rows
+
+    def done(self) -> bool:
+        """As of the handle."""
+        return self.handle.done()
 
     def wait(self, timeout: float | None) -> bool:
         """As of the handle."""
@@ -76,7 +125,14 @@ class PaddedHandle:
         return self.padded.crop(self.handle.result())
 
 
-def info_of(request: _ext.Handle | PaddedHandle) -> InferInfo | None:
+class TellsWhy(Protocol):
+    """What the core's handles have, and those that stand for several."""
+
+    def info(self) -> Any:
+        """Why it went as it did; None before its end."""
+
+
+def info_of(request: TellsWhy | PaddedHandle) -> InferInfo | None:
     """Why a request went as it did; None before its end, and when it never ran."""
     handle, padded = (
         (request.handle, request.padded) if isinstance(request, PaddedHandle) else (request, None)
@@ -110,13 +166,15 @@ class Padding:
         outputs: Sequence[TensorSpec],
         converter: Converter,
     ) -> None:
-        self._axes = tuple(axes)
+        self.axes = tuple(axes)
         self._inputs = {tensor.name: tensor for tensor in inputs}
         self._names = tuple(self._inputs)
         self._aliases = {tensor.alias: tensor.name for tensor in inputs if tensor.alias}
+        # An output goes by the name that the caller asked for.
+        self._called = {tensor.name: (tensor.name, *filter(None, (tensor.alias,))) for tensor in outputs}
         self._converter = converter
-        for pad in self._axes:
-            _check(pad, self._inputs, {tensor.name for tensor in outputs})
+        for pad in self.axes:
+            _check(pad, self._inputs, {tensor.name: tensor for tensor in outputs})
 
     def apply(self, feeds: object) -> Padded:
         """Converts and pads one request.
@@ -126,27 +184,39 @@ class Padding:
         InvalidInput
             It does not fit the model, or inputs that share an axis differ in its length.
         """
-        arrays = dict(zip(self._names, self._converter(self._completed(feeds)), strict=True))
+        return self.padded(self.arrays(feeds))
+
+    def arrays(self, feeds: object) -> dict[str, Array]:
+        """The request's arrays by name, with the masks and lengths that the caller left to us."""
+        return dict(zip(self._names, self._converter(self._completed(feeds)), strict=True))
+
+    def padded(self, given: Mapping[str, Array]) -> Padded:
+        """Pads arrays that fit the model."""
+        arrays = dict(given)
         real = sum(array.size for array in arrays.values())
-        crops: dict[str, list[tuple[int, int]]] = {}
-        for pad in self._axes:
-            length = _length(pad, arrays)
-            target = _target(pad, length)
+        crops: dict[str, list[Crop]] = {}
+        for pad in self.axes:
+            length = length_of(pad, arrays)
+            target = target_of(pad, length)
             if target == length:
                 continue
-            for name, axis in _padded_inputs(pad, self._inputs):
+            for name, axis in padded_inputs(pad):
                 arrays[name] = _grown(arrays[name], axis, target, pad.fill.get(name, 0))
             for name, axis in pad.outputs.items():
-                crops.setdefault(name, []).append((axis, length))
-        share = 1 - real / sum(array.size for array in arrays.values())
-        return Padded(arrays, {name: tuple(pairs) for name, pairs in crops.items()}, share)
+                per = pad.per.get(name, 1)
+                crop = Crop(axis, math.ceil(length / per), math.ceil(target / per), target)
+                for called in self._called[name]:
+                    crops.setdefault(called, []).append(crop)
+        total = sum(array.size for array in arrays.values())
+        share = 1 - real / total if total else 0.0
+        return Padded(arrays, {name: tuple(found) for name, found in crops.items()}, share)
 
     def _completed(self, feeds: object) -> object:
         """The feeds with the masks and lengths that the caller left to us."""
         if not isinstance(feeds, Mapping):
             return feeds
         made = {self._aliases.get(name, name): value for name, value in feeds.items()}
-        for pad in self._axes:
+        for pad in self.axes:
             first, axis = next(iter(pad.inputs.items()))
             if first not in made:
                 continue  # the converter says what is missing
@@ -166,43 +236,51 @@ class Padding:
         return _ext.NUMPY_DTYPES[self._inputs[name].dtype]
 
 
-def _padded_inputs(pad: PadAxis, inputs: Mapping[str, TensorSpec]) -> list[tuple[str, int]]:
+def padded_inputs(pad: PadAxis) -> list[tuple[str, int]]:
+    """The inputs that are padded, with their axes; a mask, too."""
     masks = [(pad.mask, 1)] if pad.mask is not None and pad.mask not in pad.inputs else []
     return [*pad.inputs.items(), *masks]
 
 
-def _check(pad: PadAxis, inputs: Mapping[str, TensorSpec], outputs: set[str]) -> None:
+def _check(pad: PadAxis, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec]) -> None:
     named = [*pad.inputs, *pad.fill, *(name for name in (pad.mask, pad.lengths) if name is not None)]
     for name in named:
         if name not in inputs:
-            raise ConfigError(f"pad names the input {name!r}; the model has {', '.join(inputs)}")
-    for name in pad.outputs:
+            raise ConfigError(f"pad names the input {shown(name)}; the model has {listed(inputs)}")
+    for name, axis in pad.outputs.items():
         if name not in outputs:
-            raise ConfigError(f"pad names the output {name!r}; the model has {', '.join(sorted(outputs))}")
-    for name, axis in _padded_inputs(pad, inputs):
+            raise ConfigError(f"pad names the output {shown(name)}; the model has {listed(sorted(outputs))}")
+        shape = outputs[name].shape
+        if shape is not None and axis >= len(shape):
+            raise ConfigError(f"pad names axis {axis} of output {shown(name)}, which has {len(shape)}")
+    for name, axis in padded_inputs(pad):
         shape = inputs[name].shape
         if shape is not None and axis >= len(shape):
-            raise ConfigError(f"pad names axis {axis} of input {name!r}, which has {len(shape)}")
+            raise ConfigError(f"pad names axis {axis} of input {shown(name)}, which has {len(shape)}")
         if shape is not None and shape[axis] >= 0:
-            raise ConfigError(f"pad names axis {axis} of input {name!r}, which is {shape[axis]} long always")
+            raise ConfigError(
+                f"pad names axis {axis} of input {shown(name)}, which is {shape[axis]} long always"
+            )
 
 
-def _length(pad: PadAxis, arrays: Mapping[str, Array]) -> int:
+def length_of(pad: PadAxis, arrays: Mapping[str, Array]) -> int:
+    """How long the axis is in a request."""
     lengths: dict[str, int] = {name: arrays[name].shape[axis] for name, axis in pad.inputs.items()}
     if pad.mask is not None:
         lengths[pad.mask] = arrays[pad.mask].shape[1]
     if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+        listed = ", ".join(f"{shown(name)} has {length}" for name, length in lengths.items())
         raise InvalidInput(f"inputs that are padded together must be equally long, and {listed}")
     return next(iter(lengths.values()))
 
 
-def _target(pad: PadAxis, length: int) -> int:
+def target_of(pad: PadAxis, length: int) -> int:
+    """The length to which it is padded."""
     if pad.sizes:
         target = next((size for size in pad.sizes if size >= length), length)
     else:
         target = math.ceil(length / pad.multiple) * pad.multiple
-    return target if (target - length) / target <= pad.max_waste else length
+    return target if target - length <= pad.max_waste * target else length
 
 
 def _grown(array: Array, axis: int, length: int, fill: float) -> Array:

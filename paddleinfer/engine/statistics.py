@@ -8,10 +8,10 @@ from typing import Any
 
 from paddleinfer import _ext
 
-__all__ = ["ENDS", "Accounts"]
+__all__ = ["OUTCOMES", "StatisticsAggregator"]
 
-ENDS = ("results", "errors", "cancelled", "expired", "shed", "closed")
-"""The counters of ``stats()`` that together come to its ``requests``."""
+OUTCOMES = ("results", "errors", "cancelled", "expired", "shed", "closed")
+"""The counters of ``stats()`` whose sum is its ``requests``: every way in which an accepted request ends."""
 
 _NOW = (
     "queued_requests",
@@ -22,11 +22,11 @@ _NOW = (
 )
 
 
-class Accounts:
+class StatisticsAggregator:
     """Sums of counters that never fall, and what is queued and running now."""
 
     def __init__(self) -> None:
-        # Reentrant, for a signal handler may look at what its thread is looking at.
+        # Reentrant, because a signal handler may read what its thread is reading.
         self._lock = threading.RLock()
         self._cores: list[_ext.Core] = []
         self._closed: list[_ext.Core] = []
@@ -37,8 +37,8 @@ class Accounts:
         with self._lock:
             self._cores.append(core)
 
-    def part_with(self, core: _ext.Core) -> None:
-        """`core` is closed: it is let go of once all its ends are counted, and what it counted stays."""
+    def retire(self, core: _ext.Core) -> None:
+        """`core` is closed: it is dropped once it has counted all outcomes, and its sums stay."""
         with self._lock:
             self._cores.remove(core)
             self._closed.append(core)
@@ -51,10 +51,10 @@ class Accounts:
             return _sum([self._past, *(core.stats() for core in (*self._closed, *self._cores))])
 
     def _settle(self) -> None:
-        # A caller is told of its end before it is counted, and close() does not wait for that.
+        # A caller hears of the outcome before it is counted, and close() does not wait for that.
         for core in list(self._closed):
             stats = core.stats()
-            if stats["requests"] == sum(stats[end] for end in ENDS):
+            if stats["requests"] == sum(stats[outcome] for outcome in OUTCOMES):
                 counted = {name: value for name, value in stats.items() if name not in _NOW}
                 self._past = _sum([self._past, counted])
                 self._closed.remove(core)

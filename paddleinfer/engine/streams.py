@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -12,9 +13,22 @@ __all__ = ["UnderWay", "in_order"]
 
 Results = dict[str, npt.NDArray[Any]]
 
+_LEAST_UNDER_WAY = 2
+# Further items are asked for so long before a result that is there is given.
+_PATIENCE_S = 0.005
+# Of what a slow item took, how long is waited for a result before the next is asked for.
+_WAIT_SHARE = 0.05
+
 
 class UnderWay(Protocol):
     """A request that was queued."""
+
+    @property
+    def rows(self) -> int:
+        """How many it has."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
 
     def wait(self, timeout: float | None) -> bool:
         """Waits for its end."""
@@ -29,20 +43,25 @@ class UnderWay(Protocol):
 def in_order(
     inputs: Iterator[Any],
     start: Callable[[Any], UnderWay],
-    look_ahead: int,
+    most_items: int,
+    most_rows: int,
     progress: Callable[[int], object] | None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Results]:
-    """Starts requests up to `look_ahead` ahead of the result that is given next.
+    """Starts up to `most_items` requests, and `most_rows` rows, ahead of the result that is given next.
 
     What the iterator or `start` raises is raised after the results before it.
     """
     under_way: deque[UnderWay] = deque()
     failure: BaseException | None = None
     ended = False
-    given = 0
     try:
         while True:
-            while not ended and len(under_way) < look_ahead:
+            # Full batches need many under way, but a result that is there does not wait for a slow iterable.
+            until = clock() + _PATIENCE_S
+            due = False
+            while not (ended or due) and _has_room(under_way, most_items, most_rows):
+                asked = clock()
                 try:
                     under_way.append(start(next(inputs)))
                 except StopIteration:
@@ -50,15 +69,18 @@ def in_order(
                 except Exception as error:
                     ended = True
                     failure = error
+                took = clock() - asked
+                if took > _PATIENCE_S and under_way:  # the next item may take as long
+                    under_way[0].wait(took * _WAIT_SHARE)
+                due = clock() > until and bool(under_way) and under_way[0].done()
             if not under_way:
                 break
             handle = under_way[0]
             handle.wait(None)
             under_way.popleft()
             results = handle.result()
-            given += 1
             if progress is not None:
-                progress(given)
+                progress(1)
             yield results
         if failure is not None:
             raise failure
@@ -66,3 +88,10 @@ def in_order(
         failure = None  # or its traceback would keep itself alive
         for handle in under_way:
             handle.give_up()
+
+
+def _has_room(under_way: Collection[UnderWay], most_items: int, most_rows: int) -> bool:
+    """Two large ones may always be under way: one runs while the other's result is used."""
+    if len(under_way) >= most_items:
+        return False
+    return len(under_way) < _LEAST_UNDER_WAY or sum(handle.rows for handle in under_way) < most_rows

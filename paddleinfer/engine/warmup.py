@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from paddleinfer import _ext
+from paddleinfer.config import is_int
+from paddleinfer.engine.example_rows import row_of_random
+from paddleinfer.engine.loaded import Loaded
 from paddleinfer.errors import ConfigError, InvalidInput
-
-if TYPE_CHECKING:
-    from paddleinfer.generation import Generation
+from paddleinfer.models.spec import Batchable
+from paddleinfer.sentences import shown
 
 __all__ = ["WarmedSize", "WarmupReport", "warmup"]
 
@@ -23,7 +25,6 @@ _log = logging.getLogger("paddleinfer")
 
 Array = npt.NDArray[Any]
 
-_SEED = 1
 # Of each size on each instance; the first makes kernels and is not counted.
 _FEWEST_RUNS = 3
 _MOST_RUNS = 20
@@ -44,7 +45,7 @@ class WarmupReport:
 
 @dataclass(frozen=True)
 class WarmedSize:
-    """What a run of so many rows took."""
+    """What a run of one size took."""
 
     rows: int
     alone_us: float
@@ -53,30 +54,34 @@ class WarmedSize:
     """While all of them did."""
 
 
-def warmup(generation: Generation, inputs: Any, batch_sizes: Sequence[int] | None) -> WarmupReport:
-    """See ``Engine.warmup``."""
-    core = generation.core
-    row = _example_row(generation, inputs)
-    core.pass_on_news()
-    merges = generation.settings["batchable"].value != "no"
-    sizes = _sizes(generation, batch_sizes) if merges else [1]
-    instances = generation.settings["instances"].value
+def warmup(
+    loaded: Loaded,
+    inputs: Any,
+    batch_sizes: Sequence[int] | None,
+    note: Callable[[WarmedSize], object],
+) -> WarmupReport:
+    """See ``Engine.warmup``. `note` is told of each size that was measured."""
+    core = loaded.core
+    row = _example_row(loaded, inputs)
+    core.poll_updates()
+    merges = loaded.resolved.batchable is not Batchable.NO
+    row_bytes = sum(array.nbytes for array in row)
+    sizes = _sizes(loaded, batch_sizes, row_bytes) if merges else [1]
+    instances = loaded.resolved.instances
     for size in sizes:
         feeds = [np.repeat(array, size, axis=0) for array in row]
         alone_us = _taken_us(core, feeds, 1) if instances > 1 else []
         together_us = _taken_us(core, feeds, instances)
-        generation.warmed.append(
-            WarmedSize(size, *map(statistics.median, (alone_us or together_us, together_us)))
-        )
+        note(WarmedSize(size, *map(statistics.median, (alone_us or together_us, together_us))))
     differences = _compare(core, row, sizes[-1]) if merges and sizes[-1] > 1 else {}
-    failed = {name: value for name, (value, tolerance) in differences.items() if value > tolerance}
+    failed = {name: value for name, (value, equal) in differences.items() if not equal}
     if merges and sizes[-1] > 1:
         reason = "; ".join(
             f"output {name} of a row differs by {value:.2g} of its magnitude between the row alone and "
             f"{sizes[-1]} rows together"
             for name, value in failed.items()
         )
-        core.settle_merging(not failed, reason)
+        core.set_batchable(not failed, reason)
     return WarmupReport(
         run_us={size: core.predicted_run_ns(row, size) / 1e3 for size in sizes},
         largest_difference={name: value for name, (value, _) in differences.items()},
@@ -85,7 +90,7 @@ def warmup(generation: Generation, inputs: Any, batch_sizes: Sequence[int] | Non
 
 
 def _taken_us(core: _ext.Core, feeds: list[Array], instances: int) -> list[float]:
-    """Microseconds of runs on so many instances at once, without each one's first."""
+    """Microseconds of runs on `instances` instances at once, without the first run of each."""
     taken_us: list[float] = []
     for run in range(_MOST_RUNS):
         handles = [core.warmup(feeds, instance) for instance in range(instances)]
@@ -100,61 +105,52 @@ def _taken_us(core: _ext.Core, feeds: list[Array], instances: int) -> list[float
     return taken_us
 
 
-def _example_row(generation: Generation, inputs: Any) -> list[Array]:
+def _example_row(loaded: Loaded, inputs: Any) -> list[Array]:
     if inputs is not None:
-        arrays = generation.converter(inputs)
-        for tensor, array in zip(generation.spec.inputs, arrays, strict=True):
+        arrays = loaded.converter(inputs)
+        for tensor, array in zip(loaded.spec.inputs, arrays, strict=True):
             if array.ndim and len(array) != 1:
-                raise InvalidInput(f"the example for {tensor.name!r} must be one row, not {len(array)}")
+                raise InvalidInput(f"the example for {shown(tensor.name)} must be one row, not {len(array)}")
         return arrays
-    random = np.random.default_rng(_SEED)
-    made = []
-    for tensor in generation.spec.inputs:
-        if tensor.shape is None or any(size < 0 for size in tensor.shape[1:]):
-            raise InvalidInput(
-                f"input {tensor.name!r} has the shape {tensor.shape}; give warmup() one example row, "
-                "for its sizes cannot be guessed"
-            )
-        shape = (1, *tensor.shape[1:]) if tensor.shape and tensor.shape[0] < 0 else tensor.shape
-        dtype = _ext.NUMPY_DTYPES[tensor.dtype]
-        floats = tensor.dtype.startswith(("float", "bfloat"))
-        made.append(random.standard_normal(shape).astype(dtype) if floats else np.zeros(shape, dtype))
-    return made
+    most_bytes = loaded.config.batching.max_queue_bytes
+    return row_of_random(loaded.spec, loaded.examples.shapes(), most_bytes)
 
 
-def _sizes(generation: Generation, batch_sizes: Sequence[int] | None) -> list[int]:
-    batching = generation.config.batching
+def _sizes(loaded: Loaded, batch_sizes: Sequence[int] | None, row_bytes: int) -> list[int]:
+    batching = loaded.config.batching
     if batch_sizes is not None:
         sizes = sorted(set(batch_sizes))
-        if not sizes or not all(isinstance(n, int) and 1 <= n <= batching.most_rows for n in sizes):
+        if not sizes or not all(is_int(n) and 1 <= n <= batching.most_rows for n in sizes):
             raise ConfigError(
-                f"batch_sizes must be integers from 1 to {batching.most_rows}, not {batch_sizes!r}"
+                f"batch_sizes must be integers from 1 to {batching.most_rows}, not {shown(batch_sizes)}"
             )
         return sizes
     if batching.allowed_batch_sizes:
         return list(batching.allowed_batch_sizes)
     sizes = [1]
-    while sizes[-1] < batching.most_rows:
+    # No more than may wait comes together in a batch.
+    while sizes[-1] < batching.most_rows and 2 * sizes[-1] * row_bytes <= batching.max_queue_bytes:
         sizes.append(min(2 * sizes[-1], batching.most_rows))
     return sizes
 
 
-def _compare(core: _ext.Core, row: list[Array], count: int) -> dict[str, tuple[float, float]]:
-    """Output -> (largest difference between rows alone and together, tolerance)."""
+def _compare(core: _ext.Core, row: list[Array], count: int) -> dict[str, tuple[float, bool]]:
+    """Output -> (largest difference between rows alone and together, whether they count as equal)."""
     feeds = [_varied(array, count) for array in row]
     together = _run(core, feeds)
     checked = sorted({0, count // 2, count - 1})
     alone = [_run(core, [array[place : place + 1] for array in feeds]) for place in checked]
     differences = {}
     for name, output in together.items():
-        tolerance = _ext.tolerance_of(output.dtype)
         if output.ndim == 0 or len(output) != count:
-            differences[name] = (float("inf"), tolerance)
+            differences[name] = (float("inf"), False)
             continue
-        pairs = [
-            (output[place : place + 1], single[name]) for place, single in zip(checked, alone, strict=True)
+        largest = _ext.largest_magnitude(output)
+        found = [
+            _ext.compare(output[place : place + 1], single[name], largest)
+            for place, single in zip(checked, alone, strict=True)
         ]
-        differences[name] = (max(_ext.relative_difference(a, b) for a, b in pairs), tolerance)
+        differences[name] = (max(value for value, _ in found), all(equal for _, equal in found))
     return differences
 
 

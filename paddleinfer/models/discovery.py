@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paddleinfer import model_pir, serving_conf
 from paddleinfer.errors import ModelLoadError
-from paddleinfer.model_io import is_directory, is_file, refuse_stand_in
+from paddleinfer.models import pir, serving_conf
+from paddleinfer.models.files import is_directory, is_file, opened, refuse_stand_in
+from paddleinfer.models.foreign_files import refuse_foreign
+from paddleinfer.models.spec import ModelFormat
 
 __all__ = ["ModelFiles", "find"]
 
@@ -21,8 +23,7 @@ _LISTED = 5
 class ModelFiles:
     """The files of one model."""
 
-    format: str
-    """"json", "pdmodel" or "__model__"."""
+    format: ModelFormat
     program: Path
     params: Path | None
     """The combined parameter file that is there, or None."""
@@ -32,8 +33,15 @@ class ModelFiles:
     """Paddle Serving's configuration beside the program."""
 
 
-def find(given: Path) -> ModelFiles:
+def find(given: Path, params: str | None = None) -> ModelFiles:
     """Find the model that a directory, a file stem, or a file names.
+
+    Parameters
+    ----------
+    given
+        The path.
+    params
+        The name, beside the program, or the path of the parameter file, if it is given.
 
     Raises
     ------
@@ -43,10 +51,24 @@ def find(given: Path) -> ModelFiles:
         A directory or file cannot be read.
     """
     if is_directory(given):
-        return _with_companions(_only_program(given))
-    if given.name == serving_conf.FILE_NAME and is_file(given):
-        return _with_companions(_only_program(given.parent))
-    return _with_companions(_program_by_name(given))
+        program = _only_program(given)
+    elif given.name == serving_conf.FILE_NAME and is_file(given):
+        program = _only_program(given.parent)
+    else:
+        program = _program_by_name(given)
+    files = _with_companions(program)
+    return files if params is None else replace(files, params=_named_params(program, params))
+
+
+def _named_params(program: Path, name: str) -> Path:
+    for path in (program.parent / name, Path(name)):
+        if is_file(path):
+            return path
+    others = [entry for entry in _entries(program.parent) if entry.endswith("params")]
+    raise ModelLoadError(
+        f"params={name!r} is neither a file beside {program} nor the path of one; "
+        f"beside it {'lies' if len(others) < 2 else 'lie'} {_listing(others) or 'no parameter file'}"
+    )
 
 
 def _entries(directory: Path) -> list[str]:
@@ -73,7 +95,7 @@ def _is_candidate(path: Path) -> bool:
     if not is_file(path):
         return False
     # A model's directory often holds other JSON: config.json, tokenizer.json.
-    return path.suffix != ".json" or model_pir.is_program(_head(path))
+    return path.suffix != ".json" or pir.is_program(_head(path))
 
 
 def _is_serving_program(path: Path) -> bool:
@@ -82,14 +104,15 @@ def _is_serving_program(path: Path) -> bool:
 
 
 def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(model_pir.HEAD_SIZE)
+    with opened(path) as file:
+        return file.read(pir.HEAD_SIZE)
 
 
 def _program_by_name(given: Path) -> Path:
     """The program for a file, or for a stem such as ``dir/inference``."""
     stem = given.name
     if is_file(given):
+        refuse_foreign([given])
         if given.name == "__model__" or given.suffix in _STEM_SUFFIXES:
             return given
         if given.name == "__params__" and is_file(given.with_name("__model__")):
@@ -112,6 +135,7 @@ def _program_by_name(given: Path) -> Path:
         )
     if not is_directory(given.parent):
         raise ModelLoadError(f"{given} does not exist; give a model's directory, file or file stem")
+    refuse_foreign([path for path in given.parent.iterdir() if path.name.startswith(f"{stem}.")])
     found = _listing(_entries(given.parent))
     raise ModelLoadError(
         f"{given} does not exist, and neither {wanted} does; {given.parent} holds {found or 'nothing'}"
@@ -124,9 +148,9 @@ def _with_companions(program: Path) -> ModelFiles:
     if program.suffix in _STEM_SUFFIXES:
         expected = program.stem + ".pdiparams"
         params = expected if expected in names else _sole_unclaimed_params(program, names)
-        kind = program.suffix[1:]
+        kind = ModelFormat(program.suffix[1:])
     else:
-        expected, kind = "__params__", "__model__"
+        expected, kind = "__params__", ModelFormat.DUNDER_MODEL
         params = expected if expected in names else None
     if params is None and conf.name in names:
         ending = [name for name in names if name.endswith("params") and name != "encrypt_params"]
@@ -157,6 +181,7 @@ def _several(directory: Path, candidates: Sequence[Path]) -> ModelLoadError:
 
 
 def _none(directory: Path, names: Sequence[str]) -> ModelLoadError:
+    refuse_foreign([directory / name for name in names])
     foreign = [name for name in names if name.endswith(".json") and (directory / name).is_file()]
     if "encrypt_model" in names:
         why = "encrypt_model is encrypted, which paddleinfer cannot read; a model directory holds"

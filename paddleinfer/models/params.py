@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from paddleinfer.errors import ModelLoadError
-from paddleinfer.model_io import is_file, refuse_stand_in
-from paddleinfer.model_program import DATA_TYPES
-from paddleinfer.model_spec import Parameter
-from paddleinfer.wire import Message, WireError
+from paddleinfer.models.file_states import FileState, settled_states
+from paddleinfer.models.files import is_file, opened, refuse_stand_in
+from paddleinfer.models.program import DATA_TYPES
+from paddleinfer.models.spec import Parameter
+from paddleinfer.models.wire import Message, WireError
 
 __all__ = ["check_combined", "check_separate"]
 
@@ -75,7 +76,7 @@ def check_combined(path: Path, parameters: Sequence[Parameter], program: Path) -
     OSError
         The file cannot be read.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         refuse_stand_in(path, file.read(64))
         if any(parameter.shape is None for parameter in parameters):
@@ -95,8 +96,8 @@ def check_combined(path: Path, parameters: Sequence[Parameter], program: Path) -
             )
 
 
-def check_separate(directory: Path, parameters: Sequence[Parameter], program: Path) -> None:
-    """Check that a directory holds one whole file for each parameter, named like it.
+def check_separate(directory: Path, parameters: Sequence[Parameter], program: Path) -> tuple[FileState, ...]:
+    """Check that a directory holds one whole file for each parameter, named like it; gives their states.
 
     Raises
     ------
@@ -115,19 +116,21 @@ def check_separate(directory: Path, parameters: Sequence[Parameter], program: Pa
             f"{program} has {len(parameters)} parameters, but {directory} holds neither __params__ "
             f"nor a file for {len(missing)} of them ({names})"
         )
+    states = settled_states(paths)
     for parameter, path in pairs:
-        with path.open("rb") as file:
+        with opened(path) as file:
             size = os.fstat(file.fileno()).st_size
             refuse_stand_in(path, file.read(64))
             if parameter.shape is not None:
                 file.seek(0)
                 _check_tensor(file, size, parameter, path, program)
+    return states
 
 
 def _check_tensor(file: BinaryIO, size: int, parameter: Parameter, path: Path, program: Path) -> None:
     """Read one tensor's header and step over its bytes."""
     try:
-        dtype, shape = _read_header(file)
+        dtype, shape = _read_header(file, size)
         end = file.tell() + _ITEM_SIZE[dtype] * math.prod(shape)
         if end > size:
             raise _CutOffError
@@ -149,13 +152,15 @@ def _check_tensor(file: BinaryIO, size: int, parameter: Parameter, path: Path, p
         )
 
 
-def _read_header(file: BinaryIO) -> tuple[str, tuple[int, ...]]:
+def _read_header(file: BinaryIO, size: int) -> tuple[str, tuple[int, ...]]:
     """The dtype and shape at the file's position, which moves to the tensor's first byte."""
     (version, levels) = struct.unpack("<IQ", _take(file, 12))
     if version != 0 or levels > _MAX_LOD_LEVELS:
         raise _ForeignError(f"no version 0 of Paddle's tensor format but {version}")
     for _ in range(levels):
         (level_bytes,) = struct.unpack("<Q", _take(file, 8))
+        if level_bytes > size - file.tell():
+            raise _CutOffError
         file.seek(level_bytes, os.SEEK_CUR)
     (version, length) = struct.unpack("<Ii", _take(file, 8))
     if version != 0 or not 0 < length <= _MAX_DESCRIPTION:

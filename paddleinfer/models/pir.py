@@ -6,20 +6,32 @@ outputs ``1.fetch``; the number before the dot stands for the dialect.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from paddleinfer.errors import ModelLoadError
-from paddleinfer.model_spec import Parameter, Program, TensorSpec
+from paddleinfer.models.columns import Columns
+from paddleinfer.models.pir_graph import dimensions, read_graph
+from paddleinfer.models.spec import MOST_OPERATORS, Parameter, Program, TensorSpec
 
-__all__ = ["HEAD_SIZE", "is_program", "read_program"]
+__all__ = ["HEAD_SIZE", "all_operators", "is_program", "read_program"]
 
 HEAD_SIZE = 4096
 """Bytes that `is_program` needs to see at most."""
 
 _HEAD = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"base_code"\s*:\s*\{[^{}]*"magic"\s*:\s*"pir"')
+
+# What Python makes of JSON takes about so many bytes for each of these characters, at most. A program that
+# Paddle wrote comes to 20 times its size so, and really takes half of that.
+_PARSED_BYTES = {b"{": 240, b"[": 72, b'"': 30, b",": 40}
+_MOST_PARSED = 28
+_SMALL_BYTES = 1 << 20
+_LEAST_OPERATOR_BYTES = 64
+_FEW_OPERATORS = 1000
 
 _DTYPES = {
     "0.t_f32": "float32",
@@ -60,6 +72,12 @@ def read_program(data: bytes, path: Path) -> Program:
         The bytes are cut off, no JSON, other JSON, or a program that Paddle cannot run.
     """
     known = is_program(data[:HEAD_SIZE])
+    parsed_bytes = sum(data.count(sign) * each for sign, each in _PARSED_BYTES.items())
+    if parsed_bytes > max(_MOST_PARSED * len(data), _SMALL_BYTES):
+        raise ModelLoadError(
+            f"{path} is not a Paddle program: its {len(data):,} bytes of JSON hold so many small parts that "
+            f"they would take {parsed_bytes:,} bytes of memory"
+        )
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -76,8 +94,9 @@ def read_program(data: bytes, path: Path) -> Program:
             '{"base_code": {"magic": "pir"; a Paddle 3 export writes one beside its .pdiparams'
         )
     try:
+        _check_operators(document, len(data))
         program = _read(document)
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ModelLoadError(
             f"{path} is a Paddle program of an unknown layout ({type(error).__name__}: {error}); "
             "it is damaged, or from a Paddle that this release of paddleinfer does not know"
@@ -86,9 +105,32 @@ def read_program(data: bytes, path: Path) -> Program:
     return program
 
 
+def all_operators(document: Any) -> Iterator[dict[str, Any]]:
+    """Those of a parsed program, and of its nested blocks.
+
+    Raises
+    ------
+    KeyError, IndexError, TypeError, AttributeError
+        It is of another layout.
+    """
+    blocks = [block for region in document["program"]["regions"] for block in region["blocks"]]
+    while blocks:
+        for op in blocks.pop()["ops"]:
+            yield op
+            blocks += [block for region in op.get("regions", ()) for block in region["blocks"]]
+
+
+def _check_operators(document: Any, size: int) -> None:
+    count = sum(1 for _ in all_operators(document))
+    if count > MOST_OPERATORS:
+        raise ValueError(f"it has {count:,} operators, and a program has {MOST_OPERATORS:,} at most")
+    if count > max(_FEW_OPERATORS, size // _LEAST_OPERATOR_BYTES):
+        raise ValueError(f"it has {count:,} operators, too many for its size")
+
+
 def _read(document: Any) -> Program:
     inputs: list[TensorSpec] = []
-    outputs: dict[int, TensorSpec] = {}
+    outputs = Columns[TensorSpec]("output")
     parameters: list[Parameter] = []
     # Nested blocks belong to control flow and cannot feed, fetch or own a parameter.
     for op in document["program"]["regions"][0]["blocks"][0]["ops"]:
@@ -99,11 +141,12 @@ def _read(document: Any) -> Program:
         elif kind in ("1.data", "1.feed"):
             inputs.append(_tensor(op))
         elif kind == "1.fetch":
-            outputs[_attribute(op, "col")] = _tensor(op)
+            outputs.add(_attribute(op, "col"), _tensor(op))
     return Program(
         inputs=tuple(inputs),
-        outputs=tuple(outputs[column] for column in sorted(outputs)),
+        outputs=outputs.in_order(),
         parameters=tuple(sorted(parameters, key=lambda parameter: parameter.name)),
+        graph=functools.partial(read_graph, document),
     )
 
 
@@ -122,11 +165,17 @@ def _is_persistable(op: Any) -> bool:
 def _parameter(op: Any) -> Parameter:
     kind = op["O"]["TT"]
     dense = kind["#"] == "0.t_dtensor"
-    return Parameter(str(op["A"][3]), _dimensions(kind) if dense else None)
+    return Parameter(_name(op["A"][3]), _dimensions(kind) if dense else None)
+
+
+def _name(given: object) -> str:
+    name = str(given)
+    name.encode()  # half of a pair of surrogates, which JSON can hold, is no text for Paddle
+    return name
 
 
 def _tensor(op: Any) -> TensorSpec:
-    name = str(_attribute(op, "name"))
+    name = _name(_attribute(op, "name"))
     kind = op["O"][0]["TT"]
     if kind["#"] != "0.t_dtensor":
         return TensorSpec(name, None, str(kind["#"]), None)
@@ -135,7 +184,7 @@ def _tensor(op: Any) -> TensorSpec:
 
 
 def _dimensions(kind: Any) -> tuple[int, ...]:
-    return tuple(max(int(size), -1) for size in kind["D"][1])
+    return dimensions(kind["D"][1])
 
 
 def _refuse_passed_through_inputs(program: Program, path: Path) -> None:
@@ -147,6 +196,7 @@ def _refuse_passed_through_inputs(program: Program, path: Path) -> None:
     for spec in program.outputs:
         if spec.name in names:
             raise ModelLoadError(
-                f"{path} returns its input {spec.name!r} unchanged, which Paddle cannot load from a .json "
-                "program; return a copy (paddle.assign) and export again"
+                f"{path} returns its input {spec.name!r} unchanged (Paddle 3.3 writes this, too, where a "
+                "model returns an input plus a constant), which Paddle cannot load from a .json program; "
+                "return a copy (paddle.assign) and export again"
             )

@@ -5,12 +5,16 @@ Field numbers are those of Paddle's ``framework.proto``; it never reuses one.
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
 from paddleinfer.errors import ModelLoadError
-from paddleinfer.model_spec import Parameter, Program, TensorSpec
-from paddleinfer.wire import Message, WireError
+from paddleinfer.models.columns import ColumnError, Columns
+from paddleinfer.models.program_blocks import blocks_of
+from paddleinfer.models.program_graph import read_graph
+from paddleinfer.models.spec import MOST_DIMENSIONS, Parameter, Program, TensorSpec
+from paddleinfer.models.wire import Message, WireError
 
 __all__ = ["DATA_TYPES", "read_program"]
 
@@ -73,7 +77,7 @@ def read_program(data: bytes, path: Path) -> Program:
     """
     try:
         return _read(data)
-    except WireError as error:
+    except (WireError, ColumnError) as error:
         if _FIRST_BLOCK.match(data):
             raise ModelLoadError(
                 f"{path} is a Paddle program that is truncated or damaged ({error}); copy or export it again"
@@ -84,25 +88,26 @@ def read_program(data: bytes, path: Path) -> Program:
 
 
 def _read(data: bytes) -> Program:
-    blocks = list(Message(data).messages(1))
+    blocks = blocks_of(data)
     if not blocks:
         raise WireError("no block")
     _check_blocks(blocks)
-    variables = {variable.text(1): variable for variable in blocks[0].messages(3)}
-    feeds: dict[int, str] = {}
-    fetches: dict[int, str] = {}
+    feeds, fetches = Columns[str]("input"), Columns[str]("output")
     for op in blocks[0].messages(4, b"feed", b"fetch"):
         kind = op.text(3)
         if kind == "feed":
-            feeds[_integer_attribute(op, "col")] = _first_argument(op, 2, "Out")
+            feeds.add(_integer_attribute(op, "col"), _first_argument(op, 2, "Out"))
         elif kind == "fetch":
-            fetches[_integer_attribute(op, "col")] = _first_argument(op, 1, "X")
-    inputs = tuple(_tensor(variables, feeds[column]) for column in sorted(feeds))
-    outputs = tuple(_tensor(variables, fetches[column]) for column in sorted(fetches))
+            fetches.add(_integer_attribute(op, "col"), _first_argument(op, 1, "X"))
+    fed, fetched = feeds.in_order(), fetches.in_order()
+    variables, parameters = _variables(blocks[0], {*fed, *fetched})
+    inputs = tuple(_tensor(variables, name) for name in fed)
+    outputs = tuple(_tensor(variables, name) for name in fetched)
     return Program(
         inputs=inputs,
         outputs=outputs,
-        parameters=_parameters(variables),
+        parameters=parameters,
+        graph=functools.partial(read_graph, data),
         lod_inputs=tuple(spec.name for spec in inputs if _lod_level(variables[spec.name]) > 0),
     )
 
@@ -114,8 +119,13 @@ def _check_blocks(blocks: list[Message]) -> None:
             raise WireError(f"block {index} is missing")
         for op in block.messages(4, b"sub_block"):
             for attribute in op.messages(4, b"sub_block"):
-                if attribute.integer(2) == _BLOCK_ATTRIBUTE and attribute.integer(12) >= len(blocks):
-                    raise WireError(f"block {attribute.integer(12)} is missing")
+                if attribute.integer(2) != _BLOCK_ATTRIBUTE:
+                    continue
+                inner = attribute.integer(12)
+                if inner >= len(blocks):
+                    raise WireError(f"block {inner} is missing")
+                if inner <= index:  # Paddle would go round for ever
+                    raise WireError(f"block {index} holds block {inner}, and blocks hold later ones only")
 
 
 def _integer_attribute(op: Message, name: str) -> int:
@@ -146,7 +156,7 @@ def _tensor(variables: dict[str, Message], name: str) -> TensorSpec:
 
 
 def _dimensions(tensor: Message) -> tuple[int, ...]:
-    return tuple(max(size, -1) for size in tensor.integers(2))
+    return tuple(max(size, -1) for size in tensor.integers(2, most=MOST_DIMENSIONS))
 
 
 def _lod_level(variable: Message) -> int:
@@ -154,14 +164,24 @@ def _lod_level(variable: Message) -> int:
     return kind.message(3).integer(2, 0) if kind.integer(1) == _DENSE_TENSOR else 0
 
 
-def _parameters(variables: dict[str, Message]) -> tuple[Parameter, ...]:
-    found = []
-    for name, variable in sorted(variables.items()):
-        if not variable.integer(3, 0):
-            continue
-        kind = variable.message(2)
-        if kind.integer(1) == _DENSE_TENSOR:
-            found.append(Parameter(name, _dimensions(kind.message(3).message(1))))
-        elif kind.integer(1) not in _NOT_LOADED:
-            found.append(Parameter(name, None))
-    return tuple(found)
+def _variables(block: Message, wanted: set[str]) -> tuple[dict[str, Message], tuple[Parameter, ...]]:
+    """The variables of these names, and the parameters; the others are let go."""
+    variables: dict[str, Message] = {}
+    parameters: dict[str, Parameter] = {}
+    for variable in block.messages(3):
+        name = variable.text(1)
+        if name in wanted:
+            variables[name] = variable
+        parameter = _parameter(name, variable) if variable.integer(3, 0) else None
+        if parameter is not None:
+            parameters[name] = parameter
+        else:
+            parameters.pop(name, None)
+    return variables, tuple(parameters[name] for name in sorted(parameters))
+
+
+def _parameter(name: str, variable: Message) -> Parameter | None:
+    kind = variable.message(2)
+    if kind.integer(1) == _DENSE_TENSOR:
+        return Parameter(name, _dimensions(kind.message(3).message(1)))
+    return Parameter(name, None) if kind.integer(1) not in _NOT_LOADED else None

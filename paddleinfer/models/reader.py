@@ -11,15 +11,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from paddleinfer import model_discovery, model_params, model_pir, model_program, serving_conf
 from paddleinfer.errors import ModelLoadError
-from paddleinfer.model_io import read_whole
-from paddleinfer.model_spec import DTYPES, ModelSpec, Parameter, Program, TensorSpec
+from paddleinfer.models import discovery, params, pir, serving_conf
+from paddleinfer.models.file_states import FileState, refuse_changed, settled_states
+from paddleinfer.models.files import read_whole
+from paddleinfer.models.program import read_program as read_legacy_program
+from paddleinfer.models.rows import analysis
+from paddleinfer.models.spec import DTYPES, Batchable, ModelFormat, ModelSpec, Parameter, Program, TensorSpec
+from paddleinfer.sentences import shortened, shown
 
-__all__ = ["DTYPES", "ModelSpec", "TensorSpec", "load_spec"]
+__all__ = ["DTYPES", "Batchable", "ModelFormat", "ModelSpec", "TensorSpec", "is_model", "load_spec"]
+
+_LONGEST_SENTENCE = 2000
 
 
-def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
+def load_spec(path: str | os.PathLike[str], params: str | None = None) -> ModelSpec:
     """Describe the model in a directory.
 
     Parameters
@@ -28,6 +34,8 @@ def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
         A directory, a file stem (``dir/inference``), or one of the model's files. The model is a
         ``.json`` or ``.pdmodel`` program with its ``.pdiparams``, ``__model__`` with
         ``__params__`` or with one file per parameter, or a Paddle Serving directory of any of these.
+    params
+        The name, beside the program, or the path of its parameter file; None: what is named after it.
 
     Raises
     ------
@@ -36,10 +44,28 @@ def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
     """
     given = _as_path(path)
     try:
-        return _load(given)
+        spec = _load(given, params)
+        refuse_changed(spec.files, "read")
     except OSError as error:
         where = error.filename or given
-        raise ModelLoadError(f"cannot read {where}: {error.strerror or error}") from error
+        raise ModelLoadError(f"cannot read {shortened(str(where))}: {error.strerror or error}") from error
+    except ModelLoadError as error:
+        sentence = str(error)
+        if len(sentence) <= _LONGEST_SENTENCE:
+            raise
+        # A name in a file may be as long as the file.
+        half = _LONGEST_SENTENCE // 2
+        raise ModelLoadError(f"{sentence[:half]} […] {sentence[-half:]}") from error.__cause__
+    return spec
+
+
+def is_model(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a model's program, whole or damaged."""
+    try:
+        discovery.find(_as_path(path))
+    except (ModelLoadError, OSError):
+        return False
+    return True
 
 
 def _as_path(path: object) -> Path:
@@ -47,23 +73,29 @@ def _as_path(path: object) -> Path:
         raise ModelLoadError(f"a model's path is a str or an os.PathLike, not {type(path).__name__}")
     text = os.fsdecode(path)
     if not text or "\0" in text:
-        raise ModelLoadError(f"{text!r} is not a path; give a model's directory, file or file stem")
+        raise ModelLoadError(f"{shown(text)} is not a path; give a model's directory, file or file stem")
     return Path(text)
 
 
-def _load(given: Path) -> ModelSpec:
-    files = model_discovery.find(given)
+def _load(given: Path, params_name: str | None) -> ModelSpec:
+    files = discovery.find(given, params_name)
+    states = settled_states(path for path in (files.program, files.params, files.conf) if path is not None)
     data = read_whole(files.program)
-    read = model_pir.read_program if files.format == "json" else model_program.read_program
+    read = pir.read_program if files.format is ModelFormat.JSON else read_legacy_program
     program = read(data, files.program)
     _check_tensors(program, files.program)
-    params = _check_parameters(program.parameters, files)
+    _refuse_lod(program, files.program)
+    if params_name is not None and not program.parameters:
+        raise ModelLoadError(
+            f"{files.program} has no parameters, and params={params_name!r} names a file for them"
+        )
+    params, separate = _check_parameters(program.parameters, files)
     inputs, outputs = program.inputs, program.outputs
     if files.conf is not None:
         conf = serving_conf.read_conf(files.conf)
         inputs = _with_aliases(inputs, conf.feeds, "input", files)
         outputs = _with_aliases(outputs, conf.fetches, "output", files)
-    batchable, reason = _batchable(program)
+    batchable, reason, operators_forbid = _batchable(program)
     return ModelSpec(
         path=given,
         format=files.format,
@@ -75,6 +107,8 @@ def _load(given: Path) -> ModelSpec:
         parameters=tuple(parameter.name for parameter in program.parameters),
         batchable=batchable,
         batchable_reason=reason,
+        operators_forbid=operators_forbid,
+        files=(*states, *separate),
     )
 
 
@@ -97,13 +131,24 @@ def _check_tensors(program: Program, path: Path) -> None:
             raise ModelLoadError(f"{path} has two {side}s named {name!r}; export it with a name for each")
 
 
-def _check_parameters(parameters: Sequence[Parameter], files: model_discovery.ModelFiles) -> Path | None:
-    """The combined file, if these parameters are in one; they are whole wherever they are."""
+def _refuse_lod(program: Program, path: Path) -> None:
+    if program.lod_inputs:
+        raise ModelLoadError(
+            f"input {program.lod_inputs[0]!r} of {path} takes rows of several sequences with their lengths "
+            "(LoD), which an array does not carry; export the model with padded inputs and a mask or lengths "
+            "instead"
+        )
+
+
+def _check_parameters(
+    parameters: Sequence[Parameter], files: discovery.ModelFiles
+) -> tuple[Path | None, Sequence[FileState]]:
+    """The combined file, if these parameters are in one, or the states of their own; all are whole."""
     if not parameters:
-        return None  # a file that is there nevertheless would make Paddle fail
+        return None, ()  # a file that is there nevertheless would make Paddle fail
     if files.params is not None:
-        model_params.check_combined(files.params, parameters, files.program)
-        return files.params
+        params.check_combined(files.params, parameters, files.program)
+        return files.params, ()
     # Paddle finds one file per parameter only through a directory with a file of this very name.
     if files.program.name != "__model__":
         others = sorted(path.name for path in files.program.parent.glob("*params"))
@@ -112,15 +157,14 @@ def _check_parameters(parameters: Sequence[Parameter], files: model_discovery.Mo
             f"{files.program} has {len(parameters)} parameters, but {files.expected_params} "
             f"is not beside it{found}"
         )
-    model_params.check_separate(files.program.parent, parameters, files.program)
-    return None
+    return None, params.check_separate(files.program.parent, parameters, files.program)
 
 
 def _with_aliases(
     specs: Sequence[TensorSpec],
     pairs: Sequence[tuple[str, str]],
     side: str,
-    files: model_discovery.ModelFiles,
+    files: discovery.ModelFiles,
 ) -> tuple[TensorSpec, ...]:
     names = {spec.name for spec in specs}
     for name, alias in pairs:
@@ -150,15 +194,14 @@ def _repeated(names: Iterable[str]) -> str | None:
     return None
 
 
-def _batchable(program: Program) -> tuple[str, str]:
-    """No file says "yes": its -1 may follow the batch or anything else."""
+def _batchable(program: Program) -> tuple[Batchable, str, bool]:
+    """The verdict, why, and whether it is the operators'. No file says "yes": its -1 may follow anything."""
     if not program.inputs:
-        return "no", "the model has no inputs"
+        return Batchable.NO, "the model has no inputs", False
     for spec in program.inputs:
         if spec.shape == ():
-            return "no", f"input {spec.name!r} is a scalar and has no leading dimension"
+            return Batchable.NO, f"input {spec.name!r} is a scalar and has no leading dimension", False
         if spec.shape is not None and spec.shape[0] >= 0:
-            return "no", f"input {spec.name!r} has the fixed leading dimension {spec.shape[0]}"
-        if spec.name in program.lod_inputs:
-            return "no", f"the rows of input {spec.name!r} belong to sequences of varying length"
-    return "unknown", "the leading dimensions are -1, and a file does not say which axis a -1 follows"
+            return Batchable.NO, f"input {spec.name!r} has the fixed leading dimension {spec.shape[0]}", False
+    verdict = analysis.analyse(program.graph)
+    return verdict.batchable, verdict.reason, verdict.batchable is Batchable.NO

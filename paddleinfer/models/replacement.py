@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paddleinfer.errors import ModelLoadError
-from paddleinfer.model_spec import ModelSpec, TensorSpec
+from paddleinfer.models.spec import ModelSpec, TensorSpec
 
 __all__ = ["check_replacement"]
 
@@ -24,8 +24,8 @@ def check_replacement(old: ModelSpec, new: ModelSpec) -> None:
         names = [", ".join(tensor.name for tensor in tensors) or "none" for tensors in (before, after)]
         if names[0] != names[1]:
             raise ModelLoadError(
-                f"{new.path} has the {side}s {names[1]}, and it would have to have those of the model in "
-                f"service: {names[0]}"
+                f"{new.path} has the {side}s {names[1]}, and it must have the same as the model in service: "
+                f"{names[0]}"
             )
         for was, now in zip(before, after, strict=True):
             difference = _difference(was, now, narrows=side == "input")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn, Union
 
 from paddleinfer.errors import ModelLoadError
-from paddleinfer.model_io import read_whole
+from paddleinfer.models.files import read_whole
 
 __all__ = ["FILE_NAME", "ServingConf", "read_conf"]
 
@@ -20,13 +20,18 @@ FILE_NAME = "serving_server_conf.prototxt"
 
 _TOKEN = re.compile(
     r"""
-    (?P<space> (?: \s | \#[^\n]* )+ )
-  | (?P<string> "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' )
-  | (?P<word> [-+.\w]+ )
+    (?P<space> \s+ | \#[^\n]* )
+  | (?P<string> "(?:[^"\\\n]|\\.){0,4096}" | '(?:[^'\\\n]|\\.){0,4096}' )
+  | (?P<word> [-+.\w]{1,4096} )
   | (?P<sign> [{}<>:\[\],;] )
     """,
     re.VERBOSE,
 )
+# One has some thousand tokens for a model of a hundred tensors.
+_MOST_BYTES = 1 << 20
+_MOST_TOKENS = 200_000
+"""Words, signs, and the spaces between them."""
+_DEEPEST = 32
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
 _PLAIN_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 _CLOSING = {"{": "}", "<": ">"}
@@ -54,13 +59,10 @@ def read_conf(path: Path) -> ServingConf:
         The file cannot be read.
     """
     try:
-        text = read_whole(path).decode()
+        text = read_whole(path, _MOST_BYTES).decode()
     except UnicodeDecodeError as error:
         raise ModelLoadError(f"{path} is not a Paddle Serving configuration: it is not UTF-8 text") from error
-    try:
-        fields = _Parser(text, path).message(closing=None)
-    except RecursionError as error:
-        raise ModelLoadError(f"{path} is not a Paddle Serving configuration: it nests too deep") from error
+    fields = _Parser(text, path).message(closing=None)
     conf = ServingConf(_names(fields, "feed_var", path), _names(fields, "fetch_var", path))
     if not conf.feeds and not conf.fetches:
         raise ModelLoadError(
@@ -92,6 +94,7 @@ class _Parser:
         self._kind = ""
         self._token = ""
         self._start = self._end = 0
+        self._tokens = self._depth = 0
         self._advance()
 
     def message(self, closing: str | None) -> list[tuple[str, _Value]]:
@@ -150,11 +153,19 @@ class _Parser:
 
     def _nested(self) -> _Value:
         closing = _CLOSING[self._token]
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            self._refuse("it nests too deep")
         self._advance()
-        return self.message(closing)
+        fields = self.message(closing)
+        self._depth -= 1
+        return fields
 
     def _advance(self) -> None:
         while True:
+            self._tokens += 1
+            if self._tokens > _MOST_TOKENS:
+                self._refuse(f"it has more than {_MOST_TOKENS:,} words, signs and spaces")
             self._start = self._end
             if self._start == len(self._text):
                 self._kind, self._token = "end", ""
@@ -167,6 +178,9 @@ class _Parser:
             if match.lastgroup != "space":
                 self._kind, self._token = str(match.lastgroup), match.group()
                 return
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise ModelLoadError(f"{self._path} is not a Paddle Serving configuration: {why}")
 
     def _fail(self, expected: str) -> NoReturn:
         line = self._text.count("\n", 0, self._start) + 1

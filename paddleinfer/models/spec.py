@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
-__all__ = ["DTYPES", "ModelSpec", "Parameter", "Program", "TensorSpec"]
+from paddleinfer.models.file_states import FileState
+from paddleinfer.models.graph import Graph
+
+__all__ = [
+    "DTYPES",
+    "MOST_DIMENSIONS",
+    "MOST_OPERATORS",
+    "Batchable",
+    "ModelFormat",
+    "ModelSpec",
+    "Parameter",
+    "Program",
+    "TensorSpec",
+]
+
+MOST_DIMENSIONS = 64
+"""Of a tensor in a program; Paddle's own have nine at most."""
+MOST_OPERATORS = 65_536
+"""Of a program that is read; a language model of a hundred layers has some ten thousand."""
 
 DTYPES = (
     "float32",
@@ -20,6 +40,39 @@ DTYPES = (
     "bool",
 )
 """The dtypes that an input or an output may have."""
+
+
+class ModelFormat(str, Enum):
+    """The form of a model's program."""
+
+    JSON = "json"
+    """Paddle 3's ``.json`` (PIR)."""
+    PDMODEL = "pdmodel"
+    """The legacy program in a ``.pdmodel`` file."""
+    DUNDER_MODEL = "__model__"
+    """The legacy program under its oldest name."""
+    CALLABLE = "callable"
+    """A Python function."""
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether it is a legacy program (ProgramDesc), under either name."""
+        return self in (ModelFormat.PDMODEL, ModelFormat.DUNDER_MODEL)
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Batchable(str, Enum):
+    """Whether rows of several requests may share a run."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+    """The first batches tell: they are compared with what their rows give alone."""
+
+    def __str__(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -42,8 +95,8 @@ class ModelSpec:
 
     path: Path
     """What the caller gave."""
-    format: str
-    """"json" (Paddle 3), "pdmodel" or "__model__" (the legacy program, by its file's name), "callable"."""
+    format: ModelFormat
+    """How its files are laid out."""
     program_path: Path | None
     """The program file."""
     params_path: Path | None
@@ -56,10 +109,14 @@ class ModelSpec:
     """In the order of Paddle's ``get_output_names()``."""
     parameters: tuple[str, ...]
     """Names of the parameters that Paddle loads, in the order of the combined file."""
-    batchable: str
-    """Whether rows of several requests may share a run: "yes", "no" or "unknown"."""
+    batchable: Batchable
+    """Whether rows of several requests may share a run."""
     batchable_reason: str
     """Why, in one sentence."""
+    operators_forbid: bool = False
+    """Whether a "no" comes from the program's operators; ``batchable=True`` overrules those."""
+    files: tuple[FileState, ...] = field(default=(), compare=False, repr=False)
+    """Its files as they were when they were read."""
 
 
 @dataclass(frozen=True)
@@ -79,5 +136,7 @@ class Program:
     outputs: tuple[TensorSpec, ...]
     parameters: tuple[Parameter, ...]
     """Sorted by name: the order in which Paddle reads the combined file."""
+    graph: Callable[[], Graph]
+    """Reads its operators."""
     lod_inputs: tuple[str, ...] = ()
     """Inputs whose rows belong to sequences (legacy level-of-detail tensors)."""

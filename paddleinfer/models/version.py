@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from paddleinfer.model_io import read_whole
-from paddleinfer.model_pir import HEAD_SIZE
-from paddleinfer.model_spec import ModelSpec
-from paddleinfer.wire import Message, WireError
+from paddleinfer.models.files import read_whole
+from paddleinfer.models.pir import HEAD_SIZE
+from paddleinfer.models.spec import ModelFormat, ModelSpec
+from paddleinfer.models.wire import Message, WireError
 
 __all__ = ["made_with"]
 
@@ -19,7 +19,7 @@ def made_with(spec: ModelSpec) -> tuple[str | None, str]:
     if spec.program_path is None:
         return None, "a function has no file"
     data = read_whole(spec.program_path)
-    if spec.format == "json":
+    if spec.format is ModelFormat.JSON:
         found = _PIR_VERSION.search(data[:HEAD_SIZE])
         layout = f" (version {found[1].decode()} of its format)" if found else ""
         return None, f"a .json program does not say which Paddle 3 wrote it{layout}"

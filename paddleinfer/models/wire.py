@@ -6,16 +6,31 @@ neither the protobuf package nor the 290 MB of paddle.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
-__all__ = ["Message", "WireError"]
+__all__ = ["MOST_FIELDS", "Message", "WireError"]
+
+MOST_FIELDS = 2_000_000
+"""Of all messages that are read of one file. The largest programs need a few hundred thousand."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZE = {_FIXED64: 8, _FIXED32: 4}
+# Paddle's messages have no field with a higher number that is of interest here.
+_HIGHEST_NUMBER = 31
 
 
 class WireError(ValueError):
-    """The bytes are no such protobuf message, or are cut off."""
+    """The bytes are no such protobuf message, are cut off, or have more fields than any program."""
+
+
+class _Allowance:
+    """How many more fields may be read, over all messages of one file."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self) -> None:
+        self.fields = MOST_FIELDS
 
 
 def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
@@ -46,33 +61,63 @@ class Message:
         From the constructor and from every accessor: the bytes do not hold what was asked for.
     """
 
-    __slots__ = ("_data", "_numbers", "_spans")
+    __slots__ = ("_allowance", "_data", "_numbers", "_spans")
 
-    def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
+    def __init__(
+        self, data: bytes, start: int = 0, end: int | None = None, allowance: _Allowance | None = None
+    ) -> None:
         end = len(data) if end is None else end
         self._data = data
-        self._numbers: dict[int, list[int]] = {}
-        self._spans: dict[int, list[tuple[int, int]]] = {}
+        self._allowance = allowance = allowance or _Allowance()
+        # Arrays, for a list of Python's numbers takes twenty times the bytes of the smallest fields.
+        self._numbers: dict[int, array[int]] = {}
+        self._spans: dict[int, array[int]] = {}  # a field's begin, its end, the next one's begin, ...
+        left = allowance.fields
         position = start
         while position < end:
-            key, position = _varint(data, position, end)
+            if left == 0:
+                raise WireError(f"more than {MOST_FIELDS:,} fields")
+            left -= 1
+            key = data[position]
+            if key < 0x80:
+                position += 1
+            else:
+                key, position = _varint(data, position, end)
             number, kind = key >> 3, key & 7
             if number == 0:
                 raise WireError("a field numbered 0")
             if kind == _VARINT:
-                value, position = _varint(data, position, end)
-                self._numbers.setdefault(number, []).append(_signed(value))
+                if position < end and data[position] < 0x80:
+                    value = data[position]
+                    position += 1
+                else:
+                    value, position = _varint(data, position, end)
+                if number <= _HIGHEST_NUMBER:
+                    if number in self._numbers:
+                        self._numbers[number].append(_signed(value))
+                    else:
+                        self._numbers[number] = array("q", (_signed(value),))
                 continue
             if kind == _BYTES:
                 size, position = _varint(data, position, end)
-                self._spans.setdefault(number, []).append((position, position + size))
             elif kind in _FIXED_SIZE:
                 size = _FIXED_SIZE[kind]
             else:
                 raise WireError(f"a field of the unknown wire type {kind}")
+            begin = position
             position += size
             if position > end:
                 raise WireError(f"field {number} ends {position - end} bytes after the message")
+            if kind == _BYTES and number <= _HIGHEST_NUMBER:
+                if number in self._spans:
+                    self._spans[number].extend((begin, position))
+                else:
+                    self._spans[number] = array("q", (begin, position))
+        allowance.fields = left
+
+    def count(self, number: int) -> int:
+        """How many values a repeated field of texts or messages has."""
+        return len(self._spans.get(number, ())) // 2
 
     def integer(self, number: int, default: int | None = None) -> int:
         """The last value of an integer field."""
@@ -83,43 +128,53 @@ class Message:
             raise WireError(f"field {number} is missing")
         return default
 
-    def integers(self, number: int) -> tuple[int, ...]:
-        """A repeated integer field, packed or not."""
-        values = list(self._numbers.get(number, ()))
-        for start, end in self._spans.get(number, ()):
+    def integers(self, number: int, most: int | None = None) -> tuple[int, ...]:
+        """A repeated integer field, packed or not; of more than `most` values it is an error."""
+        values = self._numbers.get(number, array("q"))[:]
+        for start, end in self._pairs(number):
             position = start
             while position < end:
                 value, position = _varint(self._data, position, end)
                 values.append(_signed(value))
+                if most is not None and len(values) > most:
+                    break
+        if most is not None and len(values) > most:
+            raise WireError(f"field {number} has more than {most} values")
         return tuple(values)
 
     def texts(self, number: int) -> tuple[str, ...]:
         """A repeated string field."""
-        spans = self._spans.get(number, ())
         try:
-            return tuple(self._data[start:end].decode() for start, end in spans)
+            return tuple(self._data[start:end].decode() for start, end in self._pairs(number))
         except UnicodeDecodeError as error:
             raise WireError(f"field {number} is not UTF-8") from error
 
     def text(self, number: int) -> str:
         """The last value of a string field."""
-        texts = self.texts(number)
-        if not texts:
+        spans = self._spans.get(number)
+        if not spans:
             raise WireError(f"field {number} is missing")
-        return texts[-1]
+        try:
+            return self._data[spans[-2] : spans[-1]].decode()
+        except UnicodeDecodeError as error:
+            raise WireError(f"field {number} is not UTF-8") from error
 
     def messages(self, number: int, *needles: bytes) -> Iterator[Message]:
         """A repeated message field; with needles, only the messages whose bytes contain one of them.
 
         A search for bytes costs a hundredth of parsing them.
         """
-        for start, end in self._spans.get(number, ()):
+        for start, end in self._pairs(number):
             if not needles or any(self._data.find(needle, start, end) >= 0 for needle in needles):
-                yield Message(self._data, start, end)
+                yield Message(self._data, start, end, self._allowance)
 
     def message(self, number: int) -> Message:
         """The last value of a message field."""
         spans = self._spans.get(number)
         if not spans:
             raise WireError(f"field {number} is missing")
-        return Message(self._data, *spans[-1])
+        return Message(self._data, spans[-2], spans[-1], self._allowance)
+
+    def _pairs(self, number: int) -> Iterator[tuple[int, int]]:
+        spans = self._spans.get(number, array("q"))
+        return zip(spans[::2], spans[1::2], strict=True)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import inspect
 import textwrap
-import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Final
 
-from paddleinfer.config import BatchingOptions, EngineConfig, PadAxis, RuntimeOptions
+from paddleinfer.config import BatchingOptions, EngineConfig, RuntimeOptions
 from paddleinfer.errors import ConfigError
+from paddleinfer.options.texts import NOTHING, described, form_of, gather_texts, is_textual, read_text
+from paddleinfer.sentences import shown
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -29,16 +31,8 @@ ENVIRONMENT_PREFIX: Final = "PADDLEINFER_"
 
 # As Paddle Serving spells them, where that is another word.
 _SWITCHED_OFF_BY = {"mem_optim": "mem_optim_off"}
-_WORDS = {
-    "true": True,
-    "false": False,
-    "yes": True,
-    "no": False,
-    "on": True,
-    "off": False,
-    "1": True,
-    "0": False,
-}
+# Between the texts of an option that has several, in a variable.
+_SEPARATOR: Final = ";"
 
 
 @dataclass(frozen=True)
@@ -55,37 +49,47 @@ class Flag:
         """True or False, and nothing else."""
         return self.hint is bool
 
-    def read(self, text: str, spelled: str) -> Any:
-        """The value that a text stands for.
+    @property
+    def is_repeated(self) -> bool:
+        """Each of its texts gives a part of the value."""
+        return form_of(self.hint) is not None
+
+    @property
+    def spelled(self) -> str:
+        """As on the command line, with underscores; what is repeated stands there in the singular."""
+        return self.name.removesuffix("s") if self.is_repeated else self.name
+
+    def read(self, texts: Sequence[str], spelled: str) -> Any:
+        """The value that a text stands for, or several of an option that is repeated.
 
         Raises
         ------
         ConfigError
             It stands for none; the sentence names the option as it was spelled.
         """
-        for hint in _alternatives(self.hint):
-            value = _read_as(text, hint)
-            if value is not _NOTHING:
-                return value
-        raise ConfigError(f"{spelled} must be {_described(self.hint)}, not {text!r}")
+        if self.is_repeated:
+            return gather_texts(texts, self.hint, spelled)
+        (text,) = texts
+        value = read_text(text, self.hint)
+        if value is NOTHING:
+            raise ConfigError(f"{spelled} must be {described(self.hint)}, not {shown(text)}")
+        return value
 
 
-class _Nothing:
-    pass
-
-
-_NOTHING = _Nothing()
-
-
+@functools.cache
 def flags_of(options: type[Any]) -> list[Flag]:
-    """The fields of a dataclass that a line of text can give."""
+    """The fields of a dataclass that text can give."""
     hints = typing.get_type_hints(options)
     docs = _docs(options)
     return [
-        Flag(field.name, hints[field.name], field.default, docs.get(field.name, ""))
+        Flag(field.name, hints[field.name], _default_of(field), docs.get(field.name, ""))
         for field in fields(options)
-        if _is_textual(hints[field.name])
+        if is_textual(hints[field.name])
     ]
+
+
+def _default_of(field: Any) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def engine_flags() -> dict[str, list[Flag]]:
@@ -95,17 +99,6 @@ def engine_flags() -> dict[str, list[Flag]]:
         "how requests are merged": flags_of(BatchingOptions),
         "further": flags_of(EngineConfig),
     }
-
-
-def _is_textual(hint: Any) -> bool:
-    return all(one is not PadAxis and not hasattr(one, "__dataclass_fields__") for one in _leaves(hint))
-
-
-def _leaves(hint: Any) -> list[Any]:
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is Literal or not arguments:
-        return [hint]
-    return [leaf for argument in arguments for leaf in _leaves(argument)]
 
 
 def _docs(options: type[Any]) -> dict[str, str]:
@@ -121,48 +114,6 @@ def _docs(options: type[Any]) -> dict[str, str]:
         ):
             docs[field.target.id] = ast.literal_eval(text.value).strip().replace("``", "")
     return docs
-
-
-def _alternatives(hint: Any) -> Sequence[Any]:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        kinds = typing.get_args(hint)
-        return sorted(kinds, key=lambda kind: kind is str)  # any text is a str
-    return (hint,)
-
-
-def _read_as(text: str, hint: Any) -> Any:
-    if typing.get_origin(hint) is Literal:
-        return text if text in typing.get_args(hint) else _NOTHING
-    if typing.get_origin(hint) is tuple:
-        return _read_list(text, typing.get_args(hint)[0])
-    if hint is type(None):
-        return None if text.lower() == "none" else _NOTHING
-    if hint is bool:
-        return _WORDS.get(text.lower(), _NOTHING)
-    try:
-        return hint(text)
-    except ValueError:
-        return _NOTHING
-
-
-def _read_list(text: str, kind: Any) -> Any:
-    if kind is str and "," not in text:
-        return _NOTHING
-    parts = [_read_as(part.strip(), kind) for part in text.split(",")] if text else []
-    return _NOTHING if _NOTHING in parts else tuple(parts)
-
-
-def _described(hint: Any) -> str:
-    names = {bool: "true or false", int: "an integer", float: "a number", str: "a text", type(None): "none"}
-    return " or ".join(_described_one(one, names) for one in _alternatives(hint))
-
-
-def _described_one(hint: Any, names: Mapping[Any, str]) -> str:
-    if typing.get_origin(hint) is Literal:
-        return " or ".join(str(value) for value in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return "a list with commas"
-    return names[hint]
 
 
 # -- the command line
@@ -185,32 +136,41 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, self.const if self.nargs == 0 else (option_string, values))
 
 
+class _Gathered(argparse.Action):
+    """Takes an option as often as it is given."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        before = getattr(namespace, self.dest)
+        texts = () if before is NOTHING else before[1]
+        setattr(namespace, self.dest, (option_string, (*texts, values)))
+
+
 def add_flags(parser: argparse.ArgumentParser, title: str, flags: Sequence[Flag]) -> None:
     """Adds them, each with dashes and with underscores."""
     group = parser.add_argument_group(title)
     for flag in flags:
-        text = _help(flag)
+        form = form_of(flag.hint)
         if not flag.is_switch:
-            metavar = flag.name.rsplit("_", 1)[-1].upper()
             group.add_argument(
-                *_spellings(flag.name),
+                *_spellings(flag.spelled),
                 dest=flag.name,
-                action=_Once,
-                metavar=metavar,
-                help=text,
-                default=_NOTHING,
+                action=_Once if form is None else _Gathered,
+                metavar=flag.name.rsplit("_", 1)[-1].upper() if form is None else form[0],
+                help=_help(flag),
+                default=NOTHING,
             )
             continue
         off = [*_spellings(f"no_{flag.name}"), *_spellings(_SWITCHED_OFF_BY.get(flag.name, ""))]
-        for spellings, value in ((_spellings(flag.name), True), (off, False)):
+        turns_off = f"Turns {_spellings(flag.name)[0]} off."
+        for spellings, value, text in ((_spellings(flag.name), True, _help(flag)), (off, False, turns_off)):
             group.add_argument(
                 *spellings,
                 dest=flag.name,
                 action=_Once,
                 nargs=0,
                 const=value,
-                help=text if value is not flag.default else argparse.SUPPRESS,
-                default=_NOTHING,
+                help=text,
+                default=NOTHING,
             )
 
 
@@ -222,9 +182,21 @@ def _spellings(name: str) -> list[str]:
 
 
 def _help(flag: Flag) -> str:
-    default = {None: "none", True: "on", False: "off", (): "none"}.get(flag.default, flag.default)
-    text = f"{flag.doc} (default: {default}; {ENVIRONMENT_PREFIX}{flag.name.upper()})"
+    form = form_of(flag.hint)
+    how = "" if form is None else f" As {form[1]}; may be given several times."
+    variable = ENVIRONMENT_PREFIX + flag.name.upper()
+    text = f"{flag.doc}{how} (default: {_default_text(flag.default)}; {variable})"
     return text.replace("%", "%%")
+
+
+def _default_text(default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, float):
+        return f"{default:g}"
+    if isinstance(default, tuple) and default:
+        return ",".join(map(str, default))
+    return "none" if default is None or default in ((), {}) else str(default)
 
 
 def given_flags(namespace: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
@@ -232,9 +204,13 @@ def given_flags(namespace: argparse.Namespace, flags: Sequence[Flag]) -> dict[st
     given: dict[str, Any] = {}
     for flag in flags:
         value = getattr(namespace, flag.name)
-        if value is _NOTHING:
+        if value is NOTHING:
             continue
-        given[flag.name] = value if flag.is_switch else flag.read(value[1], value[0])
+        if flag.is_switch:
+            given[flag.name] = value
+        else:
+            spelled, texts = value
+            given[flag.name] = flag.read(texts if flag.is_repeated else (texts,), spelled)
     return given
 
 
@@ -242,12 +218,19 @@ def given_flags(namespace: argparse.Namespace, flags: Sequence[Flag]) -> dict[st
 
 
 def from_environment(environment: Mapping[str, str], flags: Sequence[Flag]) -> dict[str, Any]:
-    """Those that variables give: PADDLEINFER_MAX_BATCH_SIZE for ``max_batch_size``."""
+    """Those that variables give: PADDLEINFER_MAX_BATCH_SIZE for ``max_batch_size``.
+
+    What is repeated on the command line has semicolons between.
+    """
     given: dict[str, Any] = {}
     for flag in flags:
         variable = ENVIRONMENT_PREFIX + flag.name.upper()
         text = environment.get(variable)
         # Kubernetes sets such variables itself for a service of this name: PADDLEINFER_PORT=tcp://10.0.0.1:9393.
         if text is not None and not text.startswith("tcp://"):
-            given[flag.name] = flag.read(text, variable)
+            texts = [text]
+            if flag.is_repeated:
+                texts = [part for part in text.split(_SEPARATOR) if part.strip()]
+            if texts:
+                given[flag.name] = flag.read(texts, variable)
     return given

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from paddleinfer.errors import ConfigError
+from paddleinfer.sentences import shown
 
 __all__ = ["OneSentenceParser", "check_writable", "count", "positive"]
 
@@ -27,7 +28,7 @@ class OneSentenceParser(argparse.ArgumentParser):
     def refuse(self, text: str) -> NoReturn:
         """Ends the process because of a text that is not understood."""
         if not text.startswith("-"):
-            self.error(f"{text!r} is one argument too many; {self.prog} --help lists what it takes")
+            self.error(f"{shown(text)} is one argument too many; {self.prog} --help lists what it takes")
         known = [spelled for action in self._actions for spelled in action.option_strings]
         close = difflib.get_close_matches(text.partition("=")[0], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"
@@ -62,9 +63,9 @@ def check_writable(option: str, path: Path) -> None:
     ConfigError
         There cannot be a file of this name, or not one that may be written.
     """
-    if path.is_dir():
-        raise ConfigError(f"{option} must be a file, and {path} is a directory")
     try:
+        if path.is_dir():
+            raise ConfigError(f"{option} must be a file, and {path} is a directory")
         is_new = not path.exists()
         if not is_new and not path.is_file():  # to open a pipe would be to use it
             return
@@ -73,6 +74,8 @@ def check_writable(option: str, path: Path) -> None:
             pass
         if is_new:
             real.unlink()
+    except ConfigError:
+        raise
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{option} cannot be written to {path} ({getattr(error, 'strerror', None) or error}); "

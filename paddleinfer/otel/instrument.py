@@ -5,11 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 try:
-    from opentelemetry.context import Context, get_current
     from opentelemetry.trace import SpanKind, TracerProvider, get_tracer
 except ModuleNotFoundError as error:
     raise ImportError(
@@ -18,15 +14,11 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from paddleinfer import _ext
 from paddleinfer._version import __version__
-from paddleinfer.engine import Engine
-from paddleinfer.engine_base import Inputs, Results
-from paddleinfer.errors import Cancelled, ConfigError
+from paddleinfer.engine.engine import Engine
+from paddleinfer.errors import ConfigError, ModelError
 from paddleinfer.explanation import InferInfo
-from paddleinfer.futures import InferFuture
-from paddleinfer.otel_spans import RequestSpan
-from paddleinfer.padding import PaddedHandle, info_of
+from paddleinfer.otel.spans import RequestSpan
 
 __all__ = ["instrument", "uninstrument"]
 
@@ -56,12 +48,9 @@ def instrument(
     """
     if not isinstance(engine, Engine):
         raise ConfigError(f"instrument() takes an Engine, not {engine!r}")
-    if isinstance(engine, _Instrumented):
+    if engine.observer is not None:
         raise ConfigError(f"{engine!r} is instrumented already; uninstrument() it first")
-    kind = type(engine)
-    engine._spans = _Spans(name or engine.model.path.name, tracer_provider)  # type: ignore[attr-defined]
-    # Its methods are replaced by its class: bound methods in the object would keep it from being dropped.
-    engine.__class__ = type(kind.__name__, (_Instrumented, kind), {"__module__": kind.__module__})
+    engine.observer = _Spans(name or engine.model.path.name, tracer_provider)
 
 
 def uninstrument(engine: Engine) -> None:
@@ -72,124 +61,35 @@ def uninstrument(engine: Engine) -> None:
     ConfigError
         It is not instrumented.
     """
-    if not isinstance(engine, _Instrumented):
+    if not isinstance(engine.observer, _Spans):
         raise ConfigError(f"{engine!r} is not instrumented")
-    engine.__class__ = type(engine).__bases__[1]
-    del engine._spans
+    engine.observer = None
 
 
 class _Spans:
-    """Begins the spans of one engine."""
+    """Each request that it is told of is a span."""
 
     def __init__(self, name: str, tracer_provider: TracerProvider | None) -> None:
         self._tracer = get_tracer("paddleinfer", __version__, tracer_provider)
         self._name = f"infer {name}"
         self._attributes = {"paddleinfer.model.name": name}
 
-    def begin(self, engine: Engine, context: Context | None = None) -> RequestSpan | None:
-        span = RequestSpan.begin(self._tracer, self._name, SpanKind.INTERNAL, context, self._attributes)
+    def begin(self, generation: int) -> RequestSpan | None:
+        """A span that the sampler wants, or None."""
+        span = RequestSpan.begin(self._tracer, self._name, SpanKind.INTERNAL, None, self._attributes)
         if span is not None:
-            span.tell({"paddleinfer.model.generation": engine.generation})
+            span.tell({"paddleinfer.model.generation": generation})
         return span
 
+    def end(self, request: RequestSpan, info: InferInfo | None, at_ns: int | None) -> None:
+        """The span says how the request went, and is over."""
+        request.explain(info)
+        request.end(at_ns=at_ns)
 
-class _Instrumented(Engine):
-    """An engine whose requests are spans."""
-
-    _spans: _Spans
-
-    def infer(self, inputs: Inputs, **options: Any) -> Any:
-        span = self._spans.begin(self)
-        if span is None:
-            return super().infer(inputs, **options)
-        return_info = options.pop("return_info", False)
-        try:
-            answer = super().infer(inputs, return_info=True, **options)
-        except BaseException as error:
-            span.fail(error)
-            raise
-        return _answered(span, answer, return_info)
-
-    async def ainfer(self, inputs: Inputs, **options: Any) -> Any:
-        span = self._spans.begin(self)
-        if span is None:
-            return await super().ainfer(inputs, **options)
-        return_info = options.pop("return_info", False)
-        try:
-            answer = await super().ainfer(inputs, return_info=True, **options)
-        except BaseException as error:
-            span.fail(error)
-            raise
-        return _answered(span, answer, return_info)
-
-    def submit(self, inputs: Inputs, **options: Any) -> InferFuture:
-        span = self._spans.begin(self)
-        if span is None:
-            return super().submit(inputs, **options)
-        try:
-            future = super().submit(inputs, **options)
-        except BaseException as error:
-            span.fail(error)
-            raise
-        future.add_done_callback(lambda done: _end_with(span, done))
-        return future
-
-    def _starter(self, *options: Any) -> Callable[[Inputs], Any]:
-        start, spans, context = super()._starter(*options), self._spans, get_current()
-
-        def start_with_span(item: Inputs) -> Any:
-            span = spans.begin(self, context)
-            if span is None:
-                return start(item)
-            try:
-                return _SpannedHandle(start(item), span)
-            except BaseException as error:
-                span.fail(error)
-                raise
-
-        return start_with_span
-
-
-class _SpannedHandle:
-    """A request of a stream; its span ends when it did, not when the stream's reader comes to it."""
-
-    def __init__(self, handle: _ext.Handle | PaddedHandle, span: RequestSpan) -> None:
-        self._handle = handle
-        self._span = span
-
-    def wait(self, timeout: float | None) -> bool:
-        return self._handle.wait(timeout)
-
-    def result(self) -> Results:
-        info = info_of(self._handle)
-        self._span.explain(info)
-        ended_ns = None if info is None else info.stages[-1][2]
-        try:
-            results = self._handle.result()
-        except BaseException as error:
-            self._span.fail(error, ended_ns)
-            raise
-        self._span.end(at_ns=ended_ns)
-        return results
-
-    def give_up(self) -> None:
-        self._handle.give_up()
-        self._span.leave()
-
-
-def _answered(span: RequestSpan, answer: tuple[Results, InferInfo], return_info: bool) -> Any:
-    """What a call gives its caller; its span is over."""
-    results, info = answer
-    span.explain(info)
-    span.end()
-    return answer if return_info else results
-
-
-def _end_with(span: RequestSpan, future: InferFuture) -> None:
-    """A future is done, and so is its span."""
-    span.explain(future.info)
-    error = Cancelled("the request was cancelled") if future.cancelled() else future.exception()
-    if error is None:
-        span.end()
-    else:
-        span.fail(error)
+    def fail(
+        self, request: RequestSpan, error: BaseException, info: InferInfo | None, at_ns: int | None
+    ) -> None:
+        """The span says what the request failed with, and is over."""
+        if not isinstance(error, ModelError) or error.info is None:  # else the error says it
+            request.explain(info)
+        request.fail(error, at_ns)

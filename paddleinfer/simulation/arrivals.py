@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paddleinfer.errors import ConfigError
+from paddleinfer.sentences import shown
 
 __all__ = ["ArrivalProcess", "Bursty", "ClosedLoop", "Drawn", "Poisson", "Recorded", "RequestKind"]
 
@@ -28,6 +29,7 @@ class RequestKind:
     """What a request asks for. A process with several kinds draws each request's by weight."""
 
     rows: int = 1
+    """Rows of each request."""
     deadline_ms: float | None = None
     """Milliseconds from its arrival; None: it has no deadline."""
     priority: int = 1
@@ -39,13 +41,13 @@ class RequestKind:
 
     def __post_init__(self) -> None:
         if self.rows < 1:
-            raise ConfigError(f"rows must be at least 1, not {self.rows!r}")
+            raise ConfigError(f"rows must be at least 1, not {shown(self.rows)}")
         if self.deadline_ms is not None and not 0 < self.deadline_ms < math.inf:
-            raise ConfigError(f"deadline_ms must be a positive number or None, not {self.deadline_ms!r}")
+            raise ConfigError(f"deadline_ms must be a positive number or None, not {shown(self.deadline_ms)}")
         if self.priority not in (0, 1, 2):
-            raise ConfigError(f"priority must be 0, 1 or 2, not {self.priority!r}")
+            raise ConfigError(f"priority must be 0, 1 or 2, not {shown(self.priority)}")
         if not 0 < self.weight < math.inf:
-            raise ConfigError(f"weight must be a positive number, not {self.weight!r}")
+            raise ConfigError(f"weight must be a positive number, not {shown(self.weight)}")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Poisson:
     rate_per_s: float
     """Requests a second, on average."""
     kinds: tuple[RequestKind, ...] = (RequestKind(),)
+    """What requests ask for."""
 
     def __post_init__(self) -> None:
         _check_positive("rate_per_s", self.rate_per_s)
@@ -100,16 +103,17 @@ class Bursty:
     burst_s: float = 0.2
     """How long a burst is, in seconds, on average."""
     kinds: tuple[RequestKind, ...] = (RequestKind(),)
+    """What requests ask for."""
 
     def __post_init__(self) -> None:
         _check_positive("rate_per_s", self.rate_per_s)
         _check_positive("burst_s", self.burst_s)
         if not 0 < self.burst_share < 1:
-            raise ConfigError(f"burst_share must be between 0 and 1, not {self.burst_share!r}")
+            raise ConfigError(f"burst_share must be between 0 and 1, not {shown(self.burst_share)}")
         if not 1 <= self.burst_factor <= 1 / self.burst_share:
             raise ConfigError(
                 f"burst_factor must be from 1 to 1 / burst_share, which is {1 / self.burst_share:g}, "
-                f"not {self.burst_factor!r}"
+                f"not {shown(self.burst_factor)}"
             )
         _check_kinds(self.kinds)
 
@@ -147,15 +151,17 @@ class ClosedLoop:
     """Callers who each wait for an answer, think, and call again."""
 
     callers: int
+    """How many callers wait for their answers."""
     think_ms: float = 0.0
     """How long a caller thinks before a call, in milliseconds; exponential with this mean."""
     kinds: tuple[RequestKind, ...] = (RequestKind(),)
+    """What requests ask for."""
 
     def __post_init__(self) -> None:
         if self.callers < 1:
-            raise ConfigError(f"callers must be at least 1, not {self.callers!r}")
+            raise ConfigError(f"callers must be at least 1, not {shown(self.callers)}")
         if not 0 <= self.think_ms < math.inf:
-            raise ConfigError(f"think_ms must be 0 or more, not {self.think_ms!r}")
+            raise ConfigError(f"think_ms must be 0 or more, not {shown(self.think_ms)}")
         _check_kinds(self.kinds)
 
     def draw(self, requests: int, seed: int) -> Drawn:
@@ -171,6 +177,7 @@ class Recorded:
     times_s: Sequence[float]
     """When requests came, in seconds from any origin; never falling."""
     kinds: tuple[RequestKind, ...] = (RequestKind(),)
+    """What requests ask for."""
     kind_of: Sequence[int] | None = None
     """The place in ``kinds`` of each request. None: drawn by weight."""
 
@@ -217,7 +224,7 @@ def _kind_of(kinds: tuple[RequestKind, ...], requests: int, seed: int) -> list[i
 
 def _check_positive(name: str, value: float) -> None:
     if not 0 < value < math.inf:
-        raise ConfigError(f"{name} must be a positive number, not {value!r}")
+        raise ConfigError(f"{name} must be a positive number, not {shown(value)}")
 
 
 def _check_kinds(kinds: tuple[RequestKind, ...]) -> None:

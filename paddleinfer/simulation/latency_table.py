@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paddleinfer.arrival_processes import ArrivalProcess
+from paddleinfer.engine.warmup import WarmupReport
 from paddleinfer.errors import ConfigError
-from paddleinfer.warmup import WarmupReport
+from paddleinfer.sentences import shown
+from paddleinfer.simulation.arrivals import ArrivalProcess
 
 __all__ = ["LatencyTable", "RunTimes", "attainable_goodput", "capacity", "mean_latency_bound"]
 
@@ -41,7 +42,7 @@ class LatencyTable:
         """
         for name, value in (("a_us", a_us), ("b_us", b_us)):
             if not 0 <= value < math.inf:
-                raise ConfigError(f"{name} must be 0 or more, not {value!r}")
+                raise ConfigError(f"{name} must be 0 or more, not {shown(value)}")
         if a_us + b_us <= 0:
             raise ConfigError("a_us and b_us must not both be 0")
         above = _p95_to_mean(jitter)
@@ -55,8 +56,9 @@ class LatencyTable:
         for rows, (mean, p95) in times_us.items():
             if rows < 1 or not 0 < mean <= p95 <= mean * _MOST_P95_TO_MEAN:
                 raise ConfigError(
-                    f"{rows!r} rows with a mean of {mean!r} and a 95th percentile of {p95!r} us: there must "
-                    f"be at least 1 row, and the percentile must be from 1 to {_MOST_P95_TO_MEAN:.1f} means"
+                    f"{shown(rows)} rows with a mean of {shown(mean)} and a 95th percentile of {shown(p95)} "
+                    f"us: there must be at least 1 row, and the percentile must be from 1 to "
+                    f"{_MOST_P95_TO_MEAN:.1f} means"
                 )
         return cls(tuple((rows, *times_us[rows]) for rows in sorted(times_us)))
 
@@ -67,11 +69,11 @@ class LatencyTable:
         return cls.points({rows: (mean, above * mean) for rows, mean in report.run_us.items()})
 
     def mean_us(self, rows: int) -> float:
-        """The mean of a run of so many rows, in microseconds."""
+        """The mean time of a run of this size, in microseconds."""
         return self._at(rows, 1)
 
     def p95_us(self, rows: int) -> float:
-        """The 95th percentile of a run of so many rows, in microseconds."""
+        """The 95th percentile of the time of a run of this size, in microseconds."""
         return self._at(rows, 2)
 
     def spread(self, rows: int) -> float:
@@ -191,6 +193,6 @@ def mean_latency_bound(rate_per_s: float, a_us: float, b_us: float) -> float:
 def _p95_to_mean(jitter: float) -> float:
     """Of a lognormal time whose standard deviation is ``jitter`` means."""
     if not 0 <= jitter <= 1:
-        raise ConfigError(f"jitter must be from 0 to 1, not {jitter!r}")
+        raise ConfigError(f"jitter must be from 0 to 1, not {shown(jitter)}")
     spread = math.sqrt(math.log1p(jitter**2))
     return math.exp(_Z95 * spread - spread**2 / 2)

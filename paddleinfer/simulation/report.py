@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from paddleinfer.simulation import SimulationResult
+from paddleinfer.simulation.simulation import SimulationResult
+from paddleinfer.whole_files import replacing
 
 __all__ = ["Point", "as_json", "draw", "table"]
 
@@ -109,7 +109,8 @@ def draw(path: Path, title: str, points: Sequence[Point], rows_per_s: float, dea
     upper.legend(handles, labels, frameon=False, fontsize=10, loc="best")
     lower.legend(frameon=False, fontsize=10, loc="best")
     figure.suptitle(title, x=0.012, ha="left", fontsize=12.5, fontweight="bold")
-    figure.savefig(path, dpi=100, format="png", pil_kwargs={"optimize": True})
+    with replacing(path) as file:
+        figure.savefig(file, dpi=100, format="png", pil_kwargs={"optimize": True})
     pyplot.close(figure)
 
 

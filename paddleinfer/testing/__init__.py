@@ -1,13 +1,16 @@
-"""What the pytest plugin's fixtures give, by name: for annotations, and for tests without pytest."""
+"""What the pytest plugin's fixtures give, by name: for annotations, and for tests without pytest.
+
+May import: the engine and everything before it.
+"""
 
 from __future__ import annotations
 
-from paddleinfer.batch_assertions import assert_batches, assert_same_alone_and_batched
-from paddleinfer.engine_opener import EngineOpener
-from paddleinfer.exported_models import ExportedModels
-from paddleinfer.fake_predictor import FakePredictor, PredictorRun
-from paddleinfer.virtual_engine import VirtualEngine
-from paddleinfer.virtual_requests import VirtualBatch, VirtualRequest
+from paddleinfer.testing.assertions import assert_batches, assert_same_alone_and_batched
+from paddleinfer.testing.engines import EngineOpener
+from paddleinfer.testing.fake_predictor import FakePredictor, PredictorRun
+from paddleinfer.testing.models import ExportedModels
+from paddleinfer.testing.virtual_engine import VirtualEngine
+from paddleinfer.testing.virtual_requests import VirtualBatch, VirtualRequest
 
 __all__ = [
     "EngineOpener",

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paddleinfer import _ext
-from paddleinfer.engine import Engine
-from paddleinfer.fake_predictor import FakePredictor
-from paddleinfer.virtual_engine import VirtualEngine
+from paddleinfer.engine.engine import Engine
+from paddleinfer.sentences import shown
+from paddleinfer.testing.fake_predictor import FakePredictor
+from paddleinfer.testing.virtual_engine import VirtualEngine
 
 if TYPE_CHECKING:
-    from paddleinfer.engine_base import Inputs, Results
+    from paddleinfer.engine.submission import Inputs, Results
 
 __all__ = ["assert_batches", "assert_same_alone_and_batched"]
 
@@ -45,7 +46,7 @@ def assert_batches(
         kinds = {isinstance(batch, int) for batch in expected}
         if len(kinds) > 1:
             raise TypeError(
-                f"expected must be the rows of every batch, or what is in every one: {expected!r}"
+                f"expected must be the rows of every batch, or what is in every one: {shown(expected)}"
             )
         ran = [_text(batch.rows if True in kinds else _contents(batch)) for batch in _batches(source)]
         wanted = [_text(batch) for batch in expected]
@@ -82,7 +83,9 @@ def _batches(source: FakePredictor | VirtualEngine) -> Sequence[Any]:
         return source.runs
     if isinstance(source, VirtualEngine):
         return source.batches
-    raise TypeError(f"assert_batches takes an Engine, a FakePredictor or a VirtualEngine, not {source!r}")
+    raise TypeError(
+        f"assert_batches takes an Engine, a FakePredictor or a VirtualEngine, not {shown(source)}"
+    )
 
 
 def _contents(batch: Any) -> Sequence[float]:
@@ -142,9 +145,9 @@ def _differences(together: Results, alone: Results, place: int, rows: int) -> li
                 f"{part.shape} among {rows} rows"
             )
             continue
-        difference = _ext.relative_difference(part, alone[name])
+        difference, equal = _ext.compare(part, alone[name], _ext.largest_magnitude(output))
         allowed = _ext.tolerance_of(output.dtype)
-        if difference > allowed:
+        if not equal:
             failures.append(
                 f"output {name} of row {place} differs by {difference:.2g} of its magnitude between the row "
                 f"alone and {rows} rows together; {allowed:g} is allowed"

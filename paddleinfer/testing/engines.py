@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paddleinfer.accounts import ENDS
-from paddleinfer.engine import Engine
+from paddleinfer.engine.engine import Engine
+from paddleinfer.engine.statistics import OUTCOMES
 from paddleinfer.errors import ConfigError
-from paddleinfer.fake_predictor import FakePredictor
+from paddleinfer.testing.fake_predictor import FakePredictor
 
 __all__ = ["EngineOpener"]
 
@@ -115,9 +115,9 @@ def _problems(opened: _Opened) -> list[str]:
         return []
     problems = []
     stats = engine.stats()
-    ended = sum(stats[end] for end in ENDS)
+    ended = sum(stats[outcome] for outcome in OUTCOMES)
     if ended != stats["requests"]:
-        listed = ", ".join(f"{stats[end]} {end}" for end in ENDS if stats[end]) or "none"
+        listed = ", ".join(f"{stats[outcome]} {outcome}" for outcome in OUTCOMES if stats[outcome]) or "none"
         problems.append(
             f"{opened.description} lost requests: it accepted {stats['requests']}, "
             f"and {ended} ended ({listed})"

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paddleinfer.errors import ConfigError
+from paddleinfer.sentences import shown
 
 __all__ = ["FakePredictor", "PredictorRun"]
 
@@ -33,6 +34,7 @@ class PredictorRun:
     inputs: Arrays = field(repr=False)
     """A copy of what it was given."""
     rows: int
+    """Rows that it was given."""
     thread: str
     """"paddleinfer-0" for instance 0, of an engine and of a virtual engine."""
     error: BaseException | None = None
@@ -85,7 +87,7 @@ class FakePredictor:
     ) -> None:
         for name, function in (("compute", compute or _first_as_y), ("error", error)):
             if not callable(function):
-                raise ConfigError(f"{name} must be a function, not {function!r}")
+                raise ConfigError(f"{name} must be a function, not {shown(function)}")
         self._compute = compute or _first_as_y
         self._run_time_s = run_time_s
         self._fails = _chooser("fail_on", fail_on)
@@ -117,7 +119,7 @@ class FakePredictor:
             self._changed.notify_all()
 
     def wait_for_runs(self, count: int) -> None:
-        """Waits until so many runs have begun, in all. For runs on an engine's threads."""
+        """Waits until `count` runs have begun in all. For runs on an engine's threads."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._runs) >= count, _PATIENCE_S):
                 raise AssertionError(
@@ -144,15 +146,17 @@ class FakePredictor:
         return run
 
     def hangs(self, run: PredictorRun) -> bool:
-        """Whether the run is to be held back now."""
+        """Whether the run has to hang now."""
         with self._changed:
             return self._hangs_now(run)
 
     def run_time_of(self, rows: int) -> float:
-        """Seconds that a run of so many rows takes."""
+        """How many seconds a run of this size takes."""
         seconds = self._run_time_s(rows) if callable(self._run_time_s) else self._run_time_s
         if not 0 <= seconds < float("inf"):
-            raise ConfigError(f"run_time_s must be a number of seconds >= 0, not {seconds!r} for {rows} rows")
+            raise ConfigError(
+                f"run_time_s must be a number of seconds >= 0, not {shown(seconds)} for {rows} rows"
+            )
         return seconds
 
     def end(self, run: PredictorRun) -> Any:
@@ -200,7 +204,7 @@ def _chooser(name: str, choice: Choice) -> Callable[[Arrays], object]:
         return choice
     if isinstance(choice, (str, bytes)) or not isinstance(choice, Collection):
         raise ConfigError(
-            f"{name} must be a list of numbers, or a function of one row (name -> array), not {choice!r}"
+            f"{name} must be a list of numbers, or a function of one row (name -> array), not {shown(choice)}"
         )
     numbers = frozenset(map(float, choice))
     return lambda row: bool(numbers) and _first_number(row) in numbers

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from paddleinfer.backends.paddle.export import export
+from paddleinfer.backends.paddle.installed import import_paddle
 from paddleinfer.errors import ConfigError
-from paddleinfer.exporting import export
-from paddleinfer.installed_paddle import import_paddle
 
 __all__ = ["ExportedModels"]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,11 @@ import numpy.typing as npt
 from paddleinfer import _ext
 from paddleinfer.config import EngineConfig, option_names
 from paddleinfer.errors import ConfigError, ModelError
-from paddleinfer.fake_predictor import FakePredictor
-from paddleinfer.virtual_requests import Outcome, VirtualBatch, VirtualRequest, VirtualSlice
-from paddleinfer.virtual_runs import Steps, VirtualExecution
+from paddleinfer.sentences import shown
+from paddleinfer.testing.fake_predictor import FakePredictor
+from paddleinfer.testing.virtual_requests import Outcome, VirtualBatch, VirtualRequest, VirtualSlice
+from paddleinfer.testing.virtual_runs import Steps, VirtualExecution
+from paddleinfer.virtual_clock import Happening, VirtualClock
 
 __all__ = ["VirtualEngine"]
 
@@ -24,10 +24,6 @@ Array = npt.NDArray[Any]
 _NS = 1_000_000_000
 _DEFAULT_RUN_TIME_S = 0.001
 _ELSEWHERE = ("strict_dtypes", "warmup", "pad")  # options of an engine's front, which is not here
-
-# What happens at one instant, in this order.
-_RUN_ENDS, _DEADLINE, _ARRIVAL = range(3)
-_Event = tuple[int, int, int, Callable[[], None], VirtualRequest | None]
 
 
 class VirtualEngine:
@@ -62,27 +58,18 @@ class VirtualEngine:
         self._wait_when_full = batching.on_full == "wait"
         self._default_timeout = config.default_timeout
         self._scheduler = _ext.Scheduler(
+            batching,
             instances=instances,
-            policy=batching.policy,
-            max_batch_size=batching.most_rows,
-            preferred_batch_sizes=batching.preferred_batch_sizes,
-            max_queue_rows=batching.max_queue_rows,
-            max_queue_bytes=batching.max_queue_bytes,
-            max_hold_us=batching.max_queue_delay_us,
             merging="no" if batching.batchable is False else "yes",
         )
-        self._now = 0
-        self._events: list[_Event] = []
-        self._order = itertools.count()
-        self._wake_at: int | None = None
-        self._idle = list(range(instances))[::-1]  # the last one is taken first
+        self._clock = VirtualClock(self._scheduler, instances, self._start, self._drop)
         self._buckets: dict[tuple[object, ...], int] = {}
         self._hanging: list[tuple[VirtualExecution, Steps]] = []
 
     @property
     def now(self) -> float:
         """Seconds since the engine began."""
-        return self._now / _NS
+        return self._clock.now / _NS
 
     def submit(
         self,
@@ -116,11 +103,11 @@ class VirtualEngine:
         ValueError
             It would arrive in the past, or the inputs have no rows.
         """
-        arrival = self._now if at is None else _ns(at)
-        if arrival < self._now:
-            raise ValueError(f"at={at!r} has passed: it is {self.now:g} s")
-        if priority not in (0, 1, 2):
-            raise ValueError(f"priority must be 0, 1 or 2, not {priority!r}")
+        arrival = self._clock.now if at is None else _ns(at)
+        if arrival < self._clock.now:
+            raise ValueError(f"at={shown(at)} has passed: it is {self.now:g} s")
+        if isinstance(priority, bool) or priority not in (0, 1, 2):
+            raise ValueError(f"priority must be 0, 1 or 2, not {shown(priority)}")
         number = len(self.requests)
         arrays = _arrays(inputs, rows, number)
         due = None if deadline is None else _ns(deadline)
@@ -139,7 +126,7 @@ class VirtualEngine:
         if at is None:
             self._arrive(request, due)
         else:
-            self._at(arrival, _ARRIVAL, lambda: self._arrive(request, due), request)
+            self._clock.at(arrival, Happening.ARRIVAL, lambda: self._arrive(request, due), request.has_ended)
         return request
 
     def cancel(self, request: VirtualRequest) -> bool:
@@ -152,10 +139,10 @@ class VirtualEngine:
     def advance(self, seconds: float) -> None:
         """Moves the clock, and lets happen what happens meanwhile."""
         if seconds < 0:
-            raise ValueError(f"time does not go back by {-seconds!r} s")
-        until = self._now + _ns(seconds)
+            raise ValueError(f"time does not go back by {shown(-seconds)} s")
+        until = self._clock.now + _ns(seconds)
         self._go_on(until)
-        self._now = until
+        self._clock.now = until
 
     def run_until_idle(self) -> None:
         """Moves the clock as long as anything is to happen: until every request has ended, or hangs.
@@ -179,37 +166,11 @@ class VirtualEngine:
             f"<VirtualEngine at {self.now:g} s: {len(self.requests)} requests, {len(self.batches)} batches>"
         )
 
-    # The clock
-
-    def _at(
-        self, time: int, kind: int, action: Callable[[], None], request: VirtualRequest | None = None
-    ) -> None:
-        """Has `action` called then, unless `request` has ended."""
-        heapq.heappush(self._events, (time, kind, next(self._order), action, request))
-
-    def _next_event(self) -> int | None:
-        """When the next one is."""
-        while self._events:
-            time, _, _, _, request = self._events[0]
-            if request is None or request.outcome is None:
-                return time
-            heapq.heappop(self._events)
-        return None
-
     def _go_on(self, until: int | None) -> None:
         hanging, self._hanging = self._hanging, []
         for execution, steps in hanging:
             self._step(execution, steps)
-        self._look()
-        while True:
-            times = [time for time in (self._next_event(), self._wake_at) if time is not None]
-            if not times or (until is not None and min(times) > until):
-                return
-            self._now = min(times)
-            while self._next_event() == self._now:
-                action = heapq.heappop(self._events)[3]
-                action()
-            self._look()
+        self._clock.run(until)
 
     # What happens
 
@@ -217,7 +178,7 @@ class VirtualEngine:
         kind = (request.bucket, *((n, a.dtype.str, a.shape[1:]) for n, a in request.inputs.items()))
         admission = self._scheduler.admit(
             request.number,
-            self._now,
+            self._clock.now,
             rows=request.rows,
             bytes=sum(array.nbytes for array in request.inputs.values()),
             bucket=self._buckets.setdefault(kind, len(self._buckets)),
@@ -225,31 +186,27 @@ class VirtualEngine:
             priority=request.priority,
             wait_when_full=self._wait_when_full,
         )
-        if admission not in ("accepted", "waits_for_room"):
+        if admission == "infeasible":
+            self._end(request, "shed")
+        elif admission not in ("accepted", "waits_for_room"):
             request.refusal = admission
             self._end(request, "refused")
         elif due is not None:
-            self._at(max(due, self._now), _DEADLINE, lambda: self._end(request, "expired"), request)
+            self._clock.at(
+                max(due, self._clock.now),
+                Happening.DEADLINE,
+                lambda: self._end(request, "expired"),
+                request.has_ended,
+            )
 
-    def _look(self) -> None:
-        """Gives the idle instances what there is for them now."""
-        self._wake_at = None
-        while self._idle:
-            ready, wake_at = self._scheduler.plan(self._now)
-            if ready < 1:
-                self._wake_at = None if wake_at is None else max(wake_at, self._now + 1)
-                return
-            decision = self._scheduler.next(self._now)
-            for number, outcome in decision.late:
-                self._end(self.requests[number], "expired" if outcome == "expired" else "shed")
-            if decision.number is not None:
-                self._start(decision)
+    def _drop(self, number: int, how: str) -> None:
+        self._end(self.requests[number], "expired" if how == "expired" else "shed")
 
-    def _start(self, decision: _ext.Batch) -> None:
+    def _start(self, decision: _ext.Batch, instance: int) -> None:
         batch = VirtualBatch(
             number=len(self.batches),
             slices=[VirtualSlice(self.requests[number], *rows) for number, *rows in decision.slices],
-            instance=self._idle.pop(),
+            instance=instance,
             reason=decision.reason,
             started_s=self.now,
             predicted_s=decision.predicted_ns / _NS if decision.predicted_ns > 0 else None,
@@ -259,7 +216,7 @@ class VirtualEngine:
             request.batches.append(batch)
             if request.queue_s is None:
                 arrival = _ns(request.arrival_s)
-                request.queue_s = (self._now - arrival) / _NS
+                request.queue_s = (self._clock.now - arrival) / _NS
                 if decision.held_since is not None and decision.held_until is not None:
                     request.hold_s = max(0, decision.held_until - max(decision.held_since, arrival)) / _NS
         assert decision.number is not None
@@ -272,7 +229,11 @@ class VirtualEngine:
             if seconds is None:
                 self._hanging.append((execution, steps))
             else:
-                self._at(self._now + _ns(seconds), _RUN_ENDS, lambda: self._step(execution, steps))
+                self._clock.at(
+                    self._clock.now + _ns(seconds),
+                    Happening.RUN_ENDS,
+                    lambda: self._step(execution, steps),
+                )
             return
         self._end_batch(execution)
 
@@ -281,8 +242,8 @@ class VirtualEngine:
         batch = execution.batch
         batch.ended_s = self.now
         runs = [(run.rows, _ns(run.seconds), run.failed, run.out_of_memory) for run in execution.runs]
-        self._scheduler.done(execution.number, 0, self._now, runs=runs)
-        self._idle.append(batch.instance)
+        self._scheduler.done(execution.number, 0, self._clock.now, runs=runs)
+        self._clock.free(batch.instance)
         for piece in batch.slices:
             request = piece.request
             failure = execution.failures.get(piece)
@@ -303,7 +264,7 @@ class VirtualEngine:
     def _end(self, request: VirtualRequest, outcome: Outcome) -> None:
         request.outcome = outcome
         request.ended_s = self.now
-        self._scheduler.forget(request.number, self._now)  # what still waits of it
+        self._scheduler.forget(request.number, self._clock.now)  # what still waits of it
 
 
 def _ns(seconds: float) -> int:
@@ -318,7 +279,7 @@ def _arrays(inputs: Any, rows: int, number: int) -> dict[str, Array]:
     arrays = {name: np.array(array) for name, array in inputs.items()}
     counts = {len(array) if array.ndim else 0 for array in arrays.values()}
     if len(counts) != 1 or 0 in counts:
-        raise ValueError(f"every input needs the same number of rows, at least 1, not {inputs!r}")
+        raise ValueError(f"every input needs the same number of rows, at least 1, not {shown(inputs)}")
     return arrays
 
 

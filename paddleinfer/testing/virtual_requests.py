@@ -23,14 +23,21 @@ class VirtualRequest:
     number: int
     """Requests count from 0, in the order they were submitted."""
     inputs: dict[str, Array]
+    """Its arrays by name."""
     rows: int
+    """Its own rows."""
     arrival_s: float
+    """When it was submitted."""
     deadline_s: float | None
+    """When its result is due; None: it has no deadline."""
     priority: int
+    """0, 1 or 2, the most urgent first."""
     bucket: int
+    """Only requests of one bucket share a batch."""
     outcome: Outcome | None = None
     """None while it has not ended."""
     ended_s: float | None = None
+    """When it ended; None while it has not."""
     refusal: str | None = None
     """Why it was refused, as in ``paddleinfer._ext.ADMISSIONS``."""
     outputs: dict[str, Array] | None = None
@@ -40,10 +47,11 @@ class VirtualRequest:
     queue_s: float | None = None
     """From arrival to the start of its first batch; None while it has not started."""
     hold_s: float = 0.0
-    """Of these, while an idle instance held the batch back for company."""
+    """Seconds of these during which an idle instance delayed the batch so that others could join it."""
     batches: list[VirtualBatch] = field(default_factory=list)
     """One, or one for each part of a request that is larger than a batch."""
     rows_done: int = 0
+    """Rows that have a result."""
 
     @property
     def batch(self) -> VirtualBatch | None:
@@ -59,6 +67,10 @@ class VirtualRequest:
     def started(self) -> bool:
         """Whether rows of it have been handed to the model."""
         return bool(self.batches)
+
+    def has_ended(self) -> bool:
+        """Whether it has an outcome."""
+        return self.outcome is not None
 
     def keep(self, outputs: dict[str, Array], first_row: int) -> None:
         """Takes in the outputs of some of its rows."""
@@ -95,9 +107,13 @@ class VirtualBatch:
     number: int
     """Batches count from 0, in the order they started."""
     slices: list[VirtualSlice]
+    """What it was made of."""
     instance: int
+    """The number of the instance that ran it."""
     reason: str
+    """Why it went when it went, as of ``InferInfo``."""
     started_s: float
+    """When it began."""
     ended_s: float | None = None
     """None while it runs."""
     predicted_s: float | None = None

@@ -1,6 +1,6 @@
 """How a batch goes through a fake predictor in a virtual engine: together, and apart when together it fails.
 
-As ``_ext/execution.h`` does it with a real one.
+``_ext/running/execution.h`` does the same with a real one; ``tests/testing/test_conformance.py`` compares.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paddleinfer.fake_predictor import FakePredictor
-from paddleinfer.virtual_requests import VirtualBatch, VirtualSlice
+from paddleinfer.testing.fake_predictor import FakePredictor
+from paddleinfer.testing.virtual_requests import VirtualBatch, VirtualSlice
 
 __all__ = ["Steps", "VirtualExecution", "VirtualRun"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, count
 from typing import Any
 
-from paddleinfer.chrome_trace import check
-from paddleinfer.lanes import in_lanes
-from paddleinfer.trace_events import Span, events_of, identity, lenient_number, read, slack_us
+from paddleinfer.tracing.events import Span, events_of, identity, lenient_number, read, slack_us
+from paddleinfer.tracing.lanes import in_lanes
+from paddleinfer.tracing.validate import check
 
 __all__ = ["build", "counters_of", "names_of", "sound"]
 

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from paddleinfer.errors import ConfigError
-from paddleinfer.stage_colours import STAGE_COLOURS
-from paddleinfer.trace_document import counters_of, names_of
-from paddleinfer.trace_events import Span, events_of, identity, number, slack_us, spans
+from paddleinfer.tracing.document import counters_of, names_of
+from paddleinfer.tracing.events import Span, events_of, identity, number, slack_us, spans
+from paddleinfer.tracing.stage_colours import STAGE_COLOURS
+from paddleinfer.whole_files import replacing
 
 __all__ = ["columns", "draw"]
 
@@ -82,7 +83,8 @@ def draw(document: Any, path: str | os.PathLike[str]) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
-        figure.savefig(path, dpi=100, format="png", pil_kwargs={"optimize": True})
+        with replacing(path) as file:
+            figure.savefig(file, dpi=100, format="png", pil_kwargs={"optimize": True})
     pyplot.close(figure)
 
 

@@ -10,17 +10,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paddleinfer.whole_files import write_whole
+
 __all__ = ["kept_text", "read_text", "write_trace"]
 
 _GZIP = b"\x1f\x8b"
 
 
 def write_trace(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
-    """Without spaces; as gzip, which ui.perfetto.dev opens as well, where the path ends in ".gz"."""
+    """Without spaces; as gzip, which ui.perfetto.dev opens as well, where the path ends in ".gz".
+
+    A file of that name stays as it is until the new one is whole, and where that cannot be written.
+    """
     data = json.dumps(document, separators=(",", ":")).encode()
     if os.fspath(path).endswith(".gz"):
         data = gzip.compress(data, compresslevel=6)
-    Path(path).write_bytes(data)
+    write_whole(path, data)
 
 
 def read_text(path: Path) -> str:

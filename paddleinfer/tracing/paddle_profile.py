@@ -15,12 +15,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paddleinfer.trace_document import build
-from paddleinfer.trace_events import Span
+from paddleinfer.sentences import shown
+from paddleinfer.tracing.document import build
+from paddleinfer.tracing.events import Span
 
 __all__ = ["Profile", "is_profile_line", "profile_line", "read", "to_chrome"]
 
-_LINE = re.compile(r"PROFILE\s+pid:(\d{1,9})(?:\s+(.*))?", re.DOTALL)
+_LINE = re.compile(r"PROFILE\s+pid:(\d{1,9})(?:\s(.*))?", re.DOTALL)
 _TIME = re.compile(r"(.+)_([01]):([0-9]{1,16})", re.DOTALL)
 # A pipeline numbers these by request; as stages they are one each.
 _NUMBERED = re.compile(r"(call|prepack|postpack)_(\d{1,18})")
@@ -84,15 +85,16 @@ def profile_line(pid: int, stages: Sequence[tuple[str, int, int]]) -> str:
     Times are microseconds since the epoch. A name may have its track behind a ``#``.
     """
     if isinstance(pid, bool) or not isinstance(pid, int) or not 0 <= pid < 10**9:
-        raise ValueError(f"a pid must be an integer from 0 to 999999999, not {pid!r}")
+        raise ValueError(f"a pid must be an integer from 0 to 999999999, not {shown(pid)}")
     parts = []
     for name, begin_us, end_us in stages:
         if not name or name.split() != [name]:
-            raise ValueError(f"the name of a stage must be a word without white space, not {name!r}")
+            raise ValueError(f"the name of a stage must be a word without white space, not {shown(name)}")
         for time_us in (begin_us, end_us):
             if isinstance(time_us, bool) or not isinstance(time_us, int) or not 0 <= time_us < _EXACT_BELOW:
                 raise ValueError(
-                    f"a time of {name} must be an integer of microseconds since the epoch, not {time_us!r}"
+                    f"a time of {name} must be an integer of microseconds since the epoch, "
+                    f"not {shown(time_us)}"
                 )
         if end_us < begin_us:
             raise ValueError(f"{name} must not end before it begins, as it does by {begin_us - end_us} us")
@@ -107,20 +109,20 @@ def _stages(pid: int, words: list[str]) -> tuple[list[Span], list[str]]:
     for word in words:
         match = _TIME.fullmatch(word)
         if match is None or int(match[3]) >= _EXACT_BELOW:
-            problems.append(f"{word!r} must be <stage>_0:<microseconds> or <stage>_1:<microseconds>")
+            problems.append(f"{shown(word)} must be <stage>_0:<microseconds> or <stage>_1:<microseconds>")
             continue
         name, time_us = match[1], int(match[3])
         if match[2] == "0":
             begun.setdefault(name, []).append(time_us)
         elif not begun.get(name):
-            problems.append(f"{name!r} ends without having begun")
+            problems.append(f"{shown(name)} ends without having begun")
         else:
             begin_us = begun[name].pop()
             if time_us < begin_us:
-                problems.append(f"{name!r} ends {begin_us - time_us} us before it begins")
+                problems.append(f"{shown(name)} ends {begin_us - time_us} us before it begins")
             else:
                 stages.append(_span(pid, name, begin_us, time_us))
-    problems += [f"{name!r} begins and does not end" for name, left in begun.items() for _ in left]
+    problems += [f"{shown(name)} begins and does not end" for name, left in begun.items() for _ in left]
     return stages, problems
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from paddleinfer.trace_events import Span, slack_us
+from paddleinfer.tracing.events import Span, slack_us
 
 __all__ = ["StageRow", "as_json", "summarise", "table"]
 

@@ -6,18 +6,18 @@ Format: "Trace Event Format", https://docs.google.com/document/d/1CvAClvFfyA5R-P
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from heapq import merge
+from typing import Any, NamedTuple
 
-from paddleinfer.lanes import in_lanes
-
-if TYPE_CHECKING:
-    from paddleinfer.trace import TracedRequest, TracedRun
+from paddleinfer.tracing.lanes import in_lanes
+from paddleinfer.tracing.records import TracedRequest, TracedRun
 
 __all__ = ["Activity", "chrome_trace"]
 
 # Tracks: an instance's is 1 and its number, as a rule; what overlaps lies on tracks of its own from here on.
 _FIRST_REQUEST_TRACK = 1000
 _FIRST_OUTER_TRACK = 100_000
+_SORTED_AT_ONCE = 8192
 
 Stages = Sequence[tuple[str, int, int]]
 """(stage, begin, end) in nanoseconds, one after the other."""
@@ -62,11 +62,11 @@ def _add(events: _Events, activity: Activity) -> dict[int, str]:
     """Adds all that one engine did; its tracks and their names."""
     track_of, tracks = _tracks_of_runs(activity.runs)
     waiting = None
-    for run in sorted(activity.runs, key=lambda run: run.scattered_ns):
+    for run in sorted(activity.runs, key=lambda run: run.scatter_end_ns):
         _add_run(events, track_of[run.number], run)
         if run.queued_requests != waiting:  # it stays until the next value
             waiting = run.queued_requests
-            events.counter(run.scattered_ns, "queued requests", waiting)
+            events.counter(run.scatter_end_ns, "queued requests", waiting)
     runs = {run.number: run for run in activity.runs}
     for lane, request in in_lanes((r.called_ns, r.delivered_ns, r) for r in activity.requests):
         tracks[_FIRST_REQUEST_TRACK + lane] = f"requests {lane}"
@@ -90,7 +90,7 @@ def _tracks_of_runs(runs: Sequence[TracedRun]) -> tuple[dict[int, int], dict[int
     track_of: dict[int, int] = {}
     names: dict[int, str] = {}
     for instance in range(instances):
-        own = ((run.began_ns, run.scattered_ns, run) for run in runs if run.instance == instance)
+        own = ((run.began_ns, run.scatter_end_ns, run) for run in runs if run.instance == instance)
         for lane, run in in_lanes(own):
             track = track_of[run.number] = 1 + instance + lane * instances
             names[track] = f"instance {instance}" + (", of another model" if lane else "")
@@ -105,7 +105,9 @@ class _Events:
         """Of the engine whose events come next."""
         self._zero_ns = zero_ns
         self._flows = 0
-        self._events: list[tuple[tuple[int, int, int], dict[str, Any]]] = []
+        # Apart: pairs of a key and an event would be so many objects for each garbage collection to visit.
+        self._keys: list[tuple[int, int, int]] = []
+        self._events: list[dict[str, Any]] = []
 
     def slice(self, track: int, name: str, begin_ns: int, end_ns: int, depth: int, **args: object) -> None:
         """A slice on a track; `depth` tells which of two equal ones holds the other."""
@@ -128,13 +130,21 @@ class _Events:
 
     def in_order(self) -> list[dict[str, Any]]:
         """All of them, sorted."""
-        return [event for _, event in sorted(self._events, key=lambda entry: entry[0])]
+        # One sort of all would keep the interpreter to itself for as long as it takes.
+        key, count = self._keys.__getitem__, len(self._keys)
+        pieces = (
+            range(begin, min(begin + _SORTED_AT_ONCE, count)) for begin in range(0, count, _SORTED_AT_ONCE)
+        )
+        return [
+            self._events[place] for place in merge(*(sorted(piece, key=key) for piece in pieces), key=key)
+        ]
 
     def _add(self, at_ns: int, rank: int, depth: int, track: int | None, event: dict[str, Any]) -> None:
         event.update(ts=(at_ns - self._zero_ns) / 1e3, pid=self.pid)
         if track is not None:
             event["tid"] = track
-        self._events.append(((at_ns, rank, depth), event))
+        self._keys.append((at_ns, rank, depth))
+        self._events.append(event)
 
 
 def _add_run(events: _Events, track: int, run: TracedRun) -> None:
@@ -142,7 +152,7 @@ def _add_run(events: _Events, track: int, run: TracedRun) -> None:
         track,
         "batch",
         run.began_ns,
-        run.scattered_ns,
+        run.scatter_end_ns,
         0,
         run=run.number,
         rows=run.rows,
@@ -151,9 +161,9 @@ def _add_run(events: _Events, track: int, run: TracedRun) -> None:
         reason=run.reason,
         failed=run.failed,
     )
-    events.slice(track, "gather", run.began_ns, run.gathered_ns, 1)
-    events.slice(track, "run", run.gathered_ns, run.over_ns, 1)
-    events.slice(track, "scatter", run.over_ns, run.scattered_ns, 1)
+    events.slice(track, "gather", run.began_ns, run.gather_end_ns, 1)
+    events.slice(track, "run", run.gather_end_ns, run.run_end_ns, 1)
+    events.slice(track, "scatter", run.run_end_ns, run.scatter_end_ns, 1)
 
 
 def _add_request(
@@ -165,8 +175,8 @@ def _add_request(
     for stage, stage_begin, stage_end in request.stages():
         if stage_end > stage_begin:  # a hold of no time would be drawn below its neighbours
             events.slice(track, stage, stage_begin, stage_end, 1)
-    if run is not None and run.over_ns > 0 and begin <= run.over_ns <= end:
-        events.flow(track, run_track, run.over_ns)
+    if run is not None and run.run_end_ns > 0 and begin <= run.run_end_ns <= end:
+        events.flow(track, run_track, run.run_end_ns)
 
 
 def _names(pid: int, label: str, tracks: dict[int, str]) -> list[dict[str, Any]]:

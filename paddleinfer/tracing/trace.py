@@ -5,84 +5,26 @@ from __future__ import annotations
 import os
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from paddleinfer import _ext
+from paddleinfer.config import is_int
 from paddleinfer.errors import ConfigError, PaddleInferError
-from paddleinfer.explanation import Stage, engine_stages
-from paddleinfer.timeline import Activity, chrome_trace
-from paddleinfer.trace_file import write_trace
+from paddleinfer.sentences import shown
+from paddleinfer.tracing.files import write_trace
+from paddleinfer.tracing.records import TracedRequest, TracedRun
+from paddleinfer.tracing.timeline import Activity, chrome_trace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Trace", "TracedRequest", "TracedRun", "Tracing"]
+__all__ = ["Trace", "Tracing"]
 
 _MOST_REQUESTS = 10_000_000
 
 
-class TracedRequest(NamedTuple):
-    """One request that has ended. Instants are nanoseconds of ``time.monotonic_ns``; 0: it did not come."""
-
-    number: int
-    """Counted from 1, as the requests ended."""
-    run: int
-    """The number of the run that gave its result, of one in parts the last; 0: it never ran."""
-    called_ns: int
-    arrival_ns: int
-    """It was in the queue."""
-    started_ns: int
-    """An instance had taken it."""
-    gathered_ns: int
-    """Its rows were in the model's input."""
-    over_ns: int
-    """The model had run."""
-    scattered_ns: int
-    """All outputs of its run were copied out."""
-    delivered_ns: int
-    """Its caller, or its future, had the result or the error."""
-    hold_ns: int
-    """How long before `started_ns` an instance was idle and held it back for company."""
-    rows: int
-    outcome: str
-    """"result", "error", "expired", "shed" or "closed". What its caller cancelled, and what was refused, is
-    in ``Engine.stats`` alone: a request is recorded when its end is taken."""
-
-    def stages(self) -> list[Stage]:
-        """(stage, begin, end) in nanoseconds, one after the other, from the call to the delivery."""
-        if self.arrival_ns == 0:
-            return [("submit", self.called_ns, self.delivered_ns)]
-        if self.run == 0 or self.scattered_ns == 0:
-            return [
-                ("submit", self.called_ns, self.arrival_ns),
-                ("queue", self.arrival_ns, self.delivered_ns),
-            ]
-        instants = (self.called_ns, self.arrival_ns, self.started_ns, self.gathered_ns, self.over_ns)
-        stages = engine_stages(*instants, self.scattered_ns, self.hold_ns)
-        return [*stages, ("deliver", self.scattered_ns, self.delivered_ns)]
-
-
-class TracedRun(NamedTuple):
-    """One run of the model. Instants are nanoseconds of ``time.monotonic_ns``."""
-
-    number: int
-    instance: int
-    began_ns: int
-    gathered_ns: int
-    over_ns: int
-    scattered_ns: int
-    rows: int
-    padded_rows: int
-    requests: int
-    queued_requests: int
-    """Waiting when it was over."""
-    reason: str
-    """Why it went when it went; see ``InferInfo.dispatch_reason``."""
-    failed: bool
-
-
 class Tracing:
-    """An engine's ring of what it did of late, and who wants how much of it."""
+    """The recent requests and runs of an engine, and how many of them its readers want."""
 
     def __init__(self, ring: _ext.TraceRing, always: int) -> None:
         self.ring = ring
@@ -122,9 +64,9 @@ class Trace:
     """
 
     def __init__(self, tracing: Tracing, label: str, max_requests: int) -> None:
-        if not isinstance(max_requests, int) or not 1 <= max_requests <= _MOST_REQUESTS:
+        if not is_int(max_requests) or not 1 <= max_requests <= _MOST_REQUESTS:
             raise ConfigError(
-                f"max_requests must be an integer from 1 to {_MOST_REQUESTS}, not {max_requests!r}"
+                f"max_requests must be an integer from 1 to {_MOST_REQUESTS}, not {shown(max_requests)}"
             )
         self._tracing = tracing
         self._label = label

@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections import defaultdict
 from typing import Any
 
-from paddleinfer.trace_events import Span, events_of, kind_of, number, slack_us, spans
+from paddleinfer.sentences import shown
+from paddleinfer.tracing.events import Span, events_of, kind_of, number, slack_us, spans
 
 __all__ = ["Span", "check", "spans"]
 
@@ -49,15 +50,17 @@ class _Check:
         if isinstance(document, dict):
             self._must(
                 document.get("displayTimeUnit", "ms") in ("ms", "ns"),
-                f"displayTimeUnit must be ms or ns, not {document.get('displayTimeUnit')!r}",
+                f"displayTimeUnit must be ms or ns, not {shown(document.get('displayTimeUnit'))}",
             )
             self._must(isinstance(document.get("otherData", {}), dict), "otherData must be an object")
         for index, event in enumerate(events):
             if self._must(isinstance(event, dict), f"event {index} must be an object, not {kind_of(event)}"):
-                self._event(f"event {index} ({event.get('ph')} {event.get('name')!r})", event)
+                self._event(f"event {index} ({event.get('ph')} {shown(event.get('name'))})", event)
         for (pid, tid), left in self._begun.items():
             for name, _ in left:
-                self._must(False, f"{name!r} on pid {pid!r}, tid {tid!r} begins and never ends")
+                self._must(
+                    False, f"{shown(name)} on pid {shown(pid)}, tid {shown(tid)} begins and never ends"
+                )
         for track, slices in self._slices.items():
             self._nest(track, slices)
         for flow, parts in self._flows.items():
@@ -85,7 +88,7 @@ class _Check:
         time_us = number(event.get("ts"))
         if phase != "M" or "ts" in event:
             sound &= self._must(
-                time_us is not None, f"{label} must have a ts that is a number, not {event.get('ts')!r}"
+                time_us is not None, f"{label} must have a ts that is a number, not {shown(event.get('ts'))}"
             )
         if not sound:
             return
@@ -111,8 +114,10 @@ class _Check:
         elif phase == "E":
             if self._must(bool(self._begun[track]), f"{label} ends what has not begun on its track"):
                 begun, begun_us = self._begun[track].pop()
-                self._must(name in (None, begun), f"{label} ends {begun!r}, which began last on its track")
-                if self._must(time_us >= begun_us, f"{label} ends {begun!r} before it begins"):
+                self._must(
+                    name in (None, begun), f"{label} ends {shown(begun)}, which began last on its track"
+                )
+                if self._must(time_us >= begun_us, f"{label} ends {shown(begun)} before it begins"):
                     self._slices[track].append((begun_us, time_us, begun))
         elif phase == "C":
             numeric = bool(args) and all(number(value) is not None for value in args.values())
@@ -134,8 +139,10 @@ class _Check:
                 around.pop()
             overlaps = bool(around) and end > around[-1][0] + slack_us(end)
             if overlaps:
-                where = f"on pid {track[0]!r}, tid {track[1]!r} from {start:.15g} us"
-                self._must(False, f"{name!r} {where} ends after {around[-1][1]!r}, in which it begins")
+                where = f"on pid {shown(track[0])}, tid {shown(track[1])} from {start:.15g} us"
+                self._must(
+                    False, f"{shown(name)} {where} ends after {shown(around[-1][1])}, in which it begins"
+                )
             around.append((end, name))
 
     def _flow(self, flow: str, parts: list[tuple[str, float, _Track, str]]) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from paddleinfer.backends.paddle.faults import Situation, Workaround
+from paddleinfer.backends.paddle.graph_passes import WORTH
+from paddleinfer.backends.paddle.installed import InstalledPaddle
+from paddleinfer.backends.processors import cpu_flags
 from paddleinfer.config import RuntimeOptions
 from paddleinfer.errors import ConfigError
-from paddleinfer.installed_paddle import InstalledPaddle
-from paddleinfer.model import ModelSpec
-from paddleinfer.settings import Settings
+from paddleinfer.models.files import read_whole, readable
+from paddleinfer.models.reader import ModelFormat, ModelSpec
+from paddleinfer.resolved_options import ResolvedOptions
 
-__all__ = ["build_config", "refuse_impossible"]
+__all__ = ["build_config", "refuse_impossible", "situation_of"]
 
 # Paddle's TensorRT subgraphs: what its own documentation proposes.
 _TENSORRT_WORKSPACE_BYTES = 1 << 30
@@ -57,25 +64,56 @@ def _refuse_missing_gpu(options: RuntimeOptions, installed: InstalledPaddle, wha
             raise ConfigError(f"device {device}: this process sees {count} GPUs")
 
 
+def situation_of(spec: ModelSpec, options: RuntimeOptions, installed: InstalledPaddle) -> Situation:
+    """What decides which of Paddle's known faults the model would meet."""
+    assert spec.program_path is not None
+    onednn = options.devices[0] == "cpu" and installed.onednn and options.onednn is not False
+    if onednn and options.onednn == "auto" and options.precision != "bfloat16":
+        onednn = _enabled(installed.module.inference.Config())
+    return Situation(
+        version=installed.version_numbers,
+        onednn=onednn,
+        ir_optim=options.ir_optim,
+        legacy=spec.format.is_legacy,
+        processor=cpu_flags(),
+        program=read_whole(spec.program_path),
+    )
+
+
 def build_config(
-    spec: ModelSpec, options: RuntimeOptions, installed: InstalledPaddle, device: str, settings: Settings
+    spec: ModelSpec,
+    options: RuntimeOptions,
+    installed: InstalledPaddle,
+    device: str,
+    resolved: ResolvedOptions,
+    workarounds: Sequence[Workaround] = (),
+    program: Path | None = None,
 ) -> Any:
-    """A config for one device. Reports into `settings` what is in force."""
+    """A config for one device. Decides in `resolved` what is in force.
+
+    `program` is a file to load instead of the model's own.
+    """
     inference = installed.module.inference
-    config = inference.Config(*_model_files(spec))
+    # As bytes, for a name need not be UTF-8.
+    config = inference.Config(*map(os.fsencode, _model_files(spec)))
+    if program is not None:
+        config.set_prog_file(os.fsencode(program))
+    for name in dict.fromkeys(name for one in workarounds for name in one.delete_passes):
+        config.delete_pass(name)
     if not options.paddle_log:
         config.disable_glog_info()
-    settings.put("paddle_log", options.paddle_log, "option" if options.paddle_log else "default")
-    if spec.format == "json":
+    _resolve_params(spec, options, resolved)
+    if spec.format is ModelFormat.JSON:
         # Paddle 3.3.1 cannot make a predictor of a .json program with memory optimisation otherwise.
         config.enable_new_executor(True)
         config.enable_new_ir(True)
-    _set_ir_optim(config, spec, options, settings)
-    _set_mem_optim(config, options, settings)
+    _set_ir_optim(config, spec, options, resolved, workarounds)
+    if options.mem_optim:
+        config.enable_memory_optim()
     if device == "cpu":
-        _set_cpu(config, spec, options, installed, settings)
+        _set_cpu(config, spec, options, installed, resolved, workarounds)
     else:
-        _set_gpu(config, options, inference, device, settings)
+        _set_gpu(config, options, inference, device, resolved)
     config.switch_use_feed_fetch_ops(False)
     config.switch_specify_input_names(True)
     return config
@@ -91,21 +129,40 @@ def _model_files(spec: ModelSpec) -> tuple[str, ...]:
     # Without parameters a .json program wants the path of a file that need not be there, a legacy one none.
     return str(spec.program_path), str(
         spec.program_path.with_suffix(".pdiparams")
-    ) if spec.format == "json" else ""
+    ) if spec.format is ModelFormat.JSON else ""
 
 
-def _set_ir_optim(config: Any, spec: ModelSpec, options: RuntimeOptions, settings: Settings) -> None:
+def program_file(config: Any) -> str:
+    """The program that a config holds."""
+    try:
+        return str(config.prog_file())
+    except UnicodeDecodeError as error:  # Paddle takes any name, and gives back those in UTF-8
+        return os.fsdecode(error.object)
+
+
+def _resolve_params(spec: ModelSpec, options: RuntimeOptions, resolved: ResolvedOptions) -> None:
+    source = resolved.source("params")
+    if spec.params_path is None:
+        note = "each parameter has a file of its own" if spec.model_dir is not None else "the model has none"
+        resolved.decide("params", None, source, note)
+    else:
+        resolved.decide("params", readable(spec.params_path.name), source)
+
+
+def _set_ir_optim(
+    config: Any,
+    spec: ModelSpec,
+    options: RuntimeOptions,
+    resolved: ResolvedOptions,
+    workarounds: Sequence[Workaround],
+) -> None:
     config.switch_ir_optim(options.ir_optim)
-    note = ""
-    if spec.format == "json" and not options.ir_optim:
+    note = "; ".join(one.sentence for one in workarounds if one.about == "ir_optim")
+    if spec.format is ModelFormat.JSON and not options.ir_optim:
         note = "Paddle runs its passes on .json programs whether this is on or off"
-    settings.put("ir_optim", bool(config.ir_optim()), options.source("ir_optim"), note)
-
-
-def _set_mem_optim(config: Any, options: RuntimeOptions, settings: Settings) -> None:
-    if options.mem_optim:
-        config.enable_memory_optim()
-    settings.put("mem_optim", options.mem_optim, options.source("mem_optim"))
+    if spec.format.is_legacy and not options.ir_optim and options.devices[0] == "cpu":
+        note = f"a legacy program runs without graph passes and oneDNN; on was worth {WORTH}"
+    resolved.decide("ir_optim", bool(config.ir_optim()), resolved.source("ir_optim"), note)
 
 
 def _enabled(config: Any) -> bool:
@@ -119,54 +176,72 @@ def _call_either(config: Any, new: str, old: str, *arguments: Any) -> None:
 
 
 def _set_cpu(
-    config: Any, spec: ModelSpec, options: RuntimeOptions, installed: InstalledPaddle, settings: Settings
+    config: Any,
+    spec: ModelSpec,
+    options: RuntimeOptions,
+    installed: InstalledPaddle,
+    resolved: ResolvedOptions,
+    workarounds: Sequence[Workaround],
 ) -> None:
     config.disable_gpu()
     config.set_cpu_math_library_num_threads(options.cpu_threads)
-    settings.put("cpu_threads", int(config.cpu_math_library_num_threads()), options.source("cpu_threads"))
+    resolved.decide("cpu_threads", int(config.cpu_math_library_num_threads()), resolved.source("cpu_threads"))
+    forbidden = next((one.sentence for one in workarounds if one.without_onednn), "")
+    if forbidden and (options.onednn is True or options.precision == "bfloat16"):
+        asked = "onednn=True" if options.onednn is True else 'precision="bfloat16"'
+        raise ConfigError(
+            f"{asked} is not possible for {spec.path}: oneDNN stays {forbidden}; give onednn=False"
+        )
     if options.onednn is True:
         _call_either(config, "enable_onednn", "enable_mkldnn")
-    elif options.onednn is False and installed.onednn:
+    elif (options.onednn is False or forbidden) and installed.onednn:
         _call_either(config, "disable_onednn", "disable_mkldnn")
     if options.precision == "bfloat16":
-        if spec.format != "json" and not options.ir_optim:
+        if spec.format.is_legacy and not options.ir_optim:
             raise ConfigError('precision="bfloat16" needs ir_optim=True for a legacy program')
         _call_either(config, "enable_onednn", "enable_mkldnn")
         _set_bfloat16(config)
     on = installed.onednn and _enabled(config)
-    note = "" if options.onednn != "auto" else f"the default of Paddle {installed.version}"
     if on:
         # Any other capacity counts the cached kernels without a lock, and crashes under threads.
         _call_either(config, "set_onednn_cache_capacity", "set_mkldnn_cache_capacity", 0)
-    if on and spec.format != "json" and not options.ir_optim:
-        note = "; ".join(filter(None, (note, "a legacy program uses its kernels with ir_optim=True only")))
-    settings.put(
-        "gpu_memory_mb", options.gpu_memory_mb, options.source("gpu_memory_mb"), "without effect: on the CPU"
-    )
-    settings.put("onednn", on, "paddle" if options.onednn == "auto" else "option", note)
-    settings.put("precision", options.precision, options.source("precision"))
+    resolved.note("gpu_memory_mb", "without effect: on the CPU")
+    _report_onednn(on, forbidden, spec, options, installed, resolved, workarounds)
+
+
+def _report_onednn(
+    on: bool,
+    forbidden: str,
+    spec: ModelSpec,
+    options: RuntimeOptions,
+    installed: InstalledPaddle,
+    resolved: ResolvedOptions,
+    workarounds: Sequence[Workaround],
+) -> None:
+    if options.onednn == "auto" and forbidden:
+        resolved.decide("onednn", on, "auto", forbidden)
+        return
+    notes = [] if options.onednn != "auto" else [f"the default of Paddle {installed.version}"]
+    if on and spec.format.is_legacy and not options.ir_optim:
+        notes.append("a legacy program uses its kernels with ir_optim=True only")
+    if on:
+        notes += [one.sentence for one in workarounds if one.about == "onednn"]
+    resolved.decide("onednn", on, "paddle" if options.onednn == "auto" else "option", "; ".join(notes))
 
 
 def _set_bfloat16(config: Any) -> None:
-    flags = _cpu_flags()
+    flags = cpu_flags()
     if "avx512f" not in flags:
         raise ConfigError(
-            'precision="bfloat16" needs a processor with AVX-512, which this one has not; use "float32"'
+            'precision="bfloat16" needs a processor with AVX-512, which this one lacks; use "float32"'
         )
     _call_either(config, "enable_onednn_bfloat16", "enable_mkldnn_bfloat16")
 
 
-def _cpu_flags() -> frozenset[str]:
-    with open("/proc/cpuinfo") as lines:
-        for line in lines:
-            if line.startswith("flags"):
-                return frozenset(line.split())
-    return frozenset()
-
-
-def _set_gpu(config: Any, options: RuntimeOptions, inference: Any, device: str, settings: Settings) -> None:
+def _set_gpu(
+    config: Any, options: RuntimeOptions, inference: Any, device: str, resolved: ResolvedOptions
+) -> None:
     config.enable_use_gpu(options.gpu_memory_mb, int(device.partition(":")[2]))
-    settings.put("gpu_memory_mb", options.gpu_memory_mb, options.source("gpu_memory_mb"))
     if options.precision != "float32":
         kinds = {"float16": inference.PrecisionType.Half, "int8": inference.PrecisionType.Int8}
         config.enable_tensorrt_engine(
@@ -176,8 +251,5 @@ def _set_gpu(config: Any, options: RuntimeOptions, inference: Any, device: str, 
             use_static=False,
             use_calib_mode=False,
         )
-    settings.put("precision", options.precision, options.source("precision"))
-    settings.put("onednn", False, "auto", "for the CPU only")
-    settings.put(
-        "cpu_threads", options.cpu_threads, options.source("cpu_threads"), "without effect: on a GPU"
-    )
+    resolved.decide("onednn", False, "auto", "for the CPU only")
+    resolved.note("cpu_threads", "without effect: on a GPU")

@@ -22,8 +22,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from paddleinfer.backends.paddle.errors import without_source
+from paddleinfer.backends.paddle.installed import import_paddle
 from paddleinfer.errors import ConfigError
-from paddleinfer.installed_paddle import import_paddle
+from paddleinfer.sentences import shown
 
 __all__ = ["export"]
 
@@ -87,15 +89,15 @@ def export(
     PosixPath('model')
     """
     if format not in _PROGRAM_SUFFIXES:
-        raise ConfigError(f'format must be "json" or "legacy", not {format!r}')
+        raise ConfigError(f'format must be "json" or "legacy", not {shown(format)}')
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
-        raise ConfigError(f"name must be a plain file stem such as 'inference', not {name!r}")
+        raise ConfigError(f"name must be a plain file stem such as 'inference', not {shown(name)}")
     target = Path(directory)
     if target.exists() and not target.is_dir():
         raise ConfigError(f"{target} is a file, not a directory to export to")
     signature = _checked_inputs(inputs)
     if not callable(layer_or_function):
-        raise ConfigError(f"a paddle.nn.Layer or a function is needed, not {layer_or_function!r}")
+        raise ConfigError(f"a paddle.nn.Layer or a function is needed, not {shown(layer_or_function)}")
 
     paddle = _paddle()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,13 +125,13 @@ def _checked_inputs(inputs: object) -> dict[str, tuple[str, tuple[int, ...]]]:
     checked = {}
     for name, spec in inputs.items():
         if not isinstance(name, str) or not name:
-            raise ConfigError(f"an input's name must be a string, not {name!r}")
+            raise ConfigError(f"an input's name must be a string, not {shown(name)}")
         if hasattr(spec, "dtype") and hasattr(spec, "shape"):
             dtype, shape = spec.dtype, spec.shape
         elif isinstance(spec, Sequence) and not isinstance(spec, str) and len(spec) == 2:
             dtype, shape = spec
         else:
-            raise ConfigError(f"input {name!r} must be given as (dtype, shape), not {spec!r}")
+            raise ConfigError(f"input {shown(name)} must be given as (dtype, shape), not {shown(spec)}")
         checked[name] = (_dtype_name(name, dtype), _shape(name, shape))
     return checked
 
@@ -140,18 +142,18 @@ def _dtype_name(name: str, dtype: Any) -> str:
         with contextlib.suppress(TypeError):
             text = np.dtype(dtype).name
     if text not in _DTYPES:
-        raise ConfigError(f"input {name!r} has dtype {dtype!r}; Paddle takes {', '.join(_DTYPES)}")
+        raise ConfigError(f"input {shown(name)} has dtype {shown(dtype)}; Paddle takes {', '.join(_DTYPES)}")
     return text
 
 
 def _shape(name: str, shape: Any) -> tuple[int, ...]:
     if not isinstance(shape, Sequence) or isinstance(shape, str):
-        raise ConfigError(f"input {name!r} needs a shape such as (-1, 784), not {shape!r}")
+        raise ConfigError(f"input {shown(name)} needs a shape such as (-1, 784), not {shown(shape)}")
     dims = [-1 if dim is None else dim for dim in shape]
     for dim in dims:
         if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or not (dim == -1 or dim > 0):
             raise ConfigError(
-                f"input {name!r} has shape {shape!r}; dimensions are positive, or -1 if they vary"
+                f"input {shown(name)} has shape {shown(shape)}; dimensions are positive, or -1 if they vary"
             )
     return tuple(int(dim) for dim in dims)
 
@@ -282,7 +284,7 @@ def _reason(error: Exception, format: Format) -> str:
     if not lines or "state_var_dict" in lines[-1]:
         return "it uses weights of a layer that it does not hold; export the layer, or a method of it"
     reasons = [line for line in lines if re.search(r"\([A-Z]\w+\) ", line)]
-    reason = re.sub(r"\s*\(at \S+:\d+\)$", "", (reasons or lines)[-1])
+    reason = without_source((reasons or lines)[-1])
     if format == "legacy" and ("must be Value" in reason or "Unknown place type" in reason):
         reason += '; Paddle 3 has lost this operator\'s legacy export: use format="json", or Paddle 2.6'
     return reason

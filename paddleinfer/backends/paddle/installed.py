@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
 import ctypes
 import functools
+import importlib.metadata
 import importlib.util
-import signal
+import re
+import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from paddleinfer.backends.paddle.host_process import left_as_it_was
 from paddleinfer.errors import ConfigError
 
-__all__ = ["InstalledPaddle", "import_paddle", "native_address"]
+__all__ = ["InstalledPaddle", "import_paddle", "installed_package", "native_address", "numbers_of"]
 
 _POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
 _INTERNALS = "__pybind11_internals_v"
-# At least sizeof(struct sigaction), whichever C library it is.
-_SIGACTION_BYTES = 1024
 
 
 def import_paddle() -> ModuleType:
-    """Imports paddle and paddle.inference without their noise.
+    """Imports paddle and paddle.inference without their noise, and leaves the process as it was.
 
     Raises
     ------
@@ -38,7 +37,13 @@ def import_paddle() -> ModuleType:
             "Paddle is not installed; install it with pip install 'paddleinfer[cpu]', or on a machine "
             "with a GPU with pip install 'paddleinfer[gpu]'"
         )
-    with _sigterm_kept(), warnings.catch_warnings():
+    if "paddle.inference" in sys.modules:
+        import paddle
+        import paddle.inference  # waits for another thread's import
+
+        imported: ModuleType = paddle
+        return imported
+    with left_as_it_was(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import paddle
         import paddle.inference
@@ -46,19 +51,20 @@ def import_paddle() -> ModuleType:
     return module
 
 
-@contextlib.contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Gives the process its SIGTERM handler back, which Paddle replaces by one that ends it at once.
+def installed_package() -> tuple[str, str] | None:
+    """The package that Paddle came in and its version, without importing it."""
+    for name in ("paddlepaddle-gpu", "paddlepaddle"):
+        try:
+            return name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
 
-    By the C library: signal.signal works on the main thread only, and models are loaded on others, too.
-    """
-    sigaction = ctypes.CDLL(None).sigaction
-    handler = ctypes.create_string_buffer(_SIGACTION_BYTES)
-    sigaction(signal.SIGTERM, None, handler)
-    try:
-        yield
-    finally:
-        sigaction(signal.SIGTERM, handler, None)
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    """A version's leading numbers: (3, 3, 1), and nothing of a development build's 0.0.0."""
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    return numbers if any(numbers) else ()
 
 
 def _pybind_abi() -> bytes | None:
@@ -128,6 +134,11 @@ class InstalledPaddle:
     def distribution(self) -> str:
         """The package it came in."""
         return "paddlepaddle-gpu" if self.with_cuda else "paddlepaddle"
+
+    @property
+    def version_numbers(self) -> tuple[int, ...]:
+        """The version's leading numbers."""
+        return numbers_of(self.version)
 
     def typeinfo(self, symbol: str) -> int | None:
         """The address of an exported std::type_info; None when it is not exported."""

@@ -12,77 +12,132 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from paddleinfer.backends.processors import is_amd
 from paddleinfer.config import RuntimeOptions
 from paddleinfer.errors import ConfigError
-from paddleinfer.processors import is_amd
-from paddleinfer.settings import Settings
+from paddleinfer.models.reader import ModelSpec
+from paddleinfer.resolved_options import ResolvedOptions, Source
 
-__all__ = ["apply_malloc_tuning", "check_mkl", "eager_deletion", "prepare_mkl"]
+__all__ = ["apply_malloc_tuning", "arenas", "check_mkl", "eager_deletion", "prepare_mkl"]
 
 _MKL_VARIABLE = "MKL_DEBUG_CPU_TYPE"
 _MKL_AVX2 = "5"
 _mkl_is_set = False  # by an engine before; MKL keeps it
 _EAGER_FLAG = "FLAGS_eager_delete_tensor_gb"
+# The helper thread is woken so seldom that it costs next to nothing, and little waits for it.
+_DELETION_LOT_BYTES = 4 << 20
 # Two engines made at once would restore each other's value. Predictors are made one at a time anyway.
 _eager_flag_lock = threading.Lock()
 
 # mallopt(3), <malloc.h>
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 _TRIM_NEVER = 2**31 - 1
 # 1 GiB where glibc allows it; since 2.3x it allows half a heap at most.
 _MMAP_THRESHOLDS = (1 << 30, 32 << 20)
 
 
 @contextlib.contextmanager
-def eager_deletion(paddle: ModuleType, options: RuntimeOptions, settings: Settings) -> Iterator[None]:
+def eager_deletion(
+    paddle: ModuleType, spec: ModelSpec, options: RuntimeOptions, resolved: ResolvedOptions
+) -> Iterator[None]:
     """While predictors are made: decides on the executor's helper thread that frees tensors during a run.
 
     The mode is fixed per predictor, so the process's own flag is put back afterwards.
     """
-    on = options.eager_deletion
-    note = "for this engine's predictors only; the process's flag is restored once they are made"
-    settings.put("eager_deletion", on, options.source("eager_deletion"), note)
+    on, threshold_gb, note = _deletion(spec, options)
+    restored = "for this engine's predictors only; the process's flag is restored once they are made"
+    source: Source = "auto" if options.eager_deletion == "auto" else "option"
+    resolved.decide("eager_deletion", on, source, "; ".join(filter(None, (note, restored))))
     with _eager_flag_lock:
         before = paddle.get_flags([_EAGER_FLAG])
-        if on != (before[_EAGER_FLAG] >= 0):
-            paddle.set_flags({_EAGER_FLAG: 0.0 if on else -1.0})
+        if threshold_gb != before[_EAGER_FLAG]:
+            paddle.set_flags({_EAGER_FLAG: threshold_gb})
         try:
             yield
         finally:
             paddle.set_flags(before)
 
 
-def apply_malloc_tuning(options: RuntimeOptions, settings: Settings) -> None:
+def _deletion(spec: ModelSpec, options: RuntimeOptions) -> tuple[bool, float, str]:
+    """Whether tensors are freed, past how many gigabytes of them at once, and why."""
+    if options.eager_deletion != "auto":
+        return options.eager_deletion, (0.0 if options.eager_deletion else -1.0), ""
+    free = [
+        tensor.name for tensor in spec.inputs if tensor.shape is None or min(tensor.shape[1:], default=0) < 0
+    ]
+    if not free:
+        return (
+            False,
+            -1.0,
+            "off: all sizes beyond the rows are fixed, so that what stays allocated is bounded",
+        )
+    lots = (
+        f"in lots of {_DELETION_LOT_BYTES >> 20} MiB: {free[0]!r} has free sizes, and without deletion the "
+        "tensors of the largest request ever seen stay allocated in each instance"
+    )
+    return True, _DELETION_LOT_BYTES / (1 << 30), lots
+
+
+def apply_malloc_tuning(options: RuntimeOptions, resolved: ResolvedOptions) -> None:
     """Keeps freed memory in the process, for good: glibc cannot tell what it was before."""
     if not options.malloc_tuning:
-        settings.put("malloc_tuning", False, "default")
         return
     from paddleinfer import _ext
 
+    count = arenas()
     taken = next((size for size in _MMAP_THRESHOLDS if _ext.mallopt(_M_MMAP_THRESHOLD, size)), None)
-    if taken is None or not _ext.mallopt(_M_TRIM_THRESHOLD, _TRIM_NEVER):
+    done = (
+        taken is not None and _ext.mallopt(_M_TRIM_THRESHOLD, _TRIM_NEVER) and _ext.mallopt(_M_ARENA_MAX, 1)
+    )
+    if taken is None or not done:
         raise ConfigError("malloc_tuning=True: this C library does not take the setting; leave it off")
-    note = f"blocks up to {taken >> 20} MiB are kept; in force for the whole process until it ends"
-    settings.put("malloc_tuning", True, "option", note)
+    note = (
+        f"blocks up to {taken >> 20} MiB are kept, and threads that begin from now on get no arena of their "
+        "own; in force for the whole process until it ends, and not taken back by close()"
+    )
+    if count is not None and count > 1:
+        note += (
+            f"; {count - 1} arenas besides the main one were there before the load: an instance may get one "
+            "of them, which still gives memory back (make the engine before other threads begin)"
+        )
+    resolved.note("malloc_tuning", note)
 
 
-def prepare_mkl(options: RuntimeOptions, settings: Settings) -> bool:
+def arenas() -> int | None:
+    """How many arenas malloc has; None where it does not say."""
+    libc = ctypes.CDLL(None)
+    if not all(hasattr(libc, name) for name in ("malloc_info", "open_memstream")):
+        return None
+    text, size = ctypes.c_char_p(), ctypes.c_size_t()
+    libc.open_memstream.restype = libc.free.restype = ctypes.c_void_p
+    stream = ctypes.c_void_p(libc.open_memstream(ctypes.byref(text), ctypes.byref(size)))
+    if not stream:
+        return None
+    failed = libc.malloc_info(0, stream)
+    libc.fclose(stream)
+    count = (text.value or b"").count(b"<heap nr=")
+    libc.free(text)
+    return None if failed else count
+
+
+def prepare_mkl(options: RuntimeOptions, resolved: ResolvedOptions) -> bool:
     """Before paddle is imported: lets MKL take its AVX2 path on AMD. Whether check_mkl() must follow."""
     wanted = options.mkl_amd
-    source = "auto" if wanted == "auto" else "option"
+    source: Source = "auto" if wanted == "auto" else "option"
     if _MKL_VARIABLE in os.environ:
         note = f"{_MKL_VARIABLE}={os.environ[_MKL_VARIABLE]} stands in the environment"
         if wanted is False:
             raise ConfigError(f"mkl_amd=False, but {note}; take it out before Python starts")
-        settings.put("mkl_amd", os.environ[_MKL_VARIABLE] == _MKL_AVX2, "environment", note)
+        resolved.decide("mkl_amd", os.environ[_MKL_VARIABLE] == _MKL_AVX2, "environment", note)
         return False
     if wanted is False:
-        settings.put("mkl_amd", False, "option")
+        resolved.decide("mkl_amd", False, "option")
         return False
     note = "undocumented by MKL; products were checked at start; in force for the whole process"
     if _mkl_is_set and options.onednn is False:
-        settings.put("mkl_amd", True, source, note)
+        resolved.decide("mkl_amd", True, source, note)
         return False
     if "paddle" in sys.modules:
         reason = "paddle was imported before the engine was made"
@@ -92,11 +147,11 @@ def prepare_mkl(options: RuntimeOptions, settings: Settings) -> bool:
         reason = "it acts on engines with onednn=False only"
     else:
         os.environ[_MKL_VARIABLE] = _MKL_AVX2
-        settings.put("mkl_amd", True, source, note)
+        resolved.decide("mkl_amd", True, source, note)
         return True
     if wanted is True:
         raise ConfigError(f"mkl_amd=True has no effect here: {reason}")
-    settings.put("mkl_amd", False, "auto", reason)
+    resolved.decide("mkl_amd", False, "auto", reason)
     return False
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from paddleinfer import _ext
-from paddleinfer.errors import ConfigError
-from paddleinfer.installed_paddle import InstalledPaddle
-from paddleinfer.model import ModelSpec
+from paddleinfer.backends.paddle.installed import InstalledPaddle
+from paddleinfer.errors import ConfigError, ModelLoadError
+from paddleinfer.models.file_states import refuse_changed
+from paddleinfer.models.reader import ModelSpec
 
 __all__ = ["PythonPredictors", "refuse_unfeedable"]
 
@@ -43,26 +44,49 @@ class PythonPredictors:
         library: _ext.PaddleLibrary,
         config: Any,
         spec: ModelSpec,
-        new_budget: Callable[[], _ext.OneDnnBudget | None],
+        new_part: Callable[[], _ext.OneDnnPart | None],
+        fall_back: _ext.FallBack | None = None,
+        fall_back_config: Any = None,
+        *,
+        renews: bool = False,
     ) -> None:
         self._installed = installed
         self._library = library
         self._config = config
         self._spec = spec
-        self._new_budget = new_budget
+        self._new_part = new_part
+        self._fall_back = fall_back
+        self._fall_back_config = fall_back_config
+        self._renews = renews
         self._root: Any = None
 
-    def __call__(self, instance: int) -> PythonPredictor:
+    def __call__(self, instance: int) -> PythonPredictor | FallBackPredictor:
         """The predictor of one instance."""
+        if self._fall_back is None:
+            return self._made(instance)
+        return FallBackPredictor(lambda: self._made(instance), self._without_onednn, self._fall_back)
+
+    def _without_onednn(self) -> PythonPredictor:
+        inference = self._installed.module.inference
+        refuse_changed(self._spec.files, "in service")
+        with _ext.predictor_lock():
+            # A copy, for each config makes one predictor only.
+            predictor = inference.create_predictor(inference.Config(self._fall_back_config))
+        refuse_changed(self._spec.files, "in service")
+        return PythonPredictor(predictor, self._spec, None)
+
+    def _made(self, instance: int) -> PythonPredictor:
         with _ext.predictor_lock():
             if instance == 0:
-                with _ext.OneDnnShelterAround(self._library):
-                    predictor = self._installed.module.inference.create_predictor(self._config)
-                self._root = predictor
-            else:
-                predictor = self._root.clone()
+                with _ext.OneDnnCacheGuard(self._library):
+                    self._root = self._installed.module.inference.create_predictor(self._config)
+            # Nothing may be cloned from a predictor that runs: where they are made anew the root never does.
+            predictor = self._root if instance == 0 and not self._renews else self._clone()
         on_close = self._forget_root if instance == 0 else None
-        return PythonPredictor(predictor, self._spec, self._new_budget(), on_close)
+        return PythonPredictor(predictor, self._spec, self._new_part(), on_close, self._clone)
+
+    def _clone(self) -> Any:
+        return self._root.clone()
 
     def _forget_root(self) -> None:
         self._root = None
@@ -75,14 +99,19 @@ class PythonPredictor:
         self,
         predictor: Any,
         spec: ModelSpec,
-        budget: _ext.OneDnnBudget | None,
-        on_close: Callable[[], None] | None,
+        kernels: _ext.OneDnnPart | None,
+        on_close: Callable[[], None] | None = None,
+        clone: Callable[[], Any] | None = None,
     ) -> None:
         self._predictor = predictor
-        self._inputs = [predictor.get_input_handle(tensor.name) for tensor in spec.inputs]
         self._spec = spec
-        self._budget = budget
+        self._inputs = self._opened()
+        self._kernels = kernels
         self._on_close = on_close
+        self._clone = clone
+
+    def _opened(self) -> list[Any]:
+        return [self._predictor.get_input_handle(tensor.name) for tensor in self._spec.inputs]
 
     def __call__(self, arrays: list[Any]) -> list[Any]:
         """One execution.
@@ -92,20 +121,108 @@ class PythonPredictor:
         RuntimeError
             Paddle's own errors.
         """
+        if self._kernels is not None and self._kernels.is_due_for_renewal:
+            self._renew(self._kernels)
         for handle, array in zip(self._inputs, arrays, strict=True):
             handle.reshape(list(array.shape))
             handle.copy_from_cpu(array)
-        if self._budget is not None:
-            self._budget.before_run([array.shape for array in arrays])
+        if self._kernels is not None:
+            self._kernels.before_run([array.shape for array in arrays])
         self._predictor.run()
+        if self._kernels is not None:
+            self._kernels.after_run()
         return [self._predictor.get_output_handle(tensor.name).copy_to_cpu() for tensor in self._spec.outputs]
+
+    def _renew(self, kernels: _ext.OneDnnPart) -> None:
+        assert self._clone is not None
+        with _ext.predictor_lock():
+            try:
+                refuse_changed(self._spec.files, "in service")
+                predictor = self._clone()
+                refuse_changed(self._spec.files, "in service")
+            except ModelLoadError:  # the kernels have to stay until the model is loaded anew
+                return
+            kernels.begin_renewal()
+            self._inputs.clear()
+            self._predictor = predictor
+            kernels.end_renewal()
+            self._inputs = self._opened()
 
     def close(self) -> None:
         """Lets go of the predictor, on the thread it lived on."""
         with _ext.predictor_lock():
             self._inputs.clear()
-            if self._budget is not None:
-                self._budget.close()
+            if self._kernels is not None:
+                self._kernels.close()
             if self._on_close is not None:
                 self._on_close()
             del self._predictor
+
+
+class FallBackPredictor:
+    """A predictor with oneDNN, until one without it runs what it fails on; see ``_ext.FallBack``."""
+
+    def __init__(
+        self,
+        first: Callable[[], PythonPredictor],
+        second: Callable[[], PythonPredictor],
+        fall_back: _ext.FallBack,
+    ) -> None:
+        self._second = second
+        self._fall_back = fall_back
+        # The first one stays until the end, for others may be its clones.
+        self._first: PythonPredictor | None = None
+        self._present: PythonPredictor | None = None
+        if fall_back.in_force:
+            self._present = second()
+            return
+        try:
+            self._present = self._first = first()
+        except Exception as error:
+            self._try(error, lambda predictor: predictor)
+
+    def __call__(self, arrays: list[Any]) -> list[Any]:
+        """One execution.
+
+        Raises
+        ------
+        RuntimeError
+            Paddle's own errors.
+        """
+        changed = self._present is not self._first
+        if not changed and self._fall_back.in_force:
+            self._present, changed = self._second(), True
+        assert self._present is not None
+        try:
+            return self._present(arrays)
+        except Exception as error:
+            # One request without elements must not make all others do without oneDNN.
+            if changed or not all(array.size for array in arrays):
+                raise
+            outputs: list[Any] = self._try(error, lambda predictor: predictor(arrays))
+            return outputs
+
+    def _try(self, error: Exception, use: Callable[[PythonPredictor], Any]) -> Any:
+        """Uses a predictor without oneDNN, and goes on with it if that does not fail as well."""
+        failure = f"{type(error).__name__}: {error}"
+        if not self._fall_back.may_try(failure):
+            raise error
+        try:
+            predictor = self._second()
+        except Exception:  # the first failure is the one to tell
+            raise error from None
+        try:
+            used = use(predictor)
+        except Exception:
+            predictor.close()
+            raise error from None
+        self._present = predictor
+        self._fall_back.helped(failure)
+        return used
+
+    def close(self) -> None:
+        """Lets go of the predictors, on the thread they lived on."""
+        if self._present is not None and self._present is not self._first:
+            self._present.close()
+        if self._first is not None:
+            self._first.close()

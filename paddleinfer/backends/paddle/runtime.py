@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from paddleinfer import _ext, process_settings
-from paddleinfer.config import RuntimeOptions
-from paddleinfer.errors import ConfigError, ModelLoadError
-from paddleinfer.installed_paddle import InstalledPaddle
-from paddleinfer.model import ModelSpec
-from paddleinfer.paddle_config import build_config, refuse_impossible
-from paddleinfer.paddle_errors import useful_line
-from paddleinfer.processors import free_memory_bytes, usable_cores
-from paddleinfer.python_driver import PythonPredictors, refuse_unfeedable
-from paddleinfer.settings import Settings
+from paddleinfer import _ext
+from paddleinfer.backends.paddle import onednn_cache, process_settings
+from paddleinfer.backends.paddle.config import build_config, program_file, refuse_impossible, situation_of
+from paddleinfer.backends.paddle.empty_inputs import EmptyInputs
+from paddleinfer.backends.paddle.errors import is_of_onednn, useful_line
+from paddleinfer.backends.paddle.faults import Workaround, workarounds_for
+from paddleinfer.backends.paddle.graph_passes import off_sentence
+from paddleinfer.backends.paddle.installed import InstalledPaddle
+from paddleinfer.backends.paddle.python_driver import PythonPredictors, refuse_unfeedable
+from paddleinfer.backends.paddle.temporary_program import TemporaryProgram
+from paddleinfer.backends.processors import free_memory_bytes, usable_cores
+from paddleinfer.config import EngineConfig, RuntimeOptions
+from paddleinfer.errors import ConfigError, InvalidInput, ModelLoadError, OutOfMemory, PaddleInferError
+from paddleinfer.models.file_states import refuse_changed
+from paddleinfer.models.files import refusing_damage
+from paddleinfer.models.input_sizes import SizeCheck, size_check_of
+from paddleinfer.models.reader import ModelSpec
+from paddleinfer.resolved_options import ResolvedOptions, Source
+from paddleinfer.sentences import printable
 
 __all__ = ["Runtime", "prepare"]
+
+# As in fall_back.h.
+_FALL_BACK_TRIALS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -34,17 +48,37 @@ class Runtime:
     library: _ext.PaddleLibrary
     native: bool
     """Whether the predictors are driven through the library, not through Python."""
-    settings: Settings = field(default_factory=Settings)
+    onednn_kernels: _ext.OneDnnKernels
+    resolved: ResolvedOptions
+    fall_back_config: Any = None
+    """Makes predictors without oneDNN, for runs that fail with it; None where that is not to be tried."""
+    size_check: SizeCheck | None = None
+    """Of a model with convolutions whose operators could be read."""
+    bare_failures: bool = False
+    """Whether a run may fail without a reason on oneDNN and not bring down the process without it."""
+    rewritten: TemporaryProgram | None = None
+    """The program that is loaded instead of the model's own, as long as instances are made of it."""
+    _fall_back: _ext.FallBack | None = None
 
     @property
     def inline(self) -> bool:
         """Whether a caller's thread may run the model: nothing of Paddle's may be tied to the thread."""
-        return bool(self.settings["inline"].value)
+        return self.resolved.inline
 
     @property
     def memory_bytes(self) -> int:
         """What the weights of all instances need, by estimate."""
-        return _memory_bytes(self.spec, self.options, self.instances, self.settings)
+        with refusing_damage(self.spec.params_path):
+            return _memory_bytes(self.spec, self.options, self.instances, self.resolved)
+
+    @functools.cached_property
+    def empty_inputs(self) -> EmptyInputs | None:
+        """What arrays without elements would do to the process; None where they do nothing to it."""
+        in_use = self.resolved.onednn and (self.options.ir_optim or not self.spec.format.is_legacy)
+        paddle2 = self.installed.version_numbers[:1] == (2,)
+        refuse_changed(self.spec.files, "loaded")
+        with refusing_damage(self.spec.program_path):
+            return EmptyInputs.of(self.spec, onednn=bool(in_use), paddle2=paddle2)
 
     def start(self, core: _ext.Core) -> None:
         """Makes the predictors on `core`, without the GIL where the native driver is used.
@@ -53,95 +87,229 @@ class Runtime:
         ------
         ModelLoadError
             Paddle could not load the model; the sentence is Paddle's useful line.
+        OutOfMemory
+            For want of memory, by what it says.
         """
-        with process_settings.eager_deletion(self.installed.module, self.options, self.settings):
+        # What has changed since it was checked may bring the process down; and what Paddle has read by its
+        # name is what was checked only if it has not changed until then.
+        refuse_changed(self.spec.files, "loaded")
+        with process_settings.eager_deletion(self.installed.module, self.spec, self.options, self.resolved):
             try:
-                self._start(core)
+                weights = self._start(core)
+            except PaddleInferError:  # ours: no thread
+                raise
             except RuntimeError as error:
-                raise ModelLoadError(
-                    f"Paddle cannot load {self.spec.path}: {useful_line(str(error))}"
-                ) from error
-        self._report_weights(core)
+                refuse_changed(self.spec.files, "loaded")
+                refusal = f"Paddle cannot load {self.spec.path}: {self.explain(str(error))}"
+                if _ext.is_out_of_memory(str(error)):
+                    raise OutOfMemory(f"{refusal}; it has not enough memory") from error
+                raise ModelLoadError(refusal) from error
+            finally:
+                if self.rewritten is not None and not self.onednn_kernels.by_renewal:
+                    self.rewritten.remove()  # else it is read again
+        refuse_changed(self.spec.files, "loaded")
+        self._report_weights(*weights)
+        if self.spec.format.is_legacy and not self.options.ir_optim and self.options.devices[0] == "cpu":
+            _log.info(off_sentence(self.spec.path))
 
-    def _start(self, core: _ext.Core) -> None:
-        onednn = bool(self.settings["onednn"].value)
+    @property
+    def check_shapes(self) -> Callable[[list[tuple[int, ...]]], None] | None:
+        """Raises InvalidInput for shapes that are too small for a convolution."""
+        return None if self.size_check is None else self._check_shapes
+
+    def _check_shapes(self, shapes: list[tuple[int, ...]]) -> None:
+        assert self.size_check is not None
+        found, all_known = self.size_check.look_at(shapes)
+        if found is not None:
+            given = ", ".join(
+                f"{tensor.name} {_sizes_text(shape)}"
+                for tensor, shape in zip(self.spec.inputs, shapes, strict=True)
+            )
+            raise InvalidInput(
+                f"inputs of these shapes ({given}) are too small for the model: its convolution "
+                f"{found.operator!r} would see {_sizes_text(found.given)}, with its padding, and needs "
+                f"{_sizes_text(found.needed)}"
+            )
+        if not all_known and self._fall_back is not None:
+            self._fall_back.forbid_bare()
+
+    def explain(self, failure: str) -> str:
+        """The useful line of a failure of Paddle's, with what would help where that is known."""
+        line = printable(useful_line(failure))
+        if self.resolved.onednn and self.resolved.source("onednn") == "option" and is_of_onednn(failure):
+            return f"{line}; onednn=False may run it"
+        return line
+
+    def _note_fall_back(self, failure: str) -> None:
+        """Called once all instances do without oneDNN because a run failed with it."""
+        failed = printable(useful_line(failure))
+        reason = (
+            f"a run failed with it and did not without: {failed}; it stays off until the model is loaded "
+            "anew, as reload() does"
+        )
+        self.resolved.decide("onednn", False, "auto", reason)
+        _log.warning("%s: oneDNN is off from now on, for %s", self.spec.path, reason)
+
+    def _start(self, core: _ext.Core) -> tuple[int, int, str]:
+        """(parameters shared, bytes saved by each further instance, why not all are shared)."""
+        weights = (0, 0, "")
+        onednn = self.resolved.onednn
+        fall_back = None
+        if self.fall_back_config is not None:
+            fall_back = self._fall_back = _ext.FallBack(self.bare_failures, self._note_fall_back)
         shares = [self.instances // len(self.configs)] * len(self.configs)
         for place in range(self.instances % len(self.configs)):
             shares[place] += 1
         for (device, config), instances in zip(self.configs, shares, strict=True):
             if not self.native:
-                budget = self._new_onednn_budget if onednn else lambda: None
-                predictors = PythonPredictors(self.installed, self.library, config, self.spec, budget)
-                core.start_python(predictors, instances)
+                part = self._new_onednn_part if onednn else lambda: None
+                predictors = PythonPredictors(
+                    self.installed,
+                    self.library,
+                    config,
+                    self.spec,
+                    part,
+                    fall_back,
+                    self.fall_back_config,
+                    renews=onednn and self.onednn_kernels.by_renewal,
+                )
+                core.start_instances(_ext.PythonBackends(predictors, fall_back), instances)
                 continue
-            core.start_paddle(
+            others = self._fall_back_configs(instances) if fall_back is not None else []
+            backends = _ext.PaddleBackends(
                 self.library,
                 self.installed.config_address(config),
                 [tensor.name for tensor in self.spec.inputs],
                 [tensor.name for tensor in self.spec.outputs],
                 self.spec.parameters,
-                instances=instances,
+                files=self.spec.files,
                 on_cpu=device == "cpu",
-                share_weights=self.options.share_weights and self.spec.format == "json" and device == "cpu",
+                share_weights=self._shares_weights and device == "cpu",
                 onednn=onednn,
-                max_onednn_shapes=self.options.max_onednn_shapes,
+                onednn_kernels=self.onednn_kernels,
+                fall_back=fall_back,
+                fall_back_configs=others,
+                fall_back_addresses=[self.installed.config_address(other) for other in others],
             )
+            core.start_instances(backends, instances)
+            weights = backends.weights()
+        return weights
 
-    def _new_onednn_budget(self) -> _ext.OneDnnBudget:
-        return _ext.OneDnnBudget(self.library, self.options.max_onednn_shapes)
+    def _fall_back_configs(self, instances: int) -> list[Any]:
+        """As many as can be used: an instance's trials, and the one that it changes over to."""
+        copies = self.installed.module.inference.Config
+        return [copies(self.fall_back_config) for _ in range(2 * instances + _FALL_BACK_TRIALS)]
 
-    def _report_weights(self, core: _ext.Core) -> None:
-        source = "default" if self.options.share_weights else "option"
+    @property
+    def _shares_weights(self) -> bool:
+        """Whether clones have to be made to share them; those of a legacy program do it by themselves."""
+        return self.options.share_weights and not self.spec.format.is_legacy
+
+    def _new_onednn_part(self) -> _ext.OneDnnPart:
+        return _ext.OneDnnPart(self.library, self.onednn_kernels)
+
+    def _report_weights(self, shared: int, saved_bytes: int, refusal: str) -> None:
+        source: Source = "default" if self.options.share_weights else "option"
         if self.instances == len(self.configs):
-            self.settings.put("share_weights", self.options.share_weights, source, "there is one instance")
-        elif self.spec.format != "json":
-            self.settings.put(
+            self.resolved.decide("share_weights", self.options.share_weights, source, "there is one instance")
+        elif self.spec.format.is_legacy:
+            self.resolved.decide(
                 "share_weights", True, "paddle", "clones of a legacy program share their weights"
             )
         elif not self.options.share_weights:
-            self.settings.put("share_weights", False, source)
+            self.resolved.decide("share_weights", False, source)
         elif not self.native or self.configs[0][0] != "cpu":
-            self.settings.put("share_weights", False, "auto", "done for the native driver on the CPU only")
+            self.resolved.decide("share_weights", False, "auto", "done for the native driver on the CPU only")
         else:
-            shared, saved_bytes, refusal = core.weights()
             note = f"{shared} parameters; {saved_bytes} bytes less for each further instance"
             if refusal:
                 note = f"{refusal}; what follows it is copied"
                 _log.warning("%s: weights are not all shared: %s", self.spec.path, refusal)
-            self.settings.put("share_weights", not refusal, source, note)
+            self.resolved.decide("share_weights", not refusal, source, note)
 
 
-def prepare(spec: ModelSpec, options: RuntimeOptions) -> Runtime:
+def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
     """Finds Paddle, applies the process-wide settings, builds the configs.
 
     Raises
     ------
     ConfigError
-        An option cannot be had here.
+        An option is not possible here.
     """
-    settings = Settings()
-    check_mkl = process_settings.prepare_mkl(options, settings)
+    options = config.runtime
+    resolved = ResolvedOptions(config)
+    check_mkl = process_settings.prepare_mkl(options, resolved)
     installed = InstalledPaddle.find()
-    settings.put("paddle", f"{installed.distribution} {installed.version}", "paddle")
+    resolved.name_paddle(f"{installed.distribution} {installed.version}")
     if check_mkl:
         process_settings.check_mkl(installed.library_path)
     refuse_impossible(options, installed)
-    process_settings.apply_malloc_tuning(options, settings)
-    settings.put("device", options.device, options.source("device"))
+    process_settings.apply_malloc_tuning(options, resolved)
+    with refusing_damage(spec.program_path):
+        situation = situation_of(spec, options, installed)
+        workarounds = workarounds_for(situation)
+    rewritten = _rewritten(workarounds)
+    program = None if rewritten is None else rewritten.path
     try:
         configs = [
-            (device, build_config(spec, options, installed, device, settings)) for device in options.devices
+            (device, build_config(spec, options, installed, device, resolved, workarounds, program))
+            for device in options.devices
         ]
+        fall_back_config = None
+        in_use = situation.onednn and (situation.ir_optim or not situation.legacy)
+        if in_use and resolved.source("onednn") == "paddle" and options.precision == "float32":
+            without = replace(options, onednn=False)
+            fall_back_config = build_config(spec, without, installed, "cpu", ResolvedOptions(config))
     except RuntimeError as error:
         raise ModelLoadError(f"Paddle refuses {spec.path}: {useful_line(str(error))}") from error
     library = _ext.PaddleLibrary(installed.library_path, installed.cpu_place_address())
-    native = _choose_driver(options, installed, library, configs[0][1], settings)
+    native = _choose_driver(options, installed, library, configs[0][1], resolved)
     if not native:
         refuse_unfeedable(spec)
-    instances = _choose_instances(spec, options, len(configs), settings)
-    _choose_inline(options, native, settings)
-    _prepare_onednn(options, library, settings)
-    return Runtime(spec, options, installed, configs, instances, library, native, settings)
+    with refusing_damage(spec.params_path):
+        instances = _choose_instances(spec, options, len(configs), resolved)
+    _choose_inline(options, native, resolved)
+    onednn_kernels = onednn_cache.prepare(
+        options, library, resolved, by_renewal=any(one.renew_predictors for one in workarounds)
+    )
+    size_check = size_check_of(situation.program, legacy=situation.legacy)
+    return Runtime(
+        spec,
+        options,
+        installed,
+        configs,
+        instances,
+        library,
+        native,
+        onednn_kernels,
+        resolved,
+        fall_back_config,
+        size_check,
+        size_check is not None or b"conv" not in situation.program,
+        rewritten,
+    )
+
+
+def _sizes_text(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _rewritten(workarounds: list[Workaround]) -> TemporaryProgram | None:
+    """The program of a workaround as a file: Paddle reads it again for each clone.
+
+    Where none can be written the workaround is replaced by the one that needs none.
+    """
+    for place, workaround in enumerate(workarounds):
+        if workaround.program is None:
+            continue
+        try:
+            return TemporaryProgram(workaround.program)
+        except OSError as error:
+            if workaround.without_file is None:
+                raise
+            _log.warning("no temporary file can be written for the program (%s), so it runs slower", error)
+            workarounds[place] = workaround.without_file
+    return None
 
 
 def _choose_driver(
@@ -149,11 +317,11 @@ def _choose_driver(
     installed: InstalledPaddle,
     library: _ext.PaddleLibrary,
     config: Any,
-    settings: Settings,
+    resolved: ResolvedOptions,
 ) -> bool:
     """Whether Paddle's C++ predictor is driven directly."""
     if options.driver == "python":
-        settings.put("driver", "python", "option", "every run holds the GIL")
+        resolved.decide("driver", "python", "option", "every run holds the GIL")
         return False
     problem = ""
     if library.missing:
@@ -162,73 +330,64 @@ def _choose_driver(
             problem += f" and {len(library.missing) - 1} more"
     else:
         address = installed.config_address(config)
-        if not address or library.program_file(address) != config.prog_file():
+        if not address or library.program_file(address) != program_file(config):
             problem = "Paddle's Config object is not laid out as expected"
     if not problem:
-        settings.put(
+        resolved.decide(
             "driver", "native", "auto" if options.driver == "auto" else "option", "runs without the GIL"
         )
         return True
     if options.driver == "native":
-        raise ConfigError(f'driver="native" cannot be had: {problem}')
+        raise ConfigError(f'driver="native" is not possible here: {problem}')
     _log.warning("falling back to Paddle's Python run(), which holds the GIL: %s", problem)
-    settings.put("driver", "python", "auto", f"{problem}; every run holds the GIL")
+    resolved.decide("driver", "python", "auto", f"{problem}; every run holds the GIL")
     return False
 
 
-def _choose_instances(spec: ModelSpec, options: RuntimeOptions, devices: int, settings: Settings) -> int:
+def _choose_instances(
+    spec: ModelSpec, options: RuntimeOptions, devices: int, resolved: ResolvedOptions
+) -> int:
     if options.instances != "auto":
         count = max(options.instances, devices)
         note = f"one for each of {devices} devices" if count != options.instances else ""
-        settings.put("instances", count, "option", note)
+        resolved.decide("instances", count, "option", note)
         return count
     if options.devices[0] != "cpu":
-        settings.put("instances", devices, "auto", "one for each device")
+        resolved.decide("instances", devices, "auto", "one for each device")
         return devices
     cores = usable_cores()
     count = max(1, cores // options.cpu_threads)
     note = f"{cores} usable cores, {options.cpu_threads} a predictor"
     free = free_memory_bytes()
-    while count > 1 and free is not None and _memory_bytes(spec, options, count, settings) > free // 2:
+    while count > 1 and free is not None and _memory_bytes(spec, options, count, resolved) > free // 2:
         count //= 2
         note = f"{note}; halved to fit half of the free memory"
-    settings.put("instances", count, "auto", note)
+    resolved.decide("instances", count, "auto", note)
     return count
 
 
-def _memory_bytes(spec: ModelSpec, options: RuntimeOptions, instances: int, settings: Settings) -> int:
-    """Bytes of weights of so many instances: shared ones count once, oneDNN's copies per thread."""
+def _memory_bytes(spec: ModelSpec, options: RuntimeOptions, instances: int, resolved: ResolvedOptions) -> int:
+    """Bytes of the weights of all instances: shared ones count once, oneDNN's copies per thread."""
     weights = 0
     if spec.params_path is not None:
         weights = spec.params_path.stat().st_size
     elif spec.model_dir is not None:
         weights = sum(entry.stat().st_size for entry in spec.model_dir.iterdir() if entry.is_file())
-    shared = spec.format != "json" or options.share_weights
+    shared = spec.format.is_legacy or options.share_weights
     copies = 1 if shared else instances
-    reordered = instances if settings["onednn"].value else 0
+    reordered = instances if resolved.onednn else 0
     return weights * (copies + reordered)
 
 
-def _choose_inline(options: RuntimeOptions, native: bool, settings: Settings) -> None:
+def _choose_inline(options: RuntimeOptions, native: bool, resolved: ResolvedOptions) -> None:
     reasons = {
         "turned off": not options.inline,
         "runs through Python": not native,
         "on a GPU": options.devices[0] != "cpu",
-        "oneDNN keeps copies of the weights per thread": bool(settings["onednn"].value),
+        "oneDNN keeps copies of the weights per thread": resolved.onednn,
         "cpu_threads above 1 would make threads for each caller": options.cpu_threads > 1,
     }
     reason = next((text for text, holds in reasons.items() if holds), "")
     note = reason or "a lone caller without a deadline runs the model itself, while runs take under 2 ms"
     overruled = options.inline and bool(reason)
-    settings.put("inline", not reason, "auto" if overruled else options.source("inline"), note)
-
-
-def _prepare_onednn(options: RuntimeOptions, library: _ext.PaddleLibrary, settings: Settings) -> None:
-    source = options.source("max_onednn_shapes")
-    note = "input shapes an instance runs before its part of oneDNN's kernel cache is emptied"
-    if not settings["onednn"].value:
-        note = "without effect: oneDNN is off"
-    elif not library.empties_onednn_cache:
-        note = "oneDNN's kernel cache cannot be emptied here: each new input shape adds memory for good"
-        _log.warning(note)
-    settings.put("max_onednn_shapes", options.max_onednn_shapes, source, note)
+    resolved.decide("inline", not reason, "auto" if overruled else resolved.source("inline"), note)

@@ -1,0 +1,38 @@
+"""Known faults of the installed Paddle that a model would meet, told from files: Paddle is not imported."""
+
+from __future__ import annotations
+
+import platform
+
+from paddleinfer.backends.paddle.faults import Situation, Workaround, workarounds_for
+from paddleinfer.backends.paddle.installed import installed_package, numbers_of
+from paddleinfer.backends.processors import cpu_flags
+from paddleinfer.config import RuntimeOptions
+from paddleinfer.models.files import read_whole, refusing_damage
+from paddleinfer.models.spec import ModelSpec
+
+__all__ = ["expected_faults"]
+
+
+def expected_faults(spec: ModelSpec, options: RuntimeOptions) -> tuple[str, list[Workaround]]:
+    """The installed Paddle, "" for none, and what an engine would do about each fault that it would meet."""
+    package = installed_package()
+    if package is None or spec.program_path is None:
+        return "", []
+    name, version = package
+    situation = Situation(
+        version=numbers_of(version),
+        onednn=_uses_onednn(options),
+        ir_optim=options.ir_optim,
+        legacy=spec.format.is_legacy,
+        processor=cpu_flags(),
+        program=read_whole(spec.program_path),
+    )
+    with refusing_damage(spec.program_path):
+        return f"{name} {version}", workarounds_for(situation)
+
+
+def _uses_onednn(options: RuntimeOptions) -> bool:
+    """As the wheels have it: on x86 it is built in, and on by default."""
+    possible = options.devices[0] == "cpu" and platform.machine() == "x86_64"
+    return possible and (options.onednn is not False or options.precision == "bfloat16")

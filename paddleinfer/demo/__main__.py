@@ -1,0 +1,11 @@
+"""``python -m paddleinfer.demo``: the main job on real input."""
+
+import sys
+
+from paddleinfer.demo.demo import main
+from paddleinfer.engine.lifecycle import end_at_once_by_sigint
+
+if __name__ == "__main__":
+    code = main()
+    end_at_once_by_sigint()
+    sys.exit(code)

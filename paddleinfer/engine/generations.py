@@ -1,0 +1,217 @@
+"""The generations of one engine: which one is in service, reload, and the end of all."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from paddleinfer import _ext
+from paddleinfer.config import CHECKS_OF_LOADS, CheckLoad, EngineConfig, check_choice, check_timeout
+from paddleinfer.engine.generation import Generation, Loadable, ReloadReport
+from paddleinfer.engine.opening import Opening, opening, saying_what_lacks_memory
+from paddleinfer.engine.statistics import StatisticsAggregator
+from paddleinfer.errors import ConfigError, EngineClosed, PaddleInferError
+from paddleinfer.models.replacement import check_replacement
+from paddleinfer.sentences import shown
+
+__all__ = ["Generations", "Prepare"]
+
+_log = logging.getLogger("paddleinfer")
+
+Prepare = Callable[[Any, CheckLoad, Opening], Loadable]
+"""Makes a model ready to be started, from its path."""
+
+Given = TypeVar("Given")
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Arguments = TypeVarTuple("Arguments")
+
+
+class Generations:
+    """Those of one engine. A call reads `present` once, and from then on belongs to it.
+
+    Parameters
+    ----------
+    prepare
+        Called for each load.
+    path
+        Of the first model.
+    config, ring
+        For all of them.
+
+    Raises
+    ------
+    ConfigError, ModelLoadError, OutOfMemory, ThreadStartError
+        The first model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        prepare: Prepare,
+        path: str | os.PathLike[str] | None,
+        config: EngineConfig,
+        ring: _ext.TraceRing,
+    ) -> None:
+        with opening() as load:
+            model = prepare(path, config.check_load, load)
+            generation = Generation(1, model, config, ring)
+            try:
+                with load.ended_by(functools.partial(generation.core.close, False, 0.0)):
+                    generation.open(model)
+            except BaseException:
+                generation.discard()
+                raise
+        self._prepare = prepare
+        self._config = config
+        self._ring = ring
+        self.present = generation
+        """The one in service."""
+        self.statistics = StatisticsAggregator()
+        """Of all of them together."""
+        self.statistics.add(generation.core)
+        # Loading, present, or not closed yet. Guarded by _changes, which is reentrant for signal handlers.
+        self._all = [generation]
+        self._closing = False
+        self._changes = threading.RLock()
+        self._reloads = threading.Lock()
+        self._reloading_thread: int | None = None
+
+    def call(
+        self,
+        what: Callable[[Generation, Unpack[Arguments]], Given],
+        *arguments: Unpack[Arguments],
+    ) -> Given:
+        """What the call gives of the generation in service, also while a reload puts another there."""
+        while True:
+            generation = self.present
+            try:
+                return what(generation, *arguments)
+            except EngineClosed as error:
+                if not self.has_moved_on(generation, error):
+                    raise
+
+    def has_moved_on(self, generation: Generation, error: EngineClosed) -> bool:
+        """Whether a reload closed `generation` before the call was queued: then the next one takes it.
+
+        The call's timeout begins anew; what has passed is no more than its inputs took to convert.
+        """
+        return not error.accepted and generation is not self.present
+
+    def reload(
+        self, path: str | os.PathLike[str] | None, timeout: float | None, check_load: CheckLoad | None
+    ) -> ReloadReport:
+        """See ``Engine.reload``."""
+        check_timeout("timeout", timeout)
+        if check_load is not None:
+            check_choice("check_load", check_load, CHECKS_OF_LOADS)
+        present = self.present
+        present.check_process()
+        self._check_thread("reloaded")
+        if self._reloading_thread == threading.get_ident():
+            raise PaddleInferError(f"{present.label} was reloaded from inside its own reload")
+        with self._reloads:
+            self._reloading_thread = threading.get_ident()
+            try:
+                began = time.monotonic()
+                with opening() as load:
+                    new = self._load(path, check_load or self._config.check_load, load)
+                load_ms = (time.monotonic() - began) * 1e3
+                drained = self._close_superseded(timeout)
+            finally:
+                self._reloading_thread = None
+        return ReloadReport(new.number, str(new.spec.path), load_ms, drained)
+
+    def close(self, drain: bool, timeout: float | None) -> None:
+        """See ``Engine.close``."""
+        check_timeout("timeout", timeout)
+        if not isinstance(drain, bool):
+            raise ConfigError(f"drain must be True or False, not {shown(drain)}")
+        if self.present.core.forked:
+            return
+        self._check_thread("closed")
+        with self._changes:
+            self._closing = True
+            # The present one first: it is the one that still takes requests.
+            generations = sorted(self._all, key=lambda generation: generation is not self.present)
+        end = _end_of(timeout)
+        for generation in generations:
+            generation.close(drain, _left(end))
+
+    def _load(self, path: str | os.PathLike[str] | None, check_load: CheckLoad, load: Opening) -> Generation:
+        """Loads a model and puts it into service; on failure the present one stays, and the error says so."""
+        present = self.present
+        self._refuse_when_closed(present)
+        if path is None and present.spec.program_path is not None:
+            path = present.spec.path
+        try:
+            with saying_what_lacks_memory(path or present.spec.path):
+                new = self._successor(present, path, check_load, load)
+        except Exception as error:
+            self._refuse_when_closed(present)
+            if isinstance(error, PaddleInferError):
+                sentence = f"{error}; the model loaded before stays in service"
+                raise type(error)(sentence) from error.__cause__
+            raise
+        _log.info("%s has generation %d in service", new.label, new.number)
+        return new
+
+    def _successor(
+        self, present: Generation, path: str | os.PathLike[str] | None, check_load: CheckLoad, load: Opening
+    ) -> Generation:
+        """The next generation, in service; nothing of it is left where that fails."""
+        model = self._prepare(path, check_load, load)
+        check_replacement(present.spec, model.spec)
+        new = Generation(present.number + 1, model, self._config, self._ring)
+        with self._changes:  # so that close() ends it while it loads
+            self._refuse_when_closed(present)
+            self._all.append(new)
+        try:
+            with load.ended_by(functools.partial(new.core.close, False, 0.0)):
+                new.open(model)
+            with self._changes:
+                self._refuse_when_closed(present)
+                self.statistics.add(new.core)
+                self.present = new
+        finally:
+            if self.present is not new:
+                new.discard()
+                self._all.remove(new)
+        return new
+
+    def _close_superseded(self, timeout: float | None) -> bool:
+        """Lets what was accepted before end; whether all of it did, in time."""
+        present = self.present
+        end = _end_of(timeout)
+        drained = True
+        # More than one only where Ctrl-C has cut an earlier reload short.
+        for generation in [generation for generation in self._all if generation is not present]:
+            drained = generation.close(True, _left(end)) and drained
+            with self._changes:
+                self._all.remove(generation)
+                self.statistics.retire(generation.core)
+        self._refuse_when_closed(present)
+        return drained
+
+    def _refuse_when_closed(self, generation: Generation) -> None:
+        if self._closing:
+            raise EngineClosed(f"{generation.label} is closed")
+
+    def _check_thread(self, action: str) -> None:
+        for generation in list(self._all):
+            generation.check_thread(action)
+
+
+def _end_of(timeout: float | None) -> float | None:
+    """The instant `timeout` seconds from now."""
+    return None if timeout is None else time.monotonic() + min(timeout, threading.TIMEOUT_MAX / 2)
+
+
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())

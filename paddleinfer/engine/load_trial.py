@@ -1,0 +1,185 @@
+"""Loads a model in a process of its own first: a program that crashes Paddle does so there.
+
+Paddle checks little of what it reads. A damaged program can bring a process to its end by a signal, of which
+no exception tells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+from paddleinfer import errors
+from paddleinfer.config import EngineConfig
+from paddleinfer.engine.opening import Opening
+from paddleinfer.errors import ModelLoadError
+from paddleinfer.sentences import shortened
+
+__all__ = ["run", "try_load"]
+
+_LONGEST_S = 600.0
+_MOST_ANSWER_BYTES = 1 << 16
+_PR_SET_PDEATHSIG = 1
+# What the child writes before it loads, and before its answer.
+_BEGUN = b"!"
+# How a process ends by what it does; any other signal comes from outside.
+_CRASHES = frozenset(
+    (
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGABRT,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGTRAP,
+        signal.SIGSYS,
+    )
+)
+
+# The search path first: an editable install is found by it, and so is what the caller has added.
+_CHILD = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from paddleinfer.engine.load_trial import run; run()"
+)
+
+
+def try_load(
+    path: str | os.PathLike[str],
+    config: EngineConfig,
+    opening: Opening,
+    *,
+    child: str = _CHILD,
+    longest_s: float = _LONGEST_S,
+) -> None:
+    """Loads and checks a model in a child process, and returns when it did.
+
+    Parameters
+    ----------
+    path, config
+        As of ``Engine``.
+    opening
+        The load that this belongs to; it ends the child.
+    child
+        What the child runs.
+    longest_s
+        Seconds that it may take.
+
+    Raises
+    ------
+    ModelLoadError, ConfigError, OutOfMemory, ThreadStartError
+        It cannot be loaded. What the child raised; or how it ended.
+    EngineClosed
+        The load was ended meanwhile.
+    """
+    if not sys.executable:  # as in some programs that embed Python
+        raise ModelLoadError(f"{_cannot_try(path)}: Python does not say where its interpreter is")
+    answered, answers = os.pipe()
+    with os.fdopen(answered, "rb") as reader:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", child],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(answers,),
+            )
+        except OSError as error:
+            if error.errno == errno.ENOMEM:
+                raise
+            raise ModelLoadError(f"{_cannot_try(path)}: {error.strerror or error}") from error
+        finally:
+            os.close(answers)
+        order = (os.fspath(path), _lone(config), answers, os.getpid())
+        try:
+            with opening.ended_by(process.kill):
+                process.communicate(pickle.dumps(sys.path) + pickle.dumps(order), timeout=longest_s)
+        except subprocess.TimeoutExpired:
+            raise ModelLoadError(
+                f"{path} was not loaded within {longest_s:g} s by the process that tried it"
+            ) from None
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdin is not None:  # where its load was ended before it had its order
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
+        answer = reader.read(_MOST_ANSWER_BYTES)
+    _raise_of(path, process.returncode, answer)
+
+
+def _cannot_try(path: object) -> str:
+    return f'{path} cannot be tried in another process (check_load="process")'
+
+
+def _lone(config: EngineConfig) -> EngineConfig:
+    """What may crash is the first instance, and the row that checks it."""
+    return replace(
+        config,
+        runtime=replace(config.runtime, instances=1),
+        check_load="here",
+        warmup=False,
+        max_memory_bytes=None,
+    )
+
+
+def _raise_of(path: object, code: int, answer: bytes) -> None:
+    begun = answer.startswith(_BEGUN)
+    if code == 0 and begun and len(answer) > len(_BEGUN):
+        kind, sentence = json.loads(answer[len(_BEGUN) :])
+        if kind is None:
+            return
+        raise getattr(errors, kind)(sentence)
+    how = f"with {_signal_name(-code)}" if code < 0 else f"with the exit code {code}"
+    if code < 0 and -code not in _CRASHES:
+        why = ", as the system does where memory is short" if -code == signal.SIGKILL else ""
+        raise ModelLoadError(
+            f"the process that tried to load {path} was ended {how} from outside{why}; that says nothing of "
+            "the model, so load it again"
+        )
+    if not begun:
+        raise ModelLoadError(f"{_cannot_try(path)}: it ended {how} before it began")
+    raise ModelLoadError(
+        f"{path} ended the process that tried to load it {how}; its program or parameters are damaged, or "
+        "Paddle cannot run them"
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most of the real-time ones have none
+        return f"signal {number}"
+
+
+def run() -> None:
+    """The child's part: the order from its standard input, and its answer into a pipe."""
+    path, config, answers, parent = pickle.load(sys.stdin.buffer)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.write(answers, _BEGUN)
+    answer = _answer_of(path, config)
+    os.write(answers, json.dumps(answer).encode()[:_MOST_ANSWER_BYTES])
+    os._exit(0)  # how a process with Paddle in it ends is not what is tried
+
+
+def _answer_of(path: str, config: EngineConfig) -> tuple[str | None, str]:
+    from paddleinfer.engine.engine import Engine
+
+    try:
+        Engine(path, config).close(timeout=_LONGEST_S)
+    except (errors.ModelLoadError, errors.ConfigError, errors.OutOfMemory, errors.ThreadStartError) as error:
+        return type(error).__name__, str(error)
+    except Exception as error:
+        why = shortened(f"{type(error).__name__}: {error}")
+        return "ModelLoadError", f"{path} cannot be loaded: {why}"
+    return None, ""

@@ -1,0 +1,126 @@
+"""The options of an engine as they are in force for one load of a model, and who decided each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Literal
+
+from paddleinfer.config import EngineConfig
+from paddleinfer.models.spec import Batchable
+
+__all__ = ["Decision", "Note", "ResolvedOptions", "Source"]
+
+Note = str | Callable[[], str]
+"""What is worth knowing; a function where it says what was measured up to now."""
+Source = Literal["default", "option", "auto", "paddle", "model", "measured", "environment"]
+"""See ``Engine.effective_config``."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The value of one option, who decided it, and why."""
+
+    value: Any
+    source: Source
+    note: Note = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """A line of the report, as plain data."""
+        line = {
+            "value": self.value.value if isinstance(self.value, Enum) else self.value,
+            "source": self.source,
+        }
+        note = self.note() if callable(self.note) else self.note
+        return {**line, "note": note} if note else line
+
+
+class ResolvedOptions:
+    """The options in force. They begin as they were given; what decides otherwise says so, and why.
+
+    Parameters
+    ----------
+    config
+        What the caller gave.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        defaults = EngineConfig().flat()
+        self._decisions: dict[str, Decision] = {
+            name: Decision(value, "default" if value == defaults[name] else "option")
+            for name, value in config.flat().items()
+        }
+
+    def decide(self, name: str, value: Any, source: Source, note: Note = "") -> None:
+        """`value` is in force from now on."""
+        if name not in self._decisions:
+            raise KeyError(name)
+        self._decisions[name] = Decision(value, source, note)
+
+    def note(self, name: str, note: Note) -> None:
+        """What is in force stays so, and this is worth knowing about it."""
+        self._decisions[name] = replace(self._decisions[name], note=note)
+
+    def name_paddle(self, version: str) -> None:
+        """The report names the installed Paddle."""
+        self._decisions = {"paddle": Decision(version, "paddle"), **self._decisions}
+
+    def source(self, name: str) -> Source:
+        """Who decided this option."""
+        return self._decisions[name].source
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """See ``Engine.effective_config``."""
+        return {name: decision.as_dict() for name, decision in self._decisions.items()}
+
+    @property
+    def instances(self) -> int:
+        """Predictors that may run at the same time."""
+        return int(self._decisions["instances"].value)
+
+    @property
+    def batchable(self) -> Batchable:
+        """Whether requests may share a run."""
+        return Batchable(self._decisions["batchable"].value)
+
+    @property
+    def batch_limit(self) -> int:
+        """Rows that run together at most."""
+        allowed = self._decisions["allowed_batch_sizes"].value
+        return int(allowed[-1] if allowed else self._decisions["max_batch_size"].value)
+
+    @property
+    def max_queue_rows(self) -> int:
+        """Rows that may wait at once."""
+        return int(self._decisions["max_queue_rows"].value)
+
+    @property
+    def cpu_threads(self) -> int:
+        """Threads of Paddle's math library inside one instance."""
+        return int(self._decisions["cpu_threads"].value)
+
+    @property
+    def ir_optim(self) -> bool:
+        """Whether Paddle runs its graph passes."""
+        return bool(self._decisions["ir_optim"].value)
+
+    @property
+    def onednn(self) -> bool:
+        """Whether Paddle runs oneDNN's kernels."""
+        return self._decisions["onednn"].value is True
+
+    @property
+    def inline(self) -> bool:
+        """Whether a caller's thread may run the model."""
+        return bool(self._decisions["inline"].value)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether no run is on a GPU."""
+        return bool(self._decisions["device"].value == "cpu")
+
+    @property
+    def pads(self) -> bool:
+        """Whether axes are padded."""
+        return bool(self._decisions["pad"].value)

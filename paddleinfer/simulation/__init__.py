@@ -1,0 +1,31 @@
+"""The scheduler under a hypothetical load, on a virtual clock: what would wait, batch and be refused.
+
+``python -m paddleinfer.simulation`` compares policies over a range of loads.
+May import: options, the engine's reports.
+"""
+
+from paddleinfer.simulation.arrivals import Bursty, ClosedLoop, Poisson, Recorded, RequestKind
+from paddleinfer.simulation.comparison import main
+from paddleinfer.simulation.latency_table import LatencyTable, attainable_goodput, capacity
+from paddleinfer.simulation.simulation import (
+    POLICIES,
+    Policy,
+    SimulationResult,
+    simulate,
+)
+
+__all__ = [
+    "POLICIES",
+    "Bursty",
+    "ClosedLoop",
+    "LatencyTable",
+    "Poisson",
+    "Policy",
+    "Recorded",
+    "RequestKind",
+    "SimulationResult",
+    "attainable_goodput",
+    "capacity",
+    "main",
+    "simulate",
+]

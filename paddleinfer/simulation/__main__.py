@@ -1,0 +1,8 @@
+"""``python -m paddleinfer.simulation``: policies compared over a range of loads."""
+
+import sys
+
+from paddleinfer.simulation import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What is recorded of a request and of a run: the instants between their stages."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from paddleinfer.explanation import Stage, engine_stages
+
+__all__ = ["TracedRequest", "TracedRun"]
+
+
+class TracedRequest(NamedTuple):
+    """One request that has ended. Instants are nanoseconds of ``time.monotonic_ns``; 0: it did not come."""
+
+    number: int
+    """Counted from 1, as the requests ended."""
+    run: int
+    """The number of the run that gave its result, of one in parts the last; 0: it never ran."""
+    called_ns: int
+    arrival_ns: int
+    """It was in the queue."""
+    started_ns: int
+    """An instance had taken it."""
+    gather_end_ns: int
+    """Its rows were in the model's input."""
+    run_end_ns: int
+    """The model had run."""
+    scatter_end_ns: int
+    """All outputs of its run were copied out."""
+    delivered_ns: int
+    """Its caller, or its future, had the result or the error."""
+    hold_ns: int
+    """How long before `started_ns` an idle instance delayed it so that others could join its batch."""
+    rows: int
+    outcome: str
+    """"result", "error", "expired", "shed" or "closed". What its caller cancelled, and what was refused, is
+    in ``Engine.stats`` alone: a request is recorded when its end is taken."""
+
+    def stages(self) -> list[Stage]:
+        """(stage, begin, end) in nanoseconds, one after the other, from the call to the delivery."""
+        if self.arrival_ns == 0:
+            return [("submit", self.called_ns, self.delivered_ns)]
+        if self.run == 0 or self.scatter_end_ns == 0:
+            return [
+                ("submit", self.called_ns, self.arrival_ns),
+                ("queue", self.arrival_ns, self.delivered_ns),
+            ]
+        instants = (self.called_ns, self.arrival_ns, self.started_ns, self.gather_end_ns, self.run_end_ns)
+        stages = engine_stages(*instants, self.scatter_end_ns, self.hold_ns)
+        return [*stages, ("deliver", self.scatter_end_ns, self.delivered_ns)]
+
+
+class TracedRun(NamedTuple):
+    """One run of the model. Instants are nanoseconds of ``time.monotonic_ns``."""
+
+    number: int
+    instance: int
+    began_ns: int
+    gather_end_ns: int
+    run_end_ns: int
+    scatter_end_ns: int
+    rows: int
+    padded_rows: int
+    requests: int
+    queued_requests: int
+    """Waiting when it was over."""
+    reason: str
+    """Why it went when it went; see ``InferInfo.dispatch_reason``."""
+    failed: bool
+    bucket: int = 0
+    """Runs of one bucket have inputs of the same dtypes and shapes, but for the rows."""
