@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .app import create_app as create_app
-    from .models import ModelSource as ModelSource
-    from .service import ServiceOptions as ServiceOptions
+    from .http.app import create_app as create_app
+    from .service.models import ModelSource as ModelSource
+    from .service.service import ServiceOptions as ServiceOptions
 
-_HOME_OF = {"create_app": "app", "ModelSource": "models", "ServiceOptions": "service"}
+_HOME_OF = {"create_app": "http.app", "ModelSource": "service.models", "ServiceOptions": "service.service"}
 
 __all__ = [*_HOME_OF]  # noqa: PLE0604 - names only
 

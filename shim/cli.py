@@ -13,13 +13,15 @@ from typing import Any
 
 from paddleinfer._version import __version__
 from paddleinfer.config import EngineConfig
-from paddleinfer.errors import ConfigError, PaddleInferError
-from paddleinfer.flags import Flag, add_flags, engine_flags, flags_of, from_environment, given_flags
-from paddleinfer.model import load_spec
-from paddleinfer.option_values import OneSentenceParser
+from paddleinfer.errors import ConfigError, ModelLoadError, PaddleInferError
+from paddleinfer.models.reader import ModelSpec, is_model, load_spec
+from paddleinfer.options.flags import Flag, add_flags, engine_flags, flags_of, from_environment, given_flags
+from paddleinfer.options.parser import OneSentenceParser
+from paddleinfer.sentences import shown
 
-from .models import ModelSource, check_name
-from .server_options import ServerOptions
+from .options import ServerOptions
+from .service.model_shapes import ModelShapes
+from .service.models import ModelSource, check_name
 from .settings_file import SettingsFile, read_settings
 
 __all__ = ["main"]
@@ -64,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = OneSentenceParser(
         prog="paddleinfer-http",
+        usage="%(prog)s [OPTION ...] [DIR]",
         description="Serves PaddlePaddle models over HTTP and gRPC (Open Inference Protocol), with batching.",
         epilog=_EPILOG,
         allow_abbrev=False,
@@ -107,30 +110,71 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
     unknown = sorted(set(file.server) - known)
     if unknown:
         raise ConfigError(
-            f"[server] of {namespace.config} has {unknown[0]!r}; the options are {', '.join(sorted(known))}"
+            f"[server] of {namespace.config} has {shown(unknown[0])}; "
+            f"the options are {', '.join(sorted(known))}"
         )
     server = ServerOptions(
-        **{
-            **file.server,
-            **from_environment(environment, server_flags),
-            **given_flags(namespace, server_flags),
-        }
+        **_merged(
+            file.server,
+            from_environment(environment, server_flags),
+            given_flags(namespace, server_flags),
+        )
     )
     stronger = {**from_environment(environment, engine_flags), **given_flags(namespace, engine_flags)}
+    named = _named(namespace, file)
+    specs = _specs(named, file.engine, stronger)
+    for_all = ModelShapes(specs, file.engine), ModelShapes(specs, stronger)
     models: dict[str, ModelSource] = {}
-    for name, path, options in _named(namespace, file):
-        if name in models:
-            raise ConfigError(f"two models are named {name!r}; name them: --model NAME=DIR")
-        load_spec(path)  # in a sentence and at once, where a load would take its time
-        config = EngineConfig.from_options({**file.engine, **options, **stronger})
+    for name, path, options in named:
+        weak, strong = (shapes.options_of(name) for shapes in for_all)
+        config = EngineConfig.from_options({**weak, **options, **strong})
         if server.trace is not None and config.trace_requests == 0:
-            raise ConfigError(f"trace needs trace_requests above 0, and for the model {name!r} it is 0")
-        models[check_name(name)] = ModelSource(path, config)
-    if not models:
+            raise ConfigError(f"trace needs trace_requests above 0, and for the model {shown(name)} it is 0")
+        models[name] = ModelSource(path, config)
+    return Plan(server, models)
+
+
+def _merged(*levels: Mapping[str, Any]) -> dict[str, Any]:
+    """The later over the earlier. Port and Unix socket answer one question: the later answer holds."""
+    merged: dict[str, Any] = {}
+    for level in levels:
+        if "port" in level and level.get("uds") is not None:
+            raise ConfigError("port and uds both say where to listen; give one of them")
+        if "port" in level:
+            merged.pop("uds", None)
+        merged.update(level)
+    return merged
+
+
+def _specs(
+    named: Sequence[tuple[str, Path, Mapping[str, Any]]],
+    weaker: Mapping[str, Any],
+    stronger: Mapping[str, Any],
+) -> dict[str, ModelSpec | None]:
+    """Of the models by name, in a sentence and at once where there is none: a load would take its time.
+
+    None for one whose files are damaged, where others are not: it will not be ready, and they are served.
+    """
+    specs: dict[str, ModelSpec | None] = {}
+    damage: list[ModelLoadError] = []
+    for name, path, options in named:
+        if name in specs:
+            raise ConfigError(f"two models are named {shown(name)}; name them: --model NAME=DIR")
+        try:
+            params = {**weaker, **options, **stronger}.get("params")
+            specs[check_name(name)] = load_spec(path, params)
+        except ModelLoadError as error:
+            if not is_model(path):
+                raise
+            specs[name] = None
+            damage.append(error)
+    if not specs:
         raise ConfigError(
             "name a model to serve: paddleinfer-http DIR, --model NAME=DIR, or [models.NAME] in --config"
         )
-    return Plan(server, models)
+    if len(damage) == len(specs):
+        raise damage[0]
+    return specs
 
 
 def _named(namespace: argparse.Namespace, file: SettingsFile) -> list[tuple[str, Path, Mapping[str, Any]]]:
@@ -141,7 +185,7 @@ def _named(namespace: argparse.Namespace, file: SettingsFile) -> list[tuple[str,
         if not separator:
             name, path = Path(text).resolve().name, text
         if not path:
-            raise ConfigError(f"--model {text!r} names no directory; write NAME=DIR")
+            raise ConfigError(f"--model {shown(text)} has no directory; write NAME=DIR")
         named.append((name, Path(path), {}))
     named += [(name, table.path, table.options) for name, table in file.models.items()]
     return named

@@ -9,35 +9,47 @@ import logging
 import math
 import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping
+from time import monotonic_ns
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from paddleinfer.engine import Engine
+from paddleinfer.backends.paddle.installed import import_paddle
+from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError, PaddleInferError
-from paddleinfer.installed_paddle import import_paddle
-from paddleinfer.trace_file import kept_text, write_trace
+from paddleinfer.tracing.files import kept_text, write_trace
 
-from .app import CLOSE_TIMEOUT_S, Application
-from .http_protocol import HttpProtocol
-from .listener import listen, url_of
-from .looking import last_trace
-from .models import Models, ModelSource, ServedModel
-from .server_options import ServerOptions
-from .service import Service, ServiceOptions
-from .watch import watch_files
+from .http.app import CLOSE_TIMEOUT_S, Application
+from .http.protocol import HttpProtocol
+from .http.tls_listener import TlsListener
+from .http.traces import last_trace
+from .options import ServerOptions
+from .protocol.errors import RequestError
+from .service.daemon_thread import DaemonCalls
+from .service.log_format import escape_logs, say, tell
+from .service.models import Models, ModelSource, ServedModel
+from .service.service import Service, ServiceOptions
+from .service.watch import watch_files
+from .sockets.descriptors import allow_descriptors
+from .sockets.listen_backlog import has_waiting, refuse_new
+from .sockets.listener import Listener, listen
 
 if TYPE_CHECKING:
-    from .grpc_server import GrpcServer
+    from .grpc.server import GrpcServer
 
 __all__ = ["serve"]
 
 _log = logging.getLogger("paddleinfer.http")
 
+_BACKLOG = 2048
+"""Connections that wait to be accepted."""
+# After the last that was accepted: for handshakes that were under way, and for requests to be read.
+_LAST_CONNECTIONS_S = 0.1
+
 _CUT = 3
+_WRONG = 2
 _FAILED = 1
 
 
@@ -46,22 +58,39 @@ def serve(
 ) -> int:
     """Serves these models until a signal; gives the exit code.
 
-    It is 0; 1 when a model could not be loaded, the address not be had or the trace not be written; 3 when
-    requests were cut since they were not over when ``drain_timeout`` was.
+    It is 0; 1 when the address could not be had, the trace not be written, or something failed that nobody
+    expected; 2 when no model could be opened, for its files or an option; 3 when requests were cut since they
+    were not over when ``drain_timeout`` was.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    _log.setLevel(logging.INFO)
+    escape_logs([logging.getLogger()])
     if options.access_log:
         logging.getLogger("paddleinfer.grpc.access").setLevel(logging.INFO)
+    if options.is_open_to_all:
+        _log.warning(
+            "anyone who can reach this machine may call the server because it listens on all interfaces "
+            "without a key; --api-key-file sets one, --host 127.0.0.1 listens on this machine only"
+        )
     service = Service(Models.of(models), service_options)
-    try:
-        listener = listen(options)
-    except ConfigError as error:
-        print(f"paddleinfer-http: {error}", file=sys.stderr)
-        return _FAILED
-    server = _Server(service, options, url_of(listener, options.host, options.tls_cert is not None))
-    with _telemetry(options):
-        server.run([listener])
-    return server.exit_code
+    allow_descriptors(service.connections)
+    server = _Server(service, options)
+    with server.capture_signals():  # of all that has to be put away
+        try:
+            listener = server.listener = listen(options)
+        except ConfigError as error:
+            say(f"paddleinfer-http: {error}")
+            return _FAILED
+        try:
+            with _telemetry(options):
+                server.run([listener.socket])
+        finally:
+            listener.remove_file()
+        if server.calls.under_way or service.models.under_way:
+            # In a call of Paddle's that nothing can end; nor can the interpreter end around it.
+            code = server.exit_code
+            os._exit(code)
+        return server.exit_code
 
 
 @contextlib.contextmanager
@@ -70,7 +99,7 @@ def _telemetry(options: ServerOptions) -> Iterator[None]:
     if not options.otel:
         yield
         return
-    from . import telemetry  # brings OpenTelemetry
+    from .service import telemetry  # brings OpenTelemetry
 
     provider = telemetry.set_up(options.server_name)
     try:
@@ -83,13 +112,16 @@ def _telemetry(options: ServerOptions) -> Iterator[None]:
 class _Server(uvicorn.Server):
     """uvicorn's, which listens first and loads then, and drains before it ends."""
 
-    def __init__(self, service: Service, options: ServerOptions, url: str) -> None:
+    listener: Listener | None = None
+
+    def __init__(self, service: Service, options: ServerOptions) -> None:
         self._service = service
-        self._url = url
         self._options = options
         self._tasks: list[asyncio.Task[None]] = []
+        self.calls = DaemonCalls()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._failed = False
+        self._failure: int | None = None
+        """The exit code, once something has failed."""
         self._grpc: GrpcServer | None = None
         super().__init__(
             uvicorn.Config(
@@ -103,44 +135,64 @@ class _Server(uvicorn.Server):
                 proxy_headers=options.access_log,
                 ssl_certfile=options.tls_cert,
                 ssl_keyfile=options.tls_key,
+                timeout_keep_alive=options.keep_alive_timeout,  # type: ignore[arg-type]
                 timeout_graceful_shutdown=math.ceil(options.drain_timeout),
                 server_header=False,
                 ws="none",
             )
         )
+        # Which it has just set up.
+        escape_logs(map(logging.getLogger, ("uvicorn", "uvicorn.error", "uvicorn.access")))
 
     @property
     def exit_code(self) -> int:
         """Of the process, after run()."""
-        if self._failed or not self.started:
-            return _FAILED
+        if self._failure is not None or not self.started:
+            return self._failure or _FAILED
         cut = self._service.inference.cut
         if cut:
-            print(
-                f"paddleinfer-http: {cut} requests were cut, for they were not over when --drain-timeout was",
-                file=sys.stderr,
-            )
+            say(f"paddleinfer-http: {_counted(cut)} did not finish within --drain-timeout")
         return _CUT if cut else 0
 
     async def startup(self, sockets: Any = None) -> None:
-        """Listens; the models are loaded meanwhile, and requests for them get 503."""
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
-        if self.started and await self._start_grpc():
+        """Starts to listen, then loads the models; until then requests for them get 503."""
+        loop = self._loop = asyncio.get_running_loop()
+        await self.lifespan.startup()
+        assert self.listener is not None
+        listener, context = self.listener.socket, self.config.ssl
+        if context is None:
+            server = await loop.create_server(self._protocol, sock=listener, backlog=_BACKLOG)
+            self.servers = [server]
+        else:
+            connections, tasks = self._service.connections, self.server_state.tasks
+            timeout_s = self._options.tls_handshake_timeout
+            over_tls = TlsListener(listener, self._protocol, connections, tasks, context, timeout_s)
+            over_tls.start(_BACKLOG)
+            self.servers = [over_tls]  # type: ignore[list-item]
+        self.started = True
+        if await self._start_grpc():
             self._tasks.append(asyncio.create_task(self._load()))
+
+    def _protocol(self) -> HttpProtocol:
+        return HttpProtocol(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            _loop=self._loop,
+        )
 
     async def _start_grpc(self) -> bool:
         """Whether it serves gRPC, or need not."""
         if not self._options.serves_grpc:
             return True
-        from .grpc_server import GrpcServer  # brings grpc
+        from .grpc.server import GrpcServer  # brings grpc
 
         server = GrpcServer(self._service, self._options)
         try:
             await server.start()
         except ConfigError as error:
-            print(f"paddleinfer-http: {error}", file=sys.stderr)
-            self._failed = self.should_exit = True
+            say(f"paddleinfer-http: {error}")
+            self._fail(_FAILED)
             return False
         self._grpc = server
         return True
@@ -149,56 +201,64 @@ class _Server(uvicorn.Server):
         try:
             await self._import_paddle()
             await self._service.models.load_all(_introduce)
-        except PaddleInferError as error:
-            print(f"paddleinfer-http: {error}", file=sys.stderr)
-            self._failed = self.should_exit = True
+            if self._service.draining:
+                return
+        except (PaddleInferError, RequestError) as error:
+            if self._service.draining:  # it was ended
+                return
+            say(f"paddleinfer-http: {error}")
+            self._fail(_WRONG)
             return
         except Exception:
-            _log.exception("a model could not be loaded")
-            self._failed = self.should_exit = True
+            _log.exception("no model could be loaded")
+            self._fail(_FAILED)
             return
         # Importing Paddle leaves objects that a full collection takes 0.1 s to visit.
         gc.collect()
         gc.freeze()
         if self._grpc is not None:
-            print(f"paddleinfer-http serves gRPC on {', '.join(self._grpc.addresses)}", flush=True)
-        print(f"paddleinfer-http serves on {self._url}", flush=True)
+            tell(f"paddleinfer-http serves gRPC on {', '.join(self._grpc.addresses)}")
+        assert self.listener is not None
+        tell(f"paddleinfer-http serves on {self.listener.url}")
         if self._options.reload_interval is not None:
             self._tasks.append(
                 asyncio.create_task(watch_files(self._service.models, self._options.reload_interval))
             )
 
+    def _fail(self, code: int) -> None:
+        self._failure = code
+        self.should_exit = True
+
     async def _import_paddle(self) -> None:
-        """While Paddle is imported its own handler of SIGTERM is in force: the signal has to wait."""
-        if all(model.source is None for model in self._service.models):
-            return
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        try:
-            await asyncio.to_thread(import_paddle)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        if any(model.source is not None for model in self._service.models):
+            await self.calls.start(import_paddle)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal begins the drain, the second ends the process at once."""
+        """The first signal starts the drain, the second ends the process at once."""
         if self._service.draining:
-            sys.stderr.write(
-                f"paddleinfer-http: ended at once, with {self._service.inference.under_way} requests\n"
-            )
-            sys.stderr.flush()
+            say(f"paddleinfer-http: received a second signal; exiting at once, {self._in_flight} abandoned")
+            if self.listener is not None:
+                self.listener.remove_file()
+            if self._grpc is not None:
+                self._grpc.remove_file()
             os._exit(128 + sig)
         self._service.draining = True
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             self.should_exit = True
         else:
             self._loop.call_soon_threadsafe(self._begin_drain, sig)
 
+    @property
+    def _in_flight(self) -> str:
+        return _counted(self._service.inference.under_way)
+
     def _begin_drain(self, sig: int) -> None:
         self._service.end()
-        print(
-            f"paddleinfer-http: {signal.Signals(sig).name}, ends in {self._options.drain_delay:g} s "
-            f"with {self._service.inference.under_way} requests under way",
-            file=sys.stderr,
-        )
+        for connection in self.server_state.connections:
+            if isinstance(connection, HttpProtocol):
+                connection.begin_drain()
+        self._service.models.end_loads()
+        say(f"paddleinfer-http: received {signal.Signals(sig).name}; draining {self._in_flight}")
         self._tasks.append(asyncio.create_task(self._drain()))
 
     async def _drain(self) -> None:
@@ -206,10 +266,13 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Stops listening, lets what is under way end, and closes the engines."""
+        """Stops listening, lets requests in flight finish, and closes the engines."""
         for task in self._tasks:
             task.cancel()
         engines = [(model, model.engine) for model in self._service.models if model.engine is not None]
+        if self.listener is not None:
+            self.listener.remove_file()
+            await self._accept_last(self.listener)
         ends = [super().shutdown(sockets)]
         if self._grpc is not None:
             ends.append(self._grpc.stop(self._options.drain_timeout))
@@ -222,24 +285,35 @@ class _Server(uvicorn.Server):
             if isinstance(connection, HttpProtocol)
         )
         self._service.inference.cut += unread
-        if self._options.trace is not None and not self._failed:
+        if self._options.trace is not None and self._failure is None:
             self._keep_trace(self._options.trace, last_trace(engines))
+
+    async def _accept_last(self, listener: Listener) -> None:
+        """A connection that waits to be accepted would be reset."""
+        refuse_new(listener.socket)
+        ends_ns = monotonic_ns() + int(self._options.drain_timeout * 1e9)
+        for _ in range(2):
+            while has_waiting(listener.socket) and monotonic_ns() < ends_ns:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(_LAST_CONNECTIONS_S)
 
     def _keep_trace(self, path: str, document: dict[str, Any]) -> None:
         try:
             write_trace(path, document)
         except OSError as error:
-            print(
-                f"paddleinfer-http: the trace cannot be written to {path}: {error.strerror}", file=sys.stderr
-            )
-            self._failed = True
+            say(f"paddleinfer-http: the trace cannot be written to {path}: {error.strerror}")
+            self._failure = _FAILED
         else:
             kept = kept_text(document["otherData"]["requests"], document["otherData"]["lost_requests"])
-            print(f"paddleinfer-http: {path} has {kept}", file=sys.stderr)
+            say(f"paddleinfer-http: {path} has {kept}")
+
+
+def _counted(requests: int) -> str:
+    return f"{requests} request{'' if requests == 1 else 's'}"
 
 
 def _introduce(model: ServedModel) -> None:
-    """One line of what runs with what."""
+    """Prints one line: the model, its instances and its options."""
     assert model.engine is not None
     in_force = {name: line["value"] for name, line in model.engine.effective_config().items()}
     facts = [
@@ -250,4 +324,4 @@ def _introduce(model: ServedModel) -> None:
         f"batches of up to {in_force['max_batch_size']} rows ({in_force['policy']})",
     ]
     assert model.source is not None
-    print(f"{model.name}: {model.source.path}, {', '.join(facts)}", flush=True)
+    tell(f"{model.name}: {model.source.path}, {', '.join(facts)}")

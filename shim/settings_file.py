@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paddleinfer.config import PadAxis
 from paddleinfer.errors import ConfigError
+from paddleinfer.options.texts import pad_axis_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -17,6 +17,11 @@ else:
     import tomli as tomllib
 
 __all__ = ["ModelTable", "SettingsFile", "read_settings"]
+
+# A hundred models with ten options each take a tenth.
+_MOST_BYTES = 1 << 18
+# The parser's time grows with the square of a key's parts.
+_MOST_DOTS = 256
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,18 @@ def read_settings(path: Path) -> SettingsFile:
     """
     try:
         with path.open("rb") as file:
-            tables = tomllib.load(file)
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ConfigError(f"{path} has more than the {_MOST_BYTES} bytes that a --config file may have")
+        if any(line.count(b".") > _MOST_DOTS for line in data.splitlines()):
+            raise ConfigError(f"{path} has a line with more than {_MOST_DOTS} dots")
+        tables = tomllib.loads(data.decode())
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} nests too deep") from None
     known = ("server", "engine", "models")
     for name, table in tables.items():
         if name not in known or not isinstance(table, dict):
@@ -58,23 +70,30 @@ def read_settings(path: Path) -> SettingsFile:
                 f"{path} has {name!r} at its top; the tables are [server], [engine], [models.NAME]"
             )
     models = {name: _model(path, name, table) for name, table in tables.get("models", {}).items()}
-    return SettingsFile(tables.get("server", {}), _options(path, tables.get("engine", {})), models)
+    return SettingsFile(
+        tables.get("server", {}), _options(f"[engine] of {path}", tables.get("engine", {})), models
+    )
 
 
 def _model(file: Path, name: str, table: Any) -> ModelTable:
     if not isinstance(table, dict) or not isinstance(table.get("path"), str):
         raise ConfigError(f'[models.{name}] of {file} needs path = "…", the model\'s directory')
     options = {option: value for option, value in table.items() if option != "path"}
-    return ModelTable(file.parent / table["path"], _options(file, options))
+    return ModelTable(file.parent / table["path"], _options(f"[models.{name}] of {file}", options))
 
 
-def _options(file: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+def _options(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """Lists are tuples, and ``pad`` is made of its tables."""
-    options = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    options = {name: _frozen(value) for name, value in table.items()}
     if "pad" in options:
-        try:
-            pads = options["pad"] if isinstance(options["pad"], tuple) else (options["pad"],)
-            options["pad"] = tuple(PadAxis(**pad) for pad in pads)
-        except TypeError as error:
-            raise ConfigError(f"pad in {file} must be tables of PadAxis' fields: {error}") from None
+        pads = options["pad"] if isinstance(options["pad"], tuple) else (options["pad"],)
+        options["pad"] = tuple(pad_axis_of(pad, f"pad in {where}") for pad in pads)
     return options
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return {name: _frozen(part) for name, part in value.items()}
+    return value

@@ -1,4 +1,4 @@
-"""What calls have in common: bytes -> message -> bytes, errors that become statuses, a line in the log."""
+"""Handlers of all calls: bytes -> message -> bytes, errors become statuses, and a line goes to the log."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from .errors import RequestError, bad_request
-from .grpc_status import abort, code_of
+from ..protocol.errors import RequestError
+from .status import abort, code_of
+from .transfers import Arrivals, Unsent
 
-__all__ = ["ACCESS_LOG", "Calls", "ending", "parsed"]
+__all__ = ["ACCESS_LOG", "Calls", "ending"]
 
 ACCESS_LOG: Final = logging.getLogger("paddleinfer.grpc.access")
 
@@ -23,16 +23,8 @@ Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
 
 def ending() -> RequestError:
-    """Why a call is not taken any more."""
+    """The error of a call that arrives during the shutdown."""
     return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is ending")
-
-
-def parsed(kind: Any, body: bytes) -> Any:
-    """The message that these bytes are; RequestError 400 where they are none."""
-    try:
-        return kind.FromString(body)
-    except DecodeError as error:
-        raise bad_request(f"the message is no {kind.DESCRIPTOR.full_name}: {error}") from None
 
 
 class Calls:
@@ -41,13 +33,41 @@ class Calls:
     A handler takes and gives bytes, so that a damaged message gets a sentence, too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arrivals: Arrivals, unsent: Unsent) -> None:
+        self._arrivals = arrivals
+        self._unsent = unsent
         self._endless: set[asyncio.Task[Any]] = set()
         self._ending = False
 
     def unary(self, method: str, behaviour: Behaviour) -> grpc.RpcMethodHandler:
         """Of a call with one request and one response: (body, context) -> body."""
-        return grpc.unary_unary_rpc_method_handler(_checked(method, behaviour))
+
+        async def call(_: Any, context: Any) -> bytes:
+            task = asyncio.current_task()
+            assert task is not None
+            answer: bytes = await behaviour(await self._arrivals.read(context), context)
+            self.wait_for_reader(task, len(answer))
+            return answer
+
+        # The message is read by us, so that there is a limit to how many come at once.
+        return grpc.stream_unary_rpc_method_handler(_checked(method, call))
+
+    def wait_for_reader(self, task: asyncio.Task[Any], size_bytes: int) -> None:
+        """The one answer of a call has so many bytes, and waits for its client until the call is over."""
+        self._unsent.add(task, size_bytes)
+        self._unsent.write(task)
+        task.add_done_callback(self._unsent.discard)
+
+    async def write(self, context: Any, payload: bytes) -> None:
+        """Sends one of many answers of a call."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._unsent.add(task, len(payload))
+        self._unsent.write(task)
+        try:
+            await context.write(payload)
+        finally:
+            self._unsent.discard(task)
 
     def stream(self, method: str, behaviour: Behaviour) -> grpc.RpcMethodHandler:
         """Of a call with many of both: (iterator of bodies, context), which writes to the context."""

@@ -6,152 +6,165 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from .errors import ServerEnded
-from .grpc_calls import ending, parsed
-from .grpc_messages import SERVICE, STREAM, message_class
-from .grpc_status import code_of, sentence_of
-from .grpc_tensors import encode_response, length_delimited, parse_message
-from .models import VERSION, ServedModel
-from .service import Service
-from .stage_log import ServedTimes
+from ..protocol.errors import ServerEnded
+from ..protocol.large_json import SMALL_BYTES
+from ..protocol.response import is_long_response, result_bytes
+from ..service.models import VERSION
+from ..service.served_request import ServedRequest
+from ..service.service import Service
+from .calls import ending
+from .limits import CutField, MessageReader
+from .messages import SERVICE, STREAM, message_class
+from .status import code_of, sentence_of
+from .tensors import encode_response, length_delimited, parse_message
+from .transfers import Unsent
 
 if TYPE_CHECKING:
-    from paddleinfer.explanation import InferInfo
-
-    from .request_spans import RpcSpan
+    from ..protocol.request import InferRequest
+    from ..service.inference import Inference
 
 __all__ = ["GrpcInference"]
 
 _log = logging.getLogger("paddleinfer.grpc")
 
-_ModelInferRequest = message_class("ModelInferRequest")
+_read_request = MessageReader(message_class("ModelInferRequest"))
 _ModelInferResponse = message_class("ModelInferResponse")
 _ModelStreamInferResponse = message_class("ModelStreamInferResponse")
 _INFER_RESPONSE: Final = _ModelStreamInferResponse.DESCRIPTOR.fields_by_name["infer_response"].number
 
 # Of one stream: so many requests are read ahead of their answers, and no more until the client reads these.
 _MOST_OF_A_STREAM: Final = 256
+# Answers of one stream that wait to be read: with more of them no further request is read.
+_MAX_UNSENT_OF_STREAM_BYTES: Final = 16 << 20
+# What is longer is not read on the loop's own thread.
+_LONG_BODY_BYTES: Final = 1 << 20
 # What Triton says with each answer of a stream.
 _FINAL: Final = {"triton_final_response": {"bool_param": True}}
 
 
-@dataclass(slots=True)
-class _Answer:
-    """The bytes of a response, and when what was done for it."""
+class _RpcRequest(ServedRequest):
+    """One request: its bytes until they are read, then what it is called, and at last its answer."""
 
-    payload: bytes
-    model: ServedModel
-    received_ns: int
-    decoded_ns: int
-    delivered_ns: int
-    encoded_ns: int
-    info: InferInfo | None
-    span: RpcSpan | None
+    __slots__ = ("_body", "_peer", "in_stream", "names", "payload", "size_bytes")
 
-    def was_sent(self) -> None:
-        instants = (self.received_ns, self.received_ns, self.decoded_ns, self.delivered_ns, self.encoded_ns)
-        times = ServedTimes(*instants, monotonic_ns())
-        self.model.stage_log.note(times)
-        if self.span is not None:
-            self.span.answered(self.info, times)
+    def __init__(self, inference: Inference, peer: str, body: bytes, in_stream: bool) -> None:
+        super().__init__(inference)
+        self._peer = peer
+        self._body: bytes | None = body
+        self.size_bytes = len(body)
+        self.in_stream = in_stream
+        self.names: dict[str, str] = {}
+        """What an answer repeats of it."""
+        self.payload: bytes | None = None
+        """The bytes of its response, once there are any."""
 
-    def was_left(self) -> None:
-        """Its client is gone."""
-        if self.span is not None:
-            self.span.leave()
+    def begin(self) -> None:
+        """As it says there; a message comes whole, so that receiving it takes no time of its own."""
+        super().begin()
+        self._began_ns = self._received_ns
+
+    def client_address(self) -> str | None:
+        """Of the connection."""
+        kind, _, rest = self._peer.partition(":")
+        return unquote(rest).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else None
+
+    def read(self) -> tuple[bytes, Any, list[CutField]]:
+        """The bytes, which this does not hold any longer, the message, and where its tensors lie."""
+        body, self._body = self._body, None
+        assert body is not None
+        message, cut = _read_request.with_cut(body)
+        self.names = {
+            "model_name": message.model_name,
+            "model_version": message.model_version,
+            "id": message.id,
+        }
+        return body, message, cut
 
 
 class GrpcInference:
     """Answers calls for inference, and ends them when the server ends."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, unsent: Unsent) -> None:
         self._models = service.models
         self._inference = service.inference
         self._spans = service.spans
         self._running: set[asyncio.Task[Any]] = set()
         self._cut: set[asyncio.Task[Any]] = set()
         self._streams: set[_Stream] = set()
-        self._unsent = 0
+        self._unsent = unsent
+        self._unanswered = 0
+        self._begun: dict[asyncio.Task[Any], _RpcRequest] = {}
         self._ending = False
 
     # ModelInfer
 
     async def infer(self, body: bytes, context: Any) -> bytes:
         """One call: a ModelInferRequest -> a ModelInferResponse."""
-        received_ns = monotonic_ns()
+        request = _RpcRequest(self._inference, context.peer(), body, in_stream=False)
+        del body
         if self._ending:
             raise ending()
-        self._inference.begin()
-        self._unsent += 1
-        answers: list[_Answer] = []
-        # It is over when its answer has left.
-        context.add_done_callback(partial(self._sent, answers))
+        request.begin()
+        self._unanswered += 1
+        task = asyncio.current_task()
+        assert task is not None
+        # It is over when its answer has left. A callback of the context would keep it in a cycle.
+        task.add_done_callback(partial(self._sent, request))
         with self._until_cut():
-            answers.append(await self._answer(body, context, received_ns, "ModelInfer"))
-        return answers[0].payload
+            return await self._answer(request, context)
 
-    def _sent(self, answers: list[_Answer], context: Any) -> None:
-        self._inference.end()
-        self._unsent -= 1
-        if answers:
-            answers[0].was_sent()
+    def _sent(self, request: _RpcRequest, task: asyncio.Task[Any]) -> None:
+        request.release()
+        self._unanswered -= 1
+        if request.payload is not None:
+            request.note_sent()
 
-    async def _answer(self, body: bytes, context: Any, received_ns: int, method: str) -> _Answer:
-        """Of one request, with its span; that of an answer ends when it was sent."""
-        span = None
+    async def _answer(self, request: _RpcRequest, context: Any) -> bytes:
+        """Its payload. The span of a request that has one ends when that was sent."""
         if self._spans is not None:
-            span = self._spans.of_rpc(f"{SERVICE}/{method}", dict(context.invocation_metadata()))
+            method = STREAM if request.in_stream else "ModelInfer"
+            request.span = self._spans.of_rpc(f"{SERVICE}/{method}", dict(context.invocation_metadata()))
         try:
-            return await self._infer(body, context, received_ns, method == STREAM, span)
+            with self._inference.bodies.of_one() as held:
+                if request.size_bytes > SMALL_BYTES:
+                    held.resize(request.size_bytes)
+                request.payload = await self._payload(request, context)
         except asyncio.CancelledError:
-            if span is not None:
-                if self._ending:
-                    cut = ServerEnded()
-                    span.refused(cut, code_of(cut).name)
-                else:
-                    span.leave()
+            if self._ending:
+                cut = ServerEnded()
+                request.note_refused(cut, code_of(cut).name)
+            else:
+                request.note_left()
             raise
         except Exception as error:
-            if span is not None:
-                span.refused(error, code_of(error).name)
+            request.note_refused(error, code_of(error).name)
             raise
+        return request.payload
 
-    async def _infer(
-        self, body: bytes, context: Any, received_ns: int, in_stream: bool, span: RpcSpan | None
-    ) -> _Answer:
-        message = parsed(_ModelInferRequest, body)
+    async def _payload(self, request: _RpcRequest, context: Any) -> bytes:
+        body, message, cut = await request.work(request.size_bytes, False, request.read)
         model = self._models.get(message.model_name, message.model_version)
-        engine = model.open_engine()
-        request = parse_message(message)
-        del message  # has the tensors once more
-        decoded_ns = monotonic_ns()
-        names = None if request.outputs is None else [output.name for output in request.outputs]
-        if span is not None:
-            span.serve(model)
-        answer: Any = await engine.ainfer(
-            request.inputs,
-            timeout=_sooner(request.timeout_s, context.time_remaining()),
-            outputs=names,
-            priority=request.priority,
-            return_info=span is not None,
-        )
-        results, info = answer if span is not None else (answer, None)
-        delivered_ns = monotonic_ns()
-        parts = encode_response(model.name, VERSION, request, results, _FINAL if in_stream else {})
-        if in_stream:
-            parts.insert(0, length_delimited(_INFER_RESPONSE, sum(map(len, parts))))
-        payload = b"".join(parts)
-        encoded_ns = monotonic_ns()
-        model.latencies.add((encoded_ns - received_ns) / 1e9)
-        return _Answer(payload, model, received_ns, decoded_ns, delivered_ns, encoded_ns, info, span)
+        model.open_engine()  # else the message need not be parsed
+        decoding = request.work(len(body), len(body) > _LONG_BODY_BYTES, parse_message, body, message, cut)
+        del body, message  # of which the arrays hold what they need
+        asked = await decoding
+        request.serve(model)
+        results = await request.infer(asked, context.time_remaining())
+        write = partial(_written, model.name, asked, results, request.in_stream)
+        with self._inference.results.of_one() as held:
+            held.resize(size_bytes := result_bytes(results))
+            del results
+            writing = request.work(size_bytes, is_long_response(asked, size_bytes), write)
+            del write
+            payload = await writing
+        request.note_encoded()
+        return payload
 
     # ModelStreamInfer
 
@@ -163,28 +176,49 @@ class GrpcInference:
         """
         if self._ending:
             raise ending()
-        stream = _Stream(bodies, partial(self._stream_answer, context=context, strict=_is_strict(context)))
+        task = asyncio.current_task()
+        assert task is not None
+        answer = partial(self._stream_answer, context=context, stream=task, strict=_is_strict(context))
+        stream = _Stream(bodies, answer, self._end_in_stream, partial(self._unsent.of, task))
         self._streams.add(stream)
         try:
             with self._until_cut():
-                await stream.answer_all(context.write)
+                await stream.answer_all(partial(self._write, task, context))
         finally:
             self._streams.discard(stream)
+            self._unsent.discard(task)
         if stream.ended_early:
             raise ending()
 
-    async def _stream_answer(self, body: bytes, context: Any, strict: bool) -> _Answer | bytes:
-        received_ns = monotonic_ns()
+    async def _stream_answer(
+        self, body: bytes, context: Any, stream: asyncio.Task[Any], strict: bool
+    ) -> _RpcRequest | bytes:
+        request = _RpcRequest(self._inference, context.peer(), body, in_stream=True)
+        del body
+        task = asyncio.current_task()
+        assert task is not None
         try:
-            self._inference.begin()
-            try:
-                return await self._answer(body, context, received_ns, STREAM)
-            finally:
-                self._inference.end()
+            request.begin()
+            self._begun[task] = request
+            self._unsent.add(stream, len(await self._answer(request, context)))
         except Exception as error:
             if strict:
                 raise
-            return _stream_error(body, error)
+            failed = _stream_error(request, error)
+            self._unsent.add_little(stream, len(failed))
+            return failed
+        return request
+
+    def _end_in_stream(self, task: asyncio.Task[Any]) -> None:
+        """The answer to a request of a stream has left, or never will."""
+        request = self._begun.pop(task, None)
+        if request is not None:
+            request.release()
+
+    async def _write(self, stream: asyncio.Task[Any], context: Any, payload: bytes) -> None:
+        self._unsent.write(stream)
+        await context.write(payload)
+        self._unsent.sent(stream, len(payload))
 
     # The server's end
 
@@ -205,14 +239,14 @@ class GrpcInference:
             self._cut.discard(task)
 
     def end(self) -> None:
-        """Takes no more calls; streams end when what they have read is answered."""
+        """Accepts no more calls; streams end when the requests they have read are answered."""
         self._ending = True
         for stream in self._streams:
             stream.end_early()
 
     def cut(self) -> None:
-        """Ends at once what is under way, and counts it."""
-        self._inference.cut += self._unsent + sum(stream.unsent for stream in self._streams)
+        """Cancels what is in flight, and counts it."""
+        self._inference.cut += self._unanswered + sum(stream.unsent for stream in self._streams)
         for task in self._running:
             self._cut.add(task)
             task.cancel()
@@ -222,15 +256,22 @@ class _Stream:
     """The requests of one stream: read ahead, answered in their order."""
 
     def __init__(
-        self, bodies: AsyncIterator[bytes], answer: Callable[[bytes], Awaitable[_Answer | bytes]]
+        self,
+        bodies: AsyncIterator[bytes],
+        answer: Callable[[bytes], Awaitable[_RpcRequest | bytes]],
+        is_over: Callable[[asyncio.Task[Any]], None],
+        unsent_bytes: Callable[[], int],
     ) -> None:
         self._bodies = bodies
         self._answer = answer
+        self._is_over = is_over
+        self._unsent_bytes = unsent_bytes
+        self._was_sent = asyncio.Event()
         self._room = asyncio.Semaphore(_MOST_OF_A_STREAM)
-        self._answers: asyncio.Queue[asyncio.Task[_Answer | bytes] | None] = asyncio.Queue()
+        self._answers: asyncio.Queue[asyncio.Task[_RpcRequest | bytes] | None] = asyncio.Queue()
         self._reader = asyncio.create_task(self._read())
         self._reader.add_done_callback(_look_at)
-        self._tasks: set[asyncio.Task[_Answer | bytes]] = set()
+        self._tasks: set[asyncio.Task[_RpcRequest | bytes]] = set()
         self.ended_early = False
 
     @property
@@ -252,6 +293,9 @@ class _Stream:
                 self._tasks.add(task)
                 self._answers.put_nowait(task)
                 await self._room.acquire()
+                while self._unsent_bytes() > _MAX_UNSENT_OF_STREAM_BYTES:
+                    self._was_sent.clear()
+                    await self._was_sent.wait()
         finally:
             self._answers.put_nowait(None)
 
@@ -263,25 +307,31 @@ class _Stream:
                 if isinstance(answer, bytes):
                     await write(answer)
                 else:
+                    assert answer.payload is not None
                     await write(answer.payload)
-                    answer.was_sent()
+                    answer.note_sent()
                 self._tasks.discard(task)
+                self._is_over(task)
+                del answer, task
                 self._room.release()
+                self._was_sent.set()
             if not self.ended_early:
                 await self._reader
         finally:
             self._reader.cancel()
+            del self._reader  # whose exception has this in its traceback
             for task in self._tasks:
                 _give_up(task)
+                self._is_over(task)
 
 
-def _give_up(task: asyncio.Task[_Answer | bytes]) -> None:
+def _give_up(task: asyncio.Task[_RpcRequest | bytes]) -> None:
     """Its answer will not be sent, whether it is there or not."""
     if task.cancel() or task.cancelled() or task.exception() is not None:
         return
     answer = task.result()
-    if isinstance(answer, _Answer):
-        answer.was_left()
+    if isinstance(answer, _RpcRequest):
+        answer.note_left()
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:
@@ -290,30 +340,23 @@ def _look_at(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _stream_error(body: bytes, error: Exception) -> bytes:
-    """Says which request failed, as far as that can be read."""
+def _written(model: str, request: InferRequest, results: Any, in_stream: bool) -> bytes:
+    parts = encode_response(model, VERSION, request, results, _FINAL if in_stream else {})
+    if in_stream:
+        parts.insert(0, length_delimited(_INFER_RESPONSE, sum(map(len, parts))))
+    return b"".join(parts)
+
+
+def _stream_error(request: _RpcRequest, error: Exception) -> bytes:
+    """Says which request failed, as far as that could be read."""
     if code_of(error) is grpc.StatusCode.INTERNAL:
         _log.error("a request of a stream failed", exc_info=error)
     response = _ModelStreamInferResponse(error_message=sentence_of(error))
-    with contextlib.suppress(DecodeError):
-        request = _ModelInferRequest.FromString(body)
-        response.infer_response.MergeFrom(
-            _ModelInferResponse(
-                model_name=request.model_name,
-                model_version=request.model_version,
-                id=request.id,
-                parameters=_FINAL,
-            )
-        )
+    if request.names:
+        response.infer_response.MergeFrom(_ModelInferResponse(**request.names, parameters=_FINAL))
     written: bytes = response.SerializeToString()
     return written
 
 
 def _is_strict(context: Any) -> bool:
     return dict(context.invocation_metadata()).get("triton_grpc_error") == "true"
-
-
-def _sooner(timeout_s: float | None, remaining_s: float | None) -> float | None:
-    if timeout_s is None or remaining_s is None:
-        return timeout_s if remaining_s is None else remaining_s
-    return min(timeout_s, remaining_s)

@@ -10,9 +10,10 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
-from .grpc_calls import Calls, parsed
-from .grpc_health import HEALTH_SERVICE
-from .grpc_messages import POOL, SERVICE
+from .calls import Calls
+from .health import HEALTH_SERVICE
+from .limits import MessageReader
+from .messages import POOL, SERVICE
 
 __all__ = ["REFLECTION_SERVICES", "reflection_handlers"]
 
@@ -23,15 +24,16 @@ REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", reflection.
 def reflection_handlers(calls: Calls) -> Mapping[str, Any]:
     """Method -> its handler."""
     _add(health_pb2.DESCRIPTOR)
+    read = MessageReader(ServerReflectionRequest)
     servicer = reflection.aio.ReflectionServicer((HEALTH_SERVICE, SERVICE), pool=POOL)
 
     async def info(bodies: AsyncIterator[bytes], context: Any) -> None:
         async def requests() -> AsyncIterator[Any]:
             async for body in bodies:
-                yield parsed(ServerReflectionRequest, body)
+                yield read(body)
 
         async for response in servicer.ServerReflectionInfo(requests(), context):
-            await context.write(response.SerializeToString())
+            await calls.write(context, response.SerializeToString())
 
     return {"ServerReflectionInfo": calls.stream("ServerReflectionInfo", calls.endless(info))}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable
+import contextlib
+import os
+import resource
+from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -13,29 +15,42 @@ import grpc
 
 from paddleinfer.errors import ConfigError
 
-from .errors import RequestError
-from .grpc_calls import Calls
-from .grpc_health import HEALTH_SERVICE, health_handlers
-from .grpc_infer import GrpcInference
-from .grpc_messages import SERVICE
-from .grpc_reflection import REFLECTION_SERVICES, reflection_handlers
-from .grpc_service import OPEN_METHODS, inference_handlers
-from .grpc_status import abort
-from .listener import check_tcp, check_unix
-from .server_options import ServerOptions
-from .service import Service
+from ..options import ServerOptions
+from ..protocol.errors import RequestError
+from ..service.service import Service
+from ..sockets.listener import check_tcp
+from ..sockets.unix_socket import SocketFile, check_unix, place_beside
+from .calls import Calls
+from .health import HEALTH_SERVICE, health_handlers
+from .infer import GrpcInference
+from .messages import SERVICE
+from .reflection import REFLECTION_SERVICES, reflection_handlers
+from .service import OPEN_METHODS, inference_handlers
+from .status import abort
+from .transfers import Arrivals, Patience, Unsent
 
-__all__ = ["GrpcServer"]
+__all__ = ["GrpcServer", "max_connections"]
 
 # Calls that came and have not been looked at. From half of them on grpc cancels some at random; by itself it
 # does so from 1,000 on, which a client sends at once. The engine's own queue is what refuses with a reason.
 _MOST_WAITING_CALLS: Final = 1 << 16
-# Of a message, as gRPC counts them.
-_MOST_BYTES: Final = (1 << 31) - 1
+# Under way at once. A client waits with what is too much for its connection, as soon as it knows.
+_MAX_CALLS: Final = 16_384
+_MAX_CALLS_OF_CONNECTION: Final = 8_192
+# As gRPC counts bytes and milliseconds.
+_MOST: Final = (1 << 31) - 1
+_MAX_METADATA_BYTES: Final = 1 << 14
+# A client that has calls is asked so often whether it is still there.
+_KEEPALIVE_INTERVAL_MS: Final = 60_000
+# What the process keeps open by itself, more or less.
+_OWN_DESCRIPTORS: Final = 128
+_LEAST_CONNECTIONS: Final = 16
 # Calls that have come meanwhile are told that the server ends.
 _LAST_CALLS_S: Final = 0.2
 # After what is cut has been told so.
 _LAST_WORDS_S: Final = 1.0
+# List names the models.
+_OPEN_METHODS: Final = OPEN_METHODS | {f"/{HEALTH_SERVICE}/{method}" for method in ("Check", "Watch")}
 
 
 class GrpcServer:
@@ -48,17 +63,17 @@ class GrpcServer:
     """
 
     def __init__(self, service: Service, options: ServerOptions) -> None:
-        self._calls = Calls()
-        self._inference = GrpcInference(service)
+        limits = service.options
+        patience = Patience(limits.write_timeout_s, limits.min_bytes_per_s, limits.request_timeout_s)
+        unsent = Unsent(service.buffered_bytes, patience)
+        max_message_bytes = min(limits.max_body_bytes, options.max_grpc_message_bytes, _MOST)
+        arrivals = Arrivals(service.buffered_bytes, max_message_bytes, limits.request_timeout_s)
+        self._calls = Calls(arrivals, unsent)
+        self._inference = GrpcInference(service, unsent)
         self._server = grpc.aio.server(
             interceptors=[_KeyCheck(service)] if service.options.api_key else [],
-            options=[
-                ("grpc.max_receive_message_length", min(service.options.max_body_bytes, _MOST_BYTES)),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # a port that another server has is an error
-                ("grpc.server.max_pending_requests", _MOST_WAITING_CALLS // 2),
-                ("grpc.server.max_pending_requests_hard_limit", _MOST_WAITING_CALLS),
-            ],
+            options=_channel_options(service, options, max_message_bytes),
+            maximum_concurrent_rpcs=_MAX_CALLS,
         )
         handlers = {
             SERVICE: inference_handlers(service, self._inference, self._calls),
@@ -70,6 +85,7 @@ class GrpcServer:
         )
         self._credentials = _credentials(options)
         self._options = options
+        self._file: SocketFile | None = None
         self.addresses: list[str] = []
 
     async def start(self) -> None:
@@ -83,30 +99,46 @@ class GrpcServer:
         options = self._options
         if options.grpc_port is not None:
             host = f"[{options.host}]" if ":" in options.host else options.host
-            check = functools.partial(check_tcp, options.host, options.grpc_port)
-            port = self._listen(f"{host}:{options.grpc_port}", check)
+            address = f"{host}:{options.grpc_port}"
+            with _refusing(address):
+                # gRPC itself would not say what is wrong.
+                check_tcp(options.host, options.grpc_port)
+                port = self._listen(address)
             self.addresses.append(f"{host}:{port}")
         if options.grpc_uds is not None:
             address = f"unix:{options.grpc_uds}"
-            self._listen(address, functools.partial(check_unix, options.grpc_uds))
+            with _refusing(address):
+                self._file = self._listen_unix(options.grpc_uds, options.socket_mode)
             self.addresses.append(address)
         await self._server.start()
 
-    def _listen(self, address: str, check: Callable[[], None]) -> int:
-        try:
-            # gRPC itself would not say what is wrong, and take the file of a server that still listens.
-            check()
-            if self._credentials is None:
-                port: int = self._server.add_insecure_port(address)
-            else:
-                port = self._server.add_secure_port(address, self._credentials)
-        except (OSError, RuntimeError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ConfigError(f"cannot listen for gRPC on {address}: {why}") from None
+    def _listen_unix(self, path: str, mode: int) -> SocketFile:
+        """gRPC removes at its end whatever is where it made its socket: it makes it elsewhere.
+
+        So it has its permissions, too, before anybody finds it.
+        """
+        check_unix(path)
+        beside = place_beside(path)
+        self._listen(f"unix:{beside}")
+        os.chmod(beside, mode)
+        os.rename(beside, path)
+        return SocketFile(path)
+
+    def _listen(self, address: str) -> int:
+        if self._credentials is None:
+            port: int = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, self._credentials)
         return port
 
+    def remove_file(self) -> None:
+        """Of the Unix socket, if there is one; before it is closed."""
+        if self._file is not None:
+            self._file.remove()
+
     async def stop(self, timeout_s: float) -> None:
-        """Takes no more calls, lets those under way end for so long, and cuts and counts the others."""
+        """Accepts no more calls, waits for those in flight, then cancels and counts the rest."""
+        self.remove_file()
         self._calls.end_endless()
         self._inference.end()
         # gRPC would cancel calls that have come and that no handler has seen yet.
@@ -116,6 +148,54 @@ class GrpcServer:
         if not ended:
             self._inference.cut()
         await stopping
+
+
+@contextlib.contextmanager
+def _refusing(address: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen for gRPC on {address}: {why}") from None
+
+
+def _channel_options(
+    service: Service, options: ServerOptions, max_message_bytes: int
+) -> list[tuple[str, int]]:
+    limits = service.options
+    connections = max_connections(limits.max_connections, service.connections.most)
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
+        ("grpc.so_reuseport", 0),  # a port that another server has is an error
+        ("grpc.server.max_pending_requests", _MOST_WAITING_CALLS // 2),
+        ("grpc.server.max_pending_requests_hard_limit", _MOST_WAITING_CALLS),
+        ("grpc.max_allowed_incoming_connections", connections),
+        ("grpc.max_concurrent_streams", _MAX_CALLS_OF_CONNECTION),
+        # TLS's handshake, and HTTP/2's.
+        ("grpc.server_handshake_timeout_ms", _ms(options.tls_handshake_timeout)),
+        ("grpc.max_connection_idle_ms", _ms(options.keep_alive_timeout)),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_INTERVAL_MS),
+        ("grpc.keepalive_timeout_ms", _ms(limits.write_timeout_s)),
+    ]
+
+
+def _ms(seconds: float) -> int:
+    return max(1, min(round(seconds * 1000), _MOST))
+
+
+def max_connections(wanted: int, others: int) -> int:
+    """So many, or as many as there are descriptors for beside others; raises the soft limit to them."""
+    needed = wanted + others + _OWN_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return min(wanted, _MOST)
+    if soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(wanted, max(_LEAST_CONNECTIONS, soft - others - _OWN_DESCRIPTORS), _MOST)
 
 
 def _credentials(options: ServerOptions) -> Any:
@@ -135,7 +215,7 @@ class _KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
     ) -> Any:
         method = handler_call_details.method
-        if method in OPEN_METHODS or method.startswith(f"/{HEALTH_SERVICE}/"):
+        if method in _OPEN_METHODS:
             return await continuation(handler_call_details)
         given = dict(handler_call_details.invocation_metadata).get("authorization", "")
         if self._service.allows({b"authorization": given.encode() if isinstance(given, str) else given}):
@@ -147,5 +227,5 @@ async def _refuse(bodies: Any, context: Any) -> None:
     """Of a call of any kind: nothing of it is read."""
     await abort(
         context,
-        RequestError(HTTPStatus.UNAUTHORIZED, "this server wants its key: authorization: Bearer KEY"),
+        RequestError(HTTPStatus.UNAUTHORIZED, "an API key is required: send authorization: Bearer KEY"),
     )

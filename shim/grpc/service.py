@@ -8,14 +8,15 @@ from typing import Any, Final
 
 from google.protobuf.json_format import ParseDict
 
-from . import describe
-from .errors import RequestError
-from .grpc_calls import Calls, parsed
-from .grpc_infer import GrpcInference
-from .grpc_messages import METHODS, SERVICE, STREAM, message_class
-from .models import ServedModel
-from .repository import check_controlled, load_model
-from .service import Service
+from ..protocol.errors import RequestError
+from ..service import metadata
+from ..service.models import ServedModel
+from ..service.repository import check_controlled, load_model, unload_model
+from ..service.service import Service
+from .calls import Calls
+from .infer import GrpcInference
+from .limits import MessageReader
+from .messages import METHODS, SERVICE, STREAM, message_class
 
 __all__ = ["OPEN_METHODS", "inference_handlers"]
 
@@ -56,10 +57,13 @@ def _snake(method: str) -> str:
 
 def _answering(method: str, answer: Callable[[Any], Awaitable[dict[str, Any]]]) -> Any:
     """A behaviour that reads `METHODRequest` and writes the answer as `METHODResponse`."""
-    request_class, response_class = message_class(f"{method}Request"), message_class(f"{method}Response")
+    read, response_class = (
+        MessageReader(message_class(f"{method}Request")),
+        message_class(f"{method}Response"),
+    )
 
     async def behaviour(body: bytes, context: Any) -> bytes:
-        answered = await answer(parsed(request_class, body))
+        answered = await answer(read(body))
         written: bytes = ParseDict(answered, response_class()).SerializeToString()
         return written
 
@@ -99,25 +103,25 @@ class _Answers:
         return {"ready": model.ready and not self._service.draining}
 
     async def server_metadata(self, request: Any) -> dict[str, Any]:
-        return describe.server_metadata(self._options.server_name, self._options.repository_control)
+        return metadata.server_metadata(self._options.server_name, self._options.repository_control)
 
     async def model_metadata(self, request: Any) -> dict[str, Any]:
         model = self._model(request)
-        return describe.model_metadata(model, model.open_engine())
+        return metadata.model_metadata(model, model.open_engine())
 
     async def model_config(self, request: Any) -> dict[str, Any]:
         model = self._model(request)
-        return {"config": describe.model_config(model, model.open_engine())}
+        return {"config": metadata.model_config(model, model.open_engine())}
 
     async def model_statistics(self, request: Any) -> dict[str, Any]:
         """Of all models where none is named."""
         if request.name:
             model = self._model(request)
-            return describe.statistics([(model, model.open_engine())])
-        return describe.statistics(self._models.opened())
+            return metadata.statistics([(model, model.open_engine())])
+        return metadata.statistics(self._models.opened())
 
     async def repository_index(self, request: Any) -> dict[str, Any]:
-        return {"models": describe.index(self._models, only_ready=request.ready)}
+        return {"models": metadata.index(self._models, only_ready=request.ready)}
 
     async def repository_model_load(self, request: Any) -> dict[str, Any]:
         check_controlled(self._options)
@@ -125,10 +129,11 @@ class _Answers:
             name: getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
             for name, parameter in request.parameters.items()
         }
-        await load_model(self._models, request.model_name, {"parameters": parameters})
+        body = {"parameters": parameters}
+        await load_model(self._models, request.model_name, body, self._options.max_load_batch_size)
         return {}
 
     async def repository_model_unload(self, request: Any) -> dict[str, Any]:
         check_controlled(self._options)
-        await self._models.unload(self._models.get(request.model_name))
+        await unload_model(self._models, request.model_name)
         return {}

@@ -1,4 +1,4 @@
-"""What goes wrong with a call, as a gRPC status: the same errors and the same sentences as over HTTP."""
+"""Errors as gRPC statuses, with the same sentences as over HTTP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 
 from paddleinfer.errors import Cancelled, QueueFull
 
-from .errors import RequestError, status_of
+from ..protocol.errors import to_request_error
 
 __all__ = ["abort", "code_of", "sentence_of"]
 
@@ -32,7 +32,7 @@ _CODES: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-# Sentences travel in HTTP/2 headers, of which clients take 8 KiB.
+# Messages are sent in HTTP/2 headers, and clients accept 8 KiB of these.
 _MOST_BYTES: Final = 1024
 
 
@@ -40,12 +40,13 @@ def code_of(error: BaseException) -> grpc.StatusCode:
     """The code of an error of the engine or of a RequestError."""
     if isinstance(error, Cancelled):
         return grpc.StatusCode.CANCELLED
-    return _CODES[HTTPStatus(_request_error(error).status)]
+    return _CODES[HTTPStatus(to_request_error(error).status)]
 
 
 def sentence_of(error: BaseException) -> str:
-    """What is said of it; short enough for a header."""
-    message = _request_error(error).message
+    """The message of an error, short enough for a header."""
+    # No character is written as less than a byte: what comes after these does not fit.
+    message = to_request_error(error).message[: _MOST_BYTES + 1]
     # No character is written as more than 12 bytes.
     if len(message) * 12 <= _MOST_BYTES or sum(map(_size_in_header, message)) <= _MOST_BYTES:
         return message
@@ -84,12 +85,8 @@ async def abort(context: Any, error: BaseException) -> NoReturn:
     raise AssertionError("abort() raises")
 
 
-def _request_error(error: BaseException) -> RequestError:
-    return error if isinstance(error, RequestError) else status_of(error)
-
-
 def _retry_after_s(error: BaseException) -> float | None:
     if isinstance(error, QueueFull):
         return error.retry_after_s
-    after = _request_error(error).headers.get("Retry-After")
+    after = to_request_error(error).headers.get("Retry-After")
     return None if after is None else float(after)

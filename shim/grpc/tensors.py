@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from .datatypes import DATATYPE_OF
-from .errors import bad_request
-from .grpc_messages import message_class
-from .infer_request import InferRequest, WantedOutput, wanted_outputs
-from .infer_response import classified, packed_texts
-from .request_checks import (
+from paddleinfer._ext import count_wire_numbers, read_wire_numbers
+
+from ..protocol.checks import (
     array_of_bytes,
     check_dimensions,
     check_range,
@@ -24,6 +21,12 @@ from .request_checks import (
     shape_of,
     timeout_s_of,
 )
+from ..protocol.datatypes import DATATYPE_OF
+from ..protocol.errors import RequestError, bad_request
+from ..protocol.request import InferRequest, WantedOutput, wanted_outputs
+from ..protocol.response import classified, packed_texts
+from .limits import MAX_FIELDS, CutField
+from .messages import message_class
 
 __all__ = ["encode_response", "length_delimited", "parse_message"]
 
@@ -32,41 +35,46 @@ Array = npt.NDArray[Any]
 _ModelInferResponse = message_class("ModelInferResponse")
 _RAW_OUTPUT_CONTENTS: Final = _ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number
 
-# Of a datatype: where typed contents have it, and the dtype of that field.
-_FIELD_OF: Final = {
-    "BOOL": ("bool_contents", bool),
-    **dict.fromkeys(("INT8", "INT16", "INT32"), ("int_contents", np.int32)),
-    "INT64": ("int64_contents", np.int64),
-    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), ("uint_contents", np.uint32)),
-    "UINT64": ("uint64_contents", np.uint64),
-    "FP32": ("fp32_contents", np.float32),
-    "FP64": ("fp64_contents", np.float64),
+_RAW_INPUT_CONTENTS: Final = (
+    message_class("ModelInferRequest").DESCRIPTOR.fields_by_name["raw_input_contents"].number
+)
+_NUMBER_OF: Final = {
+    field.name: field.number for field in message_class("InferTensorContents").DESCRIPTOR.fields
 }
 
+# Of a datatype: where typed contents have it, and the dtype of that field.
+_FIELD_OF: Final = {
+    "BOOL": ("bool_contents", np.dtype(bool)),
+    **dict.fromkeys(("INT8", "INT16", "INT32"), ("int_contents", np.dtype(np.int32))),
+    "INT64": ("int64_contents", np.dtype(np.int64)),
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), ("uint_contents", np.dtype(np.uint32))),
+    "UINT64": ("uint64_contents", np.dtype(np.uint64)),
+    "FP32": ("fp32_contents", np.dtype(np.float32)),
+    "FP64": ("fp64_contents", np.dtype(np.float64)),
+}
+# A byte each on the wire, and up to eight in memory. Floats take as much on the wire.
+_MAX_INTEGERS: Final = 1 << 22
 
-def parse_message(message: Any) -> InferRequest:
+
+def parse_message(body: bytes, message: Any, cut: list[CutField]) -> InferRequest:
     """Reads a ModelInferRequest, whose arrays lie over its bytes where they came raw.
+
+    Parameters
+    ----------
+    message, cut
+        What MessageReader.with_cut() gives of the body.
 
     Raises
     ------
     RequestError
         400, with a sentence that names what is wrong.
     """
-    raw: Sequence[bytes] = message.raw_input_contents
-    if not message.inputs:
-        raise bad_request("the request has no inputs")
-    if raw and len(raw) != len(message.inputs):
-        for tensor in message.inputs:  # which may say why one is missing
-            _check_place(tensor, message.model_name, True)
-        raise bad_request(
-            f"the request has {len(raw)} raw_input_contents for {len(message.inputs)} inputs; "
-            "each input has its own, in their order"
-        )
+    tensors = _Tensors(body, message, cut)
     inputs: dict[str, Array] = {}
     for index, tensor in enumerate(message.inputs):
         if tensor.name in inputs:
-            raise bad_request(f"input {tensor.name!r} is there twice")
-        inputs[tensor.name] = _input(tensor, raw[index] if raw else None, message.model_name)
+            raise bad_request(f"input {tensor.name!r} is given twice")
+        inputs[tensor.name] = tensors.array(index, tensor)
     parameters = _parameters(message.parameters)
     refuse_unoffered(parameters, "the request")
     outputs = [
@@ -88,52 +96,97 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if choice is None else getattr(given[name], choice) for name, choice in chosen.items()}
 
 
-def _check_place(tensor: Any, model: str, is_raw: bool) -> None:
-    """Its numbers are in one place."""
-    if tensor.parameters:
-        refuse_unoffered(_parameters(tensor.parameters), f"input {tensor.name!r}")
-    if is_raw and tensor.HasField("contents"):
-        # In Triton's words, which its clients look for.
-        raise bad_request(
-            f"contents field must not be specified when using raw_input_contents for {tensor.name!r} "
-            f"for model {model!r}"
-        )
+class _Tensors:
+    """The numbers of one message's inputs, where they lie in its bytes."""
+
+    def __init__(self, body: bytes, message: Any, cut: list[CutField]) -> None:
+        self._body = body
+        self._model = message.model_name
+        self._raw = [(first, size) for _, number, first, size in cut if number == _RAW_INPUT_CONTENTS]
+        self._typed = {
+            owner: (first, size) for owner, number, first, size in cut if number != _RAW_INPUT_CONTENTS
+        }
+        self._integers_left = _MAX_INTEGERS
+        if self._raw and len(self._raw) != len(message.inputs):
+            for index, tensor in enumerate(message.inputs):  # which may say why one is missing
+                self._check_place(index, tensor)
+            raise bad_request(
+                f"the request has {len(self._raw)} raw_input_contents for {len(message.inputs)} inputs; "
+                "each input has its own, in their order"
+            )
+
+    def _check_place(self, index: int, tensor: Any) -> None:
+        """Its numbers are in one place."""
+        if tensor.parameters:
+            refuse_unoffered(_parameters(tensor.parameters), f"input {tensor.name!r}")
+        if self._raw and index in self._typed:
+            # In Triton's words, which its clients look for.
+            raise bad_request(
+                f"contents field must not be specified when using raw_input_contents for {tensor.name!r} "
+                f"for model {self._model!r}"
+            )
+
+    def array(self, index: int, tensor: Any) -> Array:
+        """Of one input."""
+        name = tensor.name
+        dtype = dtype_of(tensor.datatype, name)
+        check_dimensions(len(tensor.shape), name)  # before thousands are copied
+        shape, count = shape_of(list(tensor.shape), name)
+        self._check_place(index, tensor)
+        if not self._raw:
+            return self._array_of_numbers(tensor, self._typed.get(index), dtype, count).reshape(shape)
+        first, size = self._raw[index]
+        check_size(size, dtype, shape, count, name)
+        return array_of_bytes(memoryview(self._body)[first : first + size], dtype).reshape(shape)
+
+    def _array_of_numbers(
+        self, tensor: Any, place: tuple[int, int] | None, dtype: np.dtype[Any], count: int
+    ) -> Array:
+        """From the field of the contents that belongs to the datatype."""
+        name, datatype = tensor.name, tensor.datatype
+        if datatype not in _FIELD_OF:
+            raise bad_request(
+                f"input {name!r} has the datatype {datatype}, which only raw_input_contents can hold"
+            )
+        field, field_dtype = _FIELD_OF[datatype]
+        first, size = place or (0, 0)
+        fault, counts = count_wire_numbers(self._body, first, size, MAX_FIELDS)
+        if fault == "fields":
+            raise bad_request(
+                f"input {name!r} has more than {MAX_FIELDS} numbers that are not packed; "
+                "send that many in raw_input_contents"
+            )
+        if fault:
+            raise _damaged(name)
+        for other, number in _NUMBER_OF.items():
+            if counts[number] and other != field:
+                raise bad_request(f"input {name!r} of {datatype} has {other}, where {field} would be right")
+        found = counts[_NUMBER_OF[field]]
+        if found != count:
+            raise bad_request(
+                f"input {name!r} has {found} elements in its {field}, but its shape is {list(tensor.shape)}"
+                if found
+                else f"input {name!r} has neither {field} nor raw_input_contents"
+            )
+        if field_dtype.kind != "f":
+            self._integers_left -= count
+            if self._integers_left < 0:
+                raise bad_request(
+                    f"the request has more than {_MAX_INTEGERS} integers in typed contents, "
+                    "which is the most; raw_input_contents can hold more"
+                )
+        array = np.empty(count, field_dtype)
+        if not read_wire_numbers(self._body, first, size, _NUMBER_OF[field], array):
+            raise _damaged(name)
+        if array.dtype != dtype and count:
+            check_range(int(array.min()), int(array.max()), dtype, f"{field} of input {name!r}")
+        return array.astype(dtype, copy=False)
 
 
-def _input(tensor: Any, raw: bytes | None, model: str) -> Array:
-    name = tensor.name
-    dtype = dtype_of(tensor.datatype, name)
-    check_dimensions(len(tensor.shape), name)  # before millions are copied
-    shape, count = shape_of(list(tensor.shape), name)
-    _check_place(tensor, model, raw is not None)
-    if raw is None:
-        return _typed(tensor, dtype, shape, count)
-    check_size(len(raw), dtype, shape, count, name)
-    return array_of_bytes(raw, dtype).reshape(shape)
-
-
-def _typed(tensor: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int) -> Array:
-    """Of the field of the contents that belongs to the datatype."""
-    name, datatype = tensor.name, tensor.datatype
-    if datatype not in _FIELD_OF:
-        raise bad_request(
-            f"input {name!r} has the datatype {datatype}, which only raw_input_contents can hold"
-        )
-    field, field_dtype = _FIELD_OF[datatype]
-    for other, _ in tensor.contents.ListFields():
-        if other.name != field:
-            raise bad_request(f"input {name!r} of {datatype} has {other.name}, where {field} would be right")
-    values = getattr(tensor.contents, field)
-    if len(values) != count:
-        raise bad_request(
-            f"input {name!r} has {len(values)} elements in its {field}, but its shape is {list(shape)}"
-            if values
-            else f"input {name!r} has neither {field} nor raw_input_contents"
-        )
-    array = np.fromiter(values, field_dtype, count)
-    if array.dtype != dtype and count:
-        check_range(int(array.min()), int(array.max()), dtype, f"{field} of input {name!r}")
-    return array.astype(dtype, copy=False).reshape(shape)
+def _damaged(name: str) -> RequestError:
+    return bad_request(
+        f"the message is not an inference.ModelInferRequest: the contents of input {name!r} are damaged"
+    )
 
 
 def encode_response(

@@ -1,34 +1,65 @@
-"""What requests in JSON would cost the server with binary tensors: their shapes, through its own parser."""
+"""Diagnoses of served models over HTTP, with what the server's own part costs."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from typing import Any, Final
 
 import numpy as np
 import orjson
 
-from paddleinfer.model import TensorSpec
+from paddleinfer.engine.engine import Engine
+from paddleinfer.models.reader import TensorSpec
 
-from .body import Headers
-from .datatypes import DATATYPE_OF
-from .infer_request import parse_request
-from .infer_response import encode_response
-from .models import VERSION
-from .stage_log import StageLog, Tensors
+from ..protocol.body import Headers
+from ..protocol.datatypes import DATATYPE_OF
+from ..protocol.request import parse_request
+from ..protocol.response import encode_response
+from ..service.long_work import LongWork
+from ..service.models import VERSION, ServedModel
+from ..service.stage_log import StageLog, Tensors
 
-__all__ = ["binary_us"]
+__all__ = ["Diagnoses", "binary_us"]
 
+_KEPT_FOR_S: Final = 1.0
+
+# What binary tensors would cost is measured by so many calls, in so much time.
 _FEWEST, _MOST = 3, 20
-# The event loop waits meanwhile.
 _ENOUGH_NS: Final = 1_000_000
 
 
+class Diagnoses:
+    """What binds the models' requests; of each model worked out once a second at most, however many ask."""
+
+    def __init__(self, long_work: LongWork, clock: Callable[[], float] = monotonic) -> None:
+        self._long_work = long_work
+        self._clock = clock
+        self._kept: dict[str, tuple[Engine, float, asyncio.Task[bytes]]] = {}
+
+    async def of(self, model: ServedModel) -> bytes:
+        """JSON, a second old at most."""
+        engine, now = model.open_engine(), self._clock()
+        kept = self._kept.get(model.name)
+        if kept is None or kept[0] is not engine or (kept[2].done() and now - kept[1] >= _KEPT_FOR_S):
+            task = asyncio.ensure_future(
+                self._long_work.run(None, _diagnosis, model, engine, model.stage_log.copy())
+            )
+            kept = self._kept[model.name] = engine, now, task
+        return await asyncio.shield(kept[2])
+
+
+def _diagnosis(model: ServedModel, engine: Engine, log: StageLog) -> bytes:
+    """With the server's part in it."""
+    found = engine.diagnose(log.outer_us(), binary_us(log, engine.inputs))
+    return orjson.dumps({"model": model.name, **found.as_dict()}, option=orjson.OPT_NON_STR_KEYS)
+
+
 def binary_us(log: StageLog, specs: Sequence[TensorSpec]) -> dict[str, float]:
-    """Stage -> the mean microseconds of the log's requests, if those in JSON were not. Empty: none is."""
+    """Stage -> mean microseconds of the log's requests, had all been binary; empty where all were."""
     recent = log.recent()
     in_json = sum(times.json for times in recent)
     if not in_json or not log.inputs:

@@ -9,27 +9,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from http import HTTPStatus
-from time import monotonic_ns
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import orjson
 
-from .body import Headers, accepted_encoding, compressed
-from .errors import RequestError, ServerEnded, status_of
-from .infer_request import InferRequest, has_binary, parse_request
-from .infer_response import encode_response
-from .models import VERSION, ServedModel
-from .service import Service
-from .stage_log import ServedTimes
+from ..protocol.body import Headers, accepted_encoding, compressed
+from ..protocol.buffered_bytes import HeldBytes
+from ..protocol.errors import RequestError, ServerEnded, to_request_error
+from ..protocol.request import InferRequest, has_binary, parse_request
+from ..protocol.response import encode_response, is_long_response, result_bytes
+from ..service.models import VERSION, ServedModel
+from ..service.served_request import ServedRequest
+from ..service.service import Service
 
 if TYPE_CHECKING:
-    from paddleinfer.explanation import InferInfo
+    from ..service.request_spans import HttpSpan
 
-    from .request_spans import HttpSpan
+Given = TypeVar("Given")
 
-__all__ = ["Connection", "Direct", "direct_model"]
+__all__ = ["Connection", "FastPathRequest", "fast_path_model"]
 
 _log = logging.getLogger("paddleinfer.http")
 
@@ -39,30 +40,41 @@ MAX_BYTES: Final = 64 << 10
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)/infer")
 # What asks for more than a plain answer to a plain body.
 _FURTHER = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade"})
+_MOST_DIGITS: Final = 10
 _JSON = b"content-type: application/json\r\n"
 
 
 class Connection(Protocol):
     """What a request needs of its connection."""
 
-    def write_response(self, head: bytes, body: bytes, keep_alive: bool) -> None:
+    def write_response(self, head: bytes, body: bytes | bytearray, keep_alive: bool) -> None:
         """A whole response: status line, fields, body. Without `keep_alive` the connection ends with it."""
+
+    @property
+    def address(self) -> str | None:
+        """Of its client, where it has one."""
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Calls it when the client has taken the response, or is gone."""
 
     def on_response_complete(self) -> None:
         """The next request may come."""
 
 
-def direct_model(service: Service, url: bytes, headers: Headers) -> ServedModel | None:
-    """The model that a POST asks, if it is one for Direct."""
+def fast_path_model(service: Service, url: bytes, headers: Headers) -> ServedModel | None:
+    """The model that a POST asks, if it is one for FastPathRequest."""
     match = _PATH.fullmatch(url)
     if match is None:
         return None
+    # What is no number of bytes is refused on the other way.
     length = headers.get(b"content-length", b"")
-    if not length.isdigit() or int(length) > min(MAX_BYTES, service.options.max_body_bytes):
+    if not length.isdigit() or len(length) > _MOST_DIGITS:
         return None
-    if headers.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+    if int(length) > min(MAX_BYTES, service.options.max_body_bytes, service.options.max_json_bytes):
         return None
     if not (_FURTHER.isdisjoint(headers) and service.allows(headers) and service.inference.has_room):
+        return None
+    if headers[b"host"] not in service.hosts:
         return None
     try:
         return service.models.get(match[1].decode())
@@ -70,7 +82,7 @@ def direct_model(service: Service, url: bytes, headers: Headers) -> ServedModel 
         return None
 
 
-class Direct:
+class FastPathRequest(ServedRequest):
     """One such request.
 
     It drives the engine's coroutine, which awaits one future, as a task would. To uvicorn it is the
@@ -79,8 +91,17 @@ class Direct:
     """
 
     __slots__ = (
-        *("_body", "_connection", "_future", "_headers", "_inference", "_model", "_request", "_running"),
-        *("_began_ns", "_decoded_ns", "_delivered_ns", "_info", "_json", "_received_ns", "_span", "_tasks"),
+        *(
+            "_body",
+            "_connection",
+            "_future",
+            "_headers",
+            "_held",
+            "_is_json",
+            "_request",
+            "_running",
+            "_tasks",
+        ),
         *("disconnected", "keep_alive", "response_complete"),
     )
 
@@ -93,25 +114,25 @@ class Direct:
         headers: Headers,
         span: HttpSpan | None = None,
     ) -> None:
-        self._began_ns = monotonic_ns()
-        self._span = span
-        self._info: InferInfo | None = None
-        self._received_ns = self._decoded_ns = self._delivered_ns = 0
+        super().__init__(service.inference, span)
+        self.model = model
         self._connection = connection
         self._tasks = tasks
-        self._inference = service.inference
-        self._model = model
         self._headers = headers
         self._body = b""
-        self._json = False
+        self._is_json = False
         self._request: InferRequest | None = None
         self._running: Coroutine[Any, Any, Any] | None = None
         self._future: asyncio.Future[Any] | None = None
+        self._held: HeldBytes | None = None
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = True
         tasks.add(self)
-        self._inference.begin()
+
+    def client_address(self) -> str | None:
+        """Of the connection."""
+        return self._connection.address
 
     # What comes from the connection
 
@@ -119,42 +140,42 @@ class Direct:
         """A piece of the body."""
         self._body = self._body + part if self._body else part
 
-    def begin(self) -> None:
+    def run(self) -> None:
         """The body is whole."""
         if self.response_complete:
             return
-        self._received_ns = monotonic_ns()
-        if self._span is not None:
-            self._span.serve(self._model)
         try:
-            engine = self._model.open_engine()
-            request = self._request = parse_request(self._body, self._headers, engine.inputs)
-            self._decoded_ns = monotonic_ns()
-            names = None if request.outputs is None else [output.name for output in request.outputs]
-            self._running = engine.ainfer(
-                request.inputs,
-                timeout=request.timeout_s,
-                outputs=names,
-                priority=request.priority,
-                return_info=self._span is not None,
-            )
+            self.serve(self.model)
+            self.begin()
+        except Exception as error:
+            self._refuse(error)
+            return
+        self._inference.turns.call(len(self._body), self._infer)
+
+    def _infer(self) -> None:
+        if self.response_complete:  # its client has left, or the server has ended
+            return
+        try:
+            engine = self.model.open_engine()
+            self._request = parse_request(self._body, self._headers, engine.inputs)
+            self._running = self.ask(engine, self._request)
         except Exception as error:
             self._refuse(error)
             return
         self._step(None)
 
     @property
-    def message_event(self) -> Direct:
+    def message_event(self) -> FastPathRequest:
         """uvicorn sets it when the client has left."""
         return self
 
     def set(self) -> None:
         """The client has left."""
         if not self.response_complete:
-            _log.debug("a client of %s left before it was answered", self._model.name)
+            _log.debug("a client of %s left before it was answered", self.model.name)
             self._leave()
-            if self._span is not None:
-                self._span.leave()
+            self.release()
+            self.note_left()
 
     def cancel(self, msg: Any = None) -> None:
         """The server ends and waits no longer; uvicorn is just going through its tasks."""
@@ -162,7 +183,7 @@ class Direct:
 
     def _cut(self) -> None:
         if not self.response_complete:
-            self._inference.cut += 1
+            self.note_cut()
             self.keep_alive = False
             self._refuse(ServerEnded())
 
@@ -188,14 +209,33 @@ class Direct:
 
     def _succeed(self, results: Any) -> None:
         assert self._request is not None
-        self._delivered_ns = monotonic_ns()
-        if self._span is not None:
-            results, self._info = results
+        results = self.deliver(self._request, results)
+        given = (self.model.name, VERSION, self._request, results)
+        size_bytes = result_bytes(results)
+        if size_bytes > MAX_BYTES:  # it may be written, or compressed, elsewhere
+            self._held = self._inference.results.of_one()
+            try:
+                self._held.resize(size_bytes)
+            except RequestError as error:
+                self._refuse(error)
+                return
+        if is_long_response(self._request, size_bytes):
+            self._go_on_after(self.work(size_bytes, True, encode_response, *given), self._encoded)
+            return
+        self._inference.turns.call(size_bytes, partial(self._encode, *given))
+
+    def _encode(self, model: str, version: str, request: InferRequest, results: Any) -> None:
+        if self.response_complete:
+            return
         try:
-            payload, json_bytes = encode_response(self._model.name, VERSION, self._request, results)
+            written = encode_response(model, version, request, results)
         except Exception as error:
             self._refuse(error)
             return
+        self._encoded(written)
+
+    def _encoded(self, written: tuple[bytes | bytearray, int | None]) -> None:
+        payload, json_bytes = written
         fields = _JSON
         if json_bytes is not None:
             fields = (
@@ -203,59 +243,66 @@ class Direct:
                 % json_bytes
             )
         encoding = accepted_encoding(self._headers, len(payload))
-        self._json = json_bytes is None and not has_binary(self._headers)
-        self._model.stage_log.look_at(self._request.inputs, results)
+        self._is_json = json_bytes is None and not has_binary(self._headers)
         if encoding is None:
             self._answer_result(fields, payload)
         else:
-            self._running = None
-            self._future = asyncio.ensure_future(self._compress(payload, encoding, fields))
-            self._future.add_done_callback(self._compressed)
+            self._go_on_after(self._compress(payload, encoding, fields), self._compressed)
 
-    async def _compress(self, payload: bytes, encoding: str, fields: bytes) -> tuple[bytes, bytes]:
+    async def _compress(
+        self, payload: bytes | bytearray, encoding: str, fields: bytes
+    ) -> tuple[bytes, bytes]:
         return fields + b"content-encoding: %b\r\n" % encoding.encode(), await compressed(payload, encoding)
 
-    def _compressed(self, task: asyncio.Future[tuple[bytes, bytes]]) -> None:
-        if self.response_complete or task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            self._refuse(error)
-            return
-        self._answer_result(*task.result())
+    def _compressed(self, written: tuple[bytes, bytes]) -> None:
+        self._answer_result(*written)
+
+    def _go_on_after(self, work: Coroutine[Any, Any, Given], go_on: Callable[[Given], None]) -> None:
+        """Calls `go_on` with what this gives, unless the request is over before."""
+
+        def done(task: asyncio.Future[Given]) -> None:
+            if task.cancelled():
+                return
+            error = task.exception()
+            if self.response_complete:
+                return
+            if error is not None:
+                self._refuse(error)
+            else:
+                go_on(task.result())
+
+        self._running = None
+        self._future = asyncio.ensure_future(work)
+        self._future.add_done_callback(done)
 
     # What goes to the client
 
-    def _answer_result(self, fields: bytes, payload: bytes) -> None:
-        encoded_ns = monotonic_ns()
-        self._model.latencies.add((encoded_ns - self._received_ns) / 1e9)
+    def _answer_result(self, fields: bytes, payload: bytes | bytearray) -> None:
+        self.note_encoded()
         self._answer(b"HTTP/1.1 200 OK\r\n" + fields, payload)
-        instants = (self._began_ns, self._received_ns, self._decoded_ns, self._delivered_ns, encoded_ns)
-        times = ServedTimes(*instants, monotonic_ns(), self._json)
-        self._model.stage_log.note(times)
-        if self._span is not None:
-            self._span.answered(self._info, times)
+        self.note_sent(self._is_json)
 
     def _refuse(self, error: BaseException) -> None:
-        refused = error if isinstance(error, RequestError) else status_of(error)
+        refused = to_request_error(error)
         if refused.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.error("a request to %s failed", self._model.name, exc_info=error)
+            _log.error("a request to %s failed", self.model.name, exc_info=error)
         fields = "".join(f"{name.lower()}: {value}\r\n" for name, value in refused.headers.items())
         line = f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\n"
         self._answer(line.encode() + _JSON + fields.encode(), orjson.dumps({"error": refused.message}))
-        if self._span is not None:
-            self._span.refused(error, refused.status)
+        self.note_refused(error, refused.status)
 
-    def _answer(self, head: bytes, body: bytes) -> None:
+    def _answer(self, head: bytes, body: bytes | bytearray) -> None:
         self._leave()
         self._connection.write_response(head, body, self.keep_alive)
+        self._connection.when_sent(self.release)
         self._connection.on_response_complete()
 
     def _leave(self) -> None:
         """It is over; what still runs of it is given up."""
         self.response_complete = True
-        self._inference.end()
         self._tasks.discard(self)
+        if self._held is not None:
+            self._held.release()
         running, self._running = self._running, None
         future, self._future = self._future, None
         if future is not None and not future.done():

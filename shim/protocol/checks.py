@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from paddleinfer.sentences import shown
+
 from .datatypes import DATATYPE_OF, DTYPE_OF
 from .errors import bad_request
 
 __all__ = [
+    "MOST_NAME_CHARACTERS",
+    "MOST_PARAMETERS",
+    "MOST_TENSORS",
     "array_of_bytes",
+    "check_count",
     "check_dimensions",
+    "check_name",
     "check_range",
     "check_size",
     "dtype_of",
@@ -23,10 +29,16 @@ __all__ = [
     "priority_of",
     "refuse_unoffered",
     "shape_of",
-    "shown",
     "timeout_s_of",
     "whole",
 ]
+
+MOST_TENSORS: Final = 1024
+"""Of one request: inputs, and outputs that are asked for."""
+MOST_PARAMETERS: Final = 256
+"""Of one request, input or output."""
+MOST_NAME_CHARACTERS: Final = 1024
+"""Of an input or an output."""
 
 _MOST_DIMENSIONS: Final = 32
 # The classes of the engine are 0 to 2; the protocol's 0 is "the default", its 1 the most urgent.
@@ -40,9 +52,18 @@ _REFUSED: Final = {
 _INT64_MAX: Final = (1 << 63) - 1
 
 
-def shown(value: Any) -> str:
-    """Short, also of what is deep."""
-    return reprlib.repr(value)
+def check_count(count: int, most: int, owner: str, what: str) -> None:
+    """Raises RequestError 400 for more than `most` of what the owner has: "inputs" of "the request"."""
+    if count > most:
+        raise bad_request(f"{owner} has {count} {what}, and {most} is the most")
+
+
+def check_name(name: str, what: str) -> None:
+    """Raises RequestError 400 for a name that is too long to be quoted in further sentences."""
+    if len(name) > MOST_NAME_CHARACTERS:
+        raise bad_request(
+            f"the name of {what} has {len(name)} characters, and {MOST_NAME_CHARACTERS} is the most"
+        )
 
 
 # -- parameters
@@ -124,7 +145,7 @@ def shape_of(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
 
 
 def check_size(size_bytes: int, dtype: np.dtype[Any], shape: tuple[int, ...], count: int, name: str) -> None:
-    """Raises RequestError 400 where so many bytes are not the `count` elements of this shape."""
+    """Raises RequestError 400 if `size_bytes` does not fit `count` elements of this shape."""
     if size_bytes != count * dtype.itemsize:
         raise bad_request(
             f"input {name!r} has {size_bytes} bytes, but {list(shape)} of {DATATYPE_OF[dtype]} "

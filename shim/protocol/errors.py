@@ -14,10 +14,13 @@ from paddleinfer.errors import (
     InvalidInput,
     ModelError,
     ModelLoadError,
+    OutOfMemory,
     QueueFull,
+    ThreadStartError,
 )
+from paddleinfer.sentences import printable, shortened
 
-__all__ = ["STATUSES", "RequestError", "ServerEnded", "bad_request", "status_of"]
+__all__ = ["STATUSES", "RequestError", "ServerEnded", "bad_request", "to_request_error"]
 
 STATUSES: dict[type[BaseException], HTTPStatus] = {
     InvalidInput: HTTPStatus.BAD_REQUEST,
@@ -28,12 +31,14 @@ STATUSES: dict[type[BaseException], HTTPStatus] = {
     EngineClosed: HTTPStatus.SERVICE_UNAVAILABLE,
     ModelLoadError: HTTPStatus.BAD_REQUEST,
     ModelError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    OutOfMemory: HTTPStatus.SERVICE_UNAVAILABLE,
+    ThreadStartError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Looked up by the classes of an error, the nearest first."""
 
 
 class RequestError(Exception):
-    """A request that gets no result.
+    """An error that answers a request.
 
     Attributes
     ----------
@@ -46,14 +51,14 @@ class RequestError(Exception):
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
+        self.message = shortened(printable(shortened(message)))
+        super().__init__(self.message)
         self.status = int(status)
-        self.message = message
         self.headers = dict(headers or {})
 
 
 class ServerEnded(RequestError):
-    """The server waits no longer for a request that is under way."""
+    """The server no longer waits for a request in flight."""
 
     def __init__(self) -> None:
         super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, "the server ended before this request was over")
@@ -64,8 +69,10 @@ def bad_request(message: str) -> RequestError:
     return RequestError(HTTPStatus.BAD_REQUEST, message)
 
 
-def status_of(error: BaseException) -> RequestError:
-    """The answer to an error of the engine; 500 and nothing of its text for one that nobody expected."""
+def to_request_error(error: BaseException) -> RequestError:
+    """What a client is told of an error of the engine; 500 and nothing of the text of an unexpected one."""
+    if isinstance(error, RequestError):
+        return error
     for kind in type(error).__mro__:
         if kind in STATUSES:
             headers = {}
@@ -73,5 +80,5 @@ def status_of(error: BaseException) -> RequestError:
                 headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
             return RequestError(STATUSES[kind], str(error), headers)
     return RequestError(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says how"
+        HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says why"
     )

@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -18,13 +19,16 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from paddleinfer.model import TensorSpec
+from paddleinfer.models.reader import TensorSpec
+from paddleinfer.sentences import shown
 
-from .body import Headers
-from .datatypes import DATATYPE_OF, DTYPE_OF
-from .errors import RequestError, bad_request
-from .request_checks import (
+from .body import Headers, byte_count
+from .checks import (
+    MOST_PARAMETERS,
+    MOST_TENSORS,
     array_of_bytes,
+    check_count,
+    check_name,
     check_range,
     check_size,
     dtype_of,
@@ -32,12 +36,14 @@ from .request_checks import (
     priority_of,
     refuse_unoffered,
     shape_of,
-    shown,
     timeout_s_of,
     whole,
 )
+from .datatypes import DATATYPE_OF, DTYPE_OF
+from .errors import RequestError, bad_request
+from .large_json import SMALL_BYTES, NumberText, check_unread, parse_large
 
-__all__ = ["InferRequest", "WantedOutput", "has_binary", "parse_request", "wanted_outputs"]
+__all__ = ["InferRequest", "WantedOutput", "has_binary", "json_size", "parse_request", "wanted_outputs"]
 
 Array = npt.NDArray[Any]
 
@@ -45,7 +51,6 @@ _LENGTH = b"inference-header-content-length"
 _FLOATS = frozenset(DTYPE_OF[name] for name in ("FP16", "BF16", "FP32", "FP64"))
 # Of floats, as C has them.
 _C_TYPES = {DTYPE_OF["FP32"]: "f", DTYPE_OF["FP64"]: "d"}
-_MOST_DIGITS = 18
 
 
 @dataclass(slots=True)
@@ -55,7 +60,7 @@ class WantedOutput:
     name: str
     binary: bool
     classes: int = 0
-    """The most likely so many, as text, instead of the tensor; 0: the tensor."""
+    """How many of the most likely classes to return as text; 0: the tensor itself."""
 
 
 @dataclass(slots=True)
@@ -80,13 +85,21 @@ def parse_request(body: bytes, headers: Headers, specs: Sequence[TensorSpec]) ->
     RequestError
         400, with a sentence that names what is wrong.
     """
-    length = headers.get(_LENGTH)
-    if length is None:
-        return _of_document(_document(body), b"", specs)
-    json_bytes = _header_length(length, len(body))
+    if _LENGTH not in headers:
+        return _of_document(*_document(body), b"")
+    json_bytes = byte_count(headers, _LENGTH)
+    if json_bytes > len(body):
+        raise bad_request(
+            f"Inference-Header-Content-Length is {json_bytes}, but the body has {len(body)} bytes"
+        )
     if json_bytes == 0:
-        return InferRequest({specs[0].name: _raw_input(body, specs)}, None, True, None, 1, None)
-    return _of_document(_document(body[:json_bytes]), memoryview(body)[json_bytes:], specs)
+        return InferRequest(_raw_input(body, specs), None, True, None, 1, None)
+    return _of_document(*_document(body[:json_bytes]), memoryview(body)[json_bytes:])
+
+
+def json_size(body: bytes, headers: Headers) -> int:
+    """How many bytes of a body are JSON, by its header; RequestError 400 if that is not a number."""
+    return byte_count(headers, _LENGTH) if has_binary(headers) else len(body)
 
 
 def has_binary(headers: Headers) -> bool:
@@ -94,43 +107,39 @@ def has_binary(headers: Headers) -> bool:
     return _LENGTH in headers
 
 
-def _header_length(text: bytes, size: int) -> int:
-    if not text.isdigit() or len(text) > _MOST_DIGITS:
-        raise bad_request(
-            f"Inference-Header-Content-Length must be a number of bytes, not {shown(text.decode('latin-1'))}"
-        )
-    length = int(text)
-    if length > size:
-        raise bad_request(f"Inference-Header-Content-Length is {length}, but the body has {size} bytes")
-    return length
-
-
-def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise bad_request(f"the body is not JSON: {error}") from None
+def _document(body: bytes) -> tuple[dict[str, Any], dict[str, NumberText]]:
+    """With what stands for lists of numbers in it, as parse_large() has it."""
+    texts: dict[str, NumberText] = {}
+    if len(body) > SMALL_BYTES:
+        document, texts = parse_large(body)
+    else:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise bad_request(f"the body is not JSON: {error}") from None
     if type(document) is not dict:
         raise bad_request("the body must be a JSON object")
-    return document
+    return document, texts
 
 
 def _of_document(
-    document: dict[str, Any], binary: bytes | memoryview, specs: Sequence[TensorSpec]
+    document: dict[str, Any], texts: dict[str, NumberText], binary: bytes | memoryview
 ) -> InferRequest:
-    tensors = document.get("inputs")
-    if type(tensors) is not list or not tensors:
-        raise bad_request('"inputs" must be a list of at least one tensor')
+    tensors = document.get("inputs", [])  # a model may have none; the engine knows whether one is missing
+    if type(tensors) is not list:
+        raise bad_request(f'"inputs" must be a list of tensors, not {shown(tensors)}')
+    check_count(len(tensors), MOST_TENSORS, "the request", "inputs")
     inputs: dict[str, Array] = {}
     used = 0
     for tensor in tensors:
-        name, array, taken = _input(tensor, binary, used)
+        name, array, taken = _input(tensor, texts, binary, used)
         if name in inputs:
-            raise bad_request(f"input {name!r} is there twice")
+            raise bad_request(f"input {name!r} is given twice")
         inputs[name] = array
         used += taken
     if used < len(binary):
         raise bad_request(f"the body has {len(binary)} bytes of tensors, and the inputs account for {used}")
+    check_unread(texts.values())
     parameters = _parameters(document, "the request")
     binary_outputs = flag(parameters, "binary_data_output", "the request") or False
     identity = document.get("id")
@@ -153,6 +162,7 @@ def _parameters(owner: Mapping[str, Any], what: str) -> Mapping[str, Any]:
         return {}
     if type(parameters) is not dict:
         raise bad_request(f'"parameters" of {what} must be an object')
+    check_count(len(parameters), MOST_PARAMETERS, what, "parameters")
     refuse_unoffered(parameters, what)
     return parameters
 
@@ -160,13 +170,16 @@ def _parameters(owner: Mapping[str, Any], what: str) -> Mapping[str, Any]:
 # -- inputs
 
 
-def _input(tensor: Any, binary: bytes | memoryview, used: int) -> tuple[str, Array, int]:
+def _input(
+    tensor: Any, texts: dict[str, NumberText], binary: bytes | memoryview, used: int
+) -> tuple[str, Array, int]:
     """Name, array, and the bytes it took of the binary part, of which `used` are taken already."""
     if type(tensor) is not dict:
         raise bad_request('each of "inputs" must be an object')
     name = tensor.get("name")
     if type(name) is not str:
         raise bad_request(f'an input needs a "name", a string, not {shown(name)}')
+    check_name(name, "an input")
     dtype = dtype_of(tensor.get("datatype"), name)
     shape, count = shape_of(tensor.get("shape"), name)
     parameters = _parameters(tensor, f"input {name!r}") if "parameters" in tensor else {}
@@ -174,7 +187,13 @@ def _input(tensor: Any, binary: bytes | memoryview, used: int) -> tuple[str, Arr
     if size is None:
         if "data" not in tensor:
             raise bad_request(f'input {name!r} needs "data", or binary_data_size among its parameters')
-        return name, _numbers(tensor["data"], dtype, shape, count, name), 0
+        data = tensor["data"]
+        if type(data) is str and data in texts:
+            numbers = texts.pop(data)
+            numbers.check(shape, count, name)
+            array = numbers.read(count, dtype, partial(_typed, dtype=dtype, name=name))
+            return name, array.reshape(shape), 0
+        return name, _numbers(data, dtype, shape, count, name), 0
     if "data" in tensor:
         raise bad_request(f'input {name!r} has both "data" and binary_data_size')
     if size > len(binary) - used:
@@ -192,15 +211,19 @@ def _numbers(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int
     flat = (
         data if len(data) == count and not (data and type(data[0]) is list) else _flattened(data, shape, name)
     )
+    return _typed(flat, dtype, name).reshape(shape)
+
+
+def _typed(flat: list[Any], dtype: np.dtype[Any], name: str) -> Array:
     kinds = set(map(type, flat))
     if dtype in _FLOATS:
-        return _floats(flat, kinds, dtype, name).reshape(shape)
+        return _floats(flat, kinds, dtype, name)
     wanted = {bool} if kinds == {bool} else {int}
     if (dtype.kind != "b" and bool in kinds) or not kinds <= wanted:
         raise _not_of(kinds, dtype, name)
     if flat:
         check_range(min(flat), max(flat), dtype, f'"data" of input {name!r}')
-    return np.array(flat, dtype).reshape(shape)
+    return np.array(flat, dtype)
 
 
 def _flattened(data: list[Any], shape: tuple[int, ...], name: str) -> list[Any]:
@@ -245,7 +268,7 @@ def _not_of(kinds: set[type], dtype: np.dtype[Any], name: str) -> RequestError:
     return bad_request(f'"data" of input {name!r} holds {found} that are not {DATATYPE_OF[dtype]}')
 
 
-def _raw_input(body: bytes, specs: Sequence[TensorSpec]) -> Array:
+def _raw_input(body: bytes, specs: Sequence[TensorSpec]) -> dict[str, Array]:
     """The whole body as the one row of the one input; a single free dimension follows from its size."""
     if len(specs) != 1:
         raise bad_request(f"a raw binary request is for models with one input, and this one has {len(specs)}")
@@ -262,7 +285,7 @@ def _raw_input(body: bytes, specs: Sequence[TensorSpec]) -> Array:
     if not fits or not body:
         what = f"a multiple of {row_bytes}" if -1 in dims else f"{row_bytes}"
         raise bad_request(f"the body has {len(body)} bytes, and one row of input {spec.name!r} has {what}")
-    return array_of_bytes(body, dtype).reshape(1, *dims)
+    return {spec.name: array_of_bytes(body, dtype).reshape(1, *dims)}
 
 
 # -- outputs
@@ -278,12 +301,14 @@ def wanted_outputs(outputs: Any, binary_default: bool) -> list[WantedOutput] | N
     """
     if type(outputs) is not list:
         raise bad_request('"outputs" must be a list of objects')
+    check_count(len(outputs), MOST_TENSORS, "the request", "outputs")
     wanted: list[WantedOutput] = []
     names: set[str] = set()
     for output in outputs:
         if type(output) is not dict or type(output.get("name")) is not str:
             raise bad_request('each of "outputs" must be an object with a "name"')
         name = output["name"]
+        check_name(name, "an output")
         what = f"output {name!r}"
         if name in names:
             raise bad_request(f"{what} is asked for twice")

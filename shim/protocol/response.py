@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,24 +12,52 @@ import orjson
 
 from .datatypes import DATATYPE_OF, DTYPE_OF
 from .errors import bad_request
-from .infer_request import InferRequest, WantedOutput
+from .request import InferRequest, WantedOutput
 
-__all__ = ["classified", "encode_response", "packed_texts"]
+__all__ = ["classified", "encode_response", "is_long_response", "packed_texts", "result_bytes"]
 
 Array = npt.NDArray[Any]
+
+# Of a response, and of one that has to be sorted: more is not for the loop's own thread.
+_LONG_BYTES: Final = 1 << 20
+_LONG_CLASSIFIED_BYTES: Final = 1 << 16
+# This many numbers of a list are written in one call.
+_PIECE_ELEMENTS: Final = 1 << 16
+_SORTED_ELEMENTS: Final = 1 << 16
+# Each is a text.
+_MOST_CLASSES: Final = 1 << 16
 
 _HALVES = frozenset({DTYPE_OF["FP16"], DTYPE_OF["BF16"]})
 
 
+def result_bytes(results: Mapping[str, Array]) -> int:
+    """Of a request, before they are written."""
+    return sum(array.nbytes for array in results.values())
+
+
+def is_long_response(request: InferRequest, size_bytes: int) -> bool:
+    """Whether to write results of this size takes so long that the loop's own thread should not."""
+    most = _LONG_BYTES
+    if request.outputs is not None and any(output.classes for output in request.outputs):
+        most = _LONG_CLASSIFIED_BYTES
+    return size_bytes > most
+
+
 def encode_response(
     model: str, version: str, request: InferRequest, results: Mapping[str, Array]
-) -> tuple[bytes, int | None]:
+) -> tuple[bytes | bytearray, int | None]:
     """The body, and the bytes of its JSON where binary tensors follow it, else None.
 
     Numbers that JSON has no word for (NaN, infinities) become null there; the binary form keeps them.
+
+    Raises
+    ------
+    RequestError
+        400: an output has no classes, or too many are asked for.
     """
     wanted = request.outputs or [WantedOutput(name, request.binary) for name in results]
     outputs: list[dict[str, Any]] = []
+    long_lists: dict[int, Array] = {}
     binary: list[bytes | memoryview] = []
     for output in wanted:
         array = results[output.name]
@@ -49,16 +78,60 @@ def encode_response(
             if output.binary:
                 described["parameters"] = {"binary_data_size": array.nbytes}
                 binary.append(array.reshape(-1).view(np.uint8).data if array.size else b"")
+            elif array.size > _PIECE_ELEMENTS:
+                long_lists[len(outputs)] = array.reshape(-1)
             else:
                 described["data"] = _jsonable(array).reshape(-1)
         outputs.append(described)
     document: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": outputs}
     if request.id is not None:
         document["id"] = request.id
-    header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    if not any(output.binary for output in wanted):
-        return header, None
-    return b"".join([header, *binary]), len(header)
+    parts: list[bytes | memoryview] = [
+        *(_in_pieces(document, long_lists) if long_lists else [_written(document)])
+    ]
+    json_bytes = sum(map(len, parts)) if any(output.binary for output in wanted) else None
+    return _joined([*parts, *binary]), json_bytes
+
+
+def _joined(parts: list[bytes | memoryview]) -> bytes | bytearray:
+    """All in one, in pieces, between which others may use the interpreter."""
+    if len(parts) == 1 and isinstance(parts[0], bytes):
+        return parts[0]
+    size = sum(map(len, parts))
+    if size <= _LONG_BYTES:
+        return b"".join(parts)
+    whole = bytearray(size)
+    place = 0
+    for part in parts:
+        for begin in range(0, len(part), _LONG_BYTES):
+            piece = memoryview(part)[begin : begin + _LONG_BYTES]
+            whole[place : place + len(piece)] = piece
+            place += len(piece)
+    return whole
+
+
+def _in_pieces(document: dict[str, Any], long_lists: Mapping[int, Array]) -> list[bytes]:
+    """The JSON of a response; output -> the long list that is its data.
+
+    A list is written in pieces, between which others may use the interpreter.
+    """
+    outputs, identity = document.pop("outputs"), document.pop("id", None)
+    parts = [_written(document)[:-1], b',"outputs":[']
+    for place, described in enumerate(outputs):
+        parts += [b"," if place else b"", _written(described)]
+        array = long_lists.get(place)
+        if array is None:
+            continue
+        parts[-1] = parts[-1][:-1]
+        for begin in range(0, array.size, _PIECE_ELEMENTS):
+            piece = _written(_jsonable(array[begin : begin + _PIECE_ELEMENTS]))
+            parts += [b"," if begin else b',"data":[', piece[1:-1]]
+        parts.append(b"]}")
+    return [*parts, b"]}" if identity is None else b'],"id":%b}' % _written(identity)]
+
+
+def _written(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _jsonable(array: Array) -> Array:
@@ -72,18 +145,51 @@ def classified(output: WantedOutput, array: Array) -> tuple[list[str], list[int]
     Raises
     ------
     RequestError
-        400: the output has no rows of numbers.
+        400: the output has no rows of numbers, or too many classes are asked for.
     """
     if array.ndim < 1 or array.dtype.kind == "b":
         raise bad_request(
             f"output {output.name!r} cannot be classified: it is not a list of numbers for each row"
         )
-    rows = array.reshape(1, -1) if array.ndim == 1 else array.reshape(array.shape[0], -1)
+    rows = (
+        array.reshape(1, -1) if array.ndim == 1 else array.reshape(array.shape[0], math.prod(array.shape[1:]))
+    )
     numbers = _jsonable(rows)
     count = min(output.classes, numbers.shape[1])
-    order = np.argsort(-numbers.astype(np.float64), axis=1, kind="stable")[:, :count]
-    texts = [f"{numbers[row, index]:f}:{index}" for row, indices in enumerate(order) for index in indices]
+    if count * numbers.shape[0] > _MOST_CLASSES:
+        raise bad_request(
+            f"classification of output {output.name!r} asks for {count} of each of {numbers.shape[0]} rows, "
+            f"and {_MOST_CLASSES} in all is the most"
+        )
+    texts = [
+        f"{numbers[row, index]:f}:{index}"
+        for row, indices in enumerate(_largest(numbers, count))
+        for index in indices
+    ]
     return texts, [count] if array.ndim == 1 else [numbers.shape[0], count]
+
+
+def _largest(rows: Array, count: int) -> Iterator[npt.NDArray[np.intp]]:
+    """Of each row the places of the largest, the largest first, of equal ones the first."""
+    part = max(_SORTED_ELEMENTS, 4 * count)
+    if rows.shape[1] > part:
+        yield from (_largest_of_long(row, count, part) for row in rows)
+        return
+    step = max(1, part // max(1, rows.shape[1]))
+    for begin in range(0, rows.shape[0], step):
+        yield from _falling(rows[begin : begin + step])[:, :count]
+
+
+def _largest_of_long(row: Array, count: int, part: int) -> npt.NDArray[np.intp]:
+    # To sort all of it would take six times its bytes. The largest are among the largest of its parts.
+    begins = range(0, row.size, part)
+    parts = [begin + np.sort(_falling(row[begin : begin + part])[:count]) for begin in begins]
+    places = np.concatenate(parts)
+    return places[_falling(row[places])[:count]]
+
+
+def _falling(numbers: Array) -> npt.NDArray[np.intp]:
+    return np.argsort(-numbers.astype(np.float64), axis=-1, kind="stable")
 
 
 def packed_texts(texts: Iterable[str]) -> bytes:

@@ -1,4 +1,4 @@
-"""How long requests took, as counts by duration: little to keep, and differences of them make any window."""
+"""Request durations as counts per bucket: compact, and the difference of two gives any window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LAST: Final = 28 * _PER_OCTAVE  # and longer than four minutes is one
 
 
 class Latencies:
-    """Of one model. Only the loop's own thread counts and reads."""
+    """The durations of one model. Only the event loop's thread counts and reads."""
 
     __slots__ = ("_counts",)
 
@@ -20,7 +20,7 @@ class Latencies:
         self._counts = [0] * (_LAST + 1)
 
     def add(self, seconds: float) -> None:
-        """One more request that took so long."""
+        """Counts one more request."""
         microseconds = seconds * 1e6
         bucket = int(log2(microseconds) * _PER_OCTAVE) if microseconds > 1 else 0
         self._counts[min(bucket, _LAST)] += 1

@@ -1,4 +1,4 @@
-"""What the server says of itself and of its models: metadata, configuration, statistics, index."""
+"""Describes the server and its models: metadata, configuration, statistics, index."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from time import monotonic
 from typing import Any
 
 from paddleinfer._version import __version__
-from paddleinfer.engine import Engine
-from paddleinfer.model import TensorSpec
+from paddleinfer.engine.engine import Engine
+from paddleinfer.models.reader import ModelFormat, TensorSpec
 
-from .datatypes import config_type, datatype_of
+from ..protocol.datatypes import config_type, datatype_of
 from .models import VERSION, Models, ServedModel
 
 __all__ = ["index", "live", "model_config", "model_metadata", "server_metadata", "statistics"]
@@ -43,7 +43,8 @@ def model_metadata(model: ServedModel, engine: Engine) -> dict[str, Any]:
 
 
 def _platform(engine: Engine) -> str:
-    return "python" if engine.model.format == "callable" else f"paddle_{engine.model.format.strip('_')}"
+    format = engine.model.format
+    return "python" if format is ModelFormat.CALLABLE else f"paddle_{format.strip('_')}"
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _failed(stats: dict[str, Any]) -> int:
 
 
 def live(models: Sequence[tuple[ServedModel, Engine]]) -> dict[str, Any]:
-    """What the page asks for each second. Counters only grow: rates and windows are differences of two."""
+    """The numbers that the page polls. Counters only grow: the difference of two answers gives a rate."""
     return {"seconds": monotonic(), "models": [_live(model, engine) for model, engine in models]}
 
 

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from paddleinfer.config import EngineConfig
-from paddleinfer.engine import Engine
-from paddleinfer.errors import ConfigError
+from paddleinfer.engine.engine import Engine
+from paddleinfer.engine.opening import end_openings
+from paddleinfer.errors import ConfigError, PaddleInferError
+from paddleinfer.sentences import listed, shown
 
-from .errors import RequestError, status_of
+from ..protocol.errors import RequestError
+from .daemon_thread import DaemonCalls
 from .latencies import Latencies
 from .stage_log import StageLog
 
 __all__ = ["VERSION", "ModelSource", "Models", "ServedModel", "check_name"]
 
+Given = TypeVar("Given")
+
 _log = logging.getLogger("paddleinfer.http")
 
 VERSION: Final = "1"
 """The protocol wants a version. Each name has one model at a time; which, its generation counts."""
+
+# Loads and unloads of one model for clients. Each load takes seconds, and the model is the same after all.
+_MOST_WAITING: Final = 8
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -33,7 +42,7 @@ def check_name(name: str) -> str:
     """The name, if it can stand in a URL; raises ConfigError otherwise."""
     if not _NAME.fullmatch(name) or name in (".", ".."):
         raise ConfigError(
-            f"a model's name is made of letters, digits, '.', '_' and '-', which {name!r} is not"
+            f"a model's name is made of letters, digits, '.', '_' and '-', which {shown(name)} is not"
         )
     if name == "stats":
         raise ConfigError("a model cannot be named 'stats': /v2/models/stats is the statistics of all")
@@ -45,7 +54,9 @@ class ModelSource:
     """Where a model comes from, and how it is run; opened and closed with the server."""
 
     path: Path
+    """As of ``Engine``."""
     config: EngineConfig = field(default_factory=EngineConfig)
+    """The options of its engine."""
 
 
 @dataclass
@@ -59,8 +70,12 @@ class ServedModel:
     state: str = "UNAVAILABLE"
     """As Triton's repository index has it: LOADING, READY, UNLOADING or UNAVAILABLE."""
     reason: str = "not loaded yet"
+    failed: bool = False
+    """It could not be opened when it was to be: the others are served, and nobody waits for it."""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it is loaded or unloaded."""
+    waiting: int = 0
+    """How many wait to load or unload it."""
     stage_log: StageLog = field(default_factory=StageLog)
     config: EngineConfig | None = None
     """Of an engine that was opened here: the source's, or what a client loaded it with."""
@@ -69,7 +84,7 @@ class ServedModel:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes requests."""
+        """Whether it accepts requests."""
         return self.engine is not None and self.state == "READY" and not self.engine.closed
 
     def open_engine(self) -> Engine:
@@ -86,6 +101,10 @@ class Models:
 
     def __init__(self, served: Iterable[ServedModel]) -> None:
         self._served = {model.name: model for model in served}
+        self._calls = DaemonCalls()
+        self._loads: set[asyncio.Future[Any]] = set()
+        self._changes: set[asyncio.Task[None]] = set()
+        self._ended = False
 
     @classmethod
     def of(cls, engines: Mapping[str, Engine | ModelSource]) -> Models:
@@ -114,84 +133,187 @@ class Models:
         """Raises RequestError 404 for a name or version that is not served."""
         model = self._served.get(name)
         if model is None:
-            names = ", ".join(self._served) or "none"
             # Clients of Triton look for the first words.
             raise RequestError(
-                HTTPStatus.NOT_FOUND, f"Request for unknown model {name!r}; the server has {names}"
+                HTTPStatus.NOT_FOUND,
+                f"Request for unknown model {shown(name)}; the server has {listed(self._served)}",
             )
         if version not in (None, "", VERSION):
             raise RequestError(
-                HTTPStatus.NOT_FOUND, f"model {name!r} has no version {version!r}, only {VERSION!r}"
+                HTTPStatus.NOT_FOUND, f"model {name!r} has no version {shown(version)}, only {VERSION!r}"
             )
         return model
 
     @property
     def ready(self) -> bool:
-        """Whether every model takes requests. One that was unloaded on purpose does not count."""
-        return all(model.ready or model.reason == "unloaded" for model in self)
+        """Whether every model takes requests that can be had.
+
+        Neither one that was unloaded on purpose nor one that could not be opened counts: the others are of
+        use without it.
+        """
+        return all(model.ready or model.failed or model.reason == "unloaded" for model in self)
 
     def opened(self) -> list[tuple[ServedModel, Engine]]:
         """Those that have an engine, with it."""
         return [(model, model.engine) for model in self if model.engine is not None]
 
     async def load_all(self, say: Callable[[ServedModel], None] = lambda model: None) -> None:
-        """Opens every source that is not open, one after the other; raises what the first failure raised."""
-        for model in self:
-            if model.source is not None and model.engine is None:
-                await self.load(model)
-                say(model)
+        """Opens every source that is not open, one after the other.
 
-    async def load(self, model: ServedModel, config: EngineConfig | None = None) -> None:
+        One that cannot be opened is not ready, and the log says why; where then no model is open, raises what
+        the first failure raised.
+        """
+        failures = []
+        for model in self:
+            if self._ended:
+                return
+            if model.source is None or model.engine is not None:
+                continue
+            try:
+                await self.load(model)
+            except Exception as error:
+                if self._ended:
+                    return
+                failures.append(error)
+                unexpected = None if isinstance(error, PaddleInferError) else error
+                if len(self._served) > 1:
+                    _log.error("%s is not served: %s", model.name, model.reason, exc_info=unexpected)
+            else:
+                say(model)
+        if failures and not self.opened():
+            raise failures[0]
+
+    def end_loads(self) -> None:
+        """Ends what is being loaded, and refuses further loads, for a server that ends; on its loop."""
+        self._ended = True
+        for load in list(self._loads):
+            if not load.done():
+                load.set_exception(_ending())
+        end_openings()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an engine is being opened or closed on a thread that has not come back."""
+        return self._calls.under_way
+
+    async def _loaded(self, load: Callable[[], Given], forgo: Callable[[Given], object]) -> Given:
+        if self._ended:
+            raise _ending()
+        future = self._calls.start(load, forgo)
+        self._loads.add(future)
+        try:
+            return await future
+        finally:
+            self._loads.discard(future)
+
+    def check_room(self, model: ServedModel) -> None:
+        """RequestError 429 where so many loads and unloads of it wait that a client's is not to wait, too."""
+        if model.waiting >= _MOST_WAITING:
+            raise RequestError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"{model.waiting} requests to load or unload model {model.name!r} wait, which is the most",
+                {"Retry-After": "1"},
+            )
+
+    async def _change(self, model: ServedModel, change: Callable[[], Awaitable[None]]) -> None:
+        """One after the other. What has begun goes on to its end, whatever becomes of who asked for it."""
+        model.waiting += 1
+        try:
+            await model.changing.acquire()
+        finally:
+            model.waiting -= 1
+
+        async def changing() -> None:
+            try:
+                await change()
+            finally:
+                model.changing.release()
+
+        task = asyncio.ensure_future(changing())
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        await asyncio.shield(task)
+
+    async def load(
+        self, model: ServedModel, config: EngineConfig | None = None, *, while_serving: bool = False
+    ) -> None:
         """Opens it, or has an open engine load its files again; on failure what was there stays.
 
-        An open engine of another `config` than this one (None: its source's) is replaced.
+        An open engine of another `config` than this one (None: its source's) is replaced. `while_serving`:
+        where ``check_load`` is "auto", it is tried in another process first.
         """
-        async with model.changing:
-            source, before = model.source, model.engine
-            is_open = before is not None and not before.closed
-            wanted = config or (source.config if source is not None else None)
-            if before is not None and is_open and wanted == model.config:
-                await asyncio.to_thread(before.reload)
-                return
-            if source is None:
-                raise RequestError(
-                    HTTPStatus.BAD_REQUEST,
-                    f"model {model.name!r} was given as an engine, which is not ours to open",
-                )
+        await self._change(model, functools.partial(self._load, model, config, while_serving))
+
+    async def _load(self, model: ServedModel, config: EngineConfig | None, while_serving: bool) -> None:
+        source, before = model.source, model.engine
+        is_open = before is not None and not before.closed
+        wanted = config or (source.config if source is not None else None)
+        if before is not None and is_open and wanted == model.config:
+            check_load = before.effective_config()["check_load"]["value"]
+            if while_serving and check_load == "auto":
+                check_load = "process"
+            reload = functools.partial(before.reload, check_load=check_load)
+            await self._loaded(reload, lambda _: None)
+            return
+        if source is None:
+            raise RequestError(
+                HTTPStatus.BAD_REQUEST,
+                f"model {model.name!r} was given as an engine, so the server cannot open it",
+            )
+        if not is_open:
+            model.state, model.reason = "LOADING", "it is being loaded"
+        try:
+            opened_with = wanted or EngineConfig()
+            if while_serving and opened_with.check_load == "auto":
+                opened_with = replace(opened_with, check_load="process")
+            model.engine = await self._loaded(
+                functools.partial(Engine, source.path, opened_with), Engine.close
+            )
+        except Exception as error:
             if not is_open:
-                model.state, model.reason = "LOADING", "it is being loaded"
-            try:
-                model.engine = await asyncio.to_thread(Engine, source.path, wanted)
-            except Exception as error:
-                if not is_open:
-                    model.state, model.reason = "UNAVAILABLE", status_of(error).message
-                raise
-            model.config = wanted
-            model.stage_log.keep((config or source.config).trace_requests)
-            model.state, model.reason = "READY", ""
-            if before is not None:
-                await asyncio.to_thread(before.close)
+                model.state, model.reason, model.failed = "UNAVAILABLE", _why(error), True
+            raise
+        model.config = wanted
+        model.stage_log.keep((config or source.config).trace_requests)
+        model.state, model.reason, model.failed = "READY", "", False
+        if before is not None:
+            await self._calls.start(before.close)
 
     async def unload(self, model: ServedModel, timeout_s: float = 30.0) -> None:
         """Takes no more requests for it, lets accepted ones end, and closes it."""
-        async with model.changing:
-            if model.source is None:
-                raise RequestError(
-                    HTTPStatus.BAD_REQUEST,
-                    f"model {model.name!r} was given as an engine, and is not ours to close",
-                )
-            engine, model.engine = model.engine, None
-            model.state, model.reason = "UNLOADING", "it is being unloaded"
-            if engine is not None:
-                await asyncio.to_thread(engine.close, True, timeout_s)
-            model.state, model.reason = "UNAVAILABLE", "unloaded"
+        await self._change(model, functools.partial(self._unload, model, timeout_s))
+
+    async def _unload(self, model: ServedModel, timeout_s: float) -> None:
+        if model.source is None:
+            raise RequestError(
+                HTTPStatus.BAD_REQUEST,
+                f"model {model.name!r} was given as an engine, so the server cannot close it",
+            )
+        engine, model.engine = model.engine, None
+        model.state, model.reason = "UNLOADING", "it is being unloaded"
+        if engine is not None:
+            await self._calls.start(functools.partial(engine.close, True, timeout_s))
+        model.state, model.reason, model.failed = "UNAVAILABLE", "unloaded", False
 
     async def close(self, timeout_s: float) -> None:
         """Closes the engines that were opened here, all at once."""
+        for change in self._changes:
+            change.cancel()
         closing = []
         for model in self:
             if model.source is not None and model.engine is not None:
-                closing.append(asyncio.to_thread(model.engine.close, True, timeout_s))
+                closing.append(self._calls.start(functools.partial(model.engine.close, True, timeout_s)))
                 model.engine, model.config = None, None
                 model.state, model.reason = "UNAVAILABLE", "the application has ended"
         await asyncio.gather(*closing)
+
+
+def _ending() -> RequestError:
+    return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is ending and loads no more models")
+
+
+def _why(error: Exception) -> str:
+    """For clients, who are told nothing of an error that nobody expected."""
+    if isinstance(error, PaddleInferError):
+        return str(error)
+    return "it could not be opened; the server's log says why"

@@ -1,24 +1,71 @@
-"""A request to load a model: what it overrides of the configuration (Triton's model repository extension)."""
+"""Models that clients load, and what they override (Triton's model repository extension)."""
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 
 import orjson
 
 from paddleinfer.config import EngineConfig
+from paddleinfer.errors import PaddleInferError
+from paddleinfer.sentences import shown
 
-from .errors import bad_request
-from .models import ServedModel
+from ..protocol.errors import RequestError, bad_request, to_request_error
+from .models import Models, ServedModel
+from .service import ServiceOptions
 
-__all__ = ["load_config"]
+__all__ = ["check_controlled", "load_config", "load_model", "unload_model"]
+
+_MOST_CHARACTERS: Final = 1 << 16
 
 
-def load_config(body: Mapping[str, Any], model: ServedModel) -> EngineConfig | None:
+def check_controlled(options: ServiceOptions) -> None:
+    """Raises RequestError 403 where clients may not load and unload models."""
+    if not options.repository_control:
+        raise RequestError(
+            HTTPStatus.FORBIDDEN, "clients may load and unload models only with --repository-control"
+        )
+
+
+async def load_model(models: Models, name: str, body: Mapping[str, Any], max_batch_size: int) -> None:
+    """Loads a model, with the `parameters` of a request's body, which may ask for so large a batch.
+
+    Raises
+    ------
+    RequestError
+        It could not be; the sentence says why.
+    """
+    try:
+        model = models.get(name)
+        config = load_config(body, model, max_batch_size)
+        models.check_room(model)
+        await models.load(model, config, while_serving=True)
+    except (RequestError, PaddleInferError) as error:
+        refused = to_request_error(error)
+        # Clients of Triton look for the first words.
+        raise RequestError(refused.status, f"failed to load {shown(name)}: {refused.message}") from error
+
+
+async def unload_model(models: Models, name: str) -> None:
+    """Unloads a model.
+
+    Raises
+    ------
+    RequestError
+        It could not be.
+    """
+    model = models.get(name)
+    models.check_room(model)
+    await models.unload(model)
+
+
+def load_config(body: Mapping[str, Any], model: ServedModel, max_batch_size: int) -> EngineConfig | None:
     """The configuration to load this model with; None: its own.
+
+    A client may ask for batches of up to `max_batch_size` rows, or of as many as the model has by itself.
 
     Raises
     ------
@@ -33,28 +80,36 @@ def load_config(body: Mapping[str, Any], model: ServedModel) -> EngineConfig | N
     for name in parameters:
         if name != "config":
             raise bad_request(
-                f"the parameter {name!r} is not offered, only 'config' is; files lie on the server"
+                f"the parameter {shown(name)} is not offered, only 'config' is; files stay on the server"
             )
     given = parameters.get("config")
     if given is None:
         return None
     if model.source is None:
-        raise bad_request("it was given as an engine, whose configuration stays")
+        raise bad_request("it was given as an engine, so its configuration is fixed")
     config = model.source.config
-    return replace(config, batching=replace(config.batching, max_batch_size=_max_batch_size(given)))
+    size = _max_batch_size(given)
+    most = max(max_batch_size, config.batching.max_batch_size)
+    if size > most:
+        raise bad_request(f"max_batch_size may be {most} at most in a request to load, and {size} is more")
+    return replace(config, batching=replace(config.batching, max_batch_size=size))
 
 
 def _max_batch_size(config: Any) -> int:
+    if isinstance(config, (str, bytes)) and len(config) > _MOST_CHARACTERS:
+        raise bad_request(
+            f"the configuration has {len(config)} characters, and {_MOST_CHARACTERS} is the most"
+        )
     try:
         described = orjson.loads(config)
     except orjson.JSONDecodeError as error:
         raise bad_request(f"the configuration is not JSON: {error}") from None
     if not isinstance(described, dict) or list(described) != ["max_batch_size"]:
-        raise bad_request("of the configuration only max_batch_size can be given")
+        raise bad_request("only max_batch_size of the configuration can be given")
     size = described["max_batch_size"]
     # Triton's clients write numbers as texts, too, as JSON of protocol buffers does.
     if isinstance(size, str) and size.isdecimal() and len(size) < 10:
         size = int(size)
     if isinstance(size, bool) or not isinstance(size, int):
-        raise bad_request(f"max_batch_size must be an integer, not {reprlib.repr(size)}")
+        raise bad_request(f"max_batch_size must be an integer, not {shown(size)}")
     return size

@@ -5,21 +5,22 @@ Names follow the semantic conventions for HTTP and RPC; what is ours begins with
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 from opentelemetry.propagate import extract
-from opentelemetry.propagators.textmap import Getter, default_getter
+from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, get_tracer
 
 from paddleinfer._version import __version__
 from paddleinfer.errors import ModelError
 from paddleinfer.explanation import InferInfo
-from paddleinfer.otel_spans import RequestSpan, outcome_of
+from paddleinfer.otel.spans import RequestSpan, outcome_of
 
-from .body import Headers
-from .errors import RequestError, ServerEnded
+from ..protocol.body import Headers
+from ..protocol.errors import RequestError, ServerEnded
 from .models import VERSION, ServedModel
 from .stage_log import ServedTimes
 
@@ -27,6 +28,9 @@ __all__ = ["HttpSpan", "RpcSpan", "ServerSpans"]
 
 _ROUTE: Final = "/v2/models/{model}/infer"
 _VERSION_ROUTE: Final = "/v2/models/{model}/versions/{version}/infer"
+# Of a field that a propagator reads, and of the client's name in a span.
+_MOST_FIELD_CHARACTERS: Final = 8192
+_MOST_AGENT_CHARACTERS: Final = 1024
 _RPC_FAILURES: Final = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
     | {"RESOURCE_EXHAUSTED"}
@@ -34,10 +38,18 @@ _RPC_FAILURES: Final = frozenset(
 """Codes that are the server's fault, by the conventions; the last since it has too much to do."""
 
 
-class ServerSpan(RequestSpan):
+class ServerSpan(RequestSpan, abc.ABC):
     """A request's span on the server."""
 
     __slots__ = ()
+
+    @abc.abstractmethod
+    def answered(self, info: InferInfo | None, times: ServedTimes) -> None:
+        """With a result."""
+
+    @abc.abstractmethod
+    def refused(self, error: BaseException, status: int | str) -> None:
+        """With an error, and a status of the protocol."""
 
     def serve(self, model: ServedModel) -> None:
         """Tells which model it is for."""
@@ -74,8 +86,9 @@ class HttpSpan(ServerSpan):
         self.tell({"http.response.status_code": int(HTTPStatus.OK)})
         self.succeed(info, times)
 
-    def refused(self, error: BaseException, status: int) -> None:
+    def refused(self, error: BaseException, status: int | str) -> None:
         """With an error."""
+        status = int(status)
         self.tell({"http.response.status_code": status})
         # By the conventions 4xx is the client's fault. 429 is not: the server has too much to do.
         at_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
@@ -92,8 +105,9 @@ class RpcSpan(ServerSpan):
         self.tell({"rpc.response.status_code": "OK"})
         self.succeed(info, times)
 
-    def refused(self, error: BaseException, code: str) -> None:
-        """With an error; `code` is the name of the call's status, as "UNAVAILABLE"."""
+    def refused(self, error: BaseException, status: int | str) -> None:
+        """With an error; `status` is the name of the call's status, as "UNAVAILABLE"."""
+        code = str(status)
         self.tell({"rpc.response.status_code": code})
         self.refuse(error, code, at_fault=code in _RPC_FAILURES)
 
@@ -130,7 +144,7 @@ class ServerSpans:
         if span is not None:
             agent = headers.get(b"user-agent")
             if agent is not None:
-                span.tell({"user_agent.original": agent.decode("latin-1")})
+                span.tell({"user_agent.original": agent[:_MOST_AGENT_CHARACTERS].decode("latin-1")})
             if client is not None:
                 span.tell({"client.address": client[0]})
         return span
@@ -141,8 +155,17 @@ class ServerSpans:
         `metadata` is the caller's, by keys in lower case: ``dict(context.invocation_metadata())``.
         """
         attributes = {"rpc.system.name": "grpc", "rpc.method": method}
-        parent = extract(metadata, getter=default_getter)
+        parent = extract(metadata, getter=_METADATA)
         return RpcSpan.begin(self._tracer, method, SpanKind.SERVER, parent, attributes)
+
+
+def _read(value: str) -> list[str] | None:
+    """A field as a propagator is given it.
+
+    What is longer than any of them may be is not read, and blanks are one: OpenTelemetry's patterns for what
+    stands between two entries take quadratic time over many.
+    """
+    return None if len(value) > _MOST_FIELD_CHARACTERS else [" ".join(value.split())]
 
 
 class _HeaderGetter(Getter[Headers]):
@@ -150,10 +173,22 @@ class _HeaderGetter(Getter[Headers]):
 
     def get(self, carrier: Headers, key: str) -> list[str] | None:
         value = carrier.get(key.lower().encode("latin-1"))
-        return None if value is None else [value.decode("latin-1")]
+        return None if value is None else _read(value.decode("latin-1"))
 
     def keys(self, carrier: Headers) -> list[str]:
         return [name.decode("latin-1") for name in carrier]
 
 
+class _MetadataGetter(Getter[Mapping[str, Any]]):
+    """How a propagator reads the metadata of a call."""
+
+    def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
+        value = carrier.get(key.lower())
+        return _read(value) if isinstance(value, str) else None
+
+    def keys(self, carrier: Mapping[str, Any]) -> list[str]:
+        return list(carrier)
+
+
 _HEADERS: Final = _HeaderGetter()
+_METADATA: Final = _MetadataGetter()

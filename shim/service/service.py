@@ -7,9 +7,13 @@ import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .body import Headers
+from ..protocol.body import Headers
+from ..protocol.limits import RequestLimits
+from .connection_limits import ConnectionLimits
 from .inference import Inference
+from .long_work import LongWork
 from .models import Models
+from .origins import AllowedHosts
 
 if TYPE_CHECKING:
     from .request_spans import ServerSpans
@@ -19,18 +23,37 @@ __all__ = ["Service", "ServiceOptions"]
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """What the application itself needs to know; the listener's options are the server's."""
+    """Options of the application itself; those of the listener are in ServerOptions."""
 
     api_key: str | None = None
     """Asked for as ``Authorization: Bearer KEY``, except by the health routes."""
     max_body_bytes: int = 64 << 20
     """Of a request, also after decompression."""
+    max_json_bytes: int = 32 << 20
+    """Of the JSON in a request over HTTP, also after decompression; binary tensors do not count."""
     max_inflight: int | None = None
     """Inference requests under way at once; further ones get 429."""
+    max_buffered_bytes: int | None = None
+    """Of all requests' bodies at once; further ones get 429. And of all answers that clients have not read;
+    those that have waited longest are dropped. None: four times `max_body_bytes`."""
+    allowed_hosts: tuple[str, ...] = ()
+    """What a Host header may name, ``*.`` and a name for all below it; () for anything."""
+    max_connections: int = 4000
+    """At once; further ones get 503. This and what follows: only where `HttpProtocol` listens."""
+    max_connections_per_address: int = 2000
+    """From one client's address."""
     read_timeout_s: float = 30.0
-    """Seconds that a client may be silent in the middle of a request; only where `HttpProtocol` listens."""
+    """Seconds that a client may be silent in the middle of a request."""
+    request_timeout_s: float = 300.0
+    """Seconds in which a request must have come whole."""
+    write_timeout_s: float = 30.0
+    """Seconds in which a client must take something of an answer that waits to be read."""
+    min_bytes_per_s: int = 500
+    """At which a request must come, and an answer be read, when they take longer than these silences."""
     repository_control: bool = False
     """Offer to load and unload models."""
+    max_load_batch_size: int = 1024
+    """The largest ``max_batch_size`` that a client may load a model with."""
     server_name: str = "paddleinfer"
     """What the server's metadata calls it."""
     otel: bool = False
@@ -40,17 +63,27 @@ class ServiceOptions:
 
 @dataclass
 class Service:
-    """Shared by all routes of one application."""
+    """What all routes of one application share."""
 
     models: Models
     options: ServiceOptions = field(default_factory=ServiceOptions)
     draining: bool = False
-    """The server is about to end: it still answers, but is not ready for more."""
+    """The server is shutting down: it still answers, but is not ready for new requests."""
 
     def __post_init__(self) -> None:
-        self.inference = Inference(self.options.max_body_bytes, self.options.max_inflight)
+        options = self.options
+        self.long_work = LongWork()
+        """Runs what would block the event loop for too long."""
+        self.limits = RequestLimits(options.max_body_bytes, options.max_json_bytes)
+        self.buffered_bytes = options.max_buffered_bytes or 4 * options.max_body_bytes
+        """Of all requests that come, and of all answers that wait to be read."""
+        self.inference = Inference(options.max_inflight, self.long_work, self.buffered_bytes)
+        self.connections = ConnectionLimits(
+            options.max_connections, options.max_connections_per_address, self.buffered_bytes
+        )
+        self.hosts = AllowedHosts(options.allowed_hosts)
         self.spans: ServerSpans | None = None
-        if self.options.otel:
+        if options.otel:
             from .request_spans import ServerSpans  # brings OpenTelemetry
 
             self.spans = ServerSpans()
@@ -58,14 +91,14 @@ class Service:
         self._key = self.options.api_key.encode() if self.options.api_key else None
 
     def end(self) -> None:
-        """The server begins to end; to be called on its loop."""
+        """Begins the shutdown. Call it on the event loop."""
         self.draining = True
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
 
     async def ended(self) -> None:
-        """Returns when the server begins to end."""
+        """Returns when the shutdown begins."""
         if self.draining:
             return
         waiting = asyncio.get_running_loop().create_future()
@@ -76,7 +109,7 @@ class Service:
             self._waiting.discard(waiting)
 
     def allows(self, headers: Headers) -> bool:
-        """Whether these bring the key, where there is one."""
+        """Whether these headers contain the API key, if one is required."""
         if self._key is None:
             return True
         scheme, _, key = headers.get(b"authorization", b"").partition(b" ")

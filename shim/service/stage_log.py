@@ -1,4 +1,4 @@
-"""What requests of late cost around the engine: receiving, decoding, encoding and sending."""
+"""What recent requests cost around the engine: receiving, decoding, encoding and sending."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from paddleinfer.paddle_profile import profile_line
+from paddleinfer.tracing.paddle_profile import profile_line
 
 __all__ = ["ServedTimes", "StageLog", "Tensors"]
 
@@ -22,7 +22,7 @@ Tensors = list[tuple[str, np.dtype[Any], tuple[int, ...]]]
 """(name, dtype, shape) of each."""
 
 _KEPT: Final = 4096
-# Of so many requests one is looked at; a power of two.
+# One request in this many is sampled; a power of two.
 _SAMPLED: Final = 64
 _FLAG: Final = "FLAGS_profile_server"
 
@@ -60,13 +60,13 @@ class StageLog:
         self._log: deque[ServedTimes] = deque()
         self._seen = 0
         self.inputs: Tensors = []
-        """Of a request of late."""
+        """The inputs of a recent request."""
         self.outputs: Tensors = []
-        """Of its answer."""
+        """The outputs of its answer."""
         self.keep(_KEPT)
 
     def keep(self, requests: int) -> None:
-        """So many from now on, and never fewer than the default of the engine's ``trace_requests``."""
+        """Keeps this many from now on, and never fewer than the engine's default ``trace_requests``."""
         self._log = deque(self._log, maxlen=max(_KEPT, requests))
         self.note = _profiled(self._log.append) if os.environ.get(_FLAG) == "1" else self._log.append
         """Takes the times of one request."""
@@ -80,6 +80,12 @@ class StageLog:
     def since(self, begin_ns: int) -> list[ServedTimes]:
         """Those that were answered after an instant."""
         return [times for times in self._log if times.sent_ns > begin_ns]
+
+    def copy(self) -> StageLog:
+        """As it is now, for another thread."""
+        other = StageLog()
+        other._log, other.inputs, other.outputs = self._log.copy(), self.inputs, self.outputs
+        return other
 
     def recent(self) -> list[ServedTimes]:
         """All that are kept."""

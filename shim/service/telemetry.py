@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
 from paddleinfer.errors import ConfigError
+from paddleinfer.sentences import shown
 
 __all__ = ["FLUSH_TIMEOUT_S", "check", "end", "resource_of", "set_up"]
 
@@ -38,12 +39,14 @@ def check(environment: Mapping[str, str]) -> list[str]:
     for name in names:
         if name not in (*_EXPORTERS, "none"):
             raise ConfigError(
-                f"OTEL_TRACES_EXPORTER must be otlp, console or none, or several of them, not {name!r}"
+                f"OTEL_TRACES_EXPORTER must be otlp, console or none, or several of them, not {shown(name)}"
             )
     for variable in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
         protocol = environment.get(variable) or _PROTOCOL
         if protocol != _PROTOCOL:
-            raise ConfigError(f"{variable} must be {_PROTOCOL}, not {protocol!r}: spans go by OTLP over HTTP")
+            raise ConfigError(
+                f"{variable} must be {_PROTOCOL}, not {shown(protocol)}: spans go by OTLP over HTTP"
+            )
     return [name for name in names or ["otlp"] if name != "none"]
 
 
@@ -71,7 +74,7 @@ def end(provider: TracerProvider, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
     ending.start()
     ending.join(timeout_s)
     if ending.is_alive():
-        _log.warning("not all spans could be sent within %g s; the rest is lost", timeout_s)
+        _log.warning("some spans could not be sent within %g s and are lost", timeout_s)
 
 
 def resource_of(service_name: str) -> Resource:

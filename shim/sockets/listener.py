@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import stat
+from dataclasses import dataclass
 
 from paddleinfer.errors import ConfigError
 
-from .server_options import ServerOptions
+from ..options import ServerOptions
+from .unix_socket import SocketFile, bind_unix
 
-__all__ = ["check_tcp", "check_unix", "listen", "url_of"]
+__all__ = ["Listener", "check_tcp", "listen"]
 
 
-def listen(options: ServerOptions) -> socket.socket:
+@dataclass(frozen=True)
+class Listener:
+    """Where the server listens over HTTP."""
+
+    socket: socket.socket
+    url: str
+    """What a client is to be told."""
+    file: SocketFile | None
+    """Of a Unix socket."""
+
+    def remove_file(self) -> None:
+        """Before the socket is closed; a Unix socket that stays behind looks like a server."""
+        if self.file is not None:
+            self.file.remove()
+
+
+def listen(options: ServerOptions) -> Listener:
     """Bound already, so that a taken address is known before any model is loaded.
 
     Raises
@@ -22,12 +38,16 @@ def listen(options: ServerOptions) -> socket.socket:
         The address cannot be had; the sentence says why.
     """
     try:
-        return (
-            _listen_unix(options.uds) if options.uds is not None else _listen_tcp(options.host, options.port)
-        )
-    except (OSError, UnicodeError) as error:  # the latter for a host that is no name
+        if options.uds is not None:
+            listener, file = bind_unix(options.uds, options.socket_mode)
+            return Listener(listener, f"unix:{options.uds}", file)
+        listener = _listen_tcp(options.host, options.port)
+    except (OSError, ValueError) as error:  # the latter for a host or a path that is no name
         where = options.uds or f"{options.host}:{options.port}"
         raise ConfigError(f"cannot listen on {where}: {getattr(error, 'strerror', None) or error}") from None
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    scheme = "http" if options.tls_cert is None else "https"
+    return Listener(listener, f"{scheme}://{host}:{listener.getsockname()[1]}", None)
 
 
 def _listen_tcp(host: str, port: int) -> socket.socket:
@@ -44,52 +64,6 @@ def _listen_tcp(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _listen_unix(path: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        clear_left_over(path)
-        listener.bind(path)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
 def check_tcp(host: str, port: int) -> None:
-    """Raises OSError or UnicodeError where nobody could listen there now."""
+    """Raises OSError or ValueError where nobody could listen there now."""
     _listen_tcp(host, port).close()
-
-
-def check_unix(path: str) -> None:
-    """The same; the file of a server that is gone is removed."""
-    with _listen_unix(path):
-        os.unlink(path)
-
-
-def clear_left_over(path: str) -> None:
-    """Removes the socket's file of a server that is gone."""
-    if _is_left_over(path):
-        os.unlink(path)
-
-
-def _is_left_over(path: str) -> bool:
-    """Whether it is one."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
-    except FileNotFoundError:
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return True
-    return False
-
-
-def url_of(listener: socket.socket, host: str, tls: bool) -> str:
-    """What a client is to be told."""
-    name = listener.getsockname()
-    if listener.family == socket.AF_UNIX:
-        return f"unix:{name}"
-    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{name[1]}"

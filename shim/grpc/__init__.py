@@ -1,0 +1,4 @@
+"""gRPC: the services, their messages, limits and statuses, over ``grpc.aio``.
+
+May import: protocol, service, sockets.
+"""

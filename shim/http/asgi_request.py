@@ -1,0 +1,132 @@
+"""Inference requests through the application: of any size, in pieces, compressed, with any answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from paddleinfer.sentences import shown
+
+from ..protocol.body import ClientGone, Headers, Receive, Send, accepted_encoding, compressed, read_body
+from ..protocol.errors import ServerEnded, to_request_error
+from ..protocol.request import has_binary, parse_request
+from ..protocol.response import encode_response, is_long_response, result_bytes
+from ..service.models import VERSION
+from ..service.served_request import ServedRequest
+from ..service.service import Service
+from .answers import JSON_FIELDS, answer, error_answer
+from .client_watch import ClientWatch
+
+if TYPE_CHECKING:
+    from ..service.request_spans import HttpSpan
+
+__all__ = ["AsgiRequest"]
+
+_log = logging.getLogger("paddleinfer.http")
+
+
+class AsgiRequest(ServedRequest):
+    """One inference request; `headers` in lower case."""
+
+    __slots__ = ("_address", "_has_answer", "_headers", "_receive", "_send", "_service", "_watch")
+
+    def __init__(
+        self,
+        service: Service,
+        watch: ClientWatch,
+        address: str | None,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        span: HttpSpan | None,
+    ) -> None:
+        super().__init__(service.inference, span)
+        self._service = service
+        self._watch = watch
+        self._address = address
+        self._headers = headers
+        self._receive = receive
+        self._send = send
+        self._has_answer = False
+
+    def client_address(self) -> str | None:
+        """Of the connection, or as a proxy says it."""
+        return self._address
+
+    async def answer(self, name: str, version: str | None) -> None:
+        """Reads it, runs it on this model, and sends the results or the error."""
+        try:
+            await self._serve(name, version)
+        except ClientGone:
+            _log.debug("a client of %s left before it was answered", shown(name))
+        except asyncio.CancelledError:
+            self.note_cut()
+            if self._has_answer or not self._service.draining:
+                raise
+            await self._refuse(name, ServerEnded())
+        except Exception as error:
+            if self._has_answer:
+                if self.span is not None:
+                    self.span.fail(error)
+                raise
+            await self._refuse(name, error)
+        finally:
+            self.note_left()
+
+    async def _serve(self, name: str, version: str | None) -> None:
+        self.serve(self._service.models.get(name, version))
+        self._inference.check_room()
+        self.model.open_engine()  # else the body need not come
+        with self._inference.bodies.of_one() as held:
+            limit = self._service.limits.of_body(self._headers)
+            body = await read_body(self._receive, self._headers, limit, held)
+            try:
+                self.begin()
+                answering = self._run(body)
+                del body  # the arrays hold what they need of it
+                await answering
+            finally:
+                self.release()
+
+    async def _run(self, body: bytes) -> None:
+        with self._watch.over(self._receive):
+            inputs = self.model.open_engine().inputs  # meanwhile another may have taken its place
+            is_long = self._service.limits.is_long(body, self._headers)
+            decoding = self.work(len(body), is_long, parse_request, body, self._headers, inputs)
+            del body
+            request = await decoding
+            results = await self.infer(request)
+        with self._inference.results.of_one() as held:
+            held.resize(size_bytes := result_bytes(results))
+            with self._watch.over(self._receive):
+                is_long = is_long_response(request, size_bytes)
+                given = (self.model.name, VERSION, request, results)
+                encoding = self.work(size_bytes, is_long, encode_response, *given)
+                del results, given
+                payload, json_bytes = await encoding
+            fields: list[tuple[bytes, bytes]] = list(JSON_FIELDS)
+            if json_bytes is not None:
+                fields = [
+                    (b"content-type", b"application/octet-stream"),
+                    (b"inference-header-content-length", b"%d" % json_bytes),
+                ]
+            accepted = accepted_encoding(self._headers, len(payload))
+            if accepted is not None:
+                payload = await compressed(payload, accepted)
+                fields.append((b"content-encoding", accepted.encode()))
+        self.note_encoded()
+        await self._send_answer(payload, fields)
+        self.note_sent(is_json=json_bytes is None and not has_binary(self._headers))
+
+    async def _send_answer(self, payload: Any, fields: list[tuple[bytes, bytes]]) -> None:
+        self._has_answer = True
+        await answer(self._send, HTTPStatus.OK, payload, fields)
+
+    async def _refuse(self, name: str, error: BaseException) -> None:
+        refused = to_request_error(error)
+        if refused.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("a request to %s failed", shown(name), exc_info=error)
+        await error_answer(self._send, refused)
+        self.note_refused(error, refused.status)

@@ -1,0 +1,336 @@
+"""uvicorn's HTTP/1.1 protocol: where requests begin and end; small ones take the fast path."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import httptools
+
+from ..protocol.body import byte_count
+from ..protocol.errors import RequestError, bad_request
+from .app import SENT
+from .connection import HttpConnection
+from .fast_path import FastPathRequest, fast_path_model
+from .request_head import MAX_HEADERS, check_head, check_target
+
+__all__ = ["MAX_HEADERS", "MAX_HEADER_BYTES", "HttpProtocol"]
+
+MAX_HEADER_BYTES: Final = 64 << 10
+"""Of the request line and the headers, and of trailers; a piece that is read more may come."""
+
+# What is parsed at once: of requests that wait for their turn no more than these hold is taken apart.
+_PIECE_BYTES: Final = 2 << 10
+# Behind these so much is read. Up to there it is noticed when the client leaves.
+_AHEAD_BYTES: Final = 64 << 10
+
+
+class HttpProtocol(HttpConnection):
+    """One connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._header_bytes = 0
+        self._body_left = 0
+        self._body_parts: list[bytes] = []  # of the piece that is being read
+        self._without_upgrade: bytes | None = None
+        """The head of a request that asked for an upgrade, as it would be without."""
+        self._error: RequestError | None = None
+        """What the parser's callback found."""
+        self._refusal: RequestError | None = None
+        """Of a request that came behind others, which are answered first; no more is read."""
+        self._fast_path: FastPathRequest | None = None
+        """The request whose body comes, if it takes the fast path."""
+        self._answering: Any = None
+        """The cycle whose turn it is."""
+        self._may_take_fast_path = (
+            not self.config.access_log and not self.root_path and self.limit_concurrency is None
+        )
+
+    # -- what comes
+
+    def data_received(self, data: bytes) -> None:
+        """A piece from the socket."""
+        if self._discards:
+            self._discard(len(data))
+            return
+        self._is_new = False
+        if self.pipeline or self._unparsed:
+            self._unparsed += data
+            self._read_ahead()
+            return
+        self._parse(data)
+        if self._reading:
+            self._note_piece(len(data))
+
+    def _note_piece(self, count_bytes: int) -> None:
+        """Of a request that is not whole with it, which few are."""
+        now_s = self.loop.time()
+        if self._begins:
+            self._begins = False
+            self._coming.begin(now_s)
+        self._coming.move(now_s, count_bytes)
+
+    def _parse(self, data: bytes) -> None:
+        if len(data) <= _PIECE_BYTES:
+            self._feed(data)
+        else:
+            whole, at = memoryview(data), 0
+            while at < len(data) and not self.pipeline:
+                length = max(_PIECE_BYTES, self._body_left) if self._in_body else _PIECE_BYTES
+                if not self._feed(whole[at : at + length]):
+                    return
+                at += length
+            self._unparsed = bytes(whole[at:])
+        if self.pipeline:
+            self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        if len(self._unparsed) > _AHEAD_BYTES:
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
+
+    def _feed(self, data: bytes | memoryview) -> bool:
+        """Whether more may follow."""
+        body_left = self._body_left
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._go_on_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as fault:
+            error, self._error = self._error, None
+            self._refuse(error or _no_request(fault))
+            return False
+        self._take_body()
+        if self._in_body and self._body_left != body_left:
+            self._header_bytes = 0
+        elif self._in_headers or self._in_body:  # of a body: a trailer, or what a chunk begins with
+            # The parser joins the pieces of a field, and each time copies those before.
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._refuse(_headers_too_large())
+                return False
+        return True
+
+    def _go_on_without_upgrade(self, rest: bytes | memoryview) -> bool:
+        """A server may ignore an Upgrade, but the parser leaves the request's body for the next request."""
+        head, self._without_upgrade = self._without_upgrade, None
+        assert head is not None
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return self._feed(head) and (not rest or self._feed(rest))
+
+    def on_message_begin(self) -> None:
+        """A new request. What ASGI needs is made when it is known to be needed."""
+        self._in_headers = self._reading = True
+        self._idle_since = None
+        self._header_bytes = 0
+        self._begins = True
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer after a chunked body, of which nobody here wants any."""
+        if self._in_headers:
+            if len(self.headers) == MAX_HEADERS:
+                self._fail(_headers_too_large())
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Its body comes next."""
+        self._in_headers = False
+        self._header_bytes = 0
+        if self.transport.is_closing():  # with the answer to the one before
+            self._fail(bad_request("the connection has ended"))
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        headers = dict(self.headers)
+        try:
+            check_head(method, version, self.headers, headers)
+            if not self.url.startswith(b"/"):
+                check_target(self.url, headers.get(b"host"))
+            body_bytes = byte_count(headers, b"content-length")
+        except RequestError as error:
+            self._fail(error)
+        if self.parser.should_upgrade():
+            fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+            line = b"%b %b HTTP/%b\r\n" % (method, self.url, version.encode())
+            self._without_upgrade = line + b"".join(fields) + b"\r\n"
+            return
+        self._in_body = True
+        self._body_left = body_bytes
+        if method == b"POST" and version == "1.1" and self._takes_fast_path(headers):
+            return
+        url, fields_given, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.headers += fields_given
+        self.url, self.expect_100_continue = url, expects
+        self.scope["extensions"] = {SENT: {"wait": self.flow.drain}}
+        super().on_headers_complete()
+        self.cycle.transport = self  # type: ignore[assignment]
+        self.cycle.keep_alive = self.cycle.keep_alive and not self._service.draining
+        if not self.pipeline:
+            self._answering = self.cycle
+
+    def _takes_fast_path(self, headers: dict[bytes, bytes]) -> bool:
+        # One after the other, and only to clients that read their answers.
+        if (
+            not self._may_take_fast_path
+            or (self.cycle is not None and not self.cycle.response_complete)
+            or self.flow.write_paused
+            or not self.parser.should_keep_alive()
+        ):
+            return False
+        model = fast_path_model(self._service, self.url, headers)
+        if model is None:
+            return False
+        spans, span = self._service.spans, None
+        if spans is not None:
+            span = spans.of_http(self.url.decode(), headers, self.scheme or "http", self.client)
+        self._fast_path = FastPathRequest(self, self.tasks, self._service, model, headers, span)
+        self._fast_path.keep_alive = not self._service.draining
+        self.cycle = self._answering = self._fast_path  # type: ignore[assignment]
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._body_left -= len(body)
+        if self._fast_path is None:
+            self._body_parts.append(body)
+        else:
+            self._fast_path.add(body)
+
+    def _take_body(self) -> None:
+        """Hands on what has come of a body at once: its chunks may be as small as a byte."""
+        if self._body_parts:
+            parts, self._body_parts = self._body_parts, []
+            super().on_body(b"".join(parts))
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if self._without_upgrade is not None:
+            return
+        self._reading = self._in_body = False
+        self._take_body()
+        request, self._fast_path = self._fast_path, None
+        if request is None:
+            super().on_message_complete()
+        else:
+            request.run()
+
+    # -- what goes
+
+    def write_response(self, head: bytes, body: bytes | bytearray, keep_alive: bool) -> None:
+        """A whole response to a request on the fast path."""
+        if self.is_closing():
+            return
+        fields = b"".join([b"%b: %b\r\n" % field for field in self.server_state.default_headers])
+        end = b"" if keep_alive else b"connection: close\r\n"
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        self.transport.write(b"".join((head, fields, end, length, body)))
+        if not keep_alive:
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        """The next request may come."""
+        self.server_state.total_requests += 1
+        if self.flow.write_paused:
+            self._next_waits = True
+        elif self.transport.is_closing():
+            return
+        elif self.pipeline or self._unparsed or self._refusal is not None:
+            self._go_on()
+        else:
+            self.flow.resume_reading()
+            if not self._reading:
+                self._idle_since = self.loop.time()
+
+    def _go_on(self) -> None:
+        if self.pipeline:
+            self._answering, app = self.pipeline.pop()
+            self._start_asgi_task(self._answering, app)
+            if self.pipeline:
+                return
+        if self._unparsed:
+            unparsed, self._unparsed = self._unparsed, b""
+            self._parse(unparsed)
+            if self._reading:
+                self._note_piece(len(unparsed))
+            if self.pipeline or self._unparsed:
+                return
+        self.flow.resume_reading()
+        if self._answering.response_complete:
+            self._end_or_wait()
+
+    def _end_or_wait(self) -> None:
+        """All that came has been answered."""
+        if self._refusal is not None:
+            self._write_refusal(self._refusal)
+            self._linger()
+        elif not self._reading:
+            self._idle_since = self.loop.time()
+
+    # -- the client is gone
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left, or this side has closed it."""
+        waiting = [self._answering, *(cycle for cycle, _ in self.pipeline), self.cycle]
+        self.pipeline.clear()
+        super().connection_lost(exc)
+        for cycle in waiting:
+            if cycle is not None:
+                self._give_up(cycle)
+        # Nothing is left that keeps an answer in memory until a collection of cycles.
+        self._answering = self.cycle = self._fast_path = None  # type: ignore[assignment]
+
+    @staticmethod
+    def _give_up(cycle: Any) -> None:
+        """Nobody waits for its answer."""
+        if not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    # -- refusals
+
+    def _fail(self, error: RequestError) -> None:
+        """Ends the parser, whose own error does not say why."""
+        self._error = error
+        raise error
+
+    def _refuse(self, error: RequestError) -> None:
+        """Of the request that comes just now; those before it are answered first."""
+        if self.is_closing():
+            return
+        is_answered = False
+        cycle = self.cycle
+        if self._in_body and cycle is not None:
+            # It is that cycle's own body which cannot be had.
+            if self.pipeline and self.pipeline[0][0] is cycle:
+                self.pipeline.popleft()
+            elif not self.pipeline and self._answering is cycle:
+                is_answered = cycle.response_complete or getattr(cycle, "response_started", False)
+                self._give_up(cycle)
+                self._answering = None
+        self._refusal = error
+        self._discards = True
+        self._reading = self._in_headers = False
+        if self._answering is not None and not self._answering.response_complete:
+            return
+        if not is_answered:
+            self._write_refusal(error)
+        if error.status == HTTPStatus.REQUEST_TIMEOUT:
+            self.transport.close()
+        else:
+            self._linger()
+
+
+def _no_request(fault: httptools.HttpParserError) -> RequestError:
+    """With the parser's own words, which are short and fixed."""
+    if isinstance(fault, httptools.HttpParserCallbackError):
+        return bad_request("this is not an HTTP/1.1 request")
+    return bad_request(f"this is not an HTTP/1.1 request: {fault}")
+
+
+def _headers_too_large() -> RequestError:
+    return RequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too large")

@@ -1,0 +1,319 @@
+"""The routes of the server: each handler with what it answers, for Starlette and the OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from paddleinfer.metrics import CONTENT_TYPE, exposition
+from paddleinfer.sentences import shown
+
+from ..protocol.errors import RequestError, bad_request
+from ..service import metadata
+from ..service.models import ServedModel
+from ..service.origins import check_same_site
+from ..service.repository import check_controlled, load_model, unload_model
+from ..service.service import Service
+from .diagnoses import Diagnoses
+from .openapi import document
+from .operations import Operation, Parameter, answers, operations_of
+from .page import page
+from .schemas import BINARY, Schema, json_of, object_with, ref, text_of
+from .traces import TraceRecorder, seconds_of
+
+__all__ = ["OPERATIONS", "Handlers", "routes"]
+
+_MOST_QUERY_CHARACTERS: Final = 1024
+_MOST_OBJECT_BYTES: Final = 1 << 16
+
+_JSON_BYTES: Final = "Inference-Header-Content-Length"
+_LENGTH: Final[Schema] = {"type": "integer", "minimum": 0}
+_SECONDS: Final[Schema] = {"type": "number", "exclusiveMinimum": 0, "maximum": 60, "default": 1}
+_ONLY_READY: Final[Schema] = {
+    "type": "object",
+    "properties": {"ready": {"type": "boolean", "description": "Only models that are ready."}},
+}
+_CONFIG: Final = {"type": "string", "description": 'Of the configuration, as JSON: {"max_batch_size": 16}.'}
+_LOAD: Final[Schema] = {
+    "type": "object",
+    "properties": {"parameters": {"type": "object", "properties": {"config": _CONFIG}}},
+}
+
+
+def _server(path: str) -> dict[str, str]:
+    return {"": path}
+
+
+def _model(end: str) -> dict[str, str]:
+    """A path below a model, and below its version."""
+    return {
+        "": "/v2/models/{model}" + end,
+        "_of_version": "/v2/models/{model}/versions/{version}" + end,
+    }
+
+
+class Handlers:
+    """Answers everything but inference."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._models = service.models
+        self._options = service.options
+        self._recorder = TraceRecorder(service.long_work)
+        self._diagnoses = Diagnoses(service.long_work)
+
+    @answers(Operation("GET", _server("/"), "page", text_of("text/html"), needs_key=False))
+    async def page(self, _: Request) -> Response:
+        """A page that shows the models."""
+        return page()  # it asks for the key itself
+
+    @answers(Operation("GET", _server("/openapi.json"), "openapi", json_of(object_with("openapi", "paths"))))
+    async def openapi(self, _: Request) -> Response:
+        """This document."""
+        return _json(document(OPERATIONS, self._models, self._options))
+
+    @answers(Operation("GET", _server("/metrics"), "metrics", text_of("text/plain")))
+    async def metrics(self, _: Request) -> Response:
+        """Prometheus' text format."""
+        body = exposition({model.name: engine for model, engine in self._models.opened()})
+        return Response(body, media_type=CONTENT_TYPE)
+
+    @answers(Operation("GET", {"": "/v2", "_too": "/v2/"}, "server_metadata", json_of(ref("ServerMetadata"))))
+    async def metadata(self, _: Request) -> Response:
+        """Name, version, extensions."""
+        return _json(metadata.server_metadata(self._options.server_name, self._options.repository_control))
+
+    # A load balancer's checks bring no key, and name the server by its address.
+
+    @answers(
+        Operation(
+            *("GET", _server("/v2/health/live"), "live", json_of(object_with("live"))),
+            needs_key=False,
+            checks_host=False,
+        )
+    )
+    async def live(self, _: Request) -> Response:
+        """Whether the process answers."""
+        return _json({"live": True})
+
+    @answers(
+        Operation(
+            *("GET", _server("/v2/health/ready"), "ready", json_of(object_with("ready")), (503,)),
+            needs_key=False,
+            checks_host=False,
+        )
+    )
+    async def ready(self, _: Request) -> Response:
+        """Whether it takes requests."""
+        if self._service.ready:
+            return _json({"ready": True, "live": True})
+        why = "the server is ending" if self._service.draining else "not every model is ready"
+        return _json({"ready": False, "live": True, "error": why}, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    @answers(Operation("GET", _server("/v2/live"), "live_numbers", json_of(ref("Live"))))
+    async def live_numbers(self, _: Request) -> Response:
+        """What the page shows live."""
+        return _json(metadata.live(self._models.opened()))
+
+    @answers(Operation("GET", _server("/v2/models/stats"), "all_statistics", json_of(ref("Statistics"))))
+    async def all_statistics(self, _: Request) -> Response:
+        """Statistics of all models."""
+        return _json(metadata.statistics(self._models.opened()))
+
+    @answers(
+        Operation(
+            *("GET", _server("/v2/trace"), "trace", json_of(object_with("traceEvents")), (400, 404)),
+            parameters=(Parameter("seconds", "query", _SECONDS), Parameter("model", "query")),
+        )
+    )
+    async def trace(self, request: Request) -> Response:
+        """Records a Chrome trace."""
+        if len(request.url.query) > _MOST_QUERY_CHARACTERS:
+            raise bad_request(f"the query is longer than {_MOST_QUERY_CHARACTERS} characters")
+        unknown = [name for name in request.query_params if name not in ("seconds", "model")]
+        if unknown:
+            raise bad_request(f"/v2/trace takes the parameters seconds and model, not {shown(unknown[0])}")
+        seconds = seconds_of(request.query_params.get("seconds", "1"))
+        name = request.query_params.get("model")
+        models = self._models if name is None else [self._models.get(name)]
+        return _of_json(
+            await self._recorder.record(models, seconds, lambda: _left(request), self._service.ended)
+        )
+
+    # Triton's model repository
+
+    @answers(
+        Operation(
+            *("POST", _server("/v2/repository/index"), "repository_index"),
+            json_of({"type": "array", "items": ref("RepositoryModel")}),
+            (400, 413),
+            body=json_of(_ONLY_READY),
+        )
+    )
+    async def index(self, request: Request) -> Response:
+        """The models and their state."""
+        ready = (await _small_object(request)).get("ready", False)
+        if not isinstance(ready, bool):
+            raise bad_request('"ready" must be true or false')
+        return _json(metadata.index(self._models, only_ready=ready))
+
+    @answers(
+        Operation(
+            *("POST", _server("/v2/repository/models/{model}/load"), "load_model"),
+            json_of(object_with()),
+            (400, 403, 404, 413, 429, 500, 503),
+            body=json_of(_LOAD),
+        )
+    )
+    async def load(self, request: Request) -> Response:
+        """Load a model."""
+        self._check_may_change(request)
+        body = await _small_object(request)
+        name = request.path_params["model"]
+        loading = load_model(self._models, name, body, self._options.max_load_batch_size)
+        await _while_client_stays(request, loading)
+        return _json({})
+
+    @answers(
+        Operation(
+            *("POST", _server("/v2/repository/models/{model}/unload"), "unload_model"),
+            json_of(object_with()),
+            (400, 403, 404, 429, 500, 503),
+        )
+    )
+    async def unload(self, request: Request) -> Response:
+        """Unload a model."""
+        self._check_may_change(request)
+        await _while_client_stays(request, unload_model(self._models, request.path_params["model"]))
+        return _json({})
+
+    # One model
+
+    @answers(Operation("GET", _model(""), "model_metadata", json_of(ref("ModelMetadata")), (404, 503)))
+    async def model_metadata(self, request: Request) -> Response:
+        """Inputs and outputs."""
+        model = self._model(request)
+        return _json(metadata.model_metadata(model, model.open_engine()))
+
+    @answers(
+        Operation("GET", _model("/ready"), "model_ready", json_of(object_with("name", "ready")), (404, 503))
+    )
+    async def model_ready(self, request: Request) -> Response:
+        """Whether the model takes requests."""
+        model = self._model(request)
+        if model.ready and not self._service.draining:
+            return _json({"name": model.name, "ready": True})
+        why = f"model {model.name!r} is not ready: {model.reason}"
+        return _json({"name": model.name, "ready": False, "error": why}, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    @answers(
+        Operation(
+            *("GET", _model("/config"), "model_config", json_of(object_with("name", "max_batch_size"))),
+            (404, 503),
+        )
+    )
+    async def model_config(self, request: Request) -> Response:
+        """The configuration in force."""
+        model = self._model(request)
+        return _json(metadata.model_config(model, model.open_engine()))
+
+    @answers(Operation("GET", _model("/stats"), "model_statistics", json_of(ref("Statistics")), (404, 503)))
+    async def model_statistics(self, request: Request) -> Response:
+        """Statistics."""
+        model = self._model(request)
+        return _json(metadata.statistics([(model, model.open_engine())]))
+
+    @answers(
+        Operation(
+            *("GET", _model("/diagnosis"), "model_diagnosis", json_of(object_with("model", "verdict"))),
+            (404, 503),
+        )
+    )
+    async def model_diagnosis(self, request: Request) -> Response:
+        """What binds its requests."""
+        return _of_json(await self._diagnoses.of(self._model(request)))
+
+    @answers(
+        Operation(
+            *("POST", _model("/infer"), "infer", {**json_of(ref("InferResponse")), **BINARY}),
+            (400, 404, 413, 415, 429, 500, 503, 504),
+            parameters=(Parameter(_JSON_BYTES, "header", _LENGTH),),
+            body={**json_of(ref("InferRequest")), **BINARY},
+            body_is_required=True,
+            answer_headers={_JSON_BYTES: {"schema": _LENGTH}},
+        )
+    )
+    async def infer(self, request: Request) -> Response:
+        """Run the model."""
+        # The application answers this before its routes are asked; here it stands for the other methods' 405.
+        raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {request.url.path}")
+
+    def _model(self, request: Request) -> ServedModel:
+        return self._models.get(request.path_params["model"], request.path_params.get("version"))
+
+    def _check_may_change(self, request: Request) -> None:
+        check_same_site(dict(request.scope["headers"]), self._service.hosts)
+        check_controlled(self._options)
+
+
+OPERATIONS: Final = operations_of(Handlers)
+
+
+def routes(service: Service) -> list[Route]:
+    """For Starlette, which takes the first that matches."""
+    handlers = Handlers(service)
+    return [
+        Route(path, getattr(handlers, one.handler), methods=[one.method])
+        for one in OPERATIONS
+        for path in one.paths.values()
+    ]
+
+
+async def _left(request: Request) -> None:
+    """Returns when its client is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _while_client_stays(request: Request, work: Coroutine[Any, Any, None]) -> None:
+    """Does it; where the client leaves, it is cancelled."""
+    working, left = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((working, left), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        working.cancel()
+        left.cancel()
+
+
+async def _small_object(request: Request) -> dict[str, Any]:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MOST_OBJECT_BYTES:
+            raise RequestError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {_MOST_OBJECT_BYTES} bytes"
+            )
+    try:
+        given = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise RequestError(HTTPStatus.BAD_REQUEST, "the body must be a JSON object")
+    return given
+
+
+def _json(value: Any, status: int = HTTPStatus.OK) -> Response:
+    return _of_json(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS), status)
+
+
+def _of_json(written: bytes, status: int = HTTPStatus.OK) -> Response:
+    return Response(written, status_code=status, media_type="application/json")

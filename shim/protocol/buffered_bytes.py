@@ -1,0 +1,73 @@
+"""Bytes in memory over all requests: of their bodies, and of results that wait to be written."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from types import TracebackType
+
+from .errors import RequestError
+
+__all__ = ["BufferedBytes", "HeldBytes"]
+
+
+class BufferedBytes:
+    """What all bodies, or all results, together may take; one alone may take any room.
+
+    `of_what` begins the sentence of a refusal; with `ends_connection` the connection ends with it, for more
+    of the request may come.
+    """
+
+    def __init__(self, most: int, of_what: str, *, ends_connection: bool) -> None:
+        self.most = most
+        self.held = 0
+        self._of_what = of_what
+        self._headers = {"Retry-After": "1", **({"Connection": "close"} if ends_connection else {})}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is to be begun."""
+        return self.held >= self.most
+
+    def refusal(self) -> RequestError:
+        """429."""
+        return RequestError(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"{self._of_what} of all requests would take more than the {self.most} bytes "
+            "that --max-buffered-bytes allows",
+            self._headers,
+        )
+
+    def of_one(self) -> HeldBytes:
+        """To be told of one as it comes; gives all back when it is left."""
+        return HeldBytes(self)
+
+
+class HeldBytes:
+    """Those of one request."""
+
+    __slots__ = ("_all", "_held")
+
+    def __init__(self, of_all: BufferedBytes) -> None:
+        self._all = of_all
+        self._held = 0
+
+    def resize(self, size_bytes: int) -> None:
+        """Sets how many bytes it takes; RequestError 429 if there is no room for them."""
+        more = size_bytes - self._held
+        if more > 0 and self._all.held > self._held and self._all.held + more > self._all.most:
+            raise self._all.refusal()
+        self._all.held += more
+        self._held = size_bytes
+
+    def release(self) -> None:
+        """It takes none any more."""
+        self._all.held -= self._held
+        self._held = 0
+
+    def __enter__(self) -> HeldBytes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

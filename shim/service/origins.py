@@ -1,0 +1,93 @@
+"""Which names a server goes by, and from which pages a browser may ask it to change something."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from paddleinfer.sentences import shown
+
+from ..protocol.body import Headers
+from ..protocol.errors import RequestError
+
+__all__ = ["AllowedHosts", "check_same_site", "is_host_pattern"]
+
+_NAME: Final = re.compile(r"(?:\*\.)?[\w~%-]+(?:\.[\w~%-]+)*", re.ASCII)
+_DEFAULT_PORTS: Final = {b"http": b"80", b"https": b"443"}
+
+
+def is_host_pattern(text: str) -> bool:
+    """Whether --allowed-hosts takes this: a name or an address without a port, or ``*.`` and a name."""
+    if _NAME.fullmatch(text):
+        return True
+    try:
+        ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+class AllowedHosts:
+    """What may stand in a Host header."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._any = not patterns
+        self._names = {pattern.lower().strip("[]").encode() for pattern in patterns if pattern[0] != "*"}
+        self._suffixes = tuple(pattern[1:].lower().encode() for pattern in patterns if pattern[0] == "*")
+
+    def __contains__(self, host: bytes) -> bool:
+        if self._any:
+            return True
+        name = _name_and_port(host)[0]
+        return name in self._names or name.endswith(self._suffixes)
+
+    def check(self, headers: Headers) -> None:
+        """Raises RequestError 421 for a request to another name."""
+        if self._any:
+            return
+        host = headers.get(b"host", b"")
+        if host not in self:
+            raise RequestError(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                f"the Host {shown(host.decode('latin-1'))} is none of those that --allowed-hosts names",
+            )
+
+    def names(self, host: bytes) -> bool:
+        """Whether --allowed-hosts is given and names this host."""
+        return not self._any and host in self
+
+
+def check_same_site(headers: Headers, hosts: AllowedHosts) -> None:
+    """Raises RequestError 403 for what a page of another site has its reader's browser ask.
+
+    Only browsers send these headers, and no page can change them.
+    """
+    if headers.get(b"sec-fetch-site", b"").lower() == b"cross-site":
+        raise _foreign("Sec-Fetch-Site says cross-site")
+    origin = headers.get(b"origin")
+    if origin is None:
+        return
+    scheme, separator, place = origin.lower().partition(b"://")
+    if separator:
+        port = _DEFAULT_PORTS.get(scheme, b"")
+        theirs, ours = _name_and_port(place, port), _name_and_port(headers.get(b"host", b""), port)
+        if theirs == ours or hosts.names(place):
+            return
+    raise _foreign(f"its Origin is {shown(origin[:200].decode('latin-1'))}, which is not this Host")
+
+
+def _foreign(why: str) -> RequestError:
+    return RequestError(HTTPStatus.FORBIDDEN, f"a page of another site cannot change anything here: {why}")
+
+
+def _name_and_port(host: bytes, default_port: bytes = b"") -> tuple[bytes, bytes]:
+    """Of ``HOST:PORT``; an IPv6 address without its brackets."""
+    if host.startswith(b"["):
+        name, _, port = host[1:].partition(b"]")
+        port = port.removeprefix(b":")
+    else:
+        name, _, port = host.partition(b":")
+    return name.lower().removesuffix(b"."), port or default_port

@@ -1,0 +1,160 @@
+"""The life of one inference request, over whatever protocol it came: counted, timed, told to its span."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from paddleinfer.engine.engine import Engine
+
+from .stage_log import ServedTimes
+
+if TYPE_CHECKING:
+    from paddleinfer.explanation import InferInfo
+
+    from ..protocol.request import InferRequest
+    from .inference import Inference
+    from .models import ServedModel
+    from .request_spans import ServerSpan
+
+__all__ = ["ServedRequest"]
+
+Taken = ParamSpec("Taken")
+Given = TypeVar("Given")
+
+_log = logging.getLogger("paddleinfer.http")
+
+
+class ServedRequest:
+    """One request. Each protocol derives its own, which reads messages and writes answers.
+
+    The steps come in this order: ``serve`` (which model), ``begin`` (it has come whole), ``ask`` and
+    ``deliver`` (the engine), ``note_encoded``, ``note_sent``, ``release``. Instead of an answer it may be
+    refused, and its client may leave at any time.
+    """
+
+    __slots__ = (
+        *("_began_ns", "_decoded_ns", "_delivered_ns", "_encoded_ns", "_received_ns"),
+        *("_inference", "_info", "_is_counted", "model", "span"),
+    )
+
+    model: ServedModel
+    # Each is set by its step, and read after all of them.
+    _received_ns: int
+    _decoded_ns: int
+    _delivered_ns: int
+    _encoded_ns: int
+
+    def __init__(self, inference: Inference, span: ServerSpan | None = None) -> None:
+        self._began_ns = monotonic_ns()
+        self._inference = inference
+        self._info: InferInfo | None = None
+        self._is_counted = False
+        self.span = span
+        """What OpenTelemetry is told of it; None where it is told nothing."""
+
+    def serve(self, model: ServedModel) -> None:
+        """Says which model it is for."""
+        self.model = model
+        if self.span is not None:
+            self.span.serve(model)
+
+    def begin(self) -> None:
+        """It has come whole, and is under way until release(); RequestError 429 where there is no room."""
+        self._received_ns = monotonic_ns()
+        self._inference.begin()
+        self._is_counted = True
+
+    def release(self) -> None:
+        """It is not under way any more: its answer has left, or never will."""
+        if self._is_counted:
+            self._is_counted = False
+            self._inference.end()
+
+    # The engine
+
+    def client_address(self) -> str | None:
+        """Where it came from; None where its client has no address."""
+        return None
+
+    async def work(
+        self,
+        size_bytes: int,
+        is_long: bool,
+        call: Callable[Taken, Given],
+        *args: Taken.args,
+        **named: Taken.kwargs,
+    ) -> Given:
+        """Reads or writes this many bytes: in its turn on the event loop, or beside it if that takes long."""
+        if is_long:
+            return await self._inference.long_work.run(self.client_address(), call, *args, **named)
+        return await self._inference.turns.run(size_bytes, call, *args, **named)
+
+    def ask(
+        self, engine: Engine, request: InferRequest, remaining_s: float | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Asks the engine; what it gives is for deliver(). `remaining_s`: the client waits no longer."""
+        self._decoded_ns = monotonic_ns()
+        timeout_s = request.timeout_s
+        if remaining_s is not None:
+            timeout_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
+        return engine.ainfer(
+            request.inputs,
+            timeout=timeout_s,
+            outputs=None if request.outputs is None else [output.name for output in request.outputs],
+            priority=request.priority,
+            return_info=self.span is not None,
+        )
+
+    def deliver(self, request: InferRequest, given: Any) -> Any:
+        """The results, out of what the engine gave."""
+        self._delivered_ns = monotonic_ns()
+        if self.span is not None:
+            given, self._info = given
+        self.model.stage_log.look_at(request.inputs, given)
+        return given
+
+    async def infer(self, request: InferRequest, remaining_s: float | None = None) -> Any:
+        """The results; the request's inputs are let go of, for a long answer need not lie beside them."""
+        engine = self.model.open_engine()  # while the request was read, another may have taken its place
+        results = self.deliver(request, await self.ask(engine, request, remaining_s))
+        request.inputs.clear()
+        return results
+
+    # Its end
+
+    def note_encoded(self) -> None:
+        """The answer is there."""
+        self._encoded_ns = monotonic_ns()
+        self.model.latencies.add((self._encoded_ns - self._received_ns) / 1e9)
+
+    def note_sent(self, is_json: bool = False) -> None:
+        """The answer was handed over to be sent. `is_json`: neither it nor the request had binary tensors."""
+        times = ServedTimes(
+            self._began_ns,
+            self._received_ns,
+            self._decoded_ns,
+            self._delivered_ns,
+            self._encoded_ns,
+            monotonic_ns(),
+            is_json,
+        )
+        self.model.stage_log.note(times)
+        if self.span is not None:
+            self.span.answered(self._info, times)
+
+    def note_refused(self, error: BaseException, status: int | str) -> None:
+        """It gets an error instead of results, with a status of its protocol."""
+        if self.span is not None:
+            self.span.refused(error, status)
+
+    def note_left(self) -> None:
+        """Its client has left before it was answered; nothing is told of one that was."""
+        if self.span is not None:
+            self.span.leave()
+
+    def note_cut(self) -> None:
+        """The server ends, and waits for it no longer."""
+        self._inference.cut += 1
