@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import importlib.metadata
 import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from model_exports import exports  # noqa: F401 - a fixture
 from zoo import Zoo
 
@@ -16,11 +18,31 @@ if not importlib.metadata.entry_points(group="pytest11", name="paddleinfer"):
     pytest_plugins.append("paddleinfer.pytest_plugin")
 
 
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
 collect_ignore = ["clients"]  # they run in environments of their own
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stress-seconds", type=float, default=20.0, help="how long the stress tests run")
+    parser.addoption("--model-seeds", type=int, default=50, help="how many random models are tried")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A few seeds get one way to run each, and so all ways are there; many get all of them."""
+    if "random_model_run" not in metafunc.fixturenames:
+        return
+    seeds = int(metafunc.config.getoption("--model-seeds"))
+    ways = [(format, onednn) for format in ("json", "legacy") for onednn in (True, False)]
+    runs = [
+        (seed, *way)
+        for seed in range(seeds)
+        for place, way in enumerate(ways)
+        if seeds > 50 or place == seed % len(ways)
+    ]
+    metafunc.parametrize("random_model_run", runs, ids=lambda run: "-".join(map(str, run)))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -30,6 +52,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if item.get_closest_marker(other)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says in which ways the runs of random models ended, so that none is left out silently."""
+    ways = collections.Counter(
+        way
+        for report in terminalreporter.getreports("passed")
+        for name, way in report.user_properties
+        if name == "random model"
+    )
+    for way, count in ways.most_common():
+        terminalreporter.write_line(f"random models: {count} runs: {way}")
 
 
 @pytest.fixture
@@ -63,4 +97,4 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What leaks is not waited for long."""
-    monkeypatch.setattr("paddleinfer.engine_opener._GRACE_S", 0.2)
+    monkeypatch.setattr("paddleinfer.testing.engines._GRACE_S", 1.0)

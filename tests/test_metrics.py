@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from engine_helpers import PATIENCE_S, gated, rows
 from engine_helpers import engine_of as unchecked_engine_of
-from engine_helpers import gated, rows
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,6 +23,9 @@ COUNTERS = {
     "paddleinfer_rows",
     "paddleinfer_executions",
     "paddleinfer_executed_rows",
+    "paddleinfer_internal_runs",
+    "paddleinfer_verified_requests",
+    "paddleinfer_verification_failures",
     "paddleinfer_queue_seconds",
     "paddleinfer_run_seconds",
     "paddleinfer_request_seconds",
@@ -34,7 +38,11 @@ GAUGES = {
     "paddleinfer_model_generation",
     "paddleinfer_instances",
 }
-HISTOGRAMS = {"paddleinfer_batch_rows"}
+DURATIONS = {
+    "paddleinfer_queue_duration_seconds": ("queue_ns_counts", "queue_ns"),
+    "paddleinfer_request_duration_seconds": ("result_ns_counts", "result_ns"),
+}
+HISTOGRAMS = {"paddleinfer_batch_rows", *DURATIONS}
 TYPES = {
     **{f"{name}_total": "counter" for name in COUNTERS},
     **dict.fromkeys(GAUGES, "gauge"),
@@ -142,11 +150,11 @@ def test_what_waits_and_what_runs_is_shown() -> None:
         assert not any(future.done() for future in futures)
 
 
-def buckets_of(samples: Samples) -> dict[str, float]:
+def buckets_of(samples: Samples, histogram: str = "paddleinfer_batch_rows") -> dict[str, float]:
     return {
         dict(labels)["le"]: number
         for (name, labels), number in samples.items()
-        if name == "paddleinfer_batch_rows_bucket"
+        if name == f"{histogram}_bucket"
     }
 
 
@@ -170,6 +178,41 @@ def test_the_buckets_are_the_same_before_and_after_the_first_run(most: int, last
     assert list(before) == list(after)
     assert [float(bound) for bound in before][-2:-1] == [last]
     assert after["+Inf"] == after[f"{last}.0"] > 0
+
+
+@pytest.mark.parametrize("metric", DURATIONS)
+def test_durations_are_histograms_of_what_is_summed(engine: paddleinfer.Engine, metric: str) -> None:
+    stats = engine.stats()
+    counts, total_ns = (stats[name] for name in DURATIONS[metric])
+    samples = samples_of({"m": engine})
+    buckets = buckets_of(samples, metric)
+    for bound, count in buckets.items():
+        assert count == sum(n for upper, n in counts.items() if upper <= float(bound) * 1e9 * 1.001), bound
+    assert value(samples, f"{metric}_sum", model="m") == pytest.approx(total_ns / 1e9)
+    started = stats["results"] + (stats["errors"] if "queue" in metric else 0)
+    assert value(samples, f"{metric}_count", model="m") == buckets["+Inf"] == started
+    bounds_s = [float(bound) for bound in buckets]
+    assert bounds_s == sorted(bounds_s)
+    assert (bounds_s[0], bounds_s[-2]) == (0.0001, 60.0)
+
+
+def test_what_the_engine_runs_for_itself_is_in_no_histogram() -> None:
+    with engine_of(max_batch_size=2) as engine:
+        engine.warmup({"x": rows()})
+        samples = samples_of({"m": engine})
+    for name in HISTOGRAMS:
+        assert value(samples, f"{name}_count", model="m") == value(samples, f"{name}_sum", model="m") == 0
+
+
+def test_a_request_that_took_long_is_in_a_bucket_of_long_ones() -> None:
+    with gated() as (engine, gate):
+        future = engine.submit({"x": rows()})
+        time.sleep(0.02)
+        gate.open()
+        future.result(PATIENCE_S)
+        stats = engine.stats()
+    for name in ("queue_ns_counts", "result_ns_counts"):
+        assert sum(count for bound, count in stats[name].items() if bound > 10_000_000) >= 1, name
 
 
 def test_every_model_has_its_own_samples(engine: paddleinfer.Engine) -> None:

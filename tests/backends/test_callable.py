@@ -281,13 +281,13 @@ def test_what_was_raised_is_freed_once_its_caller_lets_go() -> None:
     for submit in (False, True):
         with engine_of(raises) as engine:
             call(engine, submit)
-            assert eventually(lambda: kept[-1]() is None, 3)
+            assert eventually(lambda: kept[-1]() is None)
         late = engine_of(raises)
         future = late.submit(rows())
         late.close()
         assert isinstance(future.exception(), paddleinfer.ModelError)
         del future
-        assert eventually(lambda: kept[-1]() is None, 3)
+        assert eventually(lambda: kept[-1]() is None)
     assert len(kept) == 4
 
 
@@ -339,7 +339,7 @@ def test_a_function_may_look_at_its_engine() -> None:
     assert seen[0] == 1 and seen[3] is False
 
 
-@pytest.mark.parametrize("timeout", [30.0, None])
+@pytest.mark.parametrize("timeout", [10 * PATIENCE_S, None])
 def test_closing_its_own_engine_does_not_wait_for_itself(timeout: float | None) -> None:
     def closes(inputs: dict[str, np.ndarray]) -> Any:
         engine.close(timeout=timeout)
@@ -349,7 +349,7 @@ def test_closing_its_own_engine_does_not_wait_for_itself(timeout: float | None) 
     future = engine.submit(rows())
     ended = threading.Event()
     future.add_done_callback(lambda _: ended.set())
-    assert ended.wait(5)
+    assert ended.wait(PATIENCE_S)
     assert isinstance(future.exception(0), (paddleinfer.PaddleInferError, type(None)))
     engine.close(timeout=0)
 

@@ -12,8 +12,8 @@ import pytest
 
 paddle = pytest.importorskip("paddle")
 
+from paddleinfer.backends.paddle.export import export  # noqa: E402
 from paddleinfer.errors import ConfigError  # noqa: E402
-from paddleinfer.exporting import export  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:When training, we now always track:UserWarning")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paddleinfer import processors
+from paddleinfer.backends import processors
 
 
 @pytest.mark.parametrize(

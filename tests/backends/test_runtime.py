@@ -6,20 +6,26 @@ import ctypes
 import json
 import logging
 import os
+import re
+import subprocess
+import sys
+import textwrap
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import assert_close, run_threads
+from engine_helpers import assert_close, eventually, run_threads
+from onednn import onednn_library
 from zoo import Zoo
 
 import paddleinfer
-from paddleinfer import _ext, runtime
+from paddleinfer import _ext
+from paddleinfer.backends.paddle import runtime
+from paddleinfer.backends.paddle.installed import InstalledPaddle
 from paddleinfer.config import option_names
-from paddleinfer.installed_paddle import InstalledPaddle
-from paddleinfer.model import DTYPES
+from paddleinfer.models.reader import DTYPES
 
 
 def rss_bytes() -> int:
@@ -126,7 +132,7 @@ def test_a_missing_symbol_falls_back_to_python_and_says_which(
         assert driver["value"] == "python" and "Predictor3RunEv" in driver["note"]
         assert engine.infer([np.zeros((1, 16), "float32")])
     assert "holds the GIL" in caplog.text
-    with pytest.raises(paddleinfer.ConfigError, match='driver="native" cannot be had'):
+    with pytest.raises(paddleinfer.ConfigError, match='driver="native" is not possible here'):
         paddleinfer.Engine(directory, driver="native")
 
 
@@ -189,17 +195,21 @@ def test_auto_instances_are_halved_until_their_weights_fit(zoo: Zoo, monkeypatch
 def test_clones_of_a_json_model_share_one_copy_of_the_weights(zoo: Zoo) -> None:
     directory = zoo.directory("wide")
     paddleinfer.Engine(directory, onednn=False, instances=1).close()  # warms the allocator
-    grown = {}
-    for instances in (1, 3):
+
+    def grown_bytes(instances: int) -> int:
         before = rss_bytes()
         with paddleinfer.Engine(directory, onednn=False, instances=instances) as engine:
             x = np.ones((1, 512), "float32")
             for future in [engine.submit([x]) for _ in range(8)]:
                 future.result()
-            grown[instances] = rss_bytes() - before
+            grown = rss_bytes() - before
             shared = engine.effective_config()["share_weights"]
-    assert shared["value"] is True and shared["note"].startswith("14 parameters")
-    assert grown[3] - grown[1] < 2 * 20e6, grown
+        assert shared["value"] is True and shared["note"].startswith("14 parameters") == (instances > 1)
+        return grown
+
+    # What earlier tests have left may be taken or given back meanwhile; copies would be there each time.
+    one_and_three = ([grown_bytes(instances) for instances in (1, 3)] for _ in range(3))
+    assert any(three - one < 2 * 20e6 for one, three in one_and_three)
 
 
 @pytest.mark.paddle3
@@ -218,7 +228,8 @@ def test_onednn_kernels_are_emptied_after_the_stated_number_of_shapes(zoo: Zoo) 
         ) as engine:
             before = _ext.onednn_cache_clears()
             expected = [engine.infer([images(1, 6 + i, 6)]) for i in range(20)]
-            assert _ext.onednn_cache_clears() - before == 3
+            # At the second, to learn what the first needs; then at each sixth.
+            assert _ext.onednn_cache_clears() - before == 4
             for i, results in enumerate(expected):
                 assert_close(engine.infer([images(1, 6 + i, 6)]), results)
 
@@ -229,11 +240,15 @@ def test_memory_stays_bounded_however_many_shapes_arrive(zoo: Zoo, driver: str) 
     with paddleinfer.Engine(
         directory, ir_optim=True, onednn=True, driver=driver, max_onednn_shapes=8, instances=1
     ) as engine:
-        for i in range(400):  # fills oneDNN's own bounded cache, too
+        onednn_library().dnnl_set_primitive_cache_capacity(
+            256
+        )  # has a limit of its own, which these shapes fill
+        for i in range(400):
             engine.infer([images(1, 4 + i % 20, 4 + i // 20)])
         before = rss_bytes()
         for i in range(400):
             engine.infer([images(2, 4 + i % 20, 4 + i // 20)])
+        onednn_library().dnnl_set_primitive_cache_capacity(4096 + 1024)
         # Left to grow, Paddle adds 0.3 MB for each shape of this model.
         assert rss_bytes() - before < 40e6
 
@@ -332,6 +347,64 @@ def test_the_process_wide_flag_is_put_back_after_loading(zoo: Zoo) -> None:
         assert engine.effective_config()["eager_deletion"]["value"] is True
 
 
+@pytest.mark.parametrize(
+    ("model", "freed", "reason"),
+    [("mlp", False, "fixed"), ("conv", True, "in lots of 4 MiB")],
+)
+def test_tensors_are_freed_where_requests_can_be_of_any_size(
+    zoo: Zoo, model: str, freed: bool, reason: str
+) -> None:
+    with paddleinfer.Engine(zoo.directory(model, zoo.formats[0]), instances=1) as engine:
+        told = engine.effective_config()["eager_deletion"]
+    assert told["value"] is freed and told["source"] == "auto" and reason in told["note"]
+
+
+@pytest.mark.parametrize("driver", ["native", "python"])
+def test_what_the_kernels_need_and_are_worth_is_measured_and_told(zoo: Zoo, driver: str) -> None:
+    directory = zoo.directory("conv", zoo.formats[0])
+    with paddleinfer.Engine(directory, ir_optim=True, onednn=True, driver=driver, instances=1) as engine:
+        assert "no shape has come twice" in engine.effective_config()["max_onednn_cache_bytes"]["note"]
+        for _ in range(2):
+            for i in range(12):
+                engine.infer([images(1, 4 + i, 6)])
+        told = engine.effective_config()["max_onednn_cache_bytes"]
+    assert told["value"] == 64 << 20 and told["source"] == "default"
+    assert re.search(r"first shape takes [0-9.]+ MB .* further one [0-9.]+ MB", told["note"])
+    assert re.search(r"repeated shape's run takes [0-9.]+ ms .* new shape's [0-9.]+ ms", told["note"])
+
+
+def test_a_bound_in_bytes_holds_a_few_shapes_at_the_least(zoo: Zoo) -> None:
+    directory = zoo.directory("conv", zoo.formats[0])
+    options: dict[str, Any] = {"ir_optim": True, "onednn": True, "instances": 1}
+    with paddleinfer.Engine(directory, max_onednn_cache_bytes=1, **options) as engine:
+        expected = [engine.infer([images(1, 4 + i, 6)]) for i in range(40)]
+        note = engine.effective_config()["max_onednn_cache_bytes"]["note"]
+        for i, results in enumerate(expected):
+            assert_close(engine.infer([images(1, 4 + i, 6)]), results)
+    assert "past 4 shapes" in note
+
+
+def test_malloc_tuning_gives_the_instances_no_arena_of_their_own(zoo: Zoo) -> None:
+    script = """
+        import sys, threading
+        import numpy as np
+        import paddleinfer
+        from paddleinfer.backends.paddle import process_settings
+
+        paddle_threads = paddleinfer.Engine(sys.argv[1], instances=1)  # imports Paddle; has an arena
+        before = process_settings.arenas()
+        with paddleinfer.Engine(sys.argv[1], instances=3, malloc_tuning=True) as engine:
+            for future in [engine.submit([np.zeros((1, 16), "float32")]) for _ in range(24)]:
+                future.result()
+            assert process_settings.arenas() == before > 1, (before, process_settings.arenas())
+            print(engine.effective_config()["malloc_tuning"]["note"])
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(script), str(zoo.directory("mlp", "legacy"))]
+    told = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=300).stdout
+    assert "no arena of their own" in told and "whole process until it ends" in told
+    assert "besides the main one were there before the load" in told
+
+
 def test_engines_made_at_once_leave_the_process_wide_flag_as_it_was(zoo: Zoo) -> None:
     paddle = InstalledPaddle.find().module
     flag = "FLAGS_eager_delete_tensor_gb"
@@ -350,10 +423,13 @@ def test_a_lone_caller_runs_inline_only_without_onednn_and_without_a_deadline(zo
     x = np.zeros((1, 16), "float32")
     directory = zoo.directory("mlp", "legacy")
     with paddleinfer.Engine(directory, onednn=False, instances=1) as engine:
-        for _ in range(20):
+
+        def has_run_inline() -> bool:  # as it does while runs are predicted to be short
             engine.infer([x])
+            return bool(engine.stats()["inline_executions"])
+
+        assert eventually(has_run_inline)
         inline = engine.stats()["inline_executions"]
-        assert inline > 0
         engine.infer([x], timeout=30)
         assert engine.stats()["inline_executions"] == inline
     for options in (

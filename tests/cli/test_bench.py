@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_command import said
+from commands import said
 from zoo import Zoo
 
 from paddleinfer import Engine
-from paddleinfer.chrome_trace import check
-from paddleinfer.command import main
-from paddleinfer.command_arrays import random_inputs
-from paddleinfer.command_load import Requests, drive_callers, drive_rate
-from paddleinfer.command_load_inputs import LoadInputs, inputs_of
+from paddleinfer.cli.arrays import random_inputs
+from paddleinfer.cli.load import Requests, drive_callers, drive_rate
+from paddleinfer.cli.load_inputs import LoadInputs, inputs_of
+from paddleinfer.cli.main import main
 from paddleinfer.errors import ConfigError, InvalidInput, ModelError
-from paddleinfer.model_spec import TensorSpec
-from paddleinfer.trace_file import read_text
+from paddleinfer.models.spec import TensorSpec
+from paddleinfer.tracing.files import read_text
+from paddleinfer.tracing.validate import check
 
 pytest.importorskip("paddle")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -216,6 +216,17 @@ def test_a_rate_that_nobody_can_send_at_ends_in_time_all_the_same() -> None:
         tally = drive_rate(requests, 1e12, lambda done: None)
     assert tally.sent == len(tally.ended_s) + tally.refused > 0
     assert tally.most_lag_ms > 50
+
+
+@pytest.mark.parametrize(
+    ("drive", "sent"),
+    [(lambda r: drive_callers(r, 3, lambda done: None), 3), (lambda r: drive_rate(r, 1e12, print), 1)],
+    ids=["callers", "rate"],
+)
+def test_a_load_over_which_its_threads_stand_still_asks_all_the_same(drive: Any, sent: int) -> None:
+    with Engine.from_callable(dict, inputs={"x": ("float32", (-1, 2))}, outputs=["x"]) as engine:
+        tally = drive(Requests(engine, LoadInputs({"x": np.zeros((1, 2), "float32")}), 1e-9, None))
+    assert tally.sent == len(tally.ended_s) == sent
 
 
 @TABLES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -11,37 +12,38 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import said
 from zoo import Zoo
 
-from paddleinfer.command import COMMANDS, main
+import paddleinfer
+from paddleinfer.cli.main import COMMANDS, main
 from paddleinfer.config import RuntimeOptions
-from paddleinfer.flags import flags_of
-from paddleinfer.option_values import check_writable
+from paddleinfer.options.flags import flags_of
+from paddleinfer.options.parser import check_writable
 
 pytest.importorskip("paddle")
-PATIENCE_S = 120
-
-
-def said(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
-    """What the command says on stderr, in its one line, while stdout stays empty."""
-    assert main([str(argument) for argument in arguments]) == code
-    out, err = capsys.readouterr()
-    assert out == "" and err.endswith("\n") and err.count("\n") == 1, (out, err)
-    return err
+PATIENCE_S = 300.0
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
+    """Returns once the command is about to begin."""
+    reader, writer = os.pipe()
     # A test run in the background has Ctrl-C ignored, and so would what it starts.
     code = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from paddleinfer.command import main; sys.exit(main())"
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"from paddleinfer.cli.main import main; os.close({writer}); sys.exit(main())"
     )
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        pass_fds=(writer,),
     )
+    os.close(writer)
+    with os.fdopen(reader, "rb") as begins:
+        assert begins.read() == b""
+    return process
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +112,7 @@ def test_inspect_tells_what_the_files_say_without_loading(
     assert "pdmodel, a legacy program" in out
     assert "image  float32  -1x3x-1x-1" in out
     assert f"{(directory / 'inference.pdiparams').stat().st_size:,} bytes, " in out
-    assert "batchable  unknown: the leading dimensions are -1" in out
+    assert "batchable  unknown: as far as its operators tell, each row is computed by itself" in out
     assert "what would run" not in out
 
 
@@ -131,6 +133,33 @@ def test_inspect_says_that_a_json_program_does_not_name_its_paddle(
     document = json.loads(capsys.readouterr().out)
     assert document["paddle_version"] is None
     assert "does not say which Paddle 3 wrote it" in document["paddle_version_note"]
+
+
+@pytest.mark.paddle3
+def test_inspect_names_the_known_faults_of_the_installed_paddle_without_loading(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import paddle
+
+    nearest = functools.partial(paddle.nn.functional.interpolate, scale_factor=2.0, mode="nearest")
+    paddleinfer.export(nearest, tmp_path / "model", inputs={"x": ("float32", (-1, 2, -1, -1))})
+    arguments = ["inspect", str(tmp_path / "model"), "--no-load"]
+    monkeypatch.setattr("importlib.metadata.version", {"paddlepaddle": "3.3.0"}.__getitem__)
+    monkeypatch.setattr("importlib.metadata.PackageNotFoundError", KeyError)
+    assert main([*arguments, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["installed_paddle"] == "paddlepaddle 3.3.0"
+    (fault,) = document["known_faults"]
+    assert (fault["name"], fault["option"]) == ("onednn-interp", "onednn")
+    assert "cannot run nearest_interp on oneDNN" in fault["workaround"]
+    assert main(arguments) == 0
+    assert "known faults of paddlepaddle 3.3.0 that the model meets" in capsys.readouterr().out
+    assert main([*arguments, "--onednn", "false"]) == 0
+    assert "known faults" not in capsys.readouterr().out
+    monkeypatch.setattr("importlib.metadata.version", {}.__getitem__)
+    assert main([*arguments, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["installed_paddle"] is None and document["known_faults"] == []
 
 
 def test_inspect_tells_what_would_run_with_the_options_given(
@@ -172,7 +201,9 @@ def test_ctrl_c_ends_with_one_sentence_and_130(zoo: Zoo) -> None:
     finally:
         bench.kill()
         bench.wait()
-    assert (bench.returncode, out, err) == (130, "", "paddleinfer bench: interrupted\n")
+    # Without its command, where that has not even been read.
+    assert err in ("paddleinfer bench: interrupted\n", "paddleinfer: interrupted\n")
+    assert (bench.returncode, out) == (130, "")
 
 
 def run_with_stdout(stdout: int, zoo: Zoo) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from paddleinfer.command_progress import progress
+from paddleinfer.cli.progress import progress
 
 
 class Terminal(io.StringIO):

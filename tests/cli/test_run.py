@@ -8,14 +8,14 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from test_command import said
+from commands import said
 from zoo import Zoo
 
 from paddleinfer import Engine
-from paddleinfer.chrome_trace import check
-from paddleinfer.command import main
-from paddleinfer.command_arrays import read_inputs, write_outputs
-from paddleinfer.model_spec import TensorSpec
+from paddleinfer.cli.arrays import read_inputs, write_outputs
+from paddleinfer.cli.main import main
+from paddleinfer.models.spec import TensorSpec
+from paddleinfer.tracing.validate import check
 
 pytest.importorskip("paddle")
 ROWS = np.random.default_rng(3).random((3, 16), "float32")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from paddleinfer import simulation
 from paddleinfer.simulation import POLICIES, main
 
 INSTALLED = pytest.mark.skipif(
@@ -61,7 +60,7 @@ def test_the_command_refuses_wrong_values_in_one_sentence(
 def test_the_command_names_the_packages_it_lacks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(simulation.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         main([])
     assert 'matplotlib and rich must be installed: pip install "paddleinfer[demo]"' in capsys.readouterr().err

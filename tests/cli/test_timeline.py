@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from paddleinfer import ConfigError, command_timeline
-from paddleinfer.chrome_trace import check, spans
-from paddleinfer.paddle_profile import profile_line
+from paddleinfer import ConfigError
+from paddleinfer.cli import timeline as subcommand
+from paddleinfer.tracing.paddle_profile import profile_line
+from paddleinfer.tracing.validate import check, spans
 
 LINES = "\n".join(
     [
@@ -48,9 +49,9 @@ needs_matplotlib = pytest.mark.skipif(
 
 def timeline(*arguments: Any) -> int:
     parser = argparse.ArgumentParser()
-    command_timeline.add_options(parser)
+    subcommand.add_options(parser)
     parser.add_argument("--json", action="store_true")
-    return command_timeline.run(parser.parse_args([str(argument) for argument in arguments]))
+    return subcommand.run(parser.parse_args([str(argument) for argument in arguments]))
 
 
 def written(tmp_path: Path, content: Any) -> Path:

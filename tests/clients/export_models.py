@@ -11,8 +11,8 @@ from typing import Any
 
 import paddle
 
-from paddleinfer.exporting import export
-from paddleinfer.model_spec import DTYPES
+from paddleinfer.backends.paddle.export import export
+from paddleinfer.models.spec import DTYPES
 
 # What Paddle calls the outputs of every exported model, in order.
 FETCHED = ("fetch_name_0", "fetch_name_1")

@@ -122,7 +122,7 @@ def test_shapes_that_no_tensor_has_are_refused(stub: Any, shape: tuple[int, ...]
 
 
 def test_what_a_request_lacks_is_named(stub: Any) -> None:
-    assert "no inputs" in refused(stub, request([]))
+    assert "missing input 'INPUT0', 'INPUT1'" in refused(stub, request([]))
     assert "INPUT0" in refused(stub, request([bare("INPUT0"), numbers("INPUT1")]))
     assert "INPUT1" in refused(stub, request([numbers("INPUT0")]))
     twice = [numbers("INPUT0"), numbers("INPUT0"), numbers("INPUT1")]

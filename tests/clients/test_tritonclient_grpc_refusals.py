@@ -121,6 +121,6 @@ def test_models_are_not_loaded_and_unloaded_without_the_flag(client: Any) -> Non
 
 
 def test_a_message_over_the_limit_is_refused(client: Any) -> None:
-    ballast = {"ballast": "x" * (65 << 20)}
+    ballast = {"ballast": "x" * (13 << 20)}
     message = refusal(StatusCode.RESOURCE_EXHAUSTED, client.infer, "simple", pair(), parameters=ballast)
-    assert str(64 << 20) in message
+    assert str(12 << 20) in message

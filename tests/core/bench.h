@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "execution.h"
 #include "fakes.h"
+#include "running/execution.h"
 
 namespace fakes {
 
@@ -31,8 +31,8 @@ struct Bench {
   static Slice whole(const RequestPtr& request) { return {request, 0, request->rows}; }
   // A further part of a request in parts, as the scheduler hands it out.
   static Slice part(const RequestPtr& request, std::int64_t first_row, std::int64_t rows) {
-    if (!request->joined) {
-      request->joined = std::make_unique<Joined>(request->rows);
+    if (!request->partial_result) {
+      request->partial_result = std::make_unique<PartialResult>(request->rows);
     }
     if (first_row + rows < request->rows) request->hold_inputs();
     return {request, first_row, rows};
@@ -47,7 +47,7 @@ struct Bench {
 // The rows of each run, as often as it ran.
 inline std::vector<std::int64_t> rows_run(const Execution& execution) {
   std::vector<std::int64_t> rows;
-  for (const Ran& ran : execution.runs()) rows.push_back(ran.rows);
+  for (const RunRecord& ran : execution.runs()) rows.push_back(ran.rows);
   return rows;
 }
 

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "parker.h"
+#include "requests/parker.h"
 
 namespace harness {
 
@@ -52,10 +52,13 @@ inline constexpr paddleinfer::Nanos kMillisecond = 1'000'000;
 inline paddleinfer::Nanos from_now(paddleinfer::Nanos nanos) { return paddleinfer::monotonic_now() + nanos; }
 inline void sleep_ns(paddleinfer::Nanos nanos) { std::this_thread::sleep_for(std::chrono::nanoseconds(nanos)); }
 
-// Waits for what another thread brings about. False after ten seconds.
+// Longer than anything here takes: reaching it is a failure, never a wait that a test relies on.
+inline constexpr paddleinfer::Nanos kPatience = 100 * paddleinfer::kNanosPerSecond;
+
+// Waits for what another thread brings about. False when that takes too long.
 template <typename Condition>
 bool eventually(const Condition& condition) {
-  for (const auto until = from_now(10 * paddleinfer::kNanosPerSecond); !condition();) {
+  for (const auto until = from_now(kPatience); !condition();) {
     if (paddleinfer::monotonic_now() > until) return false;
     sleep_ns(kMillisecond / 5);
   }

@@ -21,14 +21,14 @@ std::size_t Reader::requests() const {
 
 void Reader::read() {
   for (;;) {
-    const News news = dispatcher_->completions()->wait();
-    for (const RequestPtr& request : news.overdue) dispatcher_->end_early(request, Outcome::expired);
-    if (news.stopped) {
+    const CompletionEvents events = dispatcher_->completions()->wait();
+    for (const RequestPtr& request : events.overdue) dispatcher_->end_early(request, Outcome::expired);
+    if (events.stopped) {
       stopped_ = true;
       return;
     }
     const std::lock_guard<std::mutex> lock(mu_);
-    for (const RequestPtr& request : news.ended) {
+    for (const RequestPtr& request : events.ended) {
       CHECK(request->done());
       ++delivered_[request.get()];
       kept_.push_back(request);
@@ -42,8 +42,10 @@ void start_fake(Dispatcher& dispatcher, const std::shared_ptr<FakeModel>& model,
 }
 
 Engine::Engine(const EngineOptions& options)
-    : dispatcher(std::make_shared<Dispatcher>(
-          DispatcherOptions{options.scheduler, options.inline_allowed, options.outputs, options.batch_sizes})) {
+    : trace(std::make_shared<Trace>(options.trace_capacity)),
+      dispatcher(
+          std::make_shared<Dispatcher>(DispatcherOptions{options.scheduler, options.inline_allowed, options.outputs,
+                                                         options.batch_sizes, trace, options.verify_every})) {
   model->on_run = options.on_run;
   model->on_rows = options.on_rows;
   model->run_ns = options.run_ns;
@@ -51,7 +53,7 @@ Engine::Engine(const EngineOptions& options)
 }
 
 Engine::~Engine() {
-  dispatcher->close(true, from_now(10 * kNanosPerSecond));
+  dispatcher->close(true, from_now(kPatience));
   drain();
   CHECK_EQ(ledger.held(), 0u);
   CHECK_EQ(model->overlaps, 0);
@@ -61,7 +63,7 @@ void Engine::start(bool root) { start_fake(*dispatcher, model, started++, root);
 
 RequestPtr Engine::submit(float first, Nanos deadline, bool to_reader) {
   RequestPtr request = request_for(ledger, first, 1, deadline);
-  if (to_reader) request->sink = dispatcher->completions();
+  if (to_reader) request->completion_queue = dispatcher->completions();
   submit(request);
   return request;
 }
@@ -97,9 +99,19 @@ void Engine::await(const RequestPtr& request) {
   request->wait(kNever);
 }
 
-RequestPtr Engine::call_looking_out(float first) {
+RequestPtr Engine::late_while_it_runs(const Gate& gate, bool to_reader) {
+  const int before = gate.came();
+  for (Nanos left = 30 * kMillisecond;; left *= 4) {
+    RequestPtr request = submit(1, from_now(left), to_reader);
+    const auto begins = [&] { return gate.came() > before; };
+    CHECK(eventually([&] { return begins() || (request->ended() && snapshot().running_batches == 0); }));
+    if (begins()) return request;
+  }
+}
+
+RequestPtr Engine::call_spinning(float first) {
   RequestPtr request = submit(first);
-  dispatcher->look_out_for(*request);
+  dispatcher->spin_for(*request);
   await(request);
   return request;
 }
@@ -119,7 +131,7 @@ bool Engine::end_early(const RequestPtr& request, Outcome outcome, bool only_que
 
 CloseReport Engine::close(bool drain, Nanos deadline) { return dispatcher->close(drain, deadline); }
 
-Load Engine::load() const { return dispatcher->load(); }
+EngineSnapshot Engine::snapshot() const { return dispatcher->snapshot(); }
 
 void Engine::warm_up() {
   for (int run = 0; run < kWarmUpRuns; ++run) call(0);
@@ -140,7 +152,7 @@ void Engine::learn(std::size_t rows) {
 }
 
 bool Engine::threads_gone() const {
-  return eventually([this] { return dispatcher.use_count() == 1 && dispatcher->load().running_batches == 0; });
+  return eventually([this] { return dispatcher.use_count() == 1 && dispatcher->snapshot().running_batches == 0; });
 }
 
 }  // namespace fakes

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "dispatcher.h"
 #include "fakes.h"
+#include "running/dispatcher.h"
 
 namespace fakes {
 
@@ -48,6 +48,8 @@ struct EngineOptions {
   std::function<void(const std::vector<float>&)> on_rows{};
   Nanos run_ns = 0;  // what a run costs, however many its rows
   std::vector<std::int64_t> batch_sizes{};
+  std::int64_t verify_every = 1'000;
+  std::size_t trace_capacity = 0;
 };
 
 inline SchedulerOptions merging(Merging merging) {
@@ -75,18 +77,21 @@ struct Engine {
   // Queues it and waits for its end; past its deadline, ends it.
   RequestPtr call(float first, Nanos deadline = kNever);
   void await(const RequestPtr& request);
+  // One that stands at the gate, and whose deadline passes meanwhile. How soon a run begins is the machine's affair:
+  // where the deadline has passed before, the next one has longer.
+  RequestPtr late_while_it_runs(const Gate& gate, bool to_reader = false);
   // As call(), after a look-out for the result.
-  RequestPtr call_looking_out(float first);
+  RequestPtr call_spinning(float first);
   // As Engine.infer() does without a timeout.
   RequestPtr call_inline_or_queued(float first);
 
   bool end_early(const RequestPtr& request, Outcome outcome, bool only_queued = false);
   CloseReport close(bool drain, Nanos deadline);
-  Load load() const;
+  EngineSnapshot snapshot() const;
   const Counters& counters() const { return dispatcher->counters(); }
 
   // Gives its inputs back early, so that nothing is released when it ends.
-  void let_go_of_inputs(const RequestPtr& request) { ledger.take_back(*request); }
+  void release_inputs(const RequestPtr& request) { ledger.take_back(*request); }
   void drain() { ledger.drain(*dispatcher->releases()); }
 
   // Runs so often that runs of one row are known: the first on an instance does not count.
@@ -100,6 +105,7 @@ struct Engine {
 
   const std::shared_ptr<FakeModel> model = std::make_shared<FakeModel>();
   Ledger ledger;
+  const std::shared_ptr<Trace> trace;
   const std::shared_ptr<Dispatcher> dispatcher;
   std::size_t started = 0;
 };

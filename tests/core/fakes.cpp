@@ -2,6 +2,8 @@
 
 #include <numeric>
 
+#include "allocations.h"
+
 namespace fakes {
 
 void Gate::open() {
@@ -19,7 +21,12 @@ void Gate::pass() {
 
 bool Gate::await(int count) {
   std::unique_lock<std::mutex> lock(mu_);
-  return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return came_ >= count; });
+  return changed_.wait_for(lock, std::chrono::nanoseconds(harness::kPatience), [&] { return came_ >= count; });
+}
+
+int Gate::came() const {
+  const std::lock_guard<std::mutex> lock(mu_);
+  return came_;
 }
 
 int FakeModel::alive() const {
@@ -48,18 +55,6 @@ void FakeModel::forget_batches() {
   batches_.clear();
 }
 
-void FakeModel::destroy_what_is_left() {
-  for (;;) {
-    FakeBackend* backend = nullptr;
-    {
-      const std::lock_guard<std::mutex> lock(mu_);
-      if (alive_.empty()) return;
-      backend = *alive_.begin();
-    }
-    delete backend;
-  }
-}
-
 FakeBackend::Use::Use(FakeBackend& used) : backend(used) {
   if (backend.used_.exchange(true, std::memory_order_relaxed)) ++backend.model_->overlaps;
 }
@@ -69,9 +64,11 @@ FakeBackend::FakeBackend(std::shared_ptr<FakeModel> model, std::size_t instance)
   life_.made = std::this_thread::get_id();
   const std::lock_guard<std::mutex> lock(model_->mu_);
   model_->alive_.insert(this);
+  may_lack_memory = true;  // from now on, as far as its instance's thread goes
 }
 
 FakeBackend::~FakeBackend() {
+  may_lack_memory = false;
   const Use use(*this);
   if (model_->on_destroy) model_->on_destroy();
   life_.destroyed = std::this_thread::get_id();
@@ -102,7 +99,8 @@ void FakeBackend::run() {
   if (model_->on_rows) model_->on_rows(rows_);
   if (model_->run_ns > 0) harness::sleep_ns(model_->run_ns);
   plus_one_.resize(count);
-  std::transform(numbers, numbers + count, plus_one_.begin(), [](float number) { return number + 1; });
+  const float more = inputs_[0].shape.dims[0] > 1 ? 1 + model_->drift : 1;
+  std::transform(numbers, numbers + count, plus_one_.begin(), [more](float number) { return number + more; });
   row_numbers_.resize(static_cast<std::size_t>(inputs_[0].shape.dims[0]));
   std::iota(row_numbers_.begin(), row_numbers_.end(), 0);
 }

@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "backend.h"
 #include "check.h"
 #include "ledger.h"
+#include "running/backend.h"
 
 namespace fakes {
 
@@ -26,11 +26,13 @@ class Gate {
  public:
   void open();
   void pass();
-  // Until so many threads have come to it, in all. False after ten seconds.
+  // Until so many threads have come to it, in all. False when that takes too long.
   bool await(int count);
+  // How many have.
+  int came() const;
 
  private:
-  std::mutex mu_;
+  mutable std::mutex mu_;
   std::condition_variable changed_;
   bool open_ = false;  // guarded by mu_
   int came_ = 0;       // guarded by mu_
@@ -59,6 +61,7 @@ class FakeModel {
   std::function<void()> on_destroy;
   std::atomic<Nanos> run_ns{0};  // what a run costs beside, however many its rows
   std::atomic<bool> keeps_batches{true};
+  std::atomic<float> drift{0};  // added to output 0 where several rows run together
 
   std::atomic<int> runs{0};      // begun
   std::atomic<int> overlaps{0};  // uses of a backend while another thread used it
@@ -70,13 +73,12 @@ class FakeModel {
   std::vector<std::vector<float>> batches() const;
   std::size_t most_rows() const;
   void forget_batches();
-  void destroy_what_is_left();
 
  private:
   friend class FakeBackend;
   mutable std::mutex mu_;
-  std::set<FakeBackend*> alive_;  // guarded by mu_; keeps a deliberately lost root in the LeakSanitizer's sight
-  std::vector<Life> lives_;       // guarded by mu_
+  std::set<FakeBackend*> alive_;             // guarded by mu_
+  std::vector<Life> lives_;                  // guarded by mu_
   std::vector<std::vector<float>> batches_;  // guarded by mu_
 };
 

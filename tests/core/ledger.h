@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "check.h"
-#include "request.h"
-#include "scheduler.h"
+#include "requests/request.h"
+#include "scheduling/scheduler.h"
 
 namespace fakes {
 
@@ -39,6 +39,12 @@ class Ledger {
   mutable std::mutex mu_;
   std::set<Owner*> held_;  // guarded by mu_
 };
+
+inline RequestChain chain_of(const std::vector<RequestPtr>& requests) {
+  RequestChain chain;
+  for (const RequestPtr& request : requests) chain.push(request);
+  return chain;
+}
 
 // A request of `rows` rows of `width` numbers: first, first..., first + 1, first + 1...
 RequestPtr request_for(Ledger& ledger, float first, std::int64_t rows = 1, Nanos deadline = kNever,

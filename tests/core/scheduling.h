@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -9,7 +10,7 @@
 
 #include "check.h"
 #include "ledger.h"
-#include "scheduler.h"
+#include "scheduling/scheduler.h"
 
 namespace fakes {
 
@@ -42,6 +43,16 @@ inline std::vector<RequestPtr> requests_in(const Batch& batch) {
   return requests;
 }
 
+// All that waits, a few at a time.
+inline std::vector<RequestPtr> take_all(Scheduler& scheduler, Nanos now) {
+  std::vector<RequestPtr> all;
+  std::array<RequestPtr, 4> taken;
+  while (const std::size_t count = scheduler.drain(taken, now)) {
+    for (std::size_t place = 0; place < count; ++place) all.push_back(std::move(taken[place]));
+  }
+  return all;
+}
+
 // The request of a batch that holds one, all of it.
 inline RequestPtr only(const Decision& decision) {
   CHECK_EQ(decision.batch.size(), 1u);
@@ -52,7 +63,7 @@ inline RequestPtr only(const Decision& decision) {
 
 // One run that took so long ended well.
 inline void end(Scheduler& scheduler, const Batch& batch, Nanos run_ns, Nanos now) {
-  Ran ran;
+  RunRecord ran;
   ran.rows = rows_of(batch);
   ran.run_ns = run_ns;
   scheduler.done(batch, {ran}, now);
@@ -64,8 +75,8 @@ inline SchedulerOptions eager() {
   return options;
 }
 
-inline Ran ran(std::int64_t rows, Nanos run_ns) {
-  Ran run;
+inline RunRecord ran(std::int64_t rows, Nanos run_ns) {
+  RunRecord run;
   run.rows = rows;
   run.run_ns = run_ns;
   return run;
@@ -78,9 +89,9 @@ inline void teach(Scheduler& scheduler, std::int64_t width, Nanos fixed, Nanos p
   REQUIRE(scheduler.admit(request_of(width), now) == Admission::accepted);
   const Decision decision = scheduler.next(now);
   REQUIRE(decision.batch.size() == 1);
-  std::vector<Ran> runs;
+  std::vector<RunRecord> runs;
   for (std::int64_t rows = 1; rows <= up_to; rows *= 2) {
-    Ran ran;
+    RunRecord ran;
     ran.rows = rows;
     ran.run_ns = fixed + per_row * rows;
     runs.push_back(ran);

@@ -186,12 +186,12 @@ if sys.version_info >= (3, 11):
 
 def test_what_infer_refuses_is_refused_at_the_await(run: Run) -> None:
     async def main() -> None:
-        with engine_of(max_queue_rows=4) as engine:
+        with engine_of(max_queue_bytes=48) as engine:
             wrong: list[tuple[Any, dict[str, Any], str]] = [
                 (rows()[0], {}, "x"),
                 ({}, {}, "x"),
                 ({"z": rows()}, {}, "z"),
-                (rows(5), {}, "max_queue_rows"),
+                (rows(5), {}, "max_queue_bytes"),
                 (rows(), {"outputs": ["z"]}, "z"),
                 (rows(), {"timeout": -1}, "timeout must be"),
                 (rows(), {"timeout": float("nan")}, "timeout must be"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import PATIENCE_S, Gate, engine_of, eventually, gated, merging, rows
+from engine_helpers import PATIENCE_S, SOON_S, Gate, engine_of, eventually, gated, merging, rows
 from loop_helpers import Run, new_loop, on_both_loops, turn_until
 
 import paddleinfer
@@ -147,16 +147,19 @@ def test_a_deadline_holds_while_queued_and_while_the_model_hangs(run: Run) -> No
         gate = Gate()
         engine = engine_of(gate)
         try:
-            begin = time.monotonic()
-            running = asyncio.create_task(engine.ainfer(rows(), timeout=0.1))
-            await turn_until(lambda: gate.batches)
+            seconds = 0.025
+            while not gate.batches:  # a busy machine may not begin in time
+                seconds *= 4
+                begin = time.monotonic()
+                running = asyncio.create_task(engine.ainfer(rows(), timeout=seconds))
+                await turn_until(lambda running=running: gate.batches or running.done())
             queued = asyncio.create_task(engine.ainfer(rows(), timeout=0.05))
-            for task, seconds in ((queued, 0.05), (running, 0.1)):
-                with pytest.raises(paddleinfer.DeadlineExceeded, match=f"no result within {seconds} s"):
+            for task, allowed_s in ((queued, 0.05), (running, seconds)):
+                with pytest.raises(paddleinfer.DeadlineExceeded, match=f"no result within {allowed_s} s"):
                     await task
-                assert time.monotonic() - begin >= seconds
-            assert time.monotonic() - begin < 5
-            assert engine.stats()["expired"] == 2
+                assert time.monotonic() - begin >= allowed_s
+            assert time.monotonic() - begin < seconds + SOON_S
+            assert engine.stats()["expired"] == engine.stats()["requests"]
         finally:
             gate.open()
             engine.close()
@@ -174,7 +177,7 @@ def test_a_sooner_deadline_that_comes_later_is_kept(run: Run) -> None:
             begin = time.monotonic()
             with pytest.raises(paddleinfer.DeadlineExceeded):
                 await engine.ainfer(rows(), timeout=0.02)
-            assert time.monotonic() - begin < 5
+            assert time.monotonic() - begin < SOON_S
             gate.open()
             assert await late
 

@@ -66,7 +66,7 @@ def test_an_engine_closed_with_requests_under_way_frees_its_descriptor(run: Run)
         gate.open()
         assert await asyncio.gather(*tasks) == [2, 2, 2]
         await asyncio.to_thread(closer.join)
-        await turn_until(lambda: event_descriptors() == before, 5)
+        await turn_until(lambda: event_descriptors() == before)
 
     run(main())
 

@@ -62,11 +62,12 @@ def test_more_rows_than_a_batch_holds_run_in_the_order_they_came() -> None:
 
 def test_the_nearest_deadline_goes_first() -> None:
     with merging(max_batch_size=2) as (engine, gate):
-        patient = [engine.submit({"x": rows(value=number)}) for number in range(3)]
-        urgent = engine.submit({"x": rows(value=9)}, timeout=0.5)  # real clock: others are due after a second
+        patient = [engine.submit({"x": rows(value=number)}, priority=2) for number in range(3)]
+        # Real clock: the others are due after ten seconds.
+        urgent = engine.submit({"x": rows(value=9)}, timeout=5, priority=2)
         gate.open()
         assert all(future.result(PATIENCE_S) for future in [*patient, urgent])
-        assert gate.batches == [[9, 0], [1, 2]]
+        assert [value for batch in gate.batches for value in batch] == [9, 0, 1, 2]
 
 
 def test_requests_of_several_rows_are_counted_by_rows_and_kept_whole() -> None:
@@ -111,7 +112,7 @@ def test_no_run_has_more_rows_than_max_batch_size(max_batch_size: int) -> None:
 
 
 def test_a_cancelled_or_late_request_is_not_in_the_batch() -> None:
-    with merging(policy="eager") as (engine, gate):
+    with merging() as (engine, gate):
         futures = [engine.submit({"x": rows(value=number)}) for number in range(6)]
         assert futures[2].cancel() and futures[5].cancel()
         with pytest.raises(paddleinfer.DeadlineExceeded):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import Arrays, engine_of, gated, rows
+from engine_helpers import PATIENCE_S, Arrays, engine_of, gated, rows
 
 import paddleinfer
 from paddleinfer.testing import EngineOpener, FakePredictor, assert_batches
@@ -17,7 +17,7 @@ def test_info_says_what_happened() -> None:
     with engine_of() as engine:
         results, info = engine.infer([rows(3)], return_info=True)
         future = engine.submit([rows(2)])
-        future.result(30)
+        future.result(PATIENCE_S)
     assert results["y"].shape == (3, 3)
     assert info.batch_rows == 3 and info.instance == 0 and info.padded_share == 0
     assert info.bucket == "x: float32[rows, 3]"
@@ -50,11 +50,11 @@ def test_more_urgent_classes_go_first() -> None:
         futures = [engine.submit([rows(value=value)], priority=value) for value in (2, 1, 0)]
         gate.open()
         for future in futures:
-            future.result(30)
+            future.result(PATIENCE_S)
         assert gate.ran == [-1, 0, 1, 2]
 
 
-@pytest.mark.parametrize("priority", [-1, 3, 1.5, "0", None])
+@pytest.mark.parametrize("priority", [-1, 3, 1.5, 1.0, True, False, "0", None])
 def test_a_priority_that_is_none_is_refused(priority: Any) -> None:
     with engine_of() as engine, pytest.raises(paddleinfer.InvalidInput, match="priority must be 0"):
         engine.infer([rows()], priority=priority)
@@ -84,7 +84,7 @@ def test_every_policy_answers(policy: str) -> None:
     with engine_of(policy=policy, **options) as engine:
         futures = [engine.submit([rows(value=value)]) for value in range(40)]
         for value, future in enumerate(futures):
-            np.testing.assert_array_equal(future.result(30)["y"], rows(value=2 * value))
+            np.testing.assert_array_equal(future.result(PATIENCE_S)["y"], rows(value=2 * value))
         assert engine.effective_config()["policy"]["value"] == policy
 
 
@@ -100,6 +100,6 @@ def test_running_out_of_memory_halves_the_batch() -> None:
     with engine_of(model, batchable=True) as engine:
         futures = [engine.submit([rows(value=value)]) for value in range(300)]
         for value, future in enumerate(futures):
-            np.testing.assert_array_equal(future.result(30)["y"], rows(value=2 * value))
+            np.testing.assert_array_equal(future.result(PATIENCE_S)["y"], rows(value=2 * value))
         assert engine.stats()["errors"] == 0
     assert max(most) <= 8

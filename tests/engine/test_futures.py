@@ -12,10 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import PATIENCE_S, double, engine_of, eventually, gated, rows, run_threads
+from engine_helpers import (
+    PATIENCE_S,
+    double,
+    engine_of,
+    eventually,
+    gated,
+    late_while_it_runs,
+    rows,
+    run_threads,
+)
 
 import paddleinfer
-from paddleinfer.futures import InferFuture
+from paddleinfer.engine.futures import InferFuture
 
 DOUBLED = [[2.0, 2.0, 2.0]]
 
@@ -64,13 +73,15 @@ def test_submits_timeout_is_the_requests_deadline_while_it_is_queued() -> None:
 def test_submits_timeout_ends_a_running_request_too() -> None:
     with gated() as (_, gate):
         other = engine_of(gate)
-        future = other.submit(rows(value=7), timeout=0.5)  # real clock: long enough to begin
-        gate.wait_entered()
+        future, _ = late_while_it_runs(
+            lambda timeout_s: other.submit(rows(value=7), timeout=timeout_s), gate, InferFuture.done
+        )
+        expired = other.stats()["requests"]
         ended = threading.Event()
         future.add_done_callback(lambda _: ended.set())
         assert ended.wait(PATIENCE_S)
         assert isinstance(future.exception(0), paddleinfer.DeadlineExceeded)
-        assert other.stats()["expired"] == 1 and other.stats()["running_executions"] == 1
+        assert other.stats()["expired"] == expired and other.stats()["running_executions"] == 1
         gate.open()
         assert other.infer(rows())["y"].tolist() == DOUBLED
         other.close()
@@ -241,7 +252,7 @@ def test_a_callback_that_raises_is_logged_and_harms_nobody(
         future.add_done_callback(lambda _: called[0].set())
         neighbour.add_done_callback(lambda _: called[1].set())
         gate.open()
-        assert all(event.wait(5) for event in called)
+        assert all(event.wait(PATIENCE_S) for event in called)
         assert future.result() and neighbour.result()
     assert any(record.exc_info is not None and record.exc_info[1] is raised for record in caplog.records)
 
@@ -254,7 +265,7 @@ def test_a_future_that_its_caller_settled_harms_nobody() -> None:
         meddled[2].set_running_or_notify_cancel()
         neighbour = engine.submit(rows())
         gate.open()
-        assert cf.wait([neighbour], 5).done == {neighbour}
+        assert cf.wait([neighbour], PATIENCE_S).done == {neighbour}
         assert neighbour.result()["y"].tolist() == DOUBLED
 
 
@@ -372,7 +383,7 @@ def test_a_refused_request_leaves_no_future_behind() -> None:
     with gated(max_queue_rows=1) as (engine, _):
         engine.submit(rows())
         for wrong, error in (
-            (rows(2), paddleinfer.InvalidInput),
+            (rows(2), paddleinfer.QueueFull),
             (rows(), paddleinfer.QueueFull),
             ({}, paddleinfer.InvalidInput),
         ):

@@ -125,7 +125,7 @@ def test_an_id_out_of_range_among_good_ones_fails_its_caller_only(zoo: Zoo, driv
 
 
 def test_runs_and_ends_add_up_also_when_some_fail() -> None:
-    with merging(policy="eager") as (engine, gate):  # which refuses nobody for the deadline
+    with merging() as (engine, gate):
         before = engine.stats()
         assert before["queued_requests"] == 0 and before["running_executions"] == 1
         good = [engine.submit(rows(count)) for count in (1, 2, 3, 20, 1, 1)]

@@ -7,10 +7,21 @@ import weakref
 
 import numpy as np
 import pytest
-from engine_helpers import PATIENCE_S, Arrays, assert_close, engine_of, eventually, merging, rows, run_threads
+from engine_helpers import (
+    PATIENCE_S,
+    Arrays,
+    assert_close,
+    engine_of,
+    eventually,
+    late_while_it_runs,
+    merging,
+    rows,
+    run_threads,
+)
 from zoo import Zoo
 
 import paddleinfer
+from paddleinfer.engine.futures import InferFuture
 
 
 def numbered(count: int, first: float = 0) -> np.ndarray:
@@ -40,11 +51,10 @@ def test_a_request_of_as_many_rows_as_a_batch_is_not_divided() -> None:
 
 def test_others_may_run_between_its_parts() -> None:
     with merging() as (engine, gate):
-        large = engine.submit(numbered(64))
+        large = engine.submit(numbered(64), priority=2)
         assert eventually(lambda: engine.stats()["queued_rows"] == 64)
-        small = engine.submit(
-            rows(value=500), timeout=0.5
-        )  # real clock: due before the large one's later parts
+        # Real clock: due after a tenth of a second, and the large one after ten.
+        small = engine.submit(rows(value=500), priority=0)
         gate.open()
         assert small.result(PATIENCE_S)["y"][0, 0] == 1000
         np.testing.assert_array_equal(large.result(PATIENCE_S)["y"], numbered(64) * 2)
@@ -136,16 +146,19 @@ def test_given_up_after_its_first_part_the_rest_never_runs() -> None:
 
 def test_late_after_its_first_part_the_rest_never_runs() -> None:
     with merging() as (engine, gate):
-        future = engine.submit(numbered(20), timeout=0.5)  # real clock: long enough to begin
         gate.let_one_through()
-        gate.wait_entered()
+        assert eventually(lambda: engine.stats()["running_executions"] == 0)
+        before = engine.stats()["requests"]
+        future, _ = late_while_it_runs(
+            lambda timeout_s: engine.submit(numbered(20), timeout=timeout_s), gate, InferFuture.done
+        )
         with pytest.raises(paddleinfer.DeadlineExceeded):
             future.result(PATIENCE_S)
-        assert engine.stats()["queued_rows"] == 0
+        stats = engine.stats()
+        assert stats["queued_rows"] == 0 and stats["expired"] == stats["requests"] - before
         gate.open()
         assert engine.infer(rows(value=50))
         assert gate.batches == [list(range(8)), [50]]
-        assert engine.stats()["expired"] == 1
 
 
 def test_a_part_that_fails_fails_the_whole_and_the_rest_never_runs() -> None:
@@ -233,13 +246,13 @@ def test_its_input_is_given_back_after_every_kind_of_end() -> None:
             assert eventually(lambda reference=reference: (engine.stats(), reference() is None)[1]), end
 
 
-def test_a_model_that_does_not_follow_rows_cannot_join_parts_and_says_what_to_do() -> None:
+def test_a_model_whose_parts_cannot_be_joined_runs_the_request_whole() -> None:
     def mean(inputs: Arrays) -> Arrays:
         return {"y": inputs["x"].mean(0)}
 
     with engine_of(mean, max_batch_size=4, batchable=True) as engine:
-        with pytest.raises(paddleinfer.ModelError, match="batchable=False runs such a model unmerged"):
-            engine.infer(rows(9))
-        assert engine.infer(rows(3))["y"].shape == (3,)
-    with engine_of(mean, max_batch_size=4, batchable=False) as engine:
-        assert engine.infer(rows(9))["y"].shape == (3,)
+        for _ in range(2):
+            assert engine.infer(numbered(9))["y"].tolist() == [4] * 3
+        assert engine.submit(rows(3)).result(PATIENCE_S)["y"].shape == (3,)
+        report = engine.effective_config()["batchable"]
+        assert report["value"] == "no" and "output y has the shape [3]" in report["note"]

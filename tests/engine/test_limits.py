@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 from engine_helpers import PATIENCE_S, engine_of, gated, rows
 
@@ -46,6 +49,8 @@ from paddleinfer.config import BatchingOptions, EngineConfig, RuntimeOptions, op
         ({"cpu_threads": 0}, "cpu_threads must be"),
         ({"gpu_memory_mb": 0}, "gpu_memory_mb must be"),
         ({"max_onednn_shapes": 0}, "max_onednn_shapes must be"),
+        ({"max_onednn_cache_bytes": 0}, "max_onednn_cache_bytes must be"),
+        ({"eager_deletion": "lots"}, "eager_deletion must be"),
         ({"mkl_amd": 1}, "mkl_amd must be"),
         ({"max_memory_bytes": 0}, "max_memory_bytes must be an integer from 1"),
         ({"max_memory_bytes": 1e9}, "max_memory_bytes must be"),
@@ -55,6 +60,36 @@ def test_wrong_options_are_refused_in_a_sentence(options: dict[str, Any], senten
     with pytest.raises(paddleinfer.ConfigError, match=sentence) as caught:
         engine_of(**options)
     assert "\n" not in str(caught.value) and isinstance(caught.value, ValueError)
+
+
+def numeric_options() -> list[str]:
+    """Those that take a number, by their declared types."""
+    fields = [
+        field
+        for kind in (RuntimeOptions, BatchingOptions, EngineConfig)
+        for field in dataclasses.fields(kind)
+        if re.search(r"\b(int|float)\b", str(field.type))
+    ]
+    assert len(fields) > 12
+    return [field.name for field in fields]
+
+
+@pytest.mark.parametrize("name", numeric_options())
+def test_a_truth_value_is_no_number(name: str) -> None:
+    given: dict[str, Any] = {"example_shapes": {"x": (True,)}}
+    wrong = given.get(name, (True,) if name.endswith("_sizes") else True)
+    with pytest.raises(paddleinfer.ConfigError, match=f"{name} must"):
+        EngineConfig.from_options({name: wrong})
+
+
+def test_a_truth_value_is_no_number_of_a_call() -> None:
+    with engine_of() as engine:
+        with pytest.raises(paddleinfer.ConfigError, match="batch_sizes"):
+            engine.warmup([rows()], batch_sizes=[True])
+        with pytest.raises(paddleinfer.ConfigError, match="max_requests"):
+            engine.trace(True)
+    with pytest.raises(paddleinfer.ConfigError, match="True"):
+        paddleinfer.Engine.from_callable(lambda feeds: feeds, {"x": ("float32", (True,))}, ["x"])
 
 
 def test_every_option_has_a_check_of_its_own() -> None:
@@ -100,13 +135,38 @@ def test_a_full_queue_refuses_by_rows_and_by_bytes_and_says_when_to_come_back() 
             assert engine.infer(rows(4))
 
 
-def test_a_request_larger_than_the_whole_limit_is_the_callers_error() -> None:
-    for limits in ({"max_queue_rows": 4}, {"max_queue_bytes": 48}):
-        with engine_of(**limits) as engine:
-            with pytest.raises(paddleinfer.InvalidInput, match=next(iter(limits))):
-                engine.infer(rows(5))
-            assert engine.infer(rows(4))
-            assert engine.stats()["refused"] == 1
+def test_a_request_of_more_bytes_than_may_wait_is_the_callers_error() -> None:
+    with engine_of(max_queue_bytes=48) as engine:
+        with pytest.raises(paddleinfer.InvalidInput, match=r"max_queue_bytes=48 .*infer_many"):
+            engine.infer(rows(5))
+        assert engine.infer(rows(4))
+        assert engine.stats()["refused"] == 1
+
+
+@pytest.mark.parametrize("batchable", [True, False, "auto"])
+def test_a_request_of_more_rows_than_may_wait_just_runs_where_nothing_waits(batchable: Any) -> None:
+    x = np.arange(300, dtype="float32").reshape(100, 3)
+    with engine_of(max_queue_rows=4, max_batch_size=2, batchable=batchable, instances=2) as engine:
+        for ask in (engine.infer, lambda x: engine.submit(x).result(PATIENCE_S)):
+            np.testing.assert_array_equal(ask(x)["y"], x * 2)
+        assert engine.stats()["queued_rows"] == engine.stats()["refused"] == 0
+
+
+def test_a_request_of_more_rows_than_may_wait_is_refused_behind_others_with_what_to_do() -> None:
+    with gated(max_queue_rows=4) as (engine, gate):
+        waiting = engine.submit(rows(1))
+        for call in (engine.infer, engine.submit):
+            with pytest.raises(
+                paddleinfer.QueueFull, match=r"5 rows.*max_queue_rows=4 .*infer_many"
+            ) as caught:
+                call(rows(5))
+            assert 0 < caught.value.retry_after_s < 3600
+        assert waiting.cancel()
+        large = engine.submit(rows(5))  # though one runs
+        with pytest.raises(paddleinfer.QueueFull, match="5 rows and 60 bytes waiting"):
+            engine.submit(rows(1))
+        gate.open()
+        assert len(large.result(PATIENCE_S)["y"]) == 5
 
 
 def test_timeouts_that_make_no_sense_are_refused_by_every_call() -> None:

@@ -45,6 +45,14 @@ def test_results_are_those_of_the_request_without_padding(length: int) -> None:
     assert results["twice"].flags.writeable and results["twice"].base is None
 
 
+def test_an_empty_length_is_left_as_it_is() -> None:
+    pad = PadAxis(inputs={"x": 1}, outputs={"twice": 1}, multiple=8)
+    with paddleinfer.Engine.from_callable(
+        lambda inputs: {"twice": inputs["x"] * 2}, {"x": ("float32", (-1, -1))}, ["twice"], pad=pad
+    ) as engine:
+        assert engine.infer({"x": np.zeros((2, 0), "float32")})["twice"].shape == (2, 0)
+
+
 def test_different_lengths_share_a_batch() -> None:
     shapes = []
 
@@ -134,6 +142,20 @@ def test_a_fill_value_is_used() -> None:
         ({"inputs": {"x": 1}, "sizes": (8, 8)}, "must rise"),
         ({"inputs": {"x": 1}, "multiple": 8, "max_waste": 2}, "from 0 to 1"),
         ({"inputs": {"x": 1}, "multiple": 8, "fill": 3}, "fill of PadAxis"),
+        (
+            {"inputs": {"x": 1}, "multiple": 8, "lengths": "x"},
+            "lengths of PadAxis names 'x', which is padded",
+        ),
+        ({"inputs": {"x": 1}, "multiple": 8, "mask": "m", "lengths": "m"}, "lengths of PadAxis names 'm'"),
+        ({"inputs": {"x": 1}, "multiple": 8, "per": {"y": 2}}, "per of PadAxis names 'y'"),
+        ({"inputs": {"x": 1}, "multiple": 8, "outputs": {"y": 1}, "per": {"y": 0}}, "per of PadAxis for 'y'"),
+        ({"inputs": {"x": 1}, "multiple": 8, "per": 8}, "per of PadAxis must map"),
+        ({"inputs": {"x": 1}, "multiple": 8, "split_rows": True}, "needs lengths or mask"),
+        ({"inputs": {"x": 1}, "multiple": 8, "split_rows": 1}, "True or False"),
+        (
+            {"inputs": {"x": 1}, "multiple": 8, "outputs": {"y": 1}, "output_fill": {"y": -1}},
+            "no effect without split_rows",
+        ),
     ],
 )
 def test_a_wrong_description_is_refused_in_a_sentence(fields: dict[str, Any], sentence: str) -> None:
@@ -161,3 +183,63 @@ def test_inputs_that_are_padded_together_must_be_equally_long() -> None:
         pytest.raises(paddleinfer.InvalidInput, match="'x' has 3, 'mask' has 4"),
     ):
         engine.infer({"x": row(3), "mask": row(4)})
+
+
+def steps_of(inputs: Arrays) -> Arrays:
+    """One step for four elements, rounded up, and a sum over all; as a text recogniser's convolutions do."""
+    x = inputs["x"]
+    steps = -(-x.shape[1] // 4)
+    filled = np.zeros((len(x), steps * 4), x.dtype)
+    filled[:, : x.shape[1]] = x
+    return {"steps": filled.reshape(len(x), steps, 4).max(axis=2), "sum": x.sum(axis=1)}
+
+
+def steps_engine(**fields: Any) -> paddleinfer.Engine:
+    pad = PadAxis(inputs={"x": 1}, multiple=16, outputs={"steps": 1}, **fields)
+    return paddleinfer.Engine.from_callable(steps_of, {"x": ("float32", (-1, -1))}, ["steps", "sum"], pad=pad)
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 13, 16, 17])
+def test_an_output_of_fewer_steps_is_cropped_to_those_of_the_data(length: int) -> None:
+    with steps_engine(per={"steps": 4}) as engine:
+        results = engine.infer({"x": row(length)})
+    np.testing.assert_array_equal(results["steps"], steps_of({"x": row(length)})["steps"])
+
+
+def test_an_output_that_is_not_as_long_as_was_said_is_refused_in_a_sentence() -> None:
+    with steps_engine(per={"steps": 8}) as engine:
+        with pytest.raises(
+            paddleinfer.ModelError, match="'steps' is 2 long on axis 1 for inputs padded to 16"
+        ):
+            engine.infer({"x": row(5)})
+        with pytest.raises(paddleinfer.ModelError, match=r"its shape is \(1, 4\)"):
+            engine.submit({"x": row(5)}).result()
+    with steps_engine() as engine, pytest.raises(paddleinfer.ModelError, match="correct outputs or per"):
+        engine.infer({"x": row(5)})
+
+
+def test_an_axis_that_an_output_does_not_have_is_refused_at_load() -> None:
+    with pytest.raises(paddleinfer.ConfigError, match="pad names axis 7 of output 'y', which has 2"):
+        paddleinfer.Engine.from_callable(
+            lambda feeds: {"y": feeds["x"]},
+            {"x": ("float32", (-1, -1))},
+            {"y": ("float32", (-1, -1))},
+            pad=PadAxis(inputs={"x": 1}, outputs={"y": 7}, multiple=8),
+        )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"inputs": {"x": True}},
+        {"outputs": {"y": True}},
+        {"sizes": (True, 8), "multiple": 1},
+        {"multiple": True},
+        {"fill": {"x": True}},
+        {"max_waste": True},
+        {"per": {"y": True}, "outputs": {"y": 1}},
+    ],
+)
+def test_a_truth_value_is_no_number_of_a_padded_axis(given: dict[str, Any]) -> None:
+    with pytest.raises(paddleinfer.ConfigError, match="True"):
+        PadAxis(**{"inputs": {"x": 1}, "multiple": 8, **given})

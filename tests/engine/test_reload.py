@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ended_requests import assert_all_ended
 from engine_helpers import PATIENCE_S, engine_of, eventually, rows, run_threads
 from loop_helpers import Run, event_descriptors, on_both_loops, turn_until
 from reload_helpers import Background, Meanwhile, Versions, answer, versioned, wait_generation
-from test_ends import assert_all_ended
 from zoo import Zoo
 
 import paddleinfer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from engine_helpers import Gate, X, engine_of, rows
+from engine_helpers import PATIENCE_S, Gate, X, engine_of, rows
 from zoo import Zoo
 
 import paddleinfer
@@ -59,7 +59,7 @@ def test_a_model_whose_rows_differ_in_a_batch_runs_unmerged(caplog: pytest.LogCa
 
 def test_free_sizes_need_an_example(zoo: Zoo) -> None:
     directory = zoo.directory("conv", zoo.formats[-1])
-    with pytest.raises(paddleinfer.ConfigError, match="give warmup\\(\\) one example row"):
+    with pytest.raises(paddleinfer.ConfigError, match="give an example row or example_shapes"):
         paddleinfer.Engine(directory, warmup=True, instances=1)
     with paddleinfer.Engine(directory, instances=1, max_batch_size=4) as engine:
         with pytest.raises(paddleinfer.InvalidInput, match="must be one row, not 2"):
@@ -76,8 +76,24 @@ def test_warming_goes_before_what_waits_and_ends_at_close() -> None:
     gate.wait_entered()
     handle = engine._generation.core.warmup([rows()], 0)
     gate.open()
-    assert busy.result(30) is not None
-    assert handle.wait(30)
+    assert busy.result(PATIENCE_S) is not None
+    assert handle.wait(PATIENCE_S)
     engine.close()
     with pytest.raises(paddleinfer.EngineClosed):
         engine.warmup()
+
+
+def test_warming_up_is_no_traffic(fake_predictor: Callable[..., FakePredictor]) -> None:
+    predictor = fake_predictor()
+    with paddleinfer.Engine.from_callable(predictor, {"x": X}, ["y"], instances=2, warmup=True) as engine:
+        stats = engine.stats()
+        assert stats["internal_runs"] == len(predictor.runs) > 0
+        traffic = [stats[name] for name in stats if name not in ("generation", "internal_runs")]
+        assert not any(any(count.values()) if isinstance(count, dict) else count for count in traffic), stats
+        assert engine.diagnose().verdict == "unknown"
+        with engine.trace() as trace:
+            engine.warmup()
+            engine.infer([rows()])
+        after = engine.stats()
+    assert after["internal_runs"] == len(predictor.runs) - 1 and after["results"] == after["executions"] == 1
+    assert len(trace.requests) == len(trace.runs) == 1 and after["batch_rows"] == {1: 1}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 from collections.abc import Callable, Iterator
 
 import grpc
@@ -12,38 +11,28 @@ import pytest
 from engine_helpers import PATIENCE_S, eventually
 from grpc_outsider import INFER, Outsider
 from grpc_server_process import ALLOWED_BYTES, ServerProcess
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
-END_STREAM, END_HEADERS = 1, 4
-
+from http2_frames import (
+    CALL,
+    CONTINUATION,
+    DATA,
+    DEAF_OPENING,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    OPENING,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    frame,
+    frames,
+    headers,
+    prefixed,
+    whole_call,
+)
 
 pytestmark = pytest.mark.usefixtures("still_answers")
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"", length: int | None = None) -> bytes:
-    """One of HTTP/2; `length` may lie."""
-    size = len(payload) if length is None else length
-    return size.to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
-
-
-def text(value: str) -> bytes:
-    return bytes([len(value)]) + value.encode()
-
-
-def headers(path: str = INFER, kind: str = "application/grpc", **further: str) -> bytes:
-    """POST http, a path, an authority, a content type, te: trailers and more; none is put into the table."""
-    fields = ((b"\x04", path), (b"\x01", "t"), (b"\x0f\x10", kind), (b"\x00\x02te", "trailers"))
-    named = ((b"\x00" + text(name.replace("_", "-")), value) for name, value in further.items())
-    return b"\x83\x86" + b"".join(name + text(value) for name, value in (*fields, *named))
-
-
-OPENING = PREFACE + frame(SETTINGS, 0, 0)
-CALL = frame(HEADERS, END_HEADERS, 1, headers())
-
-
-def prefixed(message: bytes, length: int | None = None, flags: int = 0) -> bytes:
-    return struct.pack(">BI", flags, len(message) if length is None else length) + message
 
 
 @contextlib.contextmanager
@@ -101,16 +90,6 @@ def sent_on(grpc_process: ServerProcess, *parts: bytes) -> bytes:
 )
 def test_broken_http2_ends_its_connection_and_no_other(grpc_process: ServerProcess, sent: bytes) -> None:
     sent_on(grpc_process, sent)
-
-
-def frames(connection: socket.socket) -> Iterator[tuple[int, int]]:
-    """Kind and stream of what comes, until the connection is closed."""
-    received = b""
-    while part := connection.recv(1 << 16):
-        received += part
-        while len(received) >= 9 and len(received) >= (end := 9 + int.from_bytes(received[:3], "big")):
-            yield received[3], int.from_bytes(received[5:9], "big")
-            received = received[end:]
 
 
 @pytest.mark.parametrize(
@@ -201,13 +180,10 @@ def test_a_client_that_takes_no_answers_keeps_nobody_waiting(
     grpc_process: ServerProcess, outsider: Outsider
 ) -> None:
     before = grpc_process.memory_bytes()
-    message = prefixed(outsider.row_request())
-    no_room = frame(SETTINGS, 0, 0, b"\0\4\0\0\0\0")
     with connected(grpc_process) as connection:
-        connection.sendall(PREFACE + no_room)
+        connection.sendall(DEAF_OPENING)
         for stream in range(1, 4000, 2):
-            call = frame(HEADERS, END_HEADERS, stream, headers())
-            connection.sendall(call + frame(DATA, END_STREAM, stream, message))
+            connection.sendall(whole_call(stream, outsider.row_request()))
         assert outsider.is_answered()
     assert eventually(lambda: grpc_process.memory_bytes() < before + ALLOWED_BYTES)
 

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 from engine_helpers import echo_engine, engine_of, rows
 from google.protobuf.json_format import MessageToDict
-from grpc_helpers import ModelInferRequest, Served, described, failure, outputs_of, raw, serving
+from grpc_helpers import ModelInferRequest, Served, described, failure, outputs_of, raw, read_message, serving
 from zoo import Zoo
 
 import paddleinfer
 from paddleinfer import Engine, metrics
+from paddleinfer.backends.paddle import runtime
 from paddleinfer.config import EngineConfig
 from paddleinfer.shim import ModelSource
-from paddleinfer.shim.datatypes import DATATYPES
-from paddleinfer.shim.grpc_messages import message_class
-from paddleinfer.shim.grpc_tensors import encode_response, parse_message
-from paddleinfer.shim.infer_request import InferRequest
+from paddleinfer.shim.grpc.messages import message_class
+from paddleinfer.shim.grpc.tensors import encode_response
+from paddleinfer.shim.protocol.datatypes import DATATYPES
+from paddleinfer.shim.protocol.request import InferRequest
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -38,7 +39,7 @@ def server() -> Iterator[Served]:
 @pytest.mark.parametrize("dtype", DATATYPES)
 def test_raw_tensors_of_every_datatype_are_read(dtype: str) -> None:
     x = np.arange(6).reshape(2, 3).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    (read,) = parse_message(ModelInferRequest(**raw(x=x))).inputs.values()
+    (read,) = read_message(ModelInferRequest(**raw(x=x))).inputs.values()
     assert read.dtype == x.dtype
     assert np.array_equal(read, x)
 
@@ -71,7 +72,7 @@ def test_tensors_come_back_in_their_datatype(dtype: str) -> None:
 def test_typed_contents_of_every_datatype_are_read(dtype: str, field: str, values: list[Any]) -> None:
     x = np.array([values], dtype)
     message = ModelInferRequest(model_name="m", inputs=[described("x", x, contents={field: values})])
-    (read,) = parse_message(message).inputs.values()
+    (read,) = read_message(message).inputs.values()
     assert read.dtype == x.dtype
     assert np.array_equal(read, x)
 
@@ -84,7 +85,7 @@ def test_typed_contents_are_answered_in_raw_ones_as_triton_does(server: Served) 
 def test_an_empty_tensor_needs_no_contents() -> None:
     x = np.zeros((0, 3), "float32")
     for fields in (raw(x=x), {"inputs": [described("x", x)]}):
-        (read,) = parse_message(ModelInferRequest(**fields)).inputs.values()
+        (read,) = read_message(ModelInferRequest(**fields)).inputs.values()
         assert read.shape == (0, 3)
 
 
@@ -140,8 +141,9 @@ DATA = rows().tobytes()
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"inputs": []}, "no inputs"),
-        ({"inputs": [X, X], "raw_input_contents": [DATA, DATA]}, "'x' is there twice"),
+        ({"inputs": []}, "1 raw_input_contents for 0 inputs"),
+        ({"inputs": [], "raw_input_contents": []}, "missing input 'x'"),
+        ({"inputs": [X, X], "raw_input_contents": [DATA, DATA]}, "'x' is given twice"),
         ({"raw_input_contents": [DATA, DATA]}, "2 raw_input_contents for 1 inputs"),
         ({"raw_input_contents": [DATA[:-1]]}, "has 11 bytes, but [1, 3] of FP32 takes 12"),
         ({"raw_input_contents": [b""]}, "has 0 bytes"),
@@ -203,7 +205,7 @@ def test_bytes_that_are_no_message_are_refused_in_a_sentence(server: Served, met
     ask = server.channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
     code, sentence = failure(lambda: ask(b"\x2a\xff"))
     assert code == INVALID
-    assert f"the message is no inference.{method}Request" in sentence
+    assert f"the message is not an inference.{method}Request" in sentence
     server.still_answers()
 
 
@@ -277,6 +279,22 @@ def test_requests_count_in_the_statistics_the_metrics_the_latencies_and_the_stag
         times = model.stage_log.since(0)
         assert len(times) == 3
         assert all(list(each[:6]) == sorted(each[:6]) for each in times)
+
+
+def test_a_load_without_memory_is_told_to_the_client(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = EngineConfig.from_options({"instances": 1, "check_load": "here"})
+    source = ModelSource(zoo.directory("mlp", zoo.formats[0]), config)
+
+    def fails(*_: object) -> None:
+        raise MemoryError("std::bad_alloc")
+
+    with serving({"mlp": source}, repository_control=True) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(runtime.Runtime, "_start", fails)
+            code, sentence = server.refused("RepositoryModelLoad", model_name="mlp")
+        assert code == grpc.StatusCode.UNAVAILABLE
+        assert "failed to load 'mlp': there was not enough memory to load" in sentence
+        server.call("RepositoryModelLoad", model_name="mlp")
 
 
 def test_models_are_listed_loaded_and_unloaded_where_that_is_allowed(zoo: Zoo) -> None:

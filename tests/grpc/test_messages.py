@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.descriptor_pool import Default
 from http_processes import ELSEWHERE
 
-from paddleinfer.shim.grpc_messages import METHODS, POOL, SERVICE, STREAM, message_class
+from paddleinfer.shim.grpc.messages import METHODS, POOL, SERVICE, STREAM, message_class
 
 
 def test_a_request_has_the_bytes_that_every_client_writes() -> None:
@@ -70,7 +70,7 @@ def test_nothing_of_ours_is_in_the_default_pool() -> None:
 
 
 OURS = """
-from paddleinfer.shim.grpc_messages import message_class
+from paddleinfer.shim.grpc.messages import message_class
 ours = message_class("ModelInferRequest")
 """
 ANOTHERS = """

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from engine_helpers import Gate, engine_of, eventually, gated, rows
 from google.rpc.error_details_pb2 import RetryInfo
+from grpc_bombs import varint
 from grpc_helpers import Client, Served, described, failure, outputs_of, raw, serving
 from grpc_status import rpc_status
 from http_helpers import INFER
@@ -26,12 +27,14 @@ from paddleinfer.errors import (
     InvalidInput,
     ModelError,
     ModelLoadError,
+    OutOfMemory,
     PaddleInferError,
     QueueFull,
+    ThreadStartError,
 )
-from paddleinfer.shim.app import Application
-from paddleinfer.shim.errors import RequestError
-from paddleinfer.shim.grpc_status import abort
+from paddleinfer.shim.grpc.status import abort
+from paddleinfer.shim.http.app import Application
+from paddleinfer.shim.protocol.errors import RequestError
 
 CODES = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -42,6 +45,8 @@ CODES = {
     Cancelled: grpc.StatusCode.CANCELLED,
     EngineClosed: grpc.StatusCode.UNAVAILABLE,
     ModelError: grpc.StatusCode.INTERNAL,
+    OutOfMemory: grpc.StatusCode.UNAVAILABLE,
+    ThreadStartError: grpc.StatusCode.UNAVAILABLE,
 }
 
 
@@ -63,7 +68,7 @@ def end_of(error: BaseException) -> Any:
 
 
 def test_every_error_of_the_engine_has_its_status() -> None:
-    assert set(CODES) == set(PaddleInferError.__subclasses__())
+    assert set(CODES) == {*PaddleInferError.__subclasses__(), *ModelError.__subclasses__()}
     for kind, code in CODES.items():
         assert end_of(kind("why")) == (code, "why")
 
@@ -88,10 +93,10 @@ def test_many_outputs_or_dimensions_are_refused_as_fast_as_one() -> None:
     outputs = [{"name": f"{number:06}"} for number in range(200_000)]
     with engine_of() as engine, serving(engine) as server:
         code, sentence = server.refused(**raw(x=rows()), outputs=[*outputs, outputs[0]])
-        assert code == grpc.StatusCode.INVALID_ARGUMENT and "'000000' is asked for twice" in sentence
-        endless = {**described("x", rows()), "shape": [(1 << 63) - 1] * 300_000}
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and "1024 is the most" in sentence
+        endless = {**described("x", rows()), "shape": [(1 << 63) - 1] * 1_500}
         code, sentence = server.refused(**{**raw(x=rows()), "inputs": [endless]})
-        assert code == grpc.StatusCode.INVALID_ARGUMENT and "300000 dimensions" in sentence
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and "1500 dimensions" in sentence
         server.still_answers()
 
 
@@ -217,6 +222,21 @@ def test_a_message_that_is_too_large_is_refused(server: Served, compression: grp
     code, _ = failure(lambda: ask(bytes(200_000), compression=compression))
     assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
     server.still_answers()
+
+
+@pytest.mark.parametrize(
+    ("of_messages", "of_bodies"), [(100_000, 1 << 20), (1 << 20, 100_000)], ids=["messages", "bodies"]
+)
+def test_a_message_may_have_what_both_limits_allow(of_messages: int, of_bodies: int) -> None:
+    limits = {"max_grpc_message_bytes": of_messages, "max_body_bytes": of_bodies}
+    with engine_of() as engine, serving(engine, **limits) as server:
+        ask = server.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        code, sentence = failure(lambda: ask(bytes(100_001)))
+        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "100000" in sentence
+        code, _ = failure(lambda: ask(b"\x7a" + varint(90_000) + bytes(90_000)))  # it was read
+        assert code == grpc.StatusCode.NOT_FOUND
+        server.still_answers()
 
 
 def test_an_unknown_method_is_unimplemented(server: Served) -> None:

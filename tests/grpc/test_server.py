@@ -20,20 +20,20 @@ import pytest
 from engine_helpers import PATIENCE_S, engine_of, eventually, gated, rows
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from grpc_helpers import Client, failure, outputs_of, raw, serving
+from grpc_helpers import Client, failure, make_certificate, outputs_of, raw, serving
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from http_processes import ELSEWHERE, Server, started, waiting_server
-from system_tools import need
 from zoo import Zoo
 
 from paddleinfer.errors import ConfigError
-from paddleinfer.shim.errors import RequestError
-from paddleinfer.shim.grpc_calls import Calls
-from paddleinfer.shim.grpc_infer import GrpcInference
-from paddleinfer.shim.models import Models
-from paddleinfer.shim.server_options import ServerOptions
-from paddleinfer.shim.service import Service
+from paddleinfer.shim.grpc.calls import Calls
+from paddleinfer.shim.grpc.infer import GrpcInference
+from paddleinfer.shim.grpc.transfers import Arrivals, Patience, Unsent
+from paddleinfer.shim.options import ServerOptions
+from paddleinfer.shim.protocol.errors import RequestError
+from paddleinfer.shim.service.models import Models
+from paddleinfer.shim.service.service import Service
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
@@ -47,7 +47,9 @@ def client_of(address: str) -> Iterator[Client]:
 # -- where it listens
 
 
-def test_a_unix_socket_is_served_beside_the_port_and_a_left_over_one_replaced(tmp_path: Path) -> None:
+def test_a_unix_socket_is_served_beside_the_port_a_left_over_one_replaced_and_it_is_gone_at_the_end(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "grpc.sock"
     with socket.socket(socket.AF_UNIX) as left_over:
         left_over.bind(str(path))
@@ -61,6 +63,23 @@ def test_a_unix_socket_is_served_beside_the_port_and_a_left_over_one_replaced(tm
             serving(taken, grpc_uds=str(path)).__enter__()
         with client_of(f"unix:{path}") as client:
             client.still_answers()
+        assert path.stat().st_mode & 0o777 == 0o660
+        assert list(tmp_path.iterdir()) == [path]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_unix_socket_that_another_server_has_made_since_stays(tmp_path: Path) -> None:
+    path = tmp_path / "grpc.sock"
+    with engine_of() as engine, engine_of() as second:
+        with serving(engine, grpc_uds=str(path), uds_mode="600"):
+            assert path.stat().st_mode & 0o777 == 0o600
+            path.unlink()
+            other = serving(second, grpc_uds=str(path))
+            other.__enter__()
+        with client_of(f"unix:{path}") as client:
+            client.still_answers()
+        other.__exit__(None, None, None)
+    assert not path.exists()
 
 
 def test_a_taken_port_is_said_in_a_sentence() -> None:
@@ -83,11 +102,7 @@ def test_a_second_server_does_not_share_the_port_of_the_first() -> None:
 
 
 def test_tls_is_served_with_the_certificate_of_https(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = [need("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    command += ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
+    certificate, key = make_certificate(tmp_path)
     with engine_of() as engine, serving(engine, tls_cert=str(certificate), tls_key=str(key)) as server:
         credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
         with grpc.secure_channel(server.server.addresses[0], credentials) as channel:
@@ -203,7 +218,7 @@ def test_one_process_answers_both_protocols_and_ends_both_with_0(tmp_path: Path)
         assert np.array_equal(outputs_of(call.result())["y"], rows())
         code, errors = server.end()
     assert code == 0
-    assert "with 1 requests under way" in errors
+    assert "draining 1 request\n" in errors
 
 
 def test_past_the_drain_timeout_cut_calls_count_in_the_exit_code(tmp_path: Path) -> None:
@@ -217,13 +232,13 @@ def test_past_the_drain_timeout_cut_calls_count_in_the_exit_code(tmp_path: Path)
         assert call.exception().code() == grpc.StatusCode.UNAVAILABLE
         code, errors = server.end()
     assert code == 3
-    assert "1 requests were cut" in errors
+    assert "1 request did not finish within --drain-timeout" in errors
 
 
 def test_health_is_false_and_calls_are_served_for_the_drain_delay(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     with (
-        waiting_server(tmp_path, grpc_port=0, drain_delay=1.0) as server,
+        waiting_server(tmp_path, grpc_port=0, drain_delay=10 * PATIENCE_S) as server,
         client_of(_address(server)) as client,
     ):
         watch = HealthStub(client.channel).Watch(HealthCheckRequest())
@@ -231,6 +246,11 @@ def test_health_is_false_and_calls_are_served_for_the_drain_delay(tmp_path: Path
         server.process.send_signal(signal.SIGTERM)
         assert next(watch).status == NOT_SERVING
         assert np.array_equal(outputs_of(client.infer(**raw(x=rows())))["y"], rows())
+
+
+def test_after_the_drain_delay_the_server_ends(tmp_path: Path) -> None:
+    with waiting_server(tmp_path, grpc_port=0, drain_delay=0.2) as server:
+        server.process.send_signal(signal.SIGTERM)
         assert server.end()[0] == 0
 
 
@@ -264,12 +284,13 @@ def test_calls_that_come_while_the_server_ends_do_not_keep_it() -> None:
     async def never(request: Any, context: Any) -> None:
         raise AssertionError("it was called")
 
-    calls = Calls()
+    unsent = Unsent(1, Patience(PATIENCE_S, 1, PATIENCE_S))
+    calls = Calls(Arrivals(1, 1, PATIENCE_S), unsent)
     endless = calls.endless(never)
     calls.end_endless()
     with pytest.raises(RequestError, match="the server is ending"):
         asyncio.run(endless(None, None))
-    inference = GrpcInference(Service(Models.of({})))
+    inference = GrpcInference(Service(Models.of({})), unsent)
     inference.end()
     with pytest.raises(RequestError, match="the server is ending"):
         asyncio.run(inference.stream(None, None))  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ def test_bytes_that_are_no_request_are_told_and_the_stream_goes_on() -> None:
     with engine_of() as engine, serving(engine) as server:
         ask = server.channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
         wrong, _ = ask(iter([b"\x2a\xff", b""]))
-        assert b"the message is no inference.ModelInferRequest" in wrong
+        assert b"the message is not an inference.ModelInferRequest" in wrong
 
 
 def test_a_client_that_wants_statuses_gets_that_of_the_first_error() -> None:
@@ -114,7 +114,11 @@ def test_at_the_end_of_the_server_an_open_stream_gets_what_it_asked_and_ends() -
 
 def test_answers_that_a_client_does_not_read_count_as_cut(caplog: pytest.LogCaptureFixture) -> None:
     large = np.zeros((1, 4 << 20), "float32")
-    with echo_engine(shape=(-1, large.size)) as engine, serving(engine) as server:
+    room = 2 * large.nbytes
+    with (
+        echo_engine(shape=(-1, large.size)) as engine,
+        serving(engine, max_grpc_message_bytes=room) as server,
+    ):
         call = server.stream([raw(x=large)] * 2)
         assert eventually(lambda: engine.stats()["results"] == 2)
         server.begin_stop(0.0).result(30.0)

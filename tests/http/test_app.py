@@ -18,6 +18,7 @@ from zoo import Zoo
 
 import paddleinfer
 from paddleinfer import ConfigError, EngineConfig
+from paddleinfer.backends.paddle import runtime
 from paddleinfer.shim import ModelSource, ServiceOptions, create_app
 
 REQUEST = {"inputs": [json_tensor("x", rows())]}
@@ -214,6 +215,24 @@ def test_models_are_unloaded_and_loaded_where_that_is_allowed(zoo: Zoo) -> None:
         assert client.get("/v2/models/mlp").status_code == 200
         assert client.post("/v2/repository/models/mlp/load", json={}).status_code == 200  # once more
         assert "'q'" in error_of(client.post("/v2/repository/models/q/load"), 404)
+
+
+def test_a_load_without_memory_is_told_to_the_client_and_the_model_stays(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EngineConfig.from_options({"instances": 1, "check_load": "here"})
+    source = ModelSource(zoo.directory("mlp", zoo.formats[0]), config)
+
+    def fails(*_: object) -> None:
+        raise MemoryError("std::bad_alloc")
+
+    with TestClient(create_app({"mlp": source}, ServiceOptions(repository_control=True))) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(runtime.Runtime, "_start", fails)
+            answer = client.post("/v2/repository/models/mlp/load", json={})
+            assert "failed to load 'mlp': there was not enough memory to load" in error_of(answer, 503)
+        assert client.get("/v2/models/mlp/ready").status_code == 200
+        assert client.post("/v2/repository/models/mlp/load", json={}).status_code == 200
 
 
 def test_a_model_is_loaded_with_another_batch_size_until_it_is_loaded_again(zoo: Zoo) -> None:

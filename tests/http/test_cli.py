@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from http_commands import plan, refused
 from zoo import Zoo
 
-from paddleinfer import ConfigError
+from paddleinfer import ConfigError, PadAxis
 from paddleinfer.shim import cli
-from paddleinfer.shim.cli import Plan
 
 
 @pytest.fixture
@@ -19,26 +19,9 @@ def model(zoo: Zoo) -> Path:
     return zoo.directory("mlp", zoo.formats[0])
 
 
-def plan(*arguments: str | Path, environment: dict[str, str] | None = None) -> Plan:
-    namespace = cli._parser().parse_args([str(argument) for argument in arguments])
-    return cli.plan_of(namespace, environment or {})
-
-
 def options(*arguments: str | Path, environment: dict[str, str] | None = None) -> dict[str, Any]:
     (source,) = plan(*arguments, environment=environment).models.values()
     return source.config.flat()
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """The sentence of a command that does not start, which ends with 2."""
-    try:
-        code = cli.main([str(argument) for argument in arguments])
-    except SystemExit as end:  # argparse's own
-        code = end.code
-    assert code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("paddleinfer-http: ")
-    return line
 
 
 def test_a_directory_is_served_under_its_name_with_the_defaults(model: Path) -> None:
@@ -78,6 +61,11 @@ def test_models_are_given_with_and_without_names(model: Path) -> None:
         (["--default-timeout", "0.5"], "default_timeout", 0.5),
         (["--default-timeout", "none"], "default_timeout", None),
         (["--policy", "eager"], "policy", "eager"),
+        (
+            ["--pad", "inputs=x:1 multiple=8", "--pad=inputs=y:2 sizes=4,6 max_waste=0.5"],
+            "pad",
+            (PadAxis({"x": 1}, multiple=8), PadAxis({"y": 2}, sizes=(4, 6), max_waste=0.5)),
+        ),
     ],
 )
 def test_every_kind_of_option_is_a_flag(model: Path, flags: list[str], name: str, value: Any) -> None:
@@ -111,6 +99,36 @@ def test_the_command_line_is_stronger_than_the_environment_and_that_than_the_fil
     )
     planned = plan("--config", file, environment=environment)
     assert (planned.server.port, planned.server.host) == (7, "::1")
+
+
+def test_example_shapes_are_for_the_models_that_have_the_inputs(zoo: Zoo, tmp_path: Path) -> None:
+    named = {name: zoo.directory(name, zoo.formats[0]) for name in ("mlp", "joined")}
+    models = [part for name, path in named.items() for part in ("--model", f"{name}={path}")]
+
+    def shapes(*arguments: str | Path) -> dict[str, Any]:
+        planned = plan(*models, *arguments).models
+        return {name: source.config.example_shapes for name, source in planned.items()}
+
+    assert shapes() == {"mlp": {}, "joined": {}}
+    assert shapes("--example-shape", "past=2,4") == {"mlp": {}, "joined": {"past": (2, 4)}}
+    both = shapes("--example-shape", "x=20", "--example-shape=joined:past=2,4")
+    assert both == {"mlp": {"x": (20,)}, "joined": {"x": (20,), "past": (2, 4)}}
+    file = tmp_path / "server.toml"
+    file.write_text("[engine.example_shapes]\npast = [2, 4]\nx = [5]")
+    assert shapes("--config", file) == {"mlp": {"x": (5,)}, "joined": {"past": (2, 4), "x": (5,)}}
+    with pytest.raises(ConfigError, match="example_shapes names 'q'"):
+        shapes("--example-shape", "q=1")
+
+
+def test_a_stronger_place_to_listen_on_replaces_a_weaker_one(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    for given, stronger, where in (
+        ('uds = "s"', {"PADDLEINFER_PORT": "7"}, (None, 7)),
+        ("port = 7", {"PADDLEINFER_UDS": "s"}, ("s", 7)),
+    ):
+        file.write_text(f"[server]\n{given}")
+        server = plan(model, "--config", file, environment=stronger).server
+        assert (server.uds, server.port) == where
 
 
 def test_a_path_in_a_file_is_relative_to_it_and_lists_and_paddings_are_read(
@@ -149,18 +167,31 @@ def test_variables_that_kubernetes_sets_for_a_service_of_that_name_are_left_alon
         (["--onednn", "maybe"], "true or false"),
         (["--allowed-batch-sizes", "1,x"], "a list with commas"),
         (["--tls-cert", __file__], "together"),
-        (["--tls-cert", "/none", "--tls-key", "/none"], "no file"),
+        (["--tls-cert", "/none", "--tls-key", "/none"], "not a file"),
         (["--api-key", "a b"], "api_key"),
         (["--api-key", "a", "--api-key-file", __file__], "not both"),
-        (["--api-key-file", "/none"], "no file"),
+        (["--api-key-file", "/none"], "not a file"),
         (["--drain-timeout", "-1"], "drain_timeout"),
         (["--reload-interval", "0"], "reload_interval"),
         (["--max-body-bytes", "0"], "max_body_bytes"),
+        (["--max-grpc-message-bytes", "0"], "max_grpc_message_bytes"),
         (["--max-inflight", "0"], "max_inflight"),
         (["--model", "a="], "NAME=DIR"),
         (["--model", "a/b=x"], "a model's name"),
         (["--config", "/none.toml"], "cannot read"),
         (["--policy", "fixed_delay"], "max_queue_delay_us"),
+        (["--uds", "s", "--port", "1"], "port and uds both say where to listen"),
+        (["--uds", "s", "--grpc-uds", "s"], "uds and grpc_uds cannot be one path"),
+        (["--port", "7", "--grpc-port", "7"], "port and grpc_port cannot be one port"),
+        (["--uds-mode", "rw"], "uds_mode must be permissions in octal"),
+        (["--keep-alive-timeout", "0"], "keep_alive_timeout must be more than 0 seconds"),
+        (["--read-timeout", "nan"], "read_timeout must be a finite number"),
+        (["--pad", "inputs=x:1"], "PadAxis needs sizes, or a multiple"),
+        (["--pad", "x:1"], "pad is made of NAME=VALUE"),
+        (["--inline=yes"], "--inline"),
+        (["--max-batch-size"], "--max-batch-size"),
+        (["--preferred-batch-sizes", "4,2"], "must rise"),
+        (["--policy", "eager", "--max-queue-delay-us", "5"], "max_queue_delay_us has no effect"),
         (["--trace", "/none/t.json"], "trace cannot be written to /none/t.json (No such file or directory)"),
         (["--trace", "/"], "trace must be a file, and / is a directory"),
         (["--trace", ""], "trace must be a text"),
@@ -194,7 +225,20 @@ def test_a_server_without_models_two_of_one_name_and_paths_without_models_are_re
         ("[models.a]\nmax_batch_size = 1", "path"),
         ("[models]\na = 1", "path"),
         ('[server]\nport = "high"', "port"),
-        ("[engine]\npad = [{axis = 1}]", "PadAxis"),
+        ("[engine]\npad = [{axis = 1}]", "pad in [engine] of "),
+        ("[engine]\npad = [{axis = 1}]", "'axis'; the fields of PadAxis are inputs, "),
+        ("[engine]\npad = 3", "must be a table of PadAxis' fields"),
+        ("[[engine.pad]]\nmultiple = 4", "needs inputs"),
+        ("[engine]\nmax_batch_size = [1]", "max_batch_size must be an integer"),
+        ("[engine]\npolicy = {a = 1}", "policy must be one of"),
+        ("[engine]\ndevice = [1, 2]", "device must be"),
+        ("[engine]\ndefault_timeout = 1979-05-27", "default_timeout must be"),
+        ("[server]\nport = [1]", "port must be"),
+        ("[server]\naccess_log = 1", "access_log must be true or false"),
+        ("[server]\nuds_mode = 660", "uds_mode must be a text"),
+        ("[server]\ntrace = []", "trace must be a text"),
+        ('[server]\nuds = "s"\nport = 1', "port and uds"),
+        ("server = 3", "at its top"),
     ],
 )
 def test_a_file_that_cannot_be_is_refused_in_a_sentence(
@@ -211,6 +255,19 @@ def test_a_key_is_read_from_a_file(model: Path, tmp_path: Path, capsys: pytest.C
     assert plan(model, "--api-key-file", file).server.service_options().api_key == "s3cret"
     file.write_text("")
     assert "first line" in refused(capsys, model, "--api-key-file", file)
+
+
+def test_a_key_file_that_cannot_be_read_is_said(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.touch()
+
+    def denied(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    assert f"cannot read {file}: Permission denied" in refused(capsys, model, "--api-key-file", file)
 
 
 def test_a_variable_that_stands_for_nothing_is_named(model: Path) -> None:

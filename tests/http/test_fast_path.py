@@ -11,22 +11,22 @@ import pytest
 from engine_helpers import PATIENCE_S, engine_of, eventually, rows
 from http_helpers import INFER, Served, json_tensor, read_response, serving
 
-from paddleinfer.shim.direct import MAX_BYTES, Direct
+from paddleinfer.shim.http.fast_path import MAX_BYTES, FastPathRequest
 
 BODY = orjson.dumps({"inputs": [json_tensor("x", rows())]})
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[Direct]:
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[FastPathRequest]:
     """The requests that went directly."""
-    requests: list[Direct] = []
-    begin = Direct.begin
+    requests: list[FastPathRequest] = []
+    run = FastPathRequest.run
 
-    def noted(self: Direct) -> None:
+    def noted(self: FastPathRequest) -> None:
         requests.append(self)
-        begin(self)
+        run(self)
 
-    monkeypatch.setattr(Direct, "begin", noted)
+    monkeypatch.setattr(FastPathRequest, "run", noted)
     return requests
 
 
@@ -42,7 +42,9 @@ def post(headers: bytes = b"", body: bytes = BODY, version: bytes = b"1.1") -> b
 
 
 @pytest.mark.parametrize("headers", [b"", b"Connection: keep-alive\r\n", b"Accept-Encoding: gzip\r\n"])
-def test_a_small_plain_request_goes_directly(server: Served, begun: list[Direct], headers: bytes) -> None:
+def test_a_small_plain_request_goes_directly(
+    server: Served, begun: list[FastPathRequest], headers: bytes
+) -> None:
     assert server.exchange(post(headers)).startswith(b"HTTP/1.1 200 OK\r\n")
     assert len(begun) == 1
 
@@ -51,14 +53,14 @@ def test_a_small_plain_request_goes_directly(server: Served, begun: list[Direct]
     ("headers", "body", "version"),
     [
         (b"Connection: close\r\n", BODY, b"1.1"),
-        (b"Content-Encoding: gzip\r\n", gzip.compress(BODY), b"1.1"),
+        (b"Content-Encoding: gzip\r\n", gzip.compress(BODY, mtime=0), b"1.1"),
         (b"Expect: 100-continue\r\n", BODY, b"1.1"),
         (b"", BODY + b" " * MAX_BYTES, b"1.1"),
         (b"", BODY, b"1.0"),
     ],
 )
 def test_anything_else_goes_through_the_application(
-    server: Served, begun: list[Direct], headers: bytes, body: bytes, version: bytes
+    server: Served, begun: list[FastPathRequest], headers: bytes, body: bytes, version: bytes
 ) -> None:
     response = server.exchange(post(headers, body, version))
     if response.startswith(b"HTTP/1.1 100"):
@@ -67,7 +69,9 @@ def test_anything_else_goes_through_the_application(
     assert begun == []
 
 
-def test_a_request_without_the_key_is_refused_and_one_with_it_goes_directly(begun: list[Direct]) -> None:
+def test_a_request_without_the_key_is_refused_and_one_with_it_goes_directly(
+    begun: list[FastPathRequest],
+) -> None:
     with engine_of() as engine, serving(engine, api_key="secret") as server:
         assert server.exchange(post()).startswith(b"HTTP/1.1 401 ")
         assert begun == []
@@ -75,7 +79,7 @@ def test_a_request_without_the_key_is_refused_and_one_with_it_goes_directly(begu
         assert len(begun) == 1
 
 
-def test_one_connection_takes_both_ways_in_turn(server: Served, begun: list[Direct]) -> None:
+def test_one_connection_takes_both_ways_in_turn(server: Served, begun: list[FastPathRequest]) -> None:
     with server.connect() as connection:
         for _ in range(3):
             for headers in (b"", b"Content-Encoding: identity\r\n"):
@@ -84,7 +88,7 @@ def test_one_connection_takes_both_ways_in_turn(server: Served, begun: list[Dire
     assert len(begun) == 3
 
 
-def test_both_ways_count_how_long_a_request_took(server: Served, begun: list[Direct]) -> None:
+def test_both_ways_count_how_long_a_request_took(server: Served, begun: list[FastPathRequest]) -> None:
     for headers in (b"", b"Content-Encoding: identity\r\n", b"Accept-Encoding: gzip\r\n"):
         assert b"200 OK" in server.exchange(post(headers))
     assert b"400 Bad Request" in server.exchange(post(b"", b"{"))
@@ -94,7 +98,7 @@ def test_both_ways_count_how_long_a_request_took(server: Served, begun: list[Dir
     assert latency["count"] == 3 and 0 < latency["p50_us"] < PATIENCE_S * 1e6
 
 
-def test_a_long_answer_is_compressed_for_those_who_understand_it(begun: list[Direct]) -> None:
+def test_a_long_answer_is_compressed_for_those_who_understand_it(begun: list[FastPathRequest]) -> None:
     body = orjson.dumps({"inputs": [json_tensor("x", np.zeros((500, 3), np.float32))]})
     with engine_of() as engine, serving(engine) as server:
         head, _, packed = server.exchange(post(b"Accept-Encoding: gzip\r\n", body)).partition(b"\r\n\r\n")
@@ -104,7 +108,9 @@ def test_a_long_answer_is_compressed_for_those_who_understand_it(begun: list[Dir
     assert len(begun) == 2
 
 
-def test_an_error_is_the_same_as_through_the_application(server: Served, begun: list[Direct]) -> None:
+def test_an_error_is_the_same_as_through_the_application(
+    server: Served, begun: list[FastPathRequest]
+) -> None:
     wrong = b'{"inputs": 3}'
     answers = [server.exchange(post(headers, wrong)) for headers in (b"", b"Content-Encoding: identity\r\n")]
     directly, through = (answer.partition(b"\r\n\r\n")[2] for answer in answers)
@@ -113,7 +119,7 @@ def test_an_error_is_the_same_as_through_the_application(server: Served, begun: 
     assert len(begun) == 1
 
 
-def test_a_failure_of_the_model_is_answered(begun: list[Direct]) -> None:
+def test_a_failure_of_the_model_is_answered(begun: list[FastPathRequest]) -> None:
     def fail(_: object) -> None:
         raise ValueError("no")
 
@@ -125,21 +131,21 @@ def test_a_failure_of_the_model_is_answered(begun: list[Direct]) -> None:
 def test_a_client_that_leaves_between_headers_and_body_leaves_nothing_under_way(
     server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Direct] = []
-    leave = Direct._leave
+    made: list[FastPathRequest] = []
+    leave = FastPathRequest._leave
 
-    def noted(self: Direct) -> None:
+    def noted(self: FastPathRequest) -> None:
         made.append(self)
         leave(self)
 
-    monkeypatch.setattr(Direct, "_leave", noted)
+    monkeypatch.setattr(FastPathRequest, "_leave", noted)
     with server.connect() as connection:
         connection.sendall(post()[:-10])
     assert eventually(lambda: bool(made), PATIENCE_S)
     assert made[0]._inference.under_way == 0
 
 
-def test_an_idle_connection_is_closed(begun: list[Direct]) -> None:
+def test_an_idle_connection_is_closed(begun: list[FastPathRequest]) -> None:
     """On the real clock: uvicorn's five seconds."""
     with engine_of() as engine, serving(engine) as server, server.connect() as connection:
         connection.sendall(post())

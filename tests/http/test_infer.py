@@ -19,9 +19,11 @@ from starlette.testclient import TestClient
 from zoo import Zoo
 
 import paddleinfer
-from paddleinfer.model_spec import DTYPES
-from paddleinfer.shim.infer_request import InferRequest, WantedOutput, parse_request
-from paddleinfer.shim.infer_response import encode_response
+from paddleinfer.models.spec import DTYPES
+from paddleinfer.shim.protocol import response
+from paddleinfer.shim.protocol.errors import RequestError
+from paddleinfer.shim.protocol.request import InferRequest, WantedOutput, parse_request
+from paddleinfer.shim.protocol.response import encode_response
 
 
 @pytest.fixture
@@ -204,6 +206,18 @@ def test_the_protocols_priorities_become_the_engines_classes(given: int, priorit
     assert parse_request(body % given, {}, ()).priority == priority
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"inputs":[]}', b'{"inputs":[],"id":"7"}'])
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_request_may_have_no_inputs(body: bytes, binary: bool) -> None:
+    headers = {b"inference-header-content-length": b"%d" % len(body)} if binary else {}
+    assert parse_request(body, headers, ()).inputs == {}
+
+
+def test_a_raw_binary_request_needs_a_model_with_an_input() -> None:
+    with pytest.raises(RequestError, match="models with one input, and this one has 0"):
+        parse_request(b"1234", {b"inference-header-content-length": b"0"}, ())
+
+
 def test_a_deadline_that_passes_is_a_gateway_timeout() -> None:
     gate = Gate()
     with engine_of(gate) as engine, client_of(engine) as client:
@@ -272,3 +286,48 @@ def test_an_output_is_written_so_that_it_reads_the_same(array: np.ndarray[Any, A
     as_input = body.replace(b'"outputs":', b'"inputs":', 1)
     headers = {} if json_bytes is None else {b"inference-header-content-length": b"%d" % (json_bytes - 1)}
     np.testing.assert_array_equal(parse_request(as_input, headers, ()).inputs["y"], array)
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+@pytest.mark.parametrize("shape", [(3, 1000), (40, 20), (1, 7), (2, 0), (0, 5)])
+def test_the_largest_of_long_rows_are_found_part_by_part(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], count: int
+) -> None:
+    monkeypatch.setattr(response, "_SORTED_ELEMENTS", 50)
+    numbers = np.random.default_rng(1).integers(-9, 9, shape).astype(np.float32)  # many are equal
+    if numbers.size:
+        numbers[0, ::7] = np.nan
+    texts, _ = response.classified(WantedOutput("y", False, count), numbers)
+    order = np.argsort(-numbers.astype(np.float64), axis=1, kind="stable")[:, :count]
+    assert texts == [
+        f"{numbers[row, place]:f}:{place}" for row, places in enumerate(order) for place in places
+    ]
+
+
+def test_a_long_answer_is_written_in_pieces_as_a_short_one_is_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results = {"y": rows(50), "n": np.zeros(0, np.int64), "h": rows(3).astype(np.float16), "z": rows(7)}
+    for identity, outputs in (
+        ("7", None),
+        (None, None),
+        (None, [WantedOutput("z", True), WantedOutput("y", False)]),
+    ):
+        request = InferRequest({}, outputs, False, identity, 1, None)
+        monkeypatch.setattr(response, "_PIECE_ELEMENTS", 1 << 16)
+        monkeypatch.setattr(response, "_LONG_BYTES", 1 << 20)
+        at_once = response.encode_response("m", "1", request, results)
+        monkeypatch.setattr(response, "_PIECE_ELEMENTS", 4)
+        monkeypatch.setattr(response, "_LONG_BYTES", 50)
+        assert response.encode_response("m", "1", request, results) == at_once
+
+
+def test_more_classes_than_an_answer_has_are_refused() -> None:
+    with echo_engine(shape=(-1, -1), max_queue_rows=70_000) as engine, client_of(engine) as client:
+        x = np.zeros((33_000, 2), np.float32)
+        outputs = [{"name": "y", "parameters": {"classification": 2}}]
+        body, headers = binary_body({"inputs": [binary_tensor("x", x)], "outputs": outputs}, x)
+        message = error_of(client.post(INFER, content=body, headers=headers), 400)
+    assert message == (
+        "classification of output 'y' asks for 2 of each of 33000 rows, and 65536 in all is the most"
+    )

@@ -17,16 +17,18 @@ from http_helpers import INFER, binary_body, binary_tensor, client_of, json_tens
 from zoo import Zoo
 
 from paddleinfer import EngineConfig
-from paddleinfer.chrome_trace import check, spans
-from paddleinfer.paddle_profile import read as read_profile
-from paddleinfer.paddle_profile import to_chrome
 from paddleinfer.shim import create_app
-from paddleinfer.shim.binary_costs import binary_us
-from paddleinfer.shim.looking import record_trace
-from paddleinfer.shim.models import Models, ModelSource, ServedModel
-from paddleinfer.shim.service import Service
-from paddleinfer.shim.stage_log import ServedTimes
-from paddleinfer.stage_colours import STAGE_COLOURS
+from paddleinfer.shim.http import diagnoses, traces
+from paddleinfer.shim.http.diagnoses import Diagnoses, binary_us
+from paddleinfer.shim.http.traces import TraceRecorder
+from paddleinfer.shim.protocol.errors import RequestError
+from paddleinfer.shim.service.models import Models, ModelSource, ServedModel
+from paddleinfer.shim.service.service import Service
+from paddleinfer.shim.service.stage_log import ServedTimes
+from paddleinfer.tracing.paddle_profile import read as read_profile
+from paddleinfer.tracing.paddle_profile import to_chrome
+from paddleinfer.tracing.stage_colours import STAGE_COLOURS
+from paddleinfer.tracing.validate import check, spans
 
 BODY = json.dumps({"inputs": [json_tensor("x", rows())]}).encode()
 LARGE = json.dumps({"inputs": [json_tensor("x", rows(4000))]}).encode()
@@ -47,19 +49,21 @@ def get(port: int, path: str) -> Any:
 
 
 def while_calling(port: int, body: bytes, action: Callable[[], Any]) -> Any:
-    """What `action` gives while a client keeps sending."""
-    stop = threading.Event()
+    """What `action` gives while a client keeps sending, and is answered."""
+    stop, answered = threading.Event(), threading.Event()
 
     def call() -> None:
         client = connection(port)
         while not stop.is_set():
             client.request("POST", INFER, body, {"Content-Type": "application/json"})
             assert client.getresponse().read()
+            answered.set()
         client.close()
 
     thread = threading.Thread(target=call)
     thread.start()
     try:
+        assert answered.wait(PATIENCE_S)
         return action()
     finally:
         stop.set()
@@ -69,7 +73,7 @@ def while_calling(port: int, body: bytes, action: Callable[[], Any]) -> Any:
 @pytest.mark.parametrize("body", [BODY, LARGE], ids=["direct", "application"])
 def test_a_trace_shows_each_request_with_what_the_server_did_for_it(body: bytes) -> None:
     with engine_of(batchable=True) as engine, serving(engine) as server:
-        document = while_calling(server.port, body, lambda: get(server.port, "/v2/trace?seconds=0.2"))
+        document = while_calling(server.port, body, lambda: get(server.port, "/v2/trace?seconds=2"))
     assert check(document) == []
     names = {event["name"] for event in document["traceEvents"] if event["ph"] == "X"}
     assert names - {"hold"} == {
@@ -124,10 +128,12 @@ def test_advice_over_http_is_plain_data_with_its_figures() -> None:
     assert diagnosis["advice"]
     for advice in diagnosis["advice"]:
         assert advice["now"] == diagnosis["figures"][advice["figure"]]
-        assert advice["sentence"].startswith(advice["do"])
+        assert advice["sentence"].startswith(advice["action"])
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "61", "nan", "soon", "", "1_0", " 1", "\u0661"])
+@pytest.mark.parametrize(
+    "seconds", ["0", "-1", "61", "nan", "soon", "", "1_0", " 1", "\u0661", "1" * 33, "1" * 900 + "x"]
+)
 def test_a_trace_that_cannot_be_recorded_is_refused_in_a_sentence(seconds: str) -> None:
     with engine_of() as engine, client_of(engine) as client:
         response = client.get("/v2/trace", params={"seconds": seconds})
@@ -148,9 +154,10 @@ def test_a_server_that_ends_answers_with_what_it_has_recorded() -> None:
 
         async def recorded() -> Any:
             asyncio.get_running_loop().call_soon(service.end)
-            return await record_trace(service.models, 2 * PATIENCE_S, service.ended())
+            recorder = TraceRecorder(service.long_work)
+            return await recorder.record(service.models, 2 * PATIENCE_S, service.ended)
 
-        document = asyncio.run(asyncio.wait_for(recorded(), PATIENCE_S))
+        document = json.loads(asyncio.run(asyncio.wait_for(recorded(), PATIENCE_S)))
     assert check(document) == []
 
 
@@ -175,6 +182,100 @@ def test_a_trace_ends_with_its_client_and_waits_for_nothing_else() -> None:
         app = create_app({"m": engine})
         asyncio.run(asyncio.wait_for(app(scope, receive, send), PATIENCE_S))  # type: ignore[arg-type]
     assert sent[0]["status"] == 200
+
+
+def test_a_query_that_is_too_long_is_refused() -> None:
+    with engine_of() as engine, client_of(engine) as client:
+        response = client.get("/v2/trace?" + "a&" * 1000)
+    assert response.status_code == 400 and "longer than 1024 characters" in response.json()["error"]
+
+
+def test_one_trace_is_recorded_at_a_time() -> None:
+    async def asked(recorder: TraceRecorder, models: Models) -> bytes:
+        over = asyncio.get_running_loop().create_future()
+        first = asyncio.create_task(recorder.record(models, 50.0, lambda: over))
+        await asyncio.sleep(0)
+        with pytest.raises(RequestError) as refused:
+            await recorder.record(models, 1.0, lambda: pytest.fail("nothing waits for it"))
+        assert refused.value.status == 429 and "one at a time" in refused.value.message
+        assert 1 <= int(refused.value.headers["Retry-After"]) <= 50
+        over.set_result(None)
+        assert check(json.loads(await first)) == []
+        return await recorder.record(models, 0.001)
+
+    with engine_of() as engine:
+        service = Service(Models.of({"m": engine}))
+        document = asyncio.run(asked(TraceRecorder(service.long_work), service.models))
+        assert check(json.loads(document)) == []
+
+
+def test_a_trace_whose_client_s_task_is_cancelled_lets_the_next_one_begin() -> None:
+    async def asked(recorder: TraceRecorder, models: Models) -> bytes:
+        first = asyncio.create_task(recorder.record(models, 50.0))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return await recorder.record(models, 0.001)
+
+    with engine_of() as engine:
+        service = Service(Models.of({"m": engine}))
+        assert check(json.loads(asyncio.run(asked(TraceRecorder(service.long_work), service.models)))) == []
+
+
+def test_of_more_requests_than_a_trace_holds_the_last_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "_MOST_TRACED", 10)
+    monkeypatch.setattr(traces, "_WRITTEN_AT_ONCE", 3)
+    with engine_of(batchable=True) as engine, client_of(engine) as client:
+        service = client.app.service  # type: ignore[attr-defined]
+
+        async def recorded() -> bytes:
+            over = asyncio.get_running_loop().create_future()
+            recording = asyncio.create_task(
+                TraceRecorder(service.long_work).record(service.models, 50.0, lambda: over)
+            )
+            await asyncio.sleep(0)
+            await asyncio.to_thread(lambda: [client.post(INFER, content=BODY) for _ in range(25)])
+            over.set_result(None)
+            return await recording
+
+        document = json.loads(asyncio.run(recorded()))
+    assert check(document) == []
+    assert document["otherData"]["requests"] == 10 and document["otherData"]["lost_requests"] == 15
+    assert sum(event["name"] == "http request" for event in document["traceEvents"]) == 10
+
+
+def test_a_diagnosis_is_worked_out_once_a_second_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, worked_out = 100.0, []
+    monkeypatch.setattr(
+        diagnoses, "binary_us", lambda log, specs: worked_out.append(threading.get_ident()) or {}
+    )
+
+    async def asked(service: Service) -> None:
+        nonlocal now
+        diagnoses, model = Diagnoses(service.long_work, lambda: now), service.models.get("m")
+        first, second = await asyncio.gather(diagnoses.of(model), diagnoses.of(model))
+        now += 0.99
+        assert first == second == await diagnoses.of(model) and len(worked_out) == 1
+        now += 0.02
+        assert json.loads(await diagnoses.of(model))["model"] == "m" and len(worked_out) == 2
+
+    with engine_of() as engine:
+        asyncio.run(asked(Service(Models.of({"m": engine}))))
+    assert threading.get_ident() not in worked_out
+
+
+def test_a_client_that_leaves_takes_the_diagnosis_from_nobody_else() -> None:
+    async def asked(service: Service) -> bytes:
+        diagnoses, model = Diagnoses(service.long_work), service.models.get("m")
+        leaving = asyncio.create_task(diagnoses.of(model))
+        staying = asyncio.create_task(diagnoses.of(model))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        return await staying
+
+    with engine_of() as engine:
+        assert json.loads(asyncio.run(asked(Service(Models.of({"m": engine})))))["model"] == "m"
 
 
 def test_a_model_s_http_stages_are_kept_as_long_as_its_requests(zoo: Zoo) -> None:

@@ -8,16 +8,16 @@ import signal
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
+from engine_helpers import PATIENCE_S, SOON_S
 from http_load import Ends, load
 from http_loaded_server import CAPACITY_PER_S
-from test_http_server import Server, started
+from http_processes import Server, started
 
 CONNECTIONS = 500
 DEADLINE_S = 0.5
 DOCUMENTED = {200, 429, 504}
-SCRIPT = Path(__file__).with_name("http_loaded_server.py")
+SCRIPT = Path(__file__).parents[1].joinpath("support", "http_loaded_server.py")
 
 pytestmark = pytest.mark.stress
 
@@ -33,13 +33,13 @@ def resident_bytes(server: Server) -> int:
 
 def counts_at_end(server: Server) -> dict[str, int]:
     server.process.send_signal(signal.SIGTERM)
-    output, _ = server.process.communicate(timeout=60)
+    output, _ = server.process.communicate(timeout=PATIENCE_S)
     assert server.process.returncode == 0
     counted: dict[str, int] = json.loads(output.splitlines()[-1])
     return counted
 
 
-def test_twice_the_load_that_can_be_served_gets_documented_answers_in_time(stress_seconds: float) -> None:
+def test_twice_the_load_that_can_be_served_gets_documented_answers(stress_seconds: float) -> None:
     with started(SCRIPT) as server:
         asyncio.run(load(port_of(server), CONNECTIONS, 2 * CAPACITY_PER_S, 3.0, DEADLINE_S))  # a warm-up
         before = resident_bytes(server)
@@ -50,10 +50,9 @@ def test_twice_the_load_that_can_be_served_gets_documented_answers_in_time(stres
         counted = counts_at_end(server)
     assert set(ends.statuses) <= DOCUMENTED
     assert (ends.wrong, ends.broken) == (0, 0)
-    assert ends.statuses[429] > 0
-    assert ends.statuses[200] > 0.5 * CAPACITY_PER_S * stress_seconds / 2
+    assert ends.statuses[429] > 0 and ends.statuses[200] > 0
     # The client shares the machine's cores, so its own delays are in here.
-    assert np.percentile(ends.latencies_s, 99) < 1.5 * DEADLINE_S
+    assert max(ends.latencies_s) < DEADLINE_S + SOON_S
     assert grown < 1.1
     assert counted["errors"] == counted["closed"] == 0
 
@@ -69,7 +68,7 @@ def test_a_signal_under_load_loses_no_accepted_request() -> None:
         loading.start()
         loading.join(1.5)
         counted = counts_at_end(server)
-        loading.join(30)
+        loading.join(PATIENCE_S)
     (ends,) = found
     assert set(ends.statuses) <= DOCUMENTED
     assert ends.wrong == 0

@@ -14,7 +14,10 @@ from starlette.testclient import TestClient
 
 from paddleinfer import Engine
 from paddleinfer.shim import ServiceOptions, create_app
-from paddleinfer.shim.app import Application
+from paddleinfer.shim.http.app import Application
+from paddleinfer.shim.http.routes import OPERATIONS, Handlers, routes
+from paddleinfer.shim.service.models import Models
+from paddleinfer.shim.service.service import Service
 
 Document = dict[str, Any]
 
@@ -243,3 +246,13 @@ def test_what_control_of_models_gives_is_documented(verb: str) -> None:
     assert large.status_code == (413 if verb == "load" else 400)
     for response in (given_open, unknown, large):
         assert_documented(document, path, "post", response)
+
+
+def test_every_route_is_declared_with_a_description() -> None:
+    assert {route.name for route in routes(Service(Models.of({})))} == {one.handler for one in OPERATIONS}
+    for one in OPERATIONS:
+        assert re.fullmatch(r"[A-Z].*[^.]", one.summary), f"{one.handler} lacks a docstring, its summary"
+        assert one.answer, f"{one.handler} says nothing of what it answers"
+        assert one.method in ("GET", "POST") and one.paths, one.handler
+    public = {name for name, method in vars(Handlers).items() if callable(method) and name[0] != "_"}
+    assert public == {one.handler for one in OPERATIONS}, "a handler without @answers is never asked"

@@ -20,10 +20,10 @@ from starlette.testclient import TestClient
 
 import paddleinfer
 from paddleinfer.shim import ModelSource, ServiceOptions, create_app
-from paddleinfer.shim.app import Application
-from paddleinfer.shim.latencies import Latencies
-from paddleinfer.shim.models import Models, ServedModel
-from paddleinfer.shim.service import Service
+from paddleinfer.shim.http.app import Application
+from paddleinfer.shim.service.latencies import Latencies
+from paddleinfer.shim.service.models import Models, ServedModel
+from paddleinfer.shim.service.service import Service
 
 
 def refuses_negative(inputs: dict[str, Any]) -> dict[str, Any]:

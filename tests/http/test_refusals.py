@@ -16,7 +16,7 @@ from http_helpers import INFER, binary_body, binary_tensor, client_of, error_of,
 from starlette.testclient import TestClient
 
 import paddleinfer
-from paddleinfer.shim import inference
+from paddleinfer.shim.http import asgi_request
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,8 @@ def still_answers(client: TestClient) -> None:
 
 
 X = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
-DEEP = b'{"inputs":' + b"[" * 40_000 + b"]" * 40_000 + b"}"
+DEEP = b'{"inputs":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+DEEPER = b'{"inputs":' + b"[" * 40_000 + b"]" * 40_000 + b"}"
 
 
 @pytest.mark.parametrize(
@@ -42,10 +43,12 @@ DEEP = b'{"inputs":' + b"[" * 40_000 + b"]" * 40_000 + b"}"
         (b'{"inputs": [{"name": "\xff"}]}', "not JSON"),
         (b'{"inputs": NaN}', "not JSON"),
         (DEEP, "not JSON"),
+        (DEEPER, "8192 is the most"),
         (b"[]", "JSON object"),
         (b"7", "JSON object"),
-        (b"{}", '"inputs"'),
-        (b'{"inputs": []}', '"inputs"'),
+        (b"{}", "missing input 'x'"),
+        (b'{"inputs": []}', "missing input 'x'"),
+        (b'{"inputs": null}', '"inputs"'),
         (b'{"inputs": {}}', '"inputs"'),
         (b'{"inputs": [7]}', "must be an object"),
     ],
@@ -61,6 +64,11 @@ def test_a_body_that_is_no_request_is_refused(client: TestClient, body: bytes, s
         ({"name": None}, '"name"'),
         ({"name": 7}, '"name"'),
         ({"name": "q"}, "q"),
+        ({"name": "q" * 1025}, "has 1025 characters, and 1024 is the most"),
+        (
+            {"parameters": {str(number): 0 for number in range(257)}},
+            "'x' has 257 parameters, and 256 is the most",
+        ),
         ({"datatype": None}, "datatype"),
         ({"datatype": []}, "datatype"),
         ({"datatype": "FP8"}, "FP8"),
@@ -127,6 +135,10 @@ def test_an_input_that_is_not_right_is_refused(client: TestClient, change: dict[
         ({"outputs": [{"name": "y", "parameters": {"classification": "two"}}]}, "classification"),
         ({"outputs": [{"name": "y", "parameters": {"binary_data": "yes"}}]}, "binary_data"),
         ({"inputs": [X, X]}, "twice"),
+        ({"inputs": [X] * 1025, "id": "x" * 1000}, "the request has 1025 inputs, and 1024 is the most"),
+        ({"outputs": [{"name": "y"}] * 1025}, "the request has 1025 outputs, and 1024 is the most"),
+        ({"outputs": [{"name": "y" * 1025}]}, "the name of an output has 1025 characters"),
+        ({"parameters": {str(number): 0 for number in range(257)}}, "the request has 257 parameters"),
         ({"inputs": [X, {**X, "name": "z"}]}, "z"),
     ],
 )
@@ -210,6 +222,29 @@ def test_a_body_over_the_limit_is_refused(client: TestClient) -> None:
     still_answers(client)
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_json_over_its_own_limit_is_refused(binary: bool) -> None:
+    x = rows(1000)
+    tensor = binary_tensor("x", x) if binary else json_tensor("x", x)
+    body, headers = binary_body({"id": "i" * 400, "inputs": [tensor]}, *([x] if binary else []))
+    headers = headers if binary else {}
+    limit = 600 if binary else len(body)
+    with engine_of() as engine, client_of(engine, max_json_bytes=limit) as client:
+        outputs_of(client.post(INFER, content=body, headers=headers))
+    with engine_of() as engine, client_of(engine, max_json_bytes=400) as client:
+        assert "400 bytes that --max-json-bytes" in error_of(
+            client.post(INFER, content=body, headers=headers), 413
+        )
+
+
+@pytest.mark.parametrize("digits", ["9" * 4301, "9" * 20, "0" * 4300 + "7", "1_0", "-1", "ten", ""])
+def test_a_content_length_that_is_no_number_of_bytes_is_refused(client: TestClient, digits: str) -> None:
+    response = client.post(INFER, content=b"{}", headers={"Content-Length": digits})
+    message = error_of(response, 400)
+    assert message.startswith("Content-Length must be a number of bytes, of 18 digits at most, not ")
+    assert len(message) < 300
+
+
 def test_a_body_over_the_limit_in_pieces_is_refused(client: TestClient) -> None:
     response = client.post(INFER, content=(b"[" * 1000 for _ in range(1000)))
     assert "100000" in error_of(response, 413)
@@ -231,10 +266,10 @@ def test_a_bomb_is_refused_without_being_unpacked(client: TestClient, encoding: 
     [
         (b"{}", "br", 415, "gzip and deflate"),
         (b"{}", "gzip, gzip", 415, "gzip and deflate"),
-        (b"{}", "gzip", 400, "no gzip stream"),
+        (b"{}", "gzip", 400, "not a gzip stream"),
         (b"\x78\x9c{}", "deflate", 400, "deflate"),
-        (gzip.compress(b'{"inputs":[]}' * 10)[:-9], "gzip", 400, "cut short"),
-        (gzip.compress(b"{}") + b"more", "gzip", 400, "after its end"),
+        (gzip.compress(b'{"inputs":[]}' * 10, mtime=0)[:-9], "gzip", 400, "cut short"),
+        (gzip.compress(b"{}", mtime=0) + b"more", "gzip", 400, "after its end"),
         (b"", "gzip", 400, "cut short"),
     ],
 )
@@ -259,7 +294,7 @@ def test_nothing_of_an_unexpected_failure_gets_out(
     def broken(*_: object) -> None:
         raise RuntimeError("secret /path")
 
-    monkeypatch.setattr(inference, "encode_response", broken)
+    monkeypatch.setattr(asgi_request, "encode_response", broken)
     message = error_of(client.post(INFER, json={"inputs": [X]}), 500)
     assert "secret" not in message
 
@@ -269,3 +304,12 @@ def test_an_output_of_one_number_a_row_has_classes_too(client: TestClient) -> No
     answer = client.post(INFER, json={"inputs": [X], "outputs": outputs}).json()["outputs"][0]
     assert answer["shape"] == [1, 3]
     assert np.array(answer["data"]).tolist() == ["6.000000:2", "4.000000:1", "2.000000:0"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize("path", ["/v2/models/%C2%9B31m/stats", "/%1b%5b31m", "/v2/models/%E2%80%AE/load"])
+def test_no_character_that_a_terminal_acts_upon_comes_back(method: str, path: str) -> None:
+    with engine_of() as engine, client_of(engine) as client:
+        response = client.request(method, path)
+    assert response.status_code in (404, 405)
+    assert response.json()["error"].isprintable()

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from engine_helpers import PATIENCE_S, rows
 from http_helpers import json_tensor, outputs_of
-from test_http_server import started
+from http_processes import started
 from zoo import Zoo
 
 CLIENTS = 4
@@ -26,7 +26,10 @@ def test_no_request_is_lost_or_mixed_over_reloads(zoo: Zoo, tmp_path: Path, stre
     shutil.copytree(models[0], served)
     command = ["-m", "paddleinfer.shim", f"--model=m={served}", "--host", "127.0.0.1", "--port", "0"]
     with started(*command, "--repository-control", "--instances", "1") as server:
-        (name,) = (tensor["name"] for tensor in httpx.get(f"{server.url}/v2/models/m").json()["inputs"])
+        (name,) = (
+            tensor["name"]
+            for tensor in httpx.get(f"{server.url}/v2/models/m", timeout=PATIENCE_S).json()["inputs"]
+        )
         body = orjson.dumps({"inputs": [json_tensor(name, rows(3))]})
         over = threading.Event()
         seen: list[set[float]] = []
@@ -57,7 +60,7 @@ def test_no_request_is_lost_or_mixed_over_reloads(zoo: Zoo, tmp_path: Path, stre
         over.set()
         for thread in threads:
             thread.join(PATIENCE_S)
-        metrics = httpx.get(f"{server.url}/metrics").text
+        metrics = httpx.get(f"{server.url}/metrics", timeout=PATIENCE_S).text
     assert failures == []
     assert set().union(*seen) == {1.0, 2.0}
     assert f'paddleinfer_model_generation{{model="m"}} {reloads + 1}.0' in metrics

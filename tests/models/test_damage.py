@@ -11,7 +11,7 @@ import pytest
 from model_exports import SUFFIXES, Exports, refusal
 
 from paddleinfer.errors import ModelLoadError
-from paddleinfer.model import DTYPES, load_spec
+from paddleinfer.models.reader import DTYPES, load_spec
 
 pytestmark = pytest.mark.paddle3  # the models are exported by it
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from model_exports import SUFFIXES, Exports, refusal
 
-from paddleinfer.model import load_spec
+from paddleinfer.models.reader import ModelFormat, load_spec
 
 DTYPE_MODELS = ("float16", "bfloat16", "float64", "int16", "int32", "uint8", "bool")
 RUNNABLE = ("mlp", "two", "fixed", "scalar_input", "scalar_output", "many", "strange", "batch_norm", "loops")
@@ -61,7 +61,7 @@ def test_parameters_are_listed_in_the_order_of_the_file(exports: Exports, kind: 
 
 def test_looking_at_a_model_imports_neither_paddle_nor_numpy() -> None:
     code = (
-        "import sys, paddleinfer.model\n"
+        "import sys, paddleinfer.models.reader\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(loaded & {'paddle', 'numpy', 'google'}))"
     )
@@ -102,7 +102,7 @@ def test_model_with_combined_params(exports: Exports) -> None:
     directory = exports.root / "legacy" / "combined"
     for path in (directory, directory / "__model__", directory / "__params__"):
         spec = load_spec(path)
-        assert spec.format == "__model__"
+        assert spec.format is ModelFormat.DUNDER_MODEL
         assert (spec.params_path, spec.model_dir) == (directory / "__params__", None)
         assert [tensor.name for tensor in spec.inputs] == ["ids", "image"]
 
@@ -110,7 +110,7 @@ def test_model_with_combined_params(exports: Exports) -> None:
 def test_model_with_one_file_per_parameter(exports: Exports) -> None:
     directory = exports.root / "legacy" / "separate"
     spec = load_spec(directory)
-    assert spec.format == "__model__"
+    assert spec.format is ModelFormat.DUNDER_MODEL
     assert (spec.params_path, spec.model_dir) == (None, directory)
     assert spec.parameters == ("embedding_0.w_0", "fc_0.b_0", "fc_0.w_0")
     assert [tensor.name for tensor in spec.inputs] == exports.facts["legacy"]["separate"]["inputs"]
@@ -138,8 +138,9 @@ def test_two_models_of_one_stem_are_told_apart_by_their_extension(exports: Expor
         message = refusal(path)
         assert "inference.json, inference.pdmodel" in message
         assert str(directory / "inference.json") in message
-    assert load_spec(directory / "inference.json").format == "json"
-    assert load_spec(directory / "inference.pdmodel").format == "pdmodel"
+    json, legacy = load_spec(directory / "inference.json"), load_spec(directory / "inference.pdmodel")
+    assert (json.format, json.format.is_legacy) == (ModelFormat.JSON, False)
+    assert (legacy.format, legacy.format.is_legacy) == (ModelFormat.PDMODEL, True)
 
 
 def test_a_stem_may_contain_dots(exports: Exports, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_stem_may_contain_dots(exports: Exports, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "batchable", "reason"),
     [
-        ("mlp", "unknown", "which axis"),
+        ("mlp", "unknown", "as far as its operators tell"),
         ("fixed", "no", "input 'x' has the fixed leading dimension 4"),
         ("scalar_input", "no", "input 'x' is a scalar"),
     ],

@@ -34,10 +34,10 @@ def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_without_a_model_lists_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "inference").mkdir()
-    for name in ("a.txt", "b.onnx", "weights.pdparams", "d", "e", "f", "g"):
+    for name in ("a.txt", "b.bin", "weights.bin", "d", "e", "f", "g"):
         (tmp_path / name).touch()
     message = refusal(tmp_path)
-    assert "a.txt, b.onnx, d, e, f and 3 more" in message
+    assert "a.txt, b.bin, d, e, f and 3 more" in message
     assert ".json or .pdmodel" in message
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from model_exports import Exports, refusal
 
-from paddleinfer.model import load_spec
+from paddleinfer.models.reader import load_spec
 
 pytestmark = pytest.mark.paddle3  # the models are exported by it
 

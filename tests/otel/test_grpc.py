@@ -96,7 +96,11 @@ def test_calls_that_are_cancelled_or_cut_say_so(recorded: Recorded) -> None:
 
 def test_answers_of_a_stream_that_its_client_left_end_their_spans(recorded: Recorded) -> None:
     large = np.zeros((1, 4 << 20), "float32")  # more than a connection takes ahead of its reader
-    with echo_engine(shape=(-1, large.size)) as engine, serving(engine, otel=True) as server:
+    room = 2 * large.nbytes
+    with (
+        echo_engine(shape=(-1, large.size)) as engine,
+        serving(engine, otel=True, max_grpc_message_bytes=room) as server,
+    ):
         call = server.stream([raw(x=large)] * 2)
         assert eventually(lambda: engine.stats()["results"] == 2)
         call.cancel()

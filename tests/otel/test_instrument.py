@@ -17,7 +17,7 @@ from otel_helpers import SPAN_ID, TRACE_ID, Recorded, called_from, exceptions, s
 
 import paddleinfer
 from paddleinfer.otel import instrument, uninstrument
-from paddleinfer.otel_spans import outcome_of
+from paddleinfer.otel.spans import outcome_of
 
 Call = Callable[[paddleinfer.Engine, Any], Any]
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from engine_helpers import PATIENCE_S, Arrays, engine_of, eventually, gated, merging, rows, run_threads
 from http_helpers import INFER, Served, client_of, json_tensor, serving
+from opentelemetry import propagate
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 from otel_helpers import (
@@ -28,10 +30,10 @@ from starlette.testclient import TestClient
 import paddleinfer
 from paddleinfer.otel import instrument
 from paddleinfer.shim import create_app
-from paddleinfer.shim.direct import Direct
-from paddleinfer.shim.models import Models
-from paddleinfer.shim.request_spans import ServerSpans
-from paddleinfer.shim.stage_log import ServedTimes
+from paddleinfer.shim.http.fast_path import FastPathRequest
+from paddleinfer.shim.service.models import Models
+from paddleinfer.shim.service.request_spans import ServerSpans
+from paddleinfer.shim.service.stage_log import ServedTimes
 
 BODY = json.dumps({"inputs": [json_tensor("x", rows())]})
 # More than goes directly.
@@ -273,15 +275,65 @@ def test_a_call_of_grpc_that_is_refused_has_its_code(
 
 
 def test_the_direct_way_is_taken_with_spans_too(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[Direct] = []
-    begin = Direct.begin
+    begun: list[FastPathRequest] = []
+    run = FastPathRequest.run
 
-    def noted(self: Direct) -> None:
+    def noted(self: FastPathRequest) -> None:
         begun.append(self)
-        begin(self)
+        run(self)
 
-    monkeypatch.setattr(Direct, "begin", noted)
+    monkeypatch.setattr(FastPathRequest, "run", noted)
     with engine_of() as engine, serving(engine, otel=True) as server:
         assert post(server, BODY) == 200 and len(begun) == 1
         assert post(server, LARGE) == 200 and len(begun) == 1
         recorded.spans(2)
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        {"baggage": f"a=1{' ' * 8000}b"},
+        {"baggage": "\t" * 8000 + ",b"},
+        {"tracestate": f"a=1{' ' * 8000}b"},
+        {"tracestate": "a=b," * 10_000},
+        {"baggage": f"a=1{' ' * 60_000}b"},
+    ],
+    ids=["baggage", "tabs", "tracestate", "a long tracestate", "long baggage"],
+)
+def test_no_propagator_reads_many_blanks_or_what_is_too_long(
+    recorded: Recorded, request: pytest.FixtureRequest, further: dict[str, str]
+) -> None:
+    """OpenTelemetry's patterns take quadratic time over blanks: 0.14 s for 8 KiB of baggage."""
+    read: list[str] = []
+
+    class Reading(TextMapPropagator):
+        def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Any:
+            for key in ("traceparent", *further):
+                read.extend(getter.get(carrier, key) or [])
+            return context
+
+        def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
+            raise AssertionError("nothing is sent on")
+
+        @property
+        def fields(self) -> set[str]:
+            return set()
+
+    before = propagate.get_global_textmap()
+    propagate.set_global_textmap(Reading())
+    request.addfinalizer(lambda: propagate.set_global_textmap(before))
+    spans = ServerSpans()
+    agent = {"user-agent": "x" * 60_000}
+    headers = {
+        key.encode(): text.encode() for key, text in {"traceparent": SAMPLED, **further, **agent}.items()
+    }
+    made = [
+        spans.of_http(INFER, headers, "http", None),
+        spans.of_rpc("inference.GRPCInferenceService/ModelInfer", {"traceparent": SAMPLED, **further}),
+    ]
+    assert read.count(SAMPLED) == len(made)
+    assert all(len(text) <= 8192 and "  " not in text and "\t" not in text for text in read)
+    for span in made:
+        assert span is not None
+        span.end()
+    assert len(told(recorded.spans(2)[0])["user_agent.original"]) == 1024

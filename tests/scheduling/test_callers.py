@@ -14,6 +14,7 @@ import pytest
 from scheduler_helpers import MS, US, Given, S, ask_for_work, linear
 
 from paddleinfer import _ext
+from paddleinfer.config import BatchingOptions
 
 
 class Run(NamedTuple):
@@ -118,7 +119,11 @@ def test_callers_in_a_loop_keep_two_instances_busy_with_half_of_them_each(
 ) -> None:
     run_ns = linear(9 * MS, 300 * US)
     loop = ClosedLoop(
-        _ext.Scheduler(instances=2), callers=callers, instances=2, run_ns=run_ns, spacing_ns=spacing_ns
+        _ext.Scheduler(BatchingOptions(), instances=2),
+        callers=callers,
+        instances=2,
+        run_ns=run_ns,
+        spacing_ns=spacing_ns,
     )
     loop.run_until(8 * S)
     best = callers * S / run_ns(callers // 2)
@@ -128,7 +133,11 @@ def test_callers_in_a_loop_keep_two_instances_busy_with_half_of_them_each(
 @SPACINGS
 def test_two_callers_of_one_instance_share_its_runs(spacing_ns: int) -> None:
     loop = ClosedLoop(
-        _ext.Scheduler(), callers=2, instances=1, run_ns=linear(9 * MS, 300 * US), spacing_ns=spacing_ns
+        _ext.Scheduler(BatchingOptions()),
+        callers=2,
+        instances=1,
+        run_ns=linear(9 * MS, 300 * US),
+        spacing_ns=spacing_ns,
     )
     loop.run_until(4 * S)
     settled = [run.rows for run in loop.runs if run.began > 1 * S]
@@ -139,7 +148,7 @@ def test_two_callers_of_one_instance_share_its_runs(spacing_ns: int) -> None:
 @pytest.mark.parametrize("instances", [1, 2])
 def test_one_caller_never_waits(instances: int, think_ns: int) -> None:
     loop = ClosedLoop(
-        _ext.Scheduler(instances=instances),
+        _ext.Scheduler(BatchingOptions(), instances=instances),
         callers=1,
         instances=instances,
         run_ns=linear(9 * MS, 300 * US),
@@ -155,7 +164,11 @@ def test_where_a_run_costs_nothing_by_itself_nobody_is_held_for_company(
     callers: int, spacing_ns: int
 ) -> None:
     loop = ClosedLoop(
-        _ext.Scheduler(), callers=callers, instances=1, run_ns=linear(0, 300 * US), spacing_ns=spacing_ns
+        _ext.Scheduler(BatchingOptions()),
+        callers=callers,
+        instances=1,
+        run_ns=linear(0, 300 * US),
+        spacing_ns=spacing_ns,
     )
     loop.run_until(1 * S)
     loop.holds = 0
@@ -165,7 +178,7 @@ def test_where_a_run_costs_nothing_by_itself_nobody_is_held_for_company(
 
 def test_nobody_is_held_where_that_is_forbidden() -> None:
     loop = ClosedLoop(
-        _ext.Scheduler(max_hold_us=0),
+        _ext.Scheduler(BatchingOptions(max_queue_delay_us=0)),
         callers=16,
         instances=1,
         run_ns=linear(9 * MS, 300 * US),

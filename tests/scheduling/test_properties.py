@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from scheduler_helpers import MS, US, Given, S, ask_for_work, linear
 
 from paddleinfer import _ext
+from paddleinfer.config import BatchingOptions
 
 
 @dataclass
@@ -59,8 +60,8 @@ class AnyOrder(RuleBasedStateMachine):
         instances=st.integers(1, 3),
         max_batch_size=st.integers(1, 16),
         max_queue_rows=st.integers(1, 60),
-        max_queue_bytes=st.integers(0, 500),
-        max_hold_us=st.sampled_from([None, None, 0, 100]),
+        max_queue_bytes=st.integers(1, 500),
+        max_queue_delay_us=st.sampled_from([None, None, 0, 100]),
         merging=st.sampled_from(["yes", "yes", "yes", "no"]),
         fixed_ns=st.sampled_from([0, 9 * MS]),
         per_row_ns=st.sampled_from([0, 10 * US, 5 * MS]),
@@ -74,7 +75,7 @@ class AnyOrder(RuleBasedStateMachine):
         max_batch_size: int,
         max_queue_rows: int,
         max_queue_bytes: int,
-        max_hold_us: int | None,
+        max_queue_delay_us: int | None,
         merging: str,
         fixed_ns: int,
         per_row_ns: int,
@@ -87,16 +88,18 @@ class AnyOrder(RuleBasedStateMachine):
         self.max_queue_rows = max_queue_rows
         self.max_queue_bytes = max_queue_bytes
         self.merges = merging == "yes"
-        self.may_hold = self.merges and max_hold_us != 0
+        self.may_hold = self.merges and max_queue_delay_us != 0
         self.run_ns = linear(fixed_ns, per_row_ns)
         self.buckets = buckets
         self.longest_pause_ns = longest_pause_ns
         self.scheduler = _ext.Scheduler(
+            BatchingOptions(
+                max_batch_size=max_batch_size,
+                max_queue_rows=max_queue_rows,
+                max_queue_bytes=max_queue_bytes,
+                max_queue_delay_us=max_queue_delay_us,
+            ),
             instances=instances,
-            max_batch_size=max_batch_size,
-            max_queue_rows=max_queue_rows,
-            max_queue_bytes=max_queue_bytes,
-            max_hold_us=max_hold_us,
             merging=merging,
         )
         self.warm_up(min(warm_callers, max_queue_rows))
@@ -121,10 +124,9 @@ class AnyOrder(RuleBasedStateMachine):
         return sum(ask.rows - ask.next_row for ask in self.queue.values())
 
     def has_room(self, ask: Ask) -> bool:
-        return (
-            self.queued_rows() + ask.rows <= self.max_queue_rows
-            and sum(other.bytes for other in self.queue.values()) + ask.bytes <= self.max_queue_bytes
-        )
+        return (not self.queue or self.queued_rows() + ask.rows <= self.max_queue_rows) and sum(
+            other.bytes for other in self.queue.values()
+        ) + ask.bytes <= self.max_queue_bytes
 
     def open_door(self) -> None:
         while self.door:
@@ -160,20 +162,18 @@ class AnyOrder(RuleBasedStateMachine):
             wait_when_full=waits_for_room,
         )
         room = self.has_room(ask)
-        if rows > self.max_queue_rows:
-            assert admission == "rows_over_limit"
-        elif size > self.max_queue_bytes:
+        if size > self.max_queue_bytes:
             assert admission == "bytes_over_limit"
         elif waits_for_room and (self.door or not room):
             assert admission == "waits_for_room"
             self.door[number] = self.asks[number] = ask
-        elif room and ask.deadline is not None and admission == "would_be_late":
-            event("refused, because it would be late")
+        elif room and ask.deadline is not None and admission in ("would_be_late", "infeasible"):
+            event(f"not taken: {admission}")
         elif room:
             assert admission == "accepted"
             self.asks[number] = ask
             self.let_in(number, ask)
-        elif self.queued_rows() + rows > self.max_queue_rows:
+        elif self.queue and self.queued_rows() + rows > self.max_queue_rows:
             assert admission == "too_many_rows"
         else:
             assert admission == "too_many_bytes"
@@ -312,7 +312,8 @@ class AnyOrder(RuleBasedStateMachine):
             return
         load = self.scheduler.load()
         assert load["queued_requests"] == len(self.queue)
-        assert load["queued_rows"] == self.queued_rows() <= self.max_queue_rows
+        assert load["queued_rows"] == self.queued_rows()
+        assert self.queued_rows() <= self.max_queue_rows or len(self.queue) == 1
         assert load["queued_bytes"] == sum(ask.bytes for ask in self.queue.values()) <= self.max_queue_bytes
         assert load["running_batches"] == len(self.running) <= self.instances
         assert load["waiting_for_room"] == len(self.door)
@@ -344,19 +345,19 @@ class Company(AnyOrder):
 
     @initialize(
         instances=st.integers(1, 2),
-        max_hold_us=st.sampled_from([None, None, 100]),
+        max_queue_delay_us=st.sampled_from([None, None, 100]),
         per_row_ns=st.sampled_from([0, 10 * US]),
         buckets=st.integers(1, 2),
     )
     def begin(  # type: ignore[override]
-        self, instances: int, max_hold_us: int | None, per_row_ns: int, buckets: int
+        self, instances: int, max_queue_delay_us: int | None, per_row_ns: int, buckets: int
     ) -> None:
         super().begin(
             instances=instances,
             max_batch_size=16,
             max_queue_rows=60,
             max_queue_bytes=500,
-            max_hold_us=max_hold_us,
+            max_queue_delay_us=max_queue_delay_us,
             merging="yes",
             fixed_ns=9 * MS,
             per_row_ns=per_row_ns,

@@ -10,9 +10,9 @@ from simulation_helpers import (
     URGENT,
 )
 
-from paddleinfer.arrival_processes import Bursty, Poisson, RequestKind
-from paddleinfer.run_times import LatencyTable, attainable_goodput, capacity
 from paddleinfer.simulation import POLICIES, SimulationResult, simulate
+from paddleinfer.simulation.arrivals import Bursty, Poisson, RequestKind
+from paddleinfer.simulation.latency_table import LatencyTable, attainable_goodput, capacity
 
 MODELS = {"slow": TABLE, "fast": LatencyTable.linear(1_000, 200)}
 by_model = pytest.mark.parametrize("model", MODELS)

@@ -15,9 +15,14 @@ from simulation_helpers import (
 )
 
 from paddleinfer import Engine, WarmupReport
-from paddleinfer.arrival_processes import Bursty, Poisson, Recorded
-from paddleinfer.run_times import LatencyTable, attainable_goodput, capacity, mean_latency_bound
 from paddleinfer.simulation import simulate
+from paddleinfer.simulation.arrivals import Bursty, Poisson, Recorded
+from paddleinfer.simulation.latency_table import (
+    LatencyTable,
+    attainable_goodput,
+    capacity,
+    mean_latency_bound,
+)
 
 # Arrivals
 

@@ -17,7 +17,7 @@ import uvicorn
 from engine_helpers import PATIENCE_S, eventually
 from system_tools import need
 
-from paddleinfer.shim.app import Application
+from paddleinfer.shim.http.app import Application
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's key of a reference to an element
 # Without /dev/shm and without the rights for its sandbox, as containers are.

@@ -10,8 +10,8 @@ import pytest
 
 import paddleinfer
 from paddleinfer import _ext
-from paddleinfer.conversion import Converter
-from paddleinfer.model import TensorSpec
+from paddleinfer.engine.conversion import Converter
+from paddleinfer.models.reader import TensorSpec
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 DTYPES = {name: np.dtype(BFLOAT16 if name == "bfloat16" else name) for name in _ext.DTYPE_NAMES}

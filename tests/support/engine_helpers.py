@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,9 +16,15 @@ import paddleinfer
 Arrays = dict[str, np.ndarray]
 
 # Longer than anything here takes: reaching it is a failure, never a wait that a test relies on.
-PATIENCE_S = 30.0
+PATIENCE_S = 300.0
+
+# For what ends by a deadline of less than a second: far longer, however busy the machine is, and shorter than
+# what an engine's close waits for by itself.
+SOON_S = 20.0
 
 X = ("float32", (-1, 3))
+
+T = TypeVar("T")
 
 
 def rows(count: int = 1, value: float = 1.0) -> np.ndarray:
@@ -97,9 +103,9 @@ class Gate:
 
 
 class Steady(Gate):
-    """A gate whose runs take as long however many their rows, so that merging pays; negative rows fail."""
+    """A gate whose runs take as long however many their rows; negative rows fail."""
 
-    RUN_S = 0.004  # so long that a busy machine does not make eight rows look dearer than eight runs
+    RUN_S = 0.004
 
     def __call__(self, inputs: Arrays) -> Arrays:
         results = super().__call__(inputs)
@@ -123,21 +129,29 @@ def gated(**options: Any) -> Iterator[tuple[paddleinfer.Engine, Gate]]:
 
 
 def learn_sizes(engine: paddleinfer.Engine, most: int) -> None:
-    """Runs one row and `most` rows until the engine knows that the larger batch pays."""
+    """Runs one row and `most` rows, so that the engine has seen both."""
     for size, runs in ((1, 2), (most, 4)):
         for _ in range(runs):
             engine.infer({"x": rows(size)}, timeout=PATIENCE_S)
 
 
 def learn_shapes(engine: paddleinfer.Engine, given: list[np.ndarray]) -> dict[str, Any]:
-    """The same for each shape of the arrays of a one-input model; the counters after it.
+    """The same for each shape of the arrays of a one-input model, until they share runs; the counters then.
 
-    Without it a busy machine may make two rows look dearer than two runs, and nothing is merged for long.
+    Without it a busy machine may make two rows look dearer than two runs, and nothing is merged for long. The
+    first requests run alone, to compare.
     """
     for row in {x.shape[1:]: x[:1] for x in given}.values():
         for size, runs in ((1, 2), (16, 4)):
             for _ in range(runs):
                 engine.infer([np.repeat(row, size, 0)])
+
+    def share_runs() -> bool:
+        for future in [engine.submit([x]) for x in given]:
+            future.result(PATIENCE_S)
+        return bool(engine.effective_config()["batchable"]["value"] == "yes")
+
+    assert eventually(share_runs)
     return engine.stats()
 
 
@@ -145,13 +159,14 @@ def learn_shapes(engine: paddleinfer.Engine, given: list[np.ndarray]) -> dict[st
 def merging(
     make: Callable[..., paddleinfer.Engine] = engine_of, *, max_batch_size: int = 8, **options: Any
 ) -> Iterator[tuple[paddleinfer.Engine, Steady]]:
-    """An engine of one instance that knows that merging pays and is busy with a request until its gate opens.
+    """An engine of one instance that merges what waits and is busy with a request until its gate opens.
 
-    `make` makes it of the gate and options.
+    `make` makes it of the gate and options. Its policy goes by no measured time: on a busy machine a run of
+    eight rows may take longer than eight others did, and nothing would be merged for long.
     """
     gate = Steady()
     gate.open()
-    options = {"batchable": True, "max_batch_size": max_batch_size, **options}
+    options = {"batchable": True, "max_batch_size": max_batch_size, "policy": "eager", **options}
     with make(gate, **options) as engine:
         learn_sizes(engine, max_batch_size)
         gate.shut()
@@ -172,16 +187,40 @@ def assert_close(actual: Arrays, expected: Arrays) -> None:
         assert np.abs(actual[name] - value).max() <= 1e-5 * np.abs(value).max(), name
 
 
-def eventually(condition: Callable[[], object], timeout: float = 5.0) -> bool:
-    """Whether it comes true; looks often, returns as soon as it does."""
-    end = time.monotonic() + timeout
+def eventually(condition: Callable[[], object], timeout: float = PATIENCE_S) -> bool:
+    """Whether it comes true; looks often, returns as soon as it does.
+
+    It collects meanwhile, but not where a test has turned collections off.
+    """
+    left_s = timeout
     pause = threading.Event()
     while not condition():
-        if time.monotonic() > end:
+        if left_s < 0:
             return False
-        gc.collect()  # all of it: an earlier collection may have made what is waited for old
-        pause.wait(0.002)
+        began = time.monotonic()
+        if gc.isenabled():
+            gc.collect()  # all of it: an earlier collection may have made what is waited for old
+        # A collection holds the GIL for a tenth of a second and more; most of the time is for others.
+        pause.wait(max(0.002, 4 * (time.monotonic() - began)))
+        left_s -= min(1.0, time.monotonic() - began)  # no longer where the whole machine stood still
     return True
+
+
+def late_while_it_runs(begin: Callable[[float], T], gate: Gate, done: Callable[[T], bool]) -> tuple[T, float]:
+    """A request that stands at the gate, and whose deadline passes meanwhile; and that deadline in seconds.
+
+    How soon a run begins is the machine's affair: where the deadline has passed before, the next is longer.
+    """
+    before = len(gate.batches)
+
+    def begins(request: T) -> bool:
+        assert eventually(lambda: len(gate.batches) > before or done(request))
+        return len(gate.batches) > before
+
+    timeout_s = 0.1
+    while not begins(request := begin(timeout_s)):
+        timeout_s *= 4
+    return request, timeout_s
 
 
 def run_threads(count: int, target: Callable[[int], None]) -> None:

@@ -6,28 +6,35 @@ import asyncio
 import concurrent.futures
 import contextlib
 import queue
+import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import uvloop
 from engine_helpers import PATIENCE_S, rows
+from system_tools import need
 
 from paddleinfer import Engine
 from paddleinfer.shim import ModelSource
-from paddleinfer.shim.datatypes import DATATYPES, DTYPE_OF
-from paddleinfer.shim.grpc_messages import SERVICE, STREAM, message_class
-from paddleinfer.shim.grpc_server import GrpcServer
-from paddleinfer.shim.models import Models
-from paddleinfer.shim.server_options import ServerOptions
-from paddleinfer.shim.service import Service
+from paddleinfer.shim.grpc.limits import MessageReader
+from paddleinfer.shim.grpc.messages import SERVICE, STREAM, message_class
+from paddleinfer.shim.grpc.server import GrpcServer
+from paddleinfer.shim.grpc.tensors import parse_message
+from paddleinfer.shim.options import ServerOptions
+from paddleinfer.shim.protocol.datatypes import DATATYPES, DTYPE_OF
+from paddleinfer.shim.protocol.request import InferRequest
+from paddleinfer.shim.service.models import Models
+from paddleinfer.shim.service.service import Service
 
 Array = np.ndarray[Any, Any]
 Metadata = tuple[tuple[str, str], ...]
 
 ModelInferRequest = message_class("ModelInferRequest")
+_read = MessageReader(ModelInferRequest)
 
 
 def raw(**inputs: Array) -> dict[str, Any]:
@@ -37,6 +44,12 @@ def raw(**inputs: Array) -> dict[str, Any]:
         "inputs": [described(name, array) for name, array in inputs.items()],
         "raw_input_contents": [array.tobytes() for array in inputs.values()],
     }
+
+
+def read_message(message: Any) -> InferRequest:
+    """As the server reads the bytes of a ModelInferRequest."""
+    body = message.SerializeToString()
+    return parse_message(body, *_read.with_cut(body))
 
 
 def described(name: str, array: Array, **fields: Any) -> dict[str, Any]:
@@ -50,6 +63,16 @@ def outputs_of(response: Any) -> dict[str, Array]:
         output.name: np.frombuffer(data, DTYPE_OF[output.datatype]).reshape(output.shape)
         for output, data in zip(response.outputs, response.raw_output_contents, strict=True)
     }
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """One of localhost, and its key."""
+    certificate, key = directory / "cert.pem", directory / "key.pem"
+    command = [need("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
 
 
 class Requests:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import orjson
 import uvicorn
-from engine_helpers import PATIENCE_S
+from engine_helpers import PATIENCE_S, eventually
 from starlette.testclient import TestClient
 
 from paddleinfer import Engine
 from paddleinfer.shim import ServiceOptions, create_app
-from paddleinfer.shim.datatypes import DATATYPES, DTYPE_OF
-from paddleinfer.shim.http_protocol import HttpProtocol
+from paddleinfer.shim.http.protocol import HttpProtocol
+from paddleinfer.shim.protocol.datatypes import DATATYPES, DTYPE_OF
+from paddleinfer.shim.service.service import Service
 
 Array = np.ndarray[Any, Any]
 
@@ -98,6 +99,20 @@ class Served:
             return read_response(connection)
 
 
+class ServedHere(Served):
+    """One whose parts a test can look at."""
+
+    def __init__(self, port: int, service: Service, connections: set[Any]) -> None:
+        super().__init__(port)
+        self.service = service
+        self._connections = connections
+
+    def connections(self) -> list[HttpProtocol]:
+        """Those that are open, once there are any."""
+        assert eventually(lambda: bool(self._connections))
+        return list(self._connections)
+
+
 def read_response(connection: socket.socket) -> bytes:
     received = b""
     while True:
@@ -112,20 +127,25 @@ def read_response(connection: socket.socket) -> bytes:
         received += part
 
 
-@contextlib.contextmanager
-def serving(engine: Engine, **options: Any) -> Iterator[Served]:
-    """uvicorn as the command runs it, without its signals."""
-    app = create_app({"m": engine}, ServiceOptions(**options))
-    config = uvicorn.Config(
+def config_of(app: Any, protocol: Any = HttpProtocol, **options: Any) -> uvicorn.Config:
+    """As the command runs uvicorn, with this protocol."""
+    return uvicorn.Config(
         app,
         loop="uvloop",
-        http=HttpProtocol,
+        http=protocol,
         lifespan="on",
         log_level="critical",
         access_log=False,
         ws="none",
-        timeout_graceful_shutdown=5,
+        **options,
     )
+
+
+@contextlib.contextmanager
+def serving(engine: Engine, **options: Any) -> Iterator[ServedHere]:
+    """uvicorn as the command runs it, without its signals."""
+    app = create_app({"m": engine}, ServiceOptions(**options))
+    config = config_of(app, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -133,7 +153,7 @@ def serving(engine: Engine, **options: Any) -> Iterator[Served]:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
-            yield Served(listener.getsockname()[1])
+            yield ServedHere(listener.getsockname()[1], app.service, server.server_state.connections)
         finally:
             server.should_exit = True
             thread.join(PATIENCE_S)

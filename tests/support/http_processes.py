@@ -15,7 +15,7 @@ import httpx2 as httpx
 from engine_helpers import PATIENCE_S, rows
 from http_helpers import INFER, json_tensor
 
-START_S = 60.0
+START_S = PATIENCE_S
 # Not where ./paddleinfer would hide an installed one.
 ELSEWHERE = "/"
 REQUEST = {"inputs": [json_tensor("x", rows())]}
@@ -82,3 +82,27 @@ def waiting_server(
     ]
     with started(script, directory, *arguments, environment=environment) as server:
         yield server
+
+
+@contextlib.contextmanager
+def asking(server: Server, count: int) -> Iterator[list[Any]]:
+    """So many requests under way, each in a thread; their ends gather in the list."""
+    ends: list[Any] = []
+
+    def ask() -> None:
+        try:
+            ends.append(server.post())
+        except httpx.HTTPError as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    yield ends
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+
+def under_way(server: Server) -> str:
+    text = httpx.get(server.url + "/metrics", timeout=PATIENCE_S).text
+    return next(line for line in text.splitlines() if line.startswith("paddleinfer_rows_total{"))

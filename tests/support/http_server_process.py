@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from paddleinfer import Engine
+from paddleinfer.shim.options import ServerOptions
 from paddleinfer.shim.server import serve
-from paddleinfer.shim.server_options import ServerOptions
 
 
 def main(directory: Path, **options: float) -> int:

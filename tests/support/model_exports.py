@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from paddleinfer.errors import ModelLoadError
-from paddleinfer.model import load_spec
+from paddleinfer.models.reader import load_spec
 
 EXPORTER = Path(__file__).with_name("model_files.py")
 SUFFIXES = {"json": ".json", "legacy": ".pdmodel"}

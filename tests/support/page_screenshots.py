@@ -1,4 +1,4 @@
-"""Takes the pictures of the server's page in docs/: python tests/page_screenshots.py."""
+"""Takes the pictures of the server's page in docs/: python tests/support/page_screenshots.py."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from zoo import Zoo
 
 import paddleinfer
 from paddleinfer.shim import create_app
-from paddleinfer.shim.app import Application
+from paddleinfer.shim.http.app import Application
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 CALLERS = 6
 # So that the lines of the last minute have something to show.
 TRAFFIC_S = 45.0

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from paddleinfer.shim.app import Application
+from paddleinfer.shim.http.app import Application
 
 Event = dict[str, Any]
 
@@ -45,7 +45,7 @@ DIAGNOSIS = {
     "figures": {"request_us": 1000.0, "queue_us": 170.0, "rows_per_s": 3800.0, "caller_rows_per_s": 1000.0},
     "advice": [
         {
-            "do": "send binary tensors instead of JSON",
+            "action": "send binary tensors instead of JSON",
             "change": {"tensors": "binary"},
             "figure": "request_us",
             "now": 1000.0,
@@ -53,17 +53,18 @@ DIAGNOSIS = {
             "gain": 1.37,
             "at_most": None,
             "sentence": "send binary tensors instead of JSON: a request takes 730 us instead of 1,000, "
-            "1.4 times less",
+            "1.4 times faster",
         },
         {
-            "do": "call the engine in process",
+            "action": "call the engine in process",
             "change": {},
             "figure": "request_us",
             "now": 1000.0,
             "predicted": 710.0,
             "gain": 1.41,
             "at_most": None,
-            "sentence": "call the engine in process: a request takes 710 us instead of 1,000, 1.4 times less",
+            "sentence": "call the engine in process: a request takes 710 us instead of 1,000, "
+            "1.4 times faster",
         },
     ],
 }

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from paddleinfer import _ext
-from paddleinfer.arrival_processes import ArrivalProcess, Bursty, ClosedLoop, Poisson, Recorded, RequestKind
-from paddleinfer.run_times import LatencyTable
+from paddleinfer.config import BatchingOptions
 from paddleinfer.simulation import POLICIES, SimulationResult, simulate
+from paddleinfer.simulation.arrivals import ArrivalProcess, Bursty, ClosedLoop, Poisson, Recorded, RequestKind
+from paddleinfer.simulation.latency_table import LatencyTable
 
 ADAPTIVE, EAGER, *FIXED_DELAYS = POLICIES
 MS = 1_000_000
@@ -36,9 +37,10 @@ by_policy = pytest.mark.parametrize("policy", POLICIES, ids=str)
 class Watched:
     """A scheduler, and all that it was asked and said."""
 
-    def __init__(self, **options: Any) -> None:
-        self.options = options
-        self.scheduler = _ext.Scheduler(**options)
+    def __init__(self, batching: BatchingOptions, *, instances: int) -> None:
+        self.batching = batching
+        self.instances = instances
+        self.scheduler = _ext.Scheduler(batching, instances=instances)
         self.arrivals: list[tuple[int, int, dict[str, Any]]] = []
         self.run_times: list[tuple[int, int]] = []  # rows, nanoseconds
         self.rows: dict[int, int] = {}
@@ -61,8 +63,8 @@ class Watched:
 def watch(make: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[SimulationResult, Any]:
     made: list[Any] = []
 
-    def make_scheduler(**scheduler_options: Any) -> Any:
-        made.append(make(**scheduler_options))
+    def make_scheduler(batching: BatchingOptions, *, instances: int) -> Any:
+        made.append(make(batching, instances=instances))
         return made[0]
 
     result = simulate(*arguments, make_scheduler=make_scheduler, **options)

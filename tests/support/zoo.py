@@ -7,8 +7,8 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from paddleinfer.exporting import export
-from paddleinfer.installed_paddle import import_paddle
+from paddleinfer.backends.paddle.export import export
+from paddleinfer.backends.paddle.installed import import_paddle
 
 FORMATS = ("json", "legacy")
 
@@ -109,6 +109,22 @@ def _centred(paddle: Any) -> tuple[Any, Any]:
     return Centred(), {"x": ("float32", (-1, 3))}
 
 
+def _joined(paddle: Any) -> tuple[Any, Any]:
+    """Twice what is past and what is new, one after the other; of each there may be none."""
+
+    class Joined(paddle.nn.Layer):  # type: ignore[misc]
+        def forward(self, x: Any, past: Any) -> Any:
+            return paddle.concat([past, x], axis=1) * 2
+
+    free = ("float32", (-1, -1, 4))
+    return Joined(), {"x": free, "past": free}
+
+
+def _pooled(paddle: Any) -> tuple[Any, Any]:
+    """Images of any height, half as high and wide."""
+    return paddle.nn.MaxPool2D(2), {"x": ("float32", (-1, 1, -1, 4))}
+
+
 def _same(paddle: Any, dtype: str) -> tuple[Any, Any]:
     """Its input with one axis more, in any dtype."""
 
@@ -141,4 +157,6 @@ _MODELS = {
     "embedding": _embedding,
     "scalar": _scalar,
     "centred": _centred,
+    "joined": _joined,
+    "pooled": _pooled,
 }

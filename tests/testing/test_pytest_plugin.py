@@ -12,7 +12,7 @@ from pytest_runs import run, text_of
 
 pytestmark = pytest.mark.usefixtures("alone")
 
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "testing.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
 
 
 # Loading
@@ -110,7 +110,7 @@ def test_a_predictor_does_on_an_engine_what_the_test_says(pytester: pytest.Pytes
 def test_waiting_for_runs_that_do_not_come_fails_in_a_sentence(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paddleinfer.fake_predictor._PATIENCE_S", 0.01)
+    monkeypatch.setattr("paddleinfer.testing.fake_predictor._PATIENCE_S", 0.01)
     result = run(
         pytester,
         """
@@ -332,7 +332,10 @@ def test_a_leaked_thread_fails_the_test_with_a_sentence(pytester: pytest.Pyteste
     )
     result.assert_outcomes(passed=3, errors=2)
     said = re.findall(r"^.* leaked .*$", text_of(result), re.MULTILINE)
-    assert re.search(r"leaked threads: paddleinfer-[01] still alive after close\(\)", said[0])
+    # The root, which goes last, stays for a clone that has not come back.
+    assert re.search(
+        r"leaked threads: paddleinfer-[01](, paddleinfer-1)? still alive after close\(\)", said[0]
+    )
     assert "leaked callers: worker still in a call of it after close()" in said[1]
 
 

@@ -64,7 +64,7 @@ def test_a_fixed_delay_holds_a_batch_until_it_is_over_or_the_batch_full() -> Non
     engine.advance(0.0049)
     assert not held.started
     engine.run_until_idle()
-    assert (held.hold_s, held.dispatch_reason) == (0.005, "held_over")
+    assert (held.hold_s, held.dispatch_reason) == (0.005, "delay_expired")
     filled = [engine.submit(at=1.0), engine.submit(at=1.001), engine.submit(at=1.002)]
     engine.run_until_idle()
     assert [request.hold_s for request in filled] == [0.002, 0.001, 0.0]
@@ -227,8 +227,10 @@ def test_what_can_no_longer_be_in_time_is_shed_or_refused() -> None:
     engine.advance(0.010)  # the first has shown how long a run takes, the second runs
     hopeless, tight, patient = engine.submit(deadline=0.015), engine.submit(deadline=0.035), engine.submit()
     urgent = engine.submit(at=0.011, deadline=0.031)
+    late = engine.submit(at=0.012, deadline=0.025)
     engine.run_until_idle()
-    assert (hopeless.outcome, hopeless.refusal, hopeless.ended_s) == ("refused", "would_be_late", 0.010)
+    assert (hopeless.outcome, hopeless.refusal, hopeless.ended_s) == ("shed", None, 0.010)
+    assert (late.outcome, late.refusal, late.ended_s) == ("refused", "would_be_late", 0.012)
     assert outcomes([urgent, tight, patient]) == ["result", "shed", "result"]
     assert tight.ended_s == 0.030 and not tight.started
 
@@ -238,7 +240,7 @@ def test_a_full_queue_refuses_or_lets_wait() -> None:
     assert [engine.submit(rows=rows).refusal for rows in (2, 1, 3)] == [
         None,
         "too_many_rows",
-        "rows_over_limit",
+        "too_many_rows",
     ]
     patient = eager(max_queue_rows=2, on_full="wait", max_batch_size=2)
     requests = [patient.submit(rows=2), patient.submit(rows=1), patient.submit(deadline=0.001)]

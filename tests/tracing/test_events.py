@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from paddleinfer.chrome_trace import check
-from paddleinfer.trace_events import Span, read, spans
+from paddleinfer.tracing.events import Span, read, spans
+from paddleinfer.tracing.validate import check
 
 
 def event(phase: str, ts: float, name: str = "run", **rest: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paddleinfer.lanes import in_lanes
+from paddleinfer.tracing.lanes import in_lanes
 
 EXTENTS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20)), max_size=30)
 

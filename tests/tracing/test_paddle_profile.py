@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paddleinfer.chrome_trace import Span, check, spans
-from paddleinfer.paddle_profile import profile_line, read, to_chrome
+from paddleinfer.tracing.paddle_profile import profile_line, read, to_chrome
+from paddleinfer.tracing.validate import Span, check, spans
 
 EPOCH = 1_700_000_000_000_000
 CLIENT = (

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddleinfer.shim.page import page
-from paddleinfer.stage_colours import STAGE_COLOURS
-from paddleinfer.timeline_drawing import draw
+from paddleinfer.shim.http.page import page
+from paddleinfer.tracing.drawing import draw
+from paddleinfer.tracing.stage_colours import STAGE_COLOURS
 
 # What eyes of each kind make of linear red, green and blue (Machado, Oliveira and Fernandes, 2009).
 EYES = {

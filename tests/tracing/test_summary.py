@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paddleinfer.timeline_summary import as_json, summarise, table
-from paddleinfer.trace_document import build
-from paddleinfer.trace_events import Span
-from paddleinfer.trace_events import spans as spans_of
+from paddleinfer.tracing.document import build
+from paddleinfer.tracing.events import Span
+from paddleinfer.tracing.events import spans as spans_of
+from paddleinfer.tracing.summary import as_json, summarise, table
 
 
 def span(name: str, start_us: float, duration_us: float, tid: int = 1) -> Span:

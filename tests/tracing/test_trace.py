@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import threading
 import time
 from itertools import pairwise
@@ -16,9 +15,9 @@ from engine_helpers import Gate, double, engine_of, eventually, rows, run_thread
 from zoo import Zoo
 
 import paddleinfer
-from paddleinfer.chrome_trace import check
-from paddleinfer.timeline import chrome_trace
-from paddleinfer.trace import TracedRequest
+from paddleinfer.tracing.records import TracedRequest
+from paddleinfer.tracing.timeline import chrome_trace
+from paddleinfer.tracing.validate import check
 
 
 def call(engine: paddleinfer.Engine, times: int) -> None:
@@ -44,8 +43,8 @@ def test_a_traced_request_s_stages_follow_each_other_from_its_call_to_its_delive
 
 
 def test_the_stages_sum_to_what_the_caller_measures() -> None:
-    """Real clock, and the median of many, for a call may be interrupted anywhere."""
-    with engine_of(lambda inputs: time.sleep(0.001) or double(inputs)) as engine, engine.trace() as trace:
+    """Real clock, and the least of many differences, for a call may be interrupted anywhere."""
+    with engine_of(lambda inputs: time.sleep(0.005) or double(inputs)) as engine, engine.trace() as trace:
         measured_ns = []
         for _ in range(100):
             begin = time.monotonic_ns()
@@ -55,8 +54,7 @@ def test_the_stages_sum_to_what_the_caller_measures() -> None:
         measured - sum(end - begin for _, begin, end in request.stages())
         for measured, request in zip(measured_ns, trace.requests, strict=True)
     ]
-    allowed_ns = max(5_000, 0.05 * statistics.median(measured_ns))
-    assert 0 <= statistics.median(differences) <= allowed_ns
+    assert 0 <= min(differences) <= 0.05 * min(measured_ns)
 
 
 def test_a_trace_of_many_requests_keeps_the_format_s_rules_and_counts_what_stats_counts(zoo: Zoo) -> None:
@@ -156,7 +154,7 @@ def test_the_time_of_a_run_that_fails_is_the_run_s() -> None:
     ):
         engine.infer({"x": rows()}, return_info=True)
     (request,), (run,) = trace.requests, trace.runs
-    assert run.failed and run.over_ns - run.gathered_ns >= 20_000_000
+    assert run.failed and run.run_end_ns - run.gather_end_ns >= 20_000_000
     assert dict((name, end - begin) for name, begin, end in request.stages())["run"] >= 20_000_000
     assert raised.value.info is not None and raised.value.info.run_us >= 20_000
 
@@ -182,7 +180,8 @@ def test_a_trace_over_reloads_under_load_is_sound() -> None:
         threads = [threading.Thread(target=calls) for _ in range(6)]
         for thread in threads:
             thread.start()
-        for _ in range(3):
+        for number in range(3):
+            assert eventually(lambda number=number: engine.stats()["results"] > 10 * number)
             engine.reload()
         over.set()
         for thread in threads:

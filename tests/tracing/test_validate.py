@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paddleinfer.chrome_trace import Span, check, spans
+from paddleinfer.tracing.validate import Span, check, spans
 
 Event = dict[str, Any]
 

@@ -1,6 +1,6 @@
 // The headers that need Paddle's library at run time: that they compile, and what they say without it.
+#include "binding/instance_factories.h"
 #include "check.h"
-#include "starting.h"
 
 using namespace paddleinfer;
 

@@ -1,8 +1,8 @@
 // Ends read by an event loop: it watches a descriptor, and takes what there is.
 #include <poll.h>
 
-#include "completion.h"
 #include "ledger.h"
+#include "requests/completion.h"
 
 using namespace harness;
 using namespace paddleinfer;
@@ -10,8 +10,7 @@ using namespace paddleinfer;
 namespace {
 
 struct Loop {
-  const std::shared_ptr<ReleaseList> releases = std::make_shared<ReleaseList>();
-  CompletionQueue queue{CompletionQueue::Reader::loop, releases};
+  CompletionQueue queue{CompletionQueue::Reader::loop};
 
   // Whether the loop would be woken now.
   bool readable() const { return is_readable(queue.descriptor()); }
@@ -28,17 +27,16 @@ struct Loop {
     std::uint64_t count = 0;
     return read(queue.descriptor(), &count, sizeof count) == sizeof count ? count : 0;
   }
-  void push(std::vector<RequestPtr> ended) {
+  void push(const std::vector<RequestPtr>& ended) {
     queue.expect(ended.size());
-    queue.push(std::move(ended));
+    queue.push(fakes::chain_of(ended));
   }
 };
 
-RequestPtr ended_request(void* waiter = nullptr) {
+RequestPtr ended_request() {
   auto request = std::make_shared<Request>();
   request->claim(Request::State::queued);
   request->publish();
-  request->waiter = waiter;
   return request;
 }
 
@@ -51,7 +49,7 @@ RequestPtr request_until(Nanos deadline) {
 }  // namespace
 
 TEST("a thread's queue needs no descriptor") {
-  CompletionQueue queue(CompletionQueue::Reader::thread, std::make_shared<ReleaseList>());
+  CompletionQueue queue(CompletionQueue::Reader::thread);
   CHECK_EQ(queue.descriptor(), -1);
 }
 
@@ -64,10 +62,10 @@ TEST("a loop's descriptor is readable when there are ends, until they are taken"
   CHECK(loop.readable());
   loop.push({requests[1]});
   CHECK(loop.readable());
-  const News news = loop.queue.take();
-  CHECK(news.ended == requests);
-  CHECK(!news.stopped && news.overdue.empty());
-  CHECK_EQ(news.next_deadline, kNever);
+  const CompletionEvents events = loop.queue.take();
+  CHECK(events.ended == requests);
+  CHECK(!events.stopped && events.overdue.empty());
+  CHECK_EQ(events.next_deadline, kNever);
   CHECK(!loop.readable());
 }
 
@@ -87,9 +85,9 @@ TEST("a loop is woken once for all ends that wait for it") {
 TEST("taking never blocks, however little there is") {
   Loop loop;
   for (int turn = 0; turn < 3; ++turn) {
-    const News news = loop.queue.take();
-    CHECK(news.ended.empty() && news.overdue.empty() && !news.stopped);
-    CHECK_EQ(news.next_deadline, kNever);
+    const CompletionEvents events = loop.queue.take();
+    CHECK(events.ended.empty() && events.overdue.empty() && !events.stopped);
+    CHECK_EQ(events.next_deadline, kNever);
   }
 }
 
@@ -104,9 +102,9 @@ TEST("a loop is not woken for a deadline, but told when the next one is") {
   loop.queue.watch(soon);
   loop.queue.watch(late);
   CHECK(!loop.readable());
-  const News news = loop.queue.take();
-  CHECK(news.overdue == std::vector<RequestPtr>{late});
-  CHECK_EQ(news.next_deadline, soon->deadline);
+  const CompletionEvents events = loop.queue.take();
+  CHECK(events.overdue == std::vector<RequestPtr>{late});
+  CHECK_EQ(events.next_deadline, soon->deadline);
   CHECK(soon->claim(Request::State::queued));
   CHECK_EQ(loop.queue.take().next_deadline, later->deadline);
   CHECK(loop.queue.take().overdue.empty());
@@ -118,7 +116,7 @@ TEST("stop() wakes a loop, and takes effect when the last end announced was take
   loop.queue.stop();
   CHECK(loop.readable());
   CHECK(!loop.queue.take().stopped);
-  loop.queue.push({ended_request()});
+  loop.queue.push(fakes::chain_of({ended_request()}));
   CHECK(!loop.queue.take().stopped);
   CHECK(!loop.readable());
   loop.queue.expect_less();
@@ -130,39 +128,36 @@ TEST("the end that stop() waited for comes before `stopped`") {
   Loop loop;
   loop.queue.expect();
   loop.queue.stop();
-  loop.queue.push({ended_request()});
-  const News news = loop.queue.take();
-  CHECK_EQ(news.ended.size(), 1u);
-  CHECK(!news.stopped);
+  loop.queue.push(fakes::chain_of({ended_request()}));
+  const CompletionEvents events = loop.queue.take();
+  CHECK_EQ(events.ended.size(), 1u);
+  CHECK(!events.stopped);
   CHECK(loop.readable());  // else the loop would not look again
   CHECK(loop.queue.take().stopped);
 }
 
-TEST("an abandoned queue gives back the waiters of what came and of what comes") {
+TEST("an abandoned queue lets go of what came and of what comes") {
   Loop loop;
-  int waiters[3] = {};
   std::weak_ptr<Request> watched;
   std::weak_ptr<Request> came;
   {
-    const RequestPtr request = ended_request(&waiters[0]);
+    const RequestPtr request = ended_request();
     came = request;
     const RequestPtr under_way = request_until(from_now(3600 * kNanosPerSecond));
     watched = under_way;
     loop.queue.watch(under_way);
-    loop.push({request, ended_request(&waiters[1])});
+    loop.push({request, ended_request()});
   }
-  CHECK(loop.releases->take().empty());
+  CHECK(!came.expired() && !watched.expired());
   loop.queue.abandon();
-  CHECK((loop.releases->take() == std::vector<void*>{&waiters[0], &waiters[1]}));
   CHECK(came.expired() && watched.expired());
-  const RequestPtr late = ended_request(&waiters[2]);
+  const RequestPtr late = ended_request();
   loop.push({late});
-  CHECK(loop.releases->take() == std::vector<void*>{&waiters[2]});
-  CHECK(late->waiter == nullptr);
+  CHECK_EQ(late.use_count(), 1);
   loop.queue.watch(request_until(from_now(kMillisecond)));
-  const News news = loop.queue.take();
-  CHECK(news.ended.empty() && news.overdue.empty());
-  CHECK_EQ(news.next_deadline, kNever);
+  const CompletionEvents events = loop.queue.take();
+  CHECK(events.ended.empty() && events.overdue.empty());
+  CHECK_EQ(events.next_deadline, kNever);
 }
 
 TEST("an abandoned queue frees its descriptor, once, and touches no other that gets its number") {
@@ -184,39 +179,34 @@ TEST("an abandoned queue frees its descriptor, once, and touches no other that g
   close(other);
 }
 
-TEST("a queue that is dropped frees its descriptor and gives back its waiters") {
-  int waiter = 0;
+TEST("a queue that is dropped frees its descriptor and what came") {
+  const RequestPtr request = ended_request();
   int descriptor = -1;
-  std::shared_ptr<ReleaseList> releases;
   {
     Loop loop;
-    releases = loop.releases;
     descriptor = loop.queue.descriptor();
-    loop.push({ended_request(&waiter)});
+    loop.push({request});
   }
   CHECK(!Loop::is_open(descriptor));
-  CHECK(releases->take() == std::vector<void*>{&waiter});
+  CHECK_EQ(request.use_count(), 1);
 }
 
-TEST("every waiter comes to the loop or back, once, when the loop goes while ends come") {
+TEST("nobody keeps an end when the loop goes while ends come") {
   for (std::int64_t round = 0; round < scaled(300); ++round) {
     Loop loop;
     constexpr int kEnds = 64;
-    std::atomic<int> waiters[2 * kEnds] = {};
+    std::vector<RequestPtr> requests;
+    for (int place = 0; place < 2 * kEnds; ++place) requests.push_back(ended_request());
     std::vector<std::thread> writers;
     for (int writer = 0; writer < 2; ++writer) {
       writers.emplace_back([&, writer] {
-        for (int place = 0; place < kEnds; ++place) loop.push({ended_request(&waiters[writer * kEnds + place])});
+        for (int place = 0; place < kEnds; ++place) loop.push({requests[writer * kEnds + place]});
       });
     }
-    const int looks = int(round % 5);
-    for (int look = 0; look < looks; ++look) {
-      for (const RequestPtr& request : loop.queue.take().ended) ++*static_cast<std::atomic<int>*>(request->waiter);
-    }
+    for (int look = 0; look < int(round % 5); ++look) loop.queue.take();
     loop.queue.abandon();
     for (std::thread& writer : writers) writer.join();
-    for (void* waiter : loop.releases->take()) ++*static_cast<std::atomic<int>*>(waiter);
-    for (const std::atomic<int>& times : waiters) CHECK_EQ(times, 1);
+    for (const RequestPtr& request : requests) CHECK_EQ(request.use_count(), 1);
   }
 }
 
@@ -235,9 +225,9 @@ TEST("a loop that polls its descriptor misses no end") {
       CHECK(!"it was woken");
       break;
     }
-    const News news = loop.queue.take();
-    taken += std::int64_t(news.ended.size());
-    stopped = news.stopped;
+    const CompletionEvents events = loop.queue.take();
+    taken += std::int64_t(events.ended.size());
+    stopped = events.stopped;
   }
   writer.join();
   CHECK_EQ(taken, count);

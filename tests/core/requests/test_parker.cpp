@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "fakes.h"
+#include "requests/request_wait.h"
 
 using namespace harness;
 using namespace paddleinfer;

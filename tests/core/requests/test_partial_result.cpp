@@ -29,11 +29,13 @@ std::vector<float> floats_of(const OwnedTensor& tensor) {
 }  // namespace
 
 TEST("parts write their rows to their place, and the last one says that all are there") {
-  Joined joined(5);
+  PartialResult joined(5);
   Rows last(4, 2, 100);  // a batch whose rows 2 and 3 are the request's last two
   Rows first(3, 2, 0);
-  CHECK(!joined.write({last.view}, 2, 3, 2));
-  CHECK(joined.write({first.view}, 0, 0, 3));
+  joined.write({last.view}, 2, 3, 2);
+  CHECK(!joined.finish_part(2));
+  joined.write({first.view}, 0, 0, 3);
+  CHECK(joined.finish_part(3));
   const std::vector<OwnedTensor> outputs = joined.take();
   REQUIRE(outputs.size() == 1);
   CHECK_EQ(outputs[0].shape.dims[0], 5);
@@ -42,11 +44,13 @@ TEST("parts write their rows to their place, and the last one says that all are 
 }
 
 TEST("parts keep several outputs apart, in the order wanted") {
-  Joined joined(2);
+  PartialResult joined(2);
   Rows narrow(2, 1, 0);
   Rows wide(2, 3, 10);
-  CHECK(!joined.write({wide.view, narrow.view}, 0, 0, 1));
-  CHECK(joined.write({wide.view, narrow.view}, 1, 1, 1));
+  joined.write({wide.view, narrow.view}, 0, 0, 1);
+  CHECK(!joined.finish_part(1));
+  joined.write({wide.view, narrow.view}, 1, 1, 1);
+  CHECK(joined.finish_part(1));
   const std::vector<OwnedTensor> outputs = joined.take();
   REQUIRE(outputs.size() == 2);
   CHECK((floats_of(outputs[0]) == std::vector<float>{10, 11, 12, 13, 14, 15}));
@@ -54,20 +58,22 @@ TEST("parts keep several outputs apart, in the order wanted") {
 }
 
 TEST("a part whose rows have another shape or dtype than those before is refused") {
-  Joined joined(4);
+  PartialResult joined(4);
   Rows first(2, 2, 0);
   Rows wider(2, 3, 0);
   Rows other(2, 2, 0);
   other.view.dtype = DType::int32;
-  CHECK(!joined.write({first.view}, 0, 0, 2));
+  joined.write({first.view}, 0, 0, 2);
+  CHECK(!joined.finish_part(2));
   CHECK_THROWS(std::out_of_range, joined.write({wider.view}, 0, 2, 2));
   CHECK_THROWS(std::out_of_range, joined.write({other.view}, 0, 2, 2));
-  CHECK(joined.write({first.view}, 0, 2, 2));  // neither counted
+  joined.write({first.view}, 0, 2, 2);
+  CHECK(joined.finish_part(2));  // neither counted
   CHECK((floats_of(joined.take()[0]) == std::vector<float>{0, 1, 2, 3, 0, 1, 2, 3}));
 }
 
 TEST("a part that does not hold its rows, or would write past the end, is refused") {
-  Joined joined(4);
+  PartialResult joined(4);
   Rows rows(2, 2, 0);
   CHECK_THROWS(std::out_of_range, joined.write({rows.view}, 0, 0, 3));
   CHECK_THROWS(std::out_of_range, joined.write({rows.view}, 1, 0, 2));
@@ -80,13 +86,15 @@ TEST("a part that does not hold its rows, or would write past the end, is refuse
 
 TEST("the first part that does not fit into memory does not spoil the next one's place") {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // those end the program
-  Joined joined(2);
+  PartialResult joined(2);
   Rows rows(2, 2, 0);
   TensorView huge = rows.view;
   huge.shape.dims[1] = std::int64_t{1} << 56;
   CHECK_THROWS(std::bad_alloc, joined.write({rows.view, huge}, 0, 0, 1));
-  CHECK(!joined.write({rows.view, rows.view}, 0, 0, 1));
-  CHECK(joined.write({rows.view, rows.view}, 1, 1, 1));
+  joined.write({rows.view, rows.view}, 0, 0, 1);
+  CHECK(!joined.finish_part(1));
+  joined.write({rows.view, rows.view}, 1, 1, 1);
+  CHECK(joined.finish_part(1));
   CHECK_EQ(joined.take().size(), 2u);
 #endif
 }
@@ -94,7 +102,7 @@ TEST("the first part that does not fit into memory does not spoil the next one's
 TEST("many threads write the parts of one request, and one of them is the last") {
   constexpr std::int64_t kRows = 64;
   for (std::int64_t round = 0; round < scaled(200); ++round) {
-    Joined joined(kRows);
+    PartialResult joined(kRows);
     Rows rows(kRows, 3, 0);
     std::atomic<std::int64_t> next{0};
     std::atomic<int> last{0};
@@ -102,7 +110,8 @@ TEST("many threads write the parts of one request, and one of them is the last")
     for (int thread = 0; thread < 3; ++thread) {
       threads.emplace_back([&] {
         for (std::int64_t part = next++; part < kRows / 4; part = next++) {
-          last += joined.write({rows.view}, 4 * part, 4 * part, 4);
+          joined.write({rows.view}, 4 * part, 4 * part, 4);
+          last += joined.finish_part(4);
         }
       });
     }

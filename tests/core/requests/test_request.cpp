@@ -2,6 +2,7 @@
 #include <numeric>
 
 #include "ledger.h"
+#include "requests/request_wait.h"
 
 using namespace harness;
 using namespace paddleinfer;

@@ -9,7 +9,7 @@ TEST("inputs are given back when their one reader has done with them") {
   ReleaseList releases;
   const RequestPtr request = request_for(ledger, 1);
   CHECK(releases.take().empty());
-  request->let_go_of_inputs(releases);
+  request->release_inputs(releases);
   ledger.drain(releases);
   CHECK_EQ(ledger.held(), 0u);
   CHECK(request->take_inputs_back() == nullptr);
@@ -22,10 +22,10 @@ TEST("inputs that several may read are given back by the last of them, and once"
     const RequestPtr request = request_for(ledger, 1, readers);
     for (int more = 1; more < readers; ++more) request->hold_inputs();
     for (int reader = 1; reader < readers; ++reader) {
-      request->let_go_of_inputs(releases);
+      request->release_inputs(releases);
       CHECK(releases.take().empty());
     }
-    request->let_go_of_inputs(releases);
+    request->release_inputs(releases);
     const std::vector<void*> released = releases.take();
     CHECK_EQ(released.size(), 1u);
     for (void* object : released) ledger.give_back(object);
@@ -35,7 +35,7 @@ TEST("inputs that several may read are given back by the last of them, and once"
 TEST("a request that owns nothing gives nothing back") {
   ReleaseList releases;
   Request request;
-  request.let_go_of_inputs(releases);
+  request.release_inputs(releases);
   CHECK(releases.take().empty());
   CHECK(request.take_inputs_back() == nullptr);
 }
@@ -64,7 +64,7 @@ TEST("readers on many threads give inputs back once, after the last read") {
     readers.emplace_back([&] {
       for (const RequestPtr& request : requests) {
         CHECK(static_cast<const float*>(request->inputs[0].data)[0] >= 0);  // freed memory if it came back too early
-        request->let_go_of_inputs(releases);
+        request->release_inputs(releases);
         ledger.drain(releases);
       }
     });

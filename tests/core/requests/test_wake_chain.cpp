@@ -2,6 +2,7 @@
 #include <random>
 
 #include "ledger.h"
+#include "requests/request_wait.h"
 
 using namespace harness;
 using namespace paddleinfer;

@@ -1,8 +1,8 @@
 // Whether rows are together what they are alone: models of all kinds, and the verdict on each.
 #include <numeric>
 
-#include "batch_probe.h"
 #include "bench.h"
+#include "running/batch_probe.h"
 
 using namespace fakes;
 using Kind = ProbeVerdict::Kind;
@@ -59,17 +59,23 @@ class Function final : public Backend {
   std::vector<Output> outputs_;
 };
 
-// What is found out about a model from requests of so many rows each.
+// What is found out about a model from requests of so many rows each: alone, then together.
 struct Probed {
   Probed(Function::Outputs outputs, std::vector<std::int64_t> rows = {1, 1, 1},
-         std::vector<std::string> names = {"scores"})
+         std::vector<std::string> names = {"scores"}, OutputRecord* record = nullptr)
       : model(std::move(outputs)) {
     Batch batch;
     for (const std::int64_t count : rows)
       batch.push_back(Bench::whole(bench.started(float(10 * batch.size() + 1), count)));
-    verdict = BatchProbe(model, names, batch).run();
-    CHECK(bench.releases.take().empty());  // they are to run yet
-    for (const Slice& slice : batch) slice.request->let_go_of_inputs(bench.releases);
+    Execution execution(model, batch, bench.releases);
+    execution.keep_inputs();
+    execution.keep_outputs(names.size());
+    execution.run(/*apart=*/true);
+    std::vector<std::vector<OwnedTensor>> alone;
+    for (std::size_t place = 0; place < batch.size(); ++place) alone.push_back(std::move(execution.kept(place)));
+    verdict = BatchProbe(model, names, record).together(batch, alone);
+    CHECK(bench.releases.take().empty());
+    execution.release_inputs();
   }
   bool says(const std::string& text) const { return verdict.reason.find(text) != std::string::npos; }
 
@@ -94,17 +100,27 @@ TEST("a model that treats each row by itself may merge") {
   CHECK(probed.verdict.reason.empty());
 }
 
-TEST("three rows run alone, then two and three of them together") {
+TEST("each request runs alone, then all of them together") {
   const auto twice = [](const std::vector<float>& rows) {
     return std::vector<Output>{each(rows, [](float row) { return row * 2; })};
   };
   using Runs = std::vector<std::vector<float>>;
-  CHECK((Probed(twice).model.runs == Runs{{1}, {11}, {21}, {1, 11}, {1, 11, 21}}));
-  CHECK((Probed(twice, {1, 5}).model.runs == Runs{{1}, {11}, {12}, {1, 11}, {1, 11, 12}}));
-  CHECK((Probed(twice, {40}).model.runs == Runs{{1}, {2}, {3}, {1, 2}, {1, 2, 3}}));
-  // Fewer rows are repeated.
-  CHECK((Probed(twice, {1}).model.runs == Runs{{1}, {1}, {1}, {1, 1}, {1, 1, 1}}));
-  CHECK((Probed(twice, {1, 1}).model.runs == Runs{{1}, {11}, {1}, {1, 11}, {1, 11, 1}}));
+  CHECK((Probed(twice).model.runs == Runs{{1}, {11}, {21}, {1, 11, 21}}));
+  CHECK((Probed(twice, {1, 2}).model.runs == Runs{{1}, {11, 12}, {1, 11, 12}}));
+}
+
+TEST("of a large request some rows run alone, from its beginning to its end, then those together") {
+  Bench bench;
+  Function model(
+      [](const std::vector<float>& rows) { return std::vector<Output>{each(rows, [](float row) { return row; })}; });
+  const RequestPtr large = bench.started(100, 40);
+  const std::vector<std::string> names = {"scores"};
+  BatchProbe probe(model, names);
+  CHECK(probe.probe(Bench::whole(large)).kind == Kind::same);
+  CHECK((model.runs == std::vector<std::vector<float>>{{100}, {113}, {126}, {139}, {100, 113, 126, 139}}));
+  CHECK_EQ(probe.runs().size(), 5u);
+  CHECK(probe.runs().back().internal);
+  large->release_inputs(bench.releases);
 }
 
 TEST("a model whose rows depend on their neighbours may not merge, and the reason says how much") {
@@ -114,7 +130,7 @@ TEST("a model whose rows depend on their neighbours may not merge, and the reaso
   });
   CHECK(probed.verdict.kind == Kind::different);
   CHECK(probed.says("output scores of a row differs by"));
-  CHECK(probed.says("2 rows together"));
+  CHECK(probed.says("3 rows together"));
 }
 
 TEST("a difference that shows only with three rows is found") {
@@ -128,7 +144,7 @@ TEST("a difference that shows only with three rows is found") {
 TEST("a difference in the last row alone is found") {
   const Probed probed([](const std::vector<float>& rows) {
     Output output = each(rows, [](float row) { return row; });
-    if (rows.size() == 2) reinterpret_cast<float*>(output.data.data())[1] += 1;
+    if (rows.size() == 3) reinterpret_cast<float*>(output.data.data())[2] += 1;
     return std::vector<Output>{output};
   });
   CHECK(probed.verdict.kind == Kind::different);
@@ -165,7 +181,7 @@ TEST("an output that does not have the batch's rows is found, with its shape") {
   CHECK_EQ(scalar.verdict.reason, "output scores has the shape [] for 1 rows");
   const Probed one([](const std::vector<float>&) { return std::vector<Output>{Output::floats({1, 2}, {1, 2})}; });
   CHECK(one.verdict.kind == Kind::different);
-  CHECK_EQ(one.verdict.reason, "output scores has the shape [1, 2] for 2 rows");
+  CHECK_EQ(one.verdict.reason, "output scores has the shape [1, 2] for 3 rows");
   const Probed twice([](const std::vector<float>& rows) {
     return std::vector<Output>{Output::floats({2 * std::int64_t(rows.size())}, std::vector<float>(2 * rows.size()))};
   });
@@ -193,7 +209,7 @@ TEST("a model that fails with several rows and not with one may not merge") {
     return std::vector<Output>{each(rows, [](float row) { return row; })};
   });
   CHECK(probed.verdict.kind == Kind::different);
-  CHECK(probed.says("fails with 2 rows together"));
+  CHECK(probed.says("fails with 3 rows together"));
   CHECK(probed.says("batch size must be 1"));
 }
 
@@ -206,16 +222,53 @@ TEST("a model that throws what is no C++ exception with several rows may not mer
   CHECK(probed.says("fails with 3 rows together"));
 }
 
-TEST("where a row fails alone nothing is known") {
-  for (const float bad : {1.0f, 21.0f}) {
-    const Probed probed([bad](const std::vector<float>& rows) {
-      if (std::count(rows.begin(), rows.end(), bad) > 0) throw std::runtime_error("no");
+TEST("where memory does not suffice for all of them together nothing is known") {
+  for (const bool named : {true, false}) {
+    const Probed probed([named](const std::vector<float>& rows) {
+      if (rows.size() > 1 && named) throw std::runtime_error("ResourceExhausted: Out of memory");
+      if (rows.size() > 1) throw std::bad_alloc();
       return std::vector<Output>{each(rows, [](float row) { return row; })};
     });
     CHECK(probed.verdict.kind == Kind::unclear);
   }
-  const Probed alien([](const std::vector<float>&) -> std::vector<Output> { throw 5; });
-  CHECK(alien.verdict.kind == Kind::unclear);
+}
+
+TEST("outputs near zero do not condemn a model: differences of a millionth, or of less than it ever gave, are noise") {
+  const auto noisy = [](float scale, float noise) {
+    return [=](const std::vector<float>& rows) {
+      return std::vector<Output>{each(rows, [&](float row) { return row * scale + (rows.size() > 1 ? noise : 0); })};
+    };
+  };
+  CHECK(Probed(noisy(1e-7f, 1e-7f)).verdict.kind == Kind::same);  // a tenth of it
+  CHECK(Probed(noisy(1e-7f, 3e-6f)).verdict.kind == Kind::different);
+  OutputRecord record;
+  CHECK(Probed(noisy(1e-3f, 2e-5f), {1, 1}, {"scores"}, &record).verdict.kind == Kind::different);
+  const std::vector<float> seen = {5'000};
+  record.note_values(0, {DType::float32,
+                         [] {
+                           Shape shape;
+                           shape.rank = 1;
+                           shape.dims[0] = 1;
+                           return shape;
+                         }(),
+                         seen.data()});
+  CHECK(Probed(noisy(1e-3f, 2e-5f), {1, 1}, {"scores"}, &record).verdict.kind == Kind::same);
+  CHECK(Probed(noisy(1e-3f, 1e-4f), {1, 1}, {"scores"}, &record).verdict.kind == Kind::different);
+}
+
+TEST("a class may differ where the scores that it comes from are a tie, and only there") {
+  for (const float second : {0.5f, 0.4f}) {
+    const Probed probed(
+        [second](const std::vector<float>& rows) {
+          std::vector<float> scores;
+          std::vector<std::int64_t> classes(rows.size(), rows.size() > 1 ? 2 : 1);
+          for (std::size_t row = 0; row < rows.size(); ++row) scores.insert(scores.end(), {0.1f, 0.5f, second});
+          return std::vector<Output>{Output::of(DType::int64, {std::int64_t(rows.size())}, classes),
+                                     Output::floats({std::int64_t(rows.size()), 3}, scores)};
+        },
+        {1, 1}, {"class", "scores"});
+    CHECK(probed.verdict.kind == (second == 0.5f ? Kind::same : Kind::different));
+  }
 }
 
 TEST("outputs of no elements, and rows that are not numbers, are the same as themselves") {
@@ -227,15 +280,4 @@ TEST("outputs of no elements, and rows that are not numbers, are the same as the
     return std::vector<Output>{each(rows, [](float) { return std::nanf(""); })};
   });
   CHECK(nan.verdict.kind == Kind::same);
-}
-
-TEST("rows that are parts of a request are probed as well as whole ones") {
-  Bench bench;
-  Function model(
-      [](const std::vector<float>& rows) { return std::vector<Output>{each(rows, [](float row) { return row; })}; });
-  const RequestPtr large = bench.started(100, 10);
-  const Batch batch = {{large, 4, 2}};
-  CHECK(BatchProbe(model, {"scores"}, batch).run().kind == Kind::same);
-  CHECK((model.runs.back() == std::vector<float>{104, 105, 104}));
-  large->let_go_of_inputs(bench.releases);
 }

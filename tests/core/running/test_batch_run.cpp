@@ -1,14 +1,20 @@
 // What an instance does with a batch: start, probe, run, and the word for those who wait.
 #include <list>
 
-#include "batch_run.h"
 #include "bench.h"
+#include "running/batch_run.h"
 
 using namespace fakes;
 
 namespace {
 
 const std::vector<std::string> kOutputs = {"plus_one", "row_numbers", "one"};
+
+std::vector<RequestPtr> failed_in_part(BatchRun& batch) {
+  std::vector<RequestPtr> failed;
+  batch.withdraw_failed_parts([&](const RequestPtr& request) { failed.push_back(request); });
+  return failed;
+}
 
 struct OneInstance {
   explicit OneInstance(std::vector<std::string> named = {"plus_one"}) : outputs(std::move(named)) {
@@ -54,14 +60,39 @@ TEST("a batch starts its requests, runs them together and ends them") {
   batch.run();
   CHECK_EQ(batch.runs().size(), 1u);
   CHECK(!batch.has_verdict());
-  CHECK(batch.put_back() == nullptr);
-  CHECK(batch.failed_in_part().empty());
+  CHECK(batch.requeue() == nullptr);
+  CHECK(failed_in_part(batch).empty());
   for (const Slice& slice : decision.batch) CHECK(!slice.request->ended());
-  batch.tell(one.counters);
+  batch.notify(one.counters);
   for (std::size_t place = 0; place < 3; ++place) {
     CHECK(has_result(*decision.batch[place].request, float(100 * place + 1)));
   }
   CHECK_EQ(one.counters.results, 3);
+}
+
+TEST("all that counts with an end is counted before anybody can see that end") {
+  OneInstance one;
+  one.model->on_rows = [](const std::vector<float>& rows) {
+    if (rows.back() == 101) throw std::runtime_error("no");
+  };
+  const Decision decision = one.decision({1, 1});
+  Request& served = *decision.batch[0].request;
+  Request& failing = *decision.batch[1].request;
+  // What the second one held is let go of while both are being ended: somebody looks just then.
+  bool looked = false;
+  failing.failure.exception = std::shared_ptr<void>(&looked, [&](void*) {
+    looked = true;
+    CHECK(!served.done() || (one.counters.results == 1 && one.counters.result_ns > 0));
+  });
+  const auto batch = one.run(decision);
+  batch->count_runs(one.counters);
+  batch->notify(one.counters);
+  CHECK(looked);
+  CHECK(served.done() && failing.done());
+  CHECK_EQ(one.counters.results, 1);
+  CHECK_EQ(one.counters.errors, 1);
+  CHECK_EQ(one.counters.executions, 3);
+  CHECK(one.counters.result_ns > 0);
 }
 
 TEST("who has ended before the batch starts does not run, and its inputs are given back at once") {
@@ -73,7 +104,7 @@ TEST("who has ended before the batch starts does not run, and its inputs are giv
   CHECK_EQ(one.ledger.held(), 2u);
   batch.run();
   CHECK((one.model->batches() == std::vector<std::vector<float>>{{1, 201}}));
-  batch.tell(one.counters);
+  batch.notify(one.counters);
   CHECK_EQ(one.counters.results, 2);
 }
 
@@ -86,21 +117,45 @@ TEST("a batch whose requests have all ended runs nothing, and as a probe has fou
     CHECK(batch->runs().empty());
     CHECK_EQ(batch->has_verdict(), probe);
     if (probe) CHECK(batch->verdict().kind == ProbeVerdict::Kind::unclear);
-    CHECK(batch->put_back() == nullptr);
-    batch->tell(one.counters);
+    CHECK(batch->requeue() == nullptr);
+    batch->notify(one.counters);
     CHECK_EQ(one.model->runs, 0);
   }
 }
 
-TEST("a probe that finds rows the same runs the batch together, one that does not runs it apart") {
+TEST("requests that are probed get what they gave alone, whatever they give together") {
   for (const bool same : {true, false}) {
-    OneInstance one(same ? std::vector<std::string>{"plus_one"} : kOutputs);
+    OneInstance one(same ? std::vector<std::string>{"plus_one"} : std::vector<std::string>{"plus_one", "row_numbers"});
     const auto batch = one.run(one.decision({1, 2}, /*probe=*/true));
     CHECK(batch->has_verdict());
     CHECK(batch->verdict().kind == (same ? ProbeVerdict::Kind::same : ProbeVerdict::Kind::different));
-    CHECK_EQ(batch->runs().size(), same ? 1u : 2u);
-    batch->tell(one.counters);
+    REQUIRE(batch->runs().size() == 3);
+    for (const std::size_t run : {0u, 1u, 2u}) CHECK_EQ(batch->runs()[run].internal, run == 2);
+    batch->count_runs(one.counters);
+    batch->notify(one.counters);
     CHECK_EQ(one.counters.results, 2);
+    CHECK_EQ(one.counters.executions, 2);
+    CHECK_EQ(one.counters.executed_rows, 3);
+    CHECK_EQ(one.counters.internal_runs, 1);
+    CHECK_EQ(one.counters.verified_requests, 2);
+    CHECK_EQ(one.counters.verification_failures, same ? 0 : 1);
+  }
+}
+
+TEST("a probe leaves out who fails alone, and finds nothing out where fewer than two are left") {
+  for (const float second : {101.0f, 201.0f}) {
+    OneInstance one(kOutputs);
+    one.model->on_rows = [&](const std::vector<float>& rows) {
+      if (rows[0] == 1 || rows[0] == second) throw std::runtime_error("no");
+    };
+    const Decision decision =
+        one.decision(second == 201 ? std::vector<std::int64_t>{1, 1, 1} : std::vector<std::int64_t>{1, 1, 1, 1}, true);
+    const auto batch = one.run(decision);
+    using Kind = ProbeVerdict::Kind;
+    CHECK(batch->verdict().kind == (second == 201 ? Kind::unclear : Kind::different));
+    batch->notify(one.counters);
+    CHECK_EQ(one.counters.errors, 2);
+    CHECK_EQ(one.counters.results, second == 201 ? 1 : 2);
   }
 }
 
@@ -109,23 +164,23 @@ TEST("a large request that may run in parts is put back, as it was") {
   const Decision decision = one.decision({20}, /*probe=*/true);
   const RequestPtr& large = decision.batch[0].request;
   const auto batch = one.run(decision);
-  CHECK(batch->put_back() == large);
+  CHECK(batch->requeue() == large);
   CHECK(batch->verdict().kind == ProbeVerdict::Kind::same);
-  CHECK(batch->runs().empty());
-  batch->tell(one.counters);
+  for (const RunRecord& run : batch->runs()) CHECK(run.internal);
+  batch->notify(one.counters);
   CHECK(!large->ended());
   CHECK_EQ(one.counters.results, 0);
   one.ledger.drain(one.releases);
   CHECK_EQ(one.ledger.held(), 1u);
-  large->let_go_of_inputs(one.releases);
+  large->release_inputs(one.releases);
 }
 
 TEST("a large request whose rows differ runs whole") {
   OneInstance one(kOutputs);
   const Decision decision = one.decision({20}, /*probe=*/true);
   const auto batch = one.run(decision);
-  CHECK(batch->put_back() == nullptr);
-  batch->tell(one.counters);
+  CHECK(batch->requeue() == nullptr);
+  batch->notify(one.counters);
   CHECK(has_result(*decision.batch[0].request, 1));
 }
 
@@ -137,7 +192,7 @@ TEST("rows that turn out to differ by the way are told, with the output's name")
   CHECK(batch->has_verdict());
   CHECK(batch->verdict().kind == ProbeVerdict::Kind::different);
   CHECK_EQ(batch->verdict().reason, "output one has the shape [1] for 2 rows");
-  batch->tell(one.counters);
+  batch->notify(one.counters);
   CHECK_EQ(one.counters.results, 2);
 }
 
@@ -148,9 +203,9 @@ TEST("a request in parts ends with its last part, or with the first that fails")
   first.batch = {Bench::part(large, 0, 3)};
   Decision last;
   last.batch = {Bench::part(large, 3, 3)};
-  one.run(first)->tell(one.counters);
+  one.run(first)->notify(one.counters);
   CHECK(!large->ended());
-  one.run(last)->tell(one.counters);
+  one.run(last)->notify(one.counters);
   CHECK(has_result(*large, 1));
   CHECK_EQ(one.counters.results, 1);
 
@@ -159,12 +214,12 @@ TEST("a request in parts ends with its last part, or with the first that fails")
   last.batch = {Bench::part(bad, 3, 3)};
   one.model->on_run = [](float) { throw std::runtime_error("no"); };
   const auto failing = one.run(first);
-  CHECK(failing->failed_in_part() == std::vector<RequestPtr>{bad});
+  CHECK(failed_in_part(*failing) == std::vector<RequestPtr>{bad});
   CHECK(!bad->ended());  // until it is told
-  failing->tell(one.counters);
+  failing->notify(one.counters);
   CHECK_EQ(bad->outcome, Outcome::error);
   const int runs = one.model->runs;
-  one.run(last)->tell(one.counters);
+  one.run(last)->notify(one.counters);
   CHECK_EQ(one.model->runs, runs);
   CHECK_EQ(one.counters.errors, 1);
 }
@@ -174,19 +229,36 @@ TEST("the first run of a size on an instance is known as such") {
   CHECK(one.run(one.decision({1, 1}))->runs().at(0).first_of_its_size);
   CHECK(!one.run(one.decision({2}))->runs().at(0).first_of_its_size);  // as many rows
   CHECK(one.run(one.decision({3}))->runs().at(0).first_of_its_size);
+}
+
+TEST("an instance tells the first run of a size, and the first after another size") {
   SizesRun sizes;
-  CHECK(sizes.note(7, 1));
-  CHECK(sizes.note(7, 2));
-  CHECK(sizes.note(8, 1));  // of another shape
-  for (const auto& [signature, rows] : {std::pair{7, 1}, {7, 2}, {8, 1}}) CHECK(!sizes.note(signature, rows));
+  const auto noted = [&](std::uint64_t signature, std::int64_t rows) {
+    RunRecord ran;
+    ran.rows = rows;
+    sizes.note(signature, ran);
+    return std::pair{ran.first_of_its_size, ran.size_changed};
+  };
+  CHECK((noted(7, 1) == std::pair{true, true}));
+  CHECK((noted(7, 1) == std::pair{false, false}));
+  CHECK((noted(7, 2) == std::pair{true, true}));
+  CHECK((noted(8, 1) == std::pair{true, true}));  // of another shape
+  CHECK((noted(7, 1) == std::pair{false, true}));
+  CHECK((noted(7, 1) == std::pair{false, false}));
 }
 
 TEST("the sizes an instance has run do not grow without end") {
   SizesRun sizes;
   constexpr std::uint64_t kSizes = 20'000;
-  for (std::uint64_t signature = 1; signature <= kSizes; ++signature) sizes.note(signature, 1);
+  const auto is_first = [&](std::uint64_t signature) {
+    RunRecord ran;
+    ran.rows = 1;
+    sizes.note(signature, ran);
+    return ran.first_of_its_size;
+  };
+  for (std::uint64_t signature = 1; signature <= kSizes; ++signature) is_first(signature);
   std::uint64_t known = 0;
-  while (known < kSizes && !sizes.note(kSizes - known, 1)) ++known;
+  while (known < kSizes && !is_first(kSizes - known)) ++known;
   CHECK(known >= 1 && known <= 4'096);
 }
 
@@ -194,7 +266,7 @@ TEST("each request is told what happened to it") {
   OneInstance one;
   const std::vector<std::int64_t> sizes = {8};
   Decision decision = one.decision({1, 3, 2});
-  decision.reason = DispatchReason::held_over;
+  decision.reason = DispatchReason::delay_expired;
   decision.predicted_ns = 12'345;
   for (std::size_t place = 0; place < 3; ++place) {
     Request& request = *decision.batch[place].request;
@@ -205,7 +277,7 @@ TEST("each request is told what happened to it") {
   one.model->run_ns = harness::kMillisecond;
   BatchRun batch(one.instance, decision, one.outputs, OneInstance::kMaxRows, one.releases, sizes);
   batch.run();
-  batch.tell(one.counters);
+  batch.notify(one.counters);
   for (std::size_t place = 0; place < 3; ++place) {
     const Explanation& explanation = decision.batch[place].request->explanation;
     CHECK_EQ(explanation.queue_ns, 4'000 - Nanos(place));
@@ -215,7 +287,7 @@ TEST("each request is told what happened to it") {
     CHECK_EQ(explanation.batch_rows, 6);
     CHECK_EQ(explanation.padded_rows, 8);
     CHECK_EQ(explanation.instance, one.instance.index);
-    CHECK(explanation.reason == DispatchReason::held_over);
+    CHECK(explanation.reason == DispatchReason::delay_expired);
   }
 }
 
@@ -230,8 +302,8 @@ TEST("a request in parts is told of the part that ended last, and of its wait fo
   Decision last;
   last.batch = {Bench::part(large, 4, 2)};
   last.reason = DispatchReason::idle;
-  one.run(first)->tell(one.counters);
-  one.run(last)->tell(one.counters);
+  one.run(first)->notify(one.counters);
+  one.run(last)->notify(one.counters);
   CHECK(has_result(*large, 1));
   CHECK_EQ(large->explanation.queue_ns, 200);
   CHECK_EQ(large->explanation.batch_rows, 2);
@@ -242,9 +314,110 @@ TEST("a request that failed is told the same") {
   OneInstance one;
   one.model->on_run = [](float) { throw std::runtime_error("no"); };
   Decision decision = one.decision({2});
-  decision.reason = DispatchReason::alone;
-  one.run(decision)->tell(one.counters);
+  decision.reason = DispatchReason::unbatchable;
+  one.run(decision)->notify(one.counters);
   CHECK_EQ(decision.batch[0].request->outcome, Outcome::error);
   CHECK_EQ(decision.batch[0].request->explanation.batch_rows, 2);
-  CHECK(decision.batch[0].request->explanation.reason == DispatchReason::alone);
+  CHECK(decision.batch[0].request->explanation.reason == DispatchReason::unbatchable);
+}
+
+TEST("what ran together when it turned out that rows may not is run again apart, and a part gives nothing") {
+  OneInstance one;
+  OutputRecord record;
+  std::atomic<bool> unbatchable{false};
+  one.model->on_run = [&](float) { unbatchable = true; };
+  const RequestPtr large = request_for(one.ledger, 500, 6);
+  Decision decision = one.decision({1, 2});
+  decision.batch.push_back(Bench::part(large, 0, 3));
+  BatchRun batch(one.instance, decision, one.outputs, OneInstance::kMaxRows, one.releases, kAnySize,
+                 {&record, &unbatchable});
+  batch.run();
+  CHECK((one.model->batches() == std::vector<std::vector<float>>{{1, 101, 102, 500, 501, 502}, {1}, {101, 102}}));
+  std::vector<RequestPtr> dropped;
+  batch.drop_parts([&](const RequestPtr& request) { dropped.push_back(request); });
+  CHECK(dropped == std::vector<RequestPtr>{large});
+  batch.notify(one.counters);
+  CHECK(has_result(*decision.batch[0].request, 1));
+  CHECK(has_result(*decision.batch[1].request, 101));
+  CHECK(!large->ended());
+  large->release_inputs(one.releases);
+}
+
+TEST("a run alone whose rows have another size than in a run before shows that rows may not share runs") {
+  OneInstance one({"plus_one", "row_numbers", "one"});
+  OutputRecord record;
+  const std::atomic<bool> unbatchable{false};
+  const Decision decision = one.decision({2});
+  decision.batch[0].request->wanted = {2};
+  BatchRun batch(one.instance, decision, one.outputs, OneInstance::kMaxRows, one.releases, kAnySize,
+                 {&record, &unbatchable});
+  batch.run();
+  CHECK(batch.verdict().kind == ProbeVerdict::Kind::different);
+  CHECK_EQ(batch.verdict().reason, "output one has the shape [1] for 2 rows");
+  batch.notify(one.counters);
+  CHECK_EQ(one.counters.results, 1);  // all the same
+}
+
+TEST("a sample for verification is a copy of one request and of what it was given") {
+  OneInstance one;
+  OutputRecord record;
+  const std::atomic<bool> unbatchable{false};
+  Decision decision = one.decision({2, 1, 3});
+  decision.verify = true;
+  BatchRun batch(one.instance, decision, one.outputs, OneInstance::kMaxRows, one.releases, kAnySize,
+                 {&record, &unbatchable});
+  batch.run();
+  batch.notify(one.counters);
+  one.ledger.drain(one.releases);  // the callers' memory is gone
+  const std::unique_ptr<Verification> sample = batch.take_sample();
+  REQUIRE(sample != nullptr);
+  CHECK(batch.take_sample() == nullptr);
+  CHECK(sample->bytes > 0 && sample->request->outside_queue);
+  Execution execution(*one.instance.backend, sample->batch, one.releases);
+  execution.run(true);
+  CHECK(sample->compare(execution.results()[0].outputs, one.outputs, record).kind == ProbeVerdict::Kind::same);
+  static_cast<float*>(execution.results()[0].outputs[0].data.get())[0] += 1;
+  const ProbeVerdict verdict = sample->compare(execution.results()[0].outputs, one.outputs, record);
+  CHECK(verdict.kind == ProbeVerdict::Kind::different);
+  CHECK(verdict.reason.find("output plus_one of a row differs by") == 0);
+}
+
+TEST("a sample of a part is one of its rows") {
+  OneInstance one;
+  OutputRecord record;
+  const std::atomic<bool> unbatchable{false};
+  const RequestPtr large = request_for(one.ledger, 500, 9);
+  for (std::int64_t first = 0; first < 9; first += 3) {
+    Decision decision;
+    decision.batch = {Bench::part(large, first, 3)};
+    decision.verify = true;
+    BatchRun batch(one.instance, decision, one.outputs, OneInstance::kMaxRows, one.releases, kAnySize,
+                   {&record, &unbatchable});
+    batch.run();
+    const std::unique_ptr<Verification> sample = batch.take_sample();
+    batch.notify(one.counters);
+    REQUIRE(sample != nullptr);
+    Execution execution(*one.instance.backend, sample->batch, one.releases);
+    execution.run(true);
+    CHECK((one.model->batches().back() == std::vector<float>{float(500 + first + 1)}));
+    CHECK(sample->compare(execution.results()[0].outputs, one.outputs, record).kind == ProbeVerdict::Kind::same);
+  }
+  CHECK(has_result(*large, 500));
+}
+
+TEST("a request in parts ends only when what each part has run is counted") {
+  OneInstance one;
+  const RequestPtr large = request_for(one.ledger, 1, 5);
+  Decision first, last;
+  first.batch = {Bench::part(large, 0, 3)};
+  last.batch = {Bench::part(large, 3, 2)};
+  const std::unique_ptr<BatchRun> ran_first = one.run(first);
+  const std::unique_ptr<BatchRun> ran_last = one.run(last);
+  ran_last->count_runs(one.counters);
+  ran_last->notify(one.counters);
+  CHECK(!large->ended());  // the first has run, and nobody has counted it yet
+  ran_first->count_runs(one.counters);
+  ran_first->notify(one.counters);
+  CHECK(has_result(*large, 1));
+  CHECK_EQ(one.counters.executed_rows, 5);
 }

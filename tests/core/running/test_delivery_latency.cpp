@@ -1,7 +1,7 @@
 // What a result takes besides its run, and what follows for deadlines; with times that the test makes up.
 #include <random>
 
-#include "hand_over.h"
+#include "running/delivery_latency.h"
 #include "scheduling.h"
 
 using namespace fakes;
@@ -20,48 +20,48 @@ RequestPtr ended(Outcome outcome) {
 
 }  // namespace
 
-TEST("nothing is taken off before anything is known") { CHECK_EQ(HandOver().bound_ns(), 0.0); }
+TEST("nothing is taken off before anything is known") { CHECK_EQ(DeliveryLatency().bound_ns(), 0.0); }
 
 TEST("49 of 50 exponential times stay within the bound") {
-  HandOver hand_over;
+  DeliveryLatency delivery_latency;
   std::mt19937 random(3);
   std::exponential_distribution<double> taken(1.0 / 1'000'000);
   int within = 0;
   for (int time = 0; time < 5'000; ++time) {
     const Nanos ns = Nanos(taken(random));
-    within += time >= 1'000 && double(ns) <= hand_over.bound_ns() ? 1 : 0;
-    hand_over.note(ns);
+    within += time >= 1'000 && double(ns) <= delivery_latency.bound_ns() ? 1 : 0;
+    delivery_latency.note(ns);
   }
   CHECK(within > 4'000 * 0.95 && within < 4'000 * 0.995);
 }
 
 TEST("times that do not vary are the bound") {
-  HandOver hand_over;
-  for (int time = 0; time < 200; ++time) hand_over.note(50'000);
-  CHECK(hand_over.bound_ns() > 49'000 && hand_over.bound_ns() < 52'000);
+  DeliveryLatency delivery_latency;
+  for (int time = 0; time < 200; ++time) delivery_latency.note(50'000);
+  CHECK(delivery_latency.bound_ns() > 49'000 && delivery_latency.bound_ns() < 52'000);
 }
 
 TEST("one pause of the process hardly moves the bound, times that stay long do") {
-  HandOver hand_over;
-  for (int time = 0; time < 200; ++time) hand_over.note(50'000);
-  hand_over.note(100'000'000);
-  CHECK(hand_over.bound_ns() < 150'000);
-  for (int time = 0; time < 200; ++time) hand_over.note(20'000'000);
-  CHECK(hand_over.bound_ns() > 19'000'000);
+  DeliveryLatency delivery_latency;
+  for (int time = 0; time < 200; ++time) delivery_latency.note(50'000);
+  delivery_latency.note(100'000'000);
+  CHECK(delivery_latency.bound_ns() < 150'000);
+  for (int time = 0; time < 200; ++time) delivery_latency.note(20'000'000);
+  CHECK(delivery_latency.bound_ns() > 19'000'000);
 }
 
 TEST("a time that the clocks make negative counts as none") {
-  HandOver hand_over;
-  hand_over.note(-5);
-  CHECK_EQ(hand_over.bound_ns(), 0.0);
+  DeliveryLatency delivery_latency;
+  delivery_latency.note(-5);
+  CHECK_EQ(delivery_latency.bound_ns(), 0.0);
 }
 
 TEST("a result is due when its run is over, and nothing else is") {
-  CHECK_EQ(result_due(*ended(Outcome::result)), 1'230);
-  CHECK_EQ(result_due(*ended(Outcome::error)), kNever);
+  CHECK_EQ(ideal_delivery_time(*ended(Outcome::result)), 1'230);
+  CHECK_EQ(ideal_delivery_time(*ended(Outcome::error)), kNever);
   RequestPtr in_parts = ended(Outcome::result);
-  in_parts->joined = std::make_unique<Joined>(1);
-  CHECK_EQ(result_due(*in_parts), kNever);
+  in_parts->partial_result = std::make_unique<PartialResult>(1);
+  CHECK_EQ(ideal_delivery_time(*in_parts), kNever);
 }
 
 TEST("a run has to be over so long before the deadline as the hand-over takes") {
@@ -71,8 +71,9 @@ TEST("a run has to be over so long before the deadline as the hand-over takes") 
   admit(scheduler, 1, 1, now);
   const Batch running = scheduler.next(now).batch;
   const auto come = [&](Nanos within) { return scheduler.admit(request_of(1, 1, now + within), now); };
-  scheduler.set_hand_over(5 * kMillisecond);
-  CHECK_EQ(come(6 * kMillisecond), Admission::would_be_late);
+  scheduler.set_delivery_latency(5 * kMillisecond);
+  CHECK_EQ(come(6 * kMillisecond), Admission::infeasible);
+  CHECK_EQ(come(7 * kMillisecond), Admission::would_be_late);
   CHECK_EQ(come(8 * kMillisecond), Admission::accepted);
   now += 2'500'000;
   end(scheduler, running, kMillisecond, now);

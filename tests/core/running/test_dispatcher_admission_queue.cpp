@@ -15,7 +15,7 @@ struct Full {
   }
   ~Full() {
     gate.open();
-    engine.close(true, from_now(10 * kNanosPerSecond));
+    engine.close(true, from_now(kPatience));
   }
   static EngineOptions options_for(Gate& gate) {
     EngineOptions options;
@@ -27,7 +27,7 @@ struct Full {
   RequestPtr come(float first, Nanos deadline = kNever) {
     RequestPtr request = request_for(engine.ledger, first, 1, deadline);
     request->waits_for_room = true;
-    if (reader) request->sink = engine.dispatcher->completions();
+    if (reader) request->completion_queue = engine.dispatcher->completions();
     Admission admission = Admission::accepted;
     CHECK(engine.dispatcher->admit(request, admission));
     CHECK_EQ(admission, Admission::waits_for_room);
@@ -45,14 +45,14 @@ struct Full {
 TEST("who waits for room is queued when there is some, and gets a result") {
   Full full;
   const RequestPtr request = full.come(7);
-  CHECK_EQ(full.engine.load().waiting_for_room, 1);
+  CHECK_EQ(full.engine.snapshot().waiting_for_room, 1);
   CHECK_EQ(full.engine.dispatcher->wait_for_room(*request, from_now(5 * kMillisecond)), Woken::timed_out);
   full.gate.open();
-  CHECK_EQ(full.engine.dispatcher->wait_for_room(*request, from_now(10 * kNanosPerSecond)), Woken::changed);
+  CHECK_EQ(full.engine.dispatcher->wait_for_room(*request, from_now(kPatience)), Woken::changed);
   full.engine.await(request);
   CHECK(has_result(*request, 7));
   CHECK_EQ(full.engine.dispatcher->wait_for_room(*request, 0), Woken::changed);  // it has come in long since
-  CHECK_EQ(full.engine.load().waiting_for_room, 0);
+  CHECK_EQ(full.engine.snapshot().waiting_for_room, 0);
 }
 
 TEST("everybody who waits for room is let in, first come first served") {
@@ -79,7 +79,7 @@ TEST("who waits for room may be cancelled; its inputs come back, and who waits f
   full.engine.drain();
   const std::size_t held = full.engine.ledger.held();
   std::thread waiter([&] {
-    CHECK_EQ(full.engine.dispatcher->wait_for_room(*first, from_now(10 * kNanosPerSecond)), Woken::changed);
+    CHECK_EQ(full.engine.dispatcher->wait_for_room(*first, from_now(kPatience)), Woken::changed);
     CHECK(first->ended());
   });
   sleep_ns(2 * kMillisecond);
@@ -87,7 +87,7 @@ TEST("who waits for room may be cancelled; its inputs come back, and who waits f
   waiter.join();
   full.engine.drain();
   CHECK_EQ(full.engine.ledger.held(), held - 1);
-  CHECK_EQ(full.engine.load().waiting_for_room, 1);
+  CHECK_EQ(full.engine.snapshot().waiting_for_room, 1);
   full.gate.open();
   full.engine.await(second);
   CHECK(has_result(*second, 8));
@@ -97,14 +97,14 @@ TEST("when somebody in the queue is cancelled, who waits for room comes in and i
   Full full;
   const RequestPtr request = full.come(7);
   CHECK(full.engine.end_early(full.queued, Outcome::cancelled));
-  CHECK_EQ(full.engine.dispatcher->wait_for_room(*request, from_now(10 * kNanosPerSecond)), Woken::changed);
-  CHECK_EQ(full.engine.load().queued_requests, 1);
+  CHECK_EQ(full.engine.dispatcher->wait_for_room(*request, from_now(kPatience)), Woken::changed);
+  CHECK_EQ(full.engine.snapshot().queued_requests, 1);
   full.gate.open();
   full.engine.await(request);
   CHECK(has_result(*request, 7));
 }
 
-TEST("an idle instance runs who comes in from the door") {
+TEST("an idle instance runs who comes in from the admission queue") {
   Full full;
   full.engine.start(false);  // an instance more, which takes what is queued and stands at the gate
   REQUIRE(full.gate.await(2));
@@ -116,12 +116,12 @@ TEST("an idle instance runs who comes in from the door") {
   CHECK(has_result(*request, 7));
 }
 
-TEST("a deadline holds at the door as well") {
+TEST("a deadline holds at the admission queue as well") {
   Full full(/*to_reader=*/true);
   const RequestPtr request = full.come(7, from_now(15 * kMillisecond));
   CHECK(eventually([&] { return full.reader->requests() == 1; }));
   CHECK_EQ(request->outcome, Outcome::expired);
-  CHECK_EQ(full.engine.load().waiting_for_room, 0);
+  CHECK_EQ(full.engine.snapshot().waiting_for_room, 0);
 }
 
 TEST("closing at once ends who waits for room, closing with drain serves them") {
@@ -129,7 +129,7 @@ TEST("closing at once ends who waits for room, closing with drain serves them") 
     Full full(/*to_reader=*/true);
     const std::vector<RequestPtr> requests = {full.come(7), full.come(8)};
     std::thread waiter([&] { full.engine.dispatcher->wait_for_room(*requests[1], kNever); });
-    std::thread closer([&] { full.engine.close(drain, from_now(10 * kNanosPerSecond)); });
+    std::thread closer([&] { full.engine.close(drain, from_now(kPatience)); });
     if (!drain) {
       for (const RequestPtr& request : requests) CHECK(eventually([&] { return request->done(); }));
     }
@@ -154,7 +154,7 @@ TEST("who waits for room behind a model that hangs is closed") {
   CHECK(full.engine.threads_gone());
 }
 
-TEST("many callers pass through a narrow door, and none is lost") {
+TEST("many callers pass through a narrow admission queue, and none is lost") {
   constexpr int kCallers = 8;
   const std::int64_t each = scaled(2'000);
   EngineOptions options;
@@ -172,7 +172,7 @@ TEST("many callers pass through a narrow door, and none is lost") {
         request->waits_for_room = true;
         Admission admission = Admission::accepted;
         CHECK(engine.dispatcher->admit(request, admission));
-        CHECK(Dispatcher::is_in(admission));
+        CHECK(Dispatcher::is_admitted(admission));
         if (turn % 2 == 0) {
           if (engine.dispatcher->wait_for_room(*request, deadline) != Woken::changed) {
             engine.end_early(request, Outcome::expired);
@@ -188,5 +188,31 @@ TEST("many callers pass through a narrow door, and none is lost") {
   const Counters& counters = engine.counters();
   CHECK_EQ(counters.refused, 0);
   CHECK_EQ(counters.results + counters.expired, kCallers * each);
-  CHECK_EQ(engine.load().waiting_for_room, 0);
+  CHECK_EQ(engine.snapshot().waiting_for_room, 0);
+}
+
+TEST("what is refused says what was in its way, and with it those that came together with it") {
+  Gate gate;
+  EngineOptions options;
+  options.scheduler.max_queue_rows = 4;
+  options.on_run = [&](float) { gate.pass(); };
+  Engine engine(options);
+  const RequestPtr running = engine.submit(1);
+  REQUIRE(gate.await(1));
+  const RequestPtr queued = engine.submit_rows(2, 4);
+  const std::vector<RequestPtr> together = {request_for(engine.ledger, 3), request_for(engine.ledger, 4)};
+  together[0]->rows_together = 2;
+  together[1]->follows = true;
+  std::vector<Admission> admissions;
+  CHECK(engine.dispatcher->admit(together, admissions));
+  for (std::size_t place = 0; place < together.size(); ++place) {
+    CHECK_EQ(admissions[place], Admission::too_many_rows);
+    CHECK_EQ(together[place]->refused_by.queued_rows, 4);
+    CHECK_EQ(together[place]->refused_by.queued_bytes, queued->bytes);
+    CHECK_EQ(together[place]->refused_by.running_batches, 1);
+    engine.ledger.take_back(*together[place]);
+  }
+  gate.open();
+  engine.await(running);
+  engine.await(queued);
 }

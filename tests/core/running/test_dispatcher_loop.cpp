@@ -7,11 +7,10 @@ using namespace fakes;
 
 namespace {
 
-class LoopSink {
+class EventLoopBridge {
  public:
-  explicit LoopSink(const std::shared_ptr<Dispatcher>& dispatcher)
-      : dispatcher_(dispatcher),
-        queue(std::make_shared<CompletionQueue>(CompletionQueue::Reader::loop, dispatcher->releases())) {}
+  explicit EventLoopBridge(const std::shared_ptr<Dispatcher>& dispatcher)
+      : dispatcher_(dispatcher), queue(std::make_shared<CompletionQueue>(CompletionQueue::Reader::loop)) {}
 
   // As the loop does when its descriptor is readable, or a deadline has come. False after ten seconds without.
   bool turn() {
@@ -21,14 +20,14 @@ class LoopSink {
     const int ready = poll(&watched, 1, int(std::max<Nanos>(0, until - now) / kMillisecond) + 1);
     if (ready == 0 && next_deadline_ > monotonic_now()) return false;
     wake_ups += ready;
-    const News news = queue->take();
-    next_deadline_ = news.next_deadline;
-    for (const RequestPtr& request : news.overdue) dispatcher_->end_early(request, Outcome::expired);
-    for (const RequestPtr& request : news.ended) {
+    const CompletionEvents events = queue->take();
+    next_deadline_ = events.next_deadline;
+    for (const RequestPtr& request : events.overdue) dispatcher_->end_early(request, Outcome::expired);
+    for (const RequestPtr& request : events.ended) {
       CHECK(request->done());
       ++delivered[request];
     }
-    stopped = news.stopped;
+    stopped = events.stopped;
     return true;
   }
   // As its loop asks for the soonest deadline when it has handed over requests.
@@ -51,11 +50,11 @@ class LoopSink {
   bool stopped = false;
 };
 
-std::vector<RequestPtr> requests_for(Engine& engine, const LoopSink& loop, int count, Nanos deadline = kNever) {
+std::vector<RequestPtr> requests_for(Engine& engine, const EventLoopBridge& loop, int count, Nanos deadline = kNever) {
   std::vector<RequestPtr> requests;
   for (int place = 0; place < count; ++place) {
     requests.push_back(request_for(engine.ledger, float(place), 1, deadline));
-    requests.back()->sink = loop.queue;
+    requests.back()->completion_queue = loop.queue;
   }
   return requests;
 }
@@ -65,7 +64,7 @@ std::vector<RequestPtr> requests_for(Engine& engine, const LoopSink& loop, int c
 TEST("a loop gets every end of its requests, once, and is woken once a batch") {
   Engine engine({});
   engine.learn(8);
-  LoopSink loop(engine.dispatcher);
+  EventLoopBridge loop(engine.dispatcher);
   Gate gate;
   engine.model->on_run = [&](float) { gate.pass(); };
   const RequestPtr busy = engine.submit(100);
@@ -84,8 +83,8 @@ TEST("a loop gets every end of its requests, once, and is woken once a batch") {
 
 TEST("loops do not hear of each other's requests") {
   Engine engine({.instances = 2});
-  LoopSink first(engine.dispatcher);
-  LoopSink second(engine.dispatcher);
+  EventLoopBridge first(engine.dispatcher);
+  EventLoopBridge second(engine.dispatcher);
   const std::vector<RequestPtr> mine = requests_for(engine, first, 20);
   const std::vector<RequestPtr> yours = requests_for(engine, second, 20);
   engine.submit_all(mine);
@@ -100,7 +99,7 @@ TEST("a loop ends its requests at their deadline") {
   Engine engine({.on_run = [&](float) { gate.pass(); }});
   const RequestPtr busy = engine.submit(100);
   REQUIRE(gate.await(1));
-  LoopSink loop(engine.dispatcher);
+  EventLoopBridge loop(engine.dispatcher);
   const Nanos deadline = from_now(15 * kMillisecond);
   const std::vector<RequestPtr> requests = requests_for(engine, loop, 5, deadline);
   engine.submit_all(requests);
@@ -114,7 +113,7 @@ TEST("a loop ends its requests at their deadline") {
 TEST("a loop's requests may be cancelled before and after they have started") {
   Gate gate;
   Engine engine({.on_run = [&](float) { gate.pass(); }});
-  LoopSink loop(engine.dispatcher);
+  EventLoopBridge loop(engine.dispatcher);
   const std::vector<RequestPtr> requests = requests_for(engine, loop, 3);
   engine.submit_all(requests);
   REQUIRE(gate.await(1));
@@ -127,17 +126,14 @@ TEST("a loop's requests may be cancelled before and after they have started") {
   for (const auto& [request, times] : loop.delivered) CHECK_EQ(times, 1);
 }
 
-TEST("a loop that goes has its waiters given back, and its requests still end and are counted") {
+TEST("a loop that goes is let go of, and its requests still end and are counted") {
   Gate gate;
   Engine engine({.on_run = [&](float) { gate.pass(); }});
-  Owner* waiters[4];
+  std::weak_ptr<CompletionQueue> queue;
   {
-    LoopSink loop(engine.dispatcher);
-    std::vector<RequestPtr> requests = requests_for(engine, loop, 4);
-    for (std::size_t place = 0; place < 4; ++place) {
-      waiters[place] = engine.ledger.make({});
-      requests[place]->waiter = waiters[place];
-    }
+    EventLoopBridge loop(engine.dispatcher);
+    queue = loop.queue;
+    const std::vector<RequestPtr> requests = requests_for(engine, loop, 4);
     engine.submit_all(requests);
     REQUIRE(gate.await(1));
     CHECK(engine.end_early(requests[3], Outcome::cancelled));
@@ -146,7 +142,8 @@ TEST("a loop that goes has its waiters given back, and its requests still end an
   gate.open();
   engine.close(true, kNever);
   engine.drain();
-  CHECK_EQ(engine.ledger.held(), 0u);  // inputs and waiters, each once
+  CHECK_EQ(engine.ledger.held(), 0u);
+  CHECK(queue.expired());
   CHECK_EQ(engine.counters().results, 3);
   CHECK_EQ(engine.counters().cancelled, 1);
 }
@@ -154,12 +151,12 @@ TEST("a loop that goes has its waiters given back, and its requests still end an
 TEST("a loop is told that its engine has stopped, after the last end") {
   Gate gate;
   Engine engine({.on_run = [&](float) { gate.pass(); }});
-  LoopSink loop(engine.dispatcher);
+  EventLoopBridge loop(engine.dispatcher);
   const std::vector<RequestPtr> requests = requests_for(engine, loop, 3);
   engine.submit_all(requests);
   REQUIRE(gate.await(1));
   loop.queue->stop();  // as close() does for each loop
-  std::thread closer([&] { engine.close(true, from_now(10 * kNanosPerSecond)); });
+  std::thread closer([&] { engine.close(true, from_now(kPatience)); });
   CHECK(loop.turn());
   CHECK(!loop.stopped);
   gate.open();
@@ -175,7 +172,7 @@ TEST("a loop that hands over bursts hears of every end") {
   for (const int instances : {1, 3}) {
     Engine engine({.instances = instances});
     engine.model->keeps_batches = false;
-    LoopSink loop(engine.dispatcher);
+    EventLoopBridge loop(engine.dispatcher);
     for (std::int64_t burst = 0; burst < bursts; ++burst) {
       const std::vector<RequestPtr> requests = requests_for(engine, loop, 1 + int(burst) % 17);
       engine.submit_all(requests);

@@ -59,7 +59,7 @@ TEST("all idle instances work on one large request") {
   Engine engine(options);
   const RequestPtr large = engine.submit_rows(0, 40);
   CHECK(gate.await(3));
-  CHECK_EQ(engine.load().running_batches, 3);
+  CHECK_EQ(engine.snapshot().running_batches, 3);
   gate.open();
   engine.await(large);
   CHECK(has_result(*large, 0));
@@ -76,8 +76,8 @@ TEST("a part that fails ends the request with its failure, and the parts to come
   CHECK_EQ(large->outcome, Outcome::error);
   CHECK_EQ(large->failure.message, "row 6");
   CHECK(large->outputs.empty());
-  CHECK_EQ(engine.load().queued_rows, 0);
-  CHECK_EQ(engine.load().queued_bytes, 0u);
+  CHECK_EQ(engine.snapshot().queued_rows, 0);
+  CHECK_EQ(engine.snapshot().queued_bytes, 0u);
   CHECK_EQ(engine.counters().errors, 1);
   CHECK(engine.model->runs < 10);
   CHECK(has_result(*engine.call(7), 7));
@@ -86,28 +86,15 @@ TEST("a part that fails ends the request with its failure, and the parts to come
 }
 
 TEST("when a part's failure is told, nothing of its request waits any more") {
-  RequestPtr large;
-  std::int64_t queued = -1;
-  Engine* running = nullptr;
-  const AllocationHook look = [&] {  // on the instance's thread, as it tells the end
-    if (!large->ended()) return false;
-    queued = running->load().queued_rows;
-    return true;
-  };
   EngineOptions options = batches_of(4);
   options.on_rows = [&](const std::vector<float>& rows) {
-    if (!holds(rows, 6)) return;
-    before_allocation = &look;
-    throw std::runtime_error("row 6");
+    if (holds(rows, 6)) throw std::runtime_error("row 6");
   };
   Engine engine(options);
-  running = &engine;
-  large = request_for(engine.ledger, 0, 4'000);
-  large->sink = engine.dispatcher->completions();
-  engine.submit(large);
-  engine.close(true, kNever);
+  const RequestPtr large = engine.submit_rows(0, 4'000);
+  large->wait(kNever);
+  CHECK_EQ(engine.snapshot().queued_rows, 0);
   CHECK_EQ(large->outcome, Outcome::error);
-  CHECK_EQ(queued, 0);
 }
 
 TEST("a part that fails while others run ends the request once, and gives its inputs back after the last of them") {
@@ -123,9 +110,9 @@ TEST("a part that fails while others run ends the request once, and gives its in
   Engine engine(options);
   Reader reader(engine.dispatcher);
   const RequestPtr large = request_for(engine.ledger, 0, 40);
-  large->sink = engine.dispatcher->completions();
+  large->completion_queue = engine.dispatcher->completions();
   engine.submit(large);
-  CHECK_EQ(large->wait(from_now(10 * kNanosPerSecond)), Woken::changed);
+  CHECK_EQ(large->wait(from_now(kPatience)), Woken::changed);
   CHECK_EQ(large->outcome, Outcome::error);
   CHECK_EQ(large->failure.message, "first part");
   CHECK(eventually([&] { return reader.requests() == 1; }));
@@ -168,13 +155,13 @@ TEST("a large request that is cancelled or expires ends at once, and nothing mor
     Engine engine(options);
     const RequestPtr large = engine.submit_rows(0, 40);
     REQUIRE(gate.await(1));
-    CHECK(engine.load().queued_rows > 0);
+    CHECK(engine.snapshot().queued_rows > 0);
     CHECK(!engine.end_early(large, Outcome::cancelled, /*only_queued=*/true));  // some of it runs
     CHECK(engine.end_early(large, outcome));
     CHECK(large->done());
     CHECK_EQ(large->outcome, outcome);
-    CHECK_EQ(engine.load().queued_rows, 0);
-    CHECK_EQ(engine.load().queued_requests, 0);
+    CHECK_EQ(engine.snapshot().queued_rows, 0);
+    CHECK_EQ(engine.snapshot().queued_requests, 0);
     engine.drain();
     CHECK_EQ(engine.ledger.held(), 0u);  // the one part has read its rows
     gate.open();
@@ -204,13 +191,13 @@ TEST("a large request whose deadline passes between two parts expires once") {
   Engine engine(options);
   Reader reader(engine.dispatcher);
   const RequestPtr large = request_for(engine.ledger, 0, 4'000, from_now(12 * kMillisecond));
-  large->sink = engine.dispatcher->completions();
+  large->completion_queue = engine.dispatcher->completions();
   engine.submit(large);
   CHECK(eventually([&] { return reader.requests() == 1; }));
   CHECK_EQ(large->outcome, Outcome::expired);
   CHECK_EQ(engine.counters().expired, 1);
-  CHECK(eventually([&] { return engine.load().running_batches == 0; }));
-  CHECK(engine.model->runs < 100);
+  CHECK(eventually([&] { return engine.snapshot().running_batches == 0; }));
+  CHECK(engine.model->runs < 2'000);  // all of its parts
   engine.close(true, kNever);
   reader.join();
   CHECK_EQ(reader.delivered(large), 1);
@@ -220,15 +207,24 @@ TEST("other callers are served between the parts of a large request") {
   EngineOptions options = batches_of(4);
   Engine engine(options);
   engine.learn(4);
-  engine.model->run_ns = kMillisecond;
-  const RequestPtr large = engine.submit_rows(0, 800);
-  int served = 0;
-  while (!large->done() && served < 20) {
-    CHECK(has_result(*engine.call(5), 5));
-    ++served;
+  // A part runs until another request waits, or all of them have been served.
+  std::atomic<int> asked{0}, served{0};
+  constexpr int kCalls = 20;
+  engine.model->on_rows = [&](const std::vector<float>& rows) {
+    if (holds(rows, 5)) {
+      ++served;
+    } else {
+      CHECK(eventually([&] { return asked > served || served == kCalls; }));
+    }
+  };
+  const RequestPtr large = engine.submit_rows(0, 4'000);
+  for (int call = 0; call < kCalls; ++call) {
+    CHECK(!large->done());
+    const RequestPtr other = engine.submit(5);
+    ++asked;
+    engine.await(other);
+    CHECK(has_result(*other, 5));
   }
-  CHECK_EQ(served, 20);
-  engine.model->run_ns = 0;
   engine.await(large);
   CHECK(has_result(*large, 0));
 }
@@ -273,25 +269,133 @@ TEST("a large request whose parts hang is closed once") {
   CHECK_EQ(large->outcome, Outcome::closed);
   gate.open();
   CHECK(engine.threads_gone());
-  engine.model->destroy_what_is_left();
+  CHECK_EQ(engine.model->alive(), 0);
 }
 
-TEST("a large request of a model whose outputs do not follow the rows fails with a word on what helps") {
+TEST("a large request of a model whose outputs do not follow the rows runs whole after all") {
+  for (const int instances : {1, 3}) {
+    EngineOptions options = batches_of(4, instances);
+    options.outputs = {"plus_one", "row_numbers", "one"};
+    Engine engine(options);
+    engine.learn(2);
+    for (int call = 0; call < 2; ++call) {
+      engine.model->forget_batches();
+      const RequestPtr large = request_for(engine.ledger, 0, 40);
+      large->wanted = {2, 0};
+      engine.submit(large);
+      engine.await(large);
+      REQUIRE(large->outcome == Outcome::result);
+      CHECK_EQ(large->outputs.at(0).shape.dims[0], 1);
+      CHECK(holds_result(large->outputs.at(1), 0, 40));
+      CHECK_EQ(large->explanation.batch_rows, 40);
+      if (call == 1) CHECK_EQ(engine.model->batches().size(), 1u);  // from now on it is not tried in parts
+    }
+    const auto [merging, why] = engine.dispatcher->take_merging_change();
+    CHECK_EQ(merging, Merging::no);
+    CHECK(why.find("output one has the shape [1] for") == 0);
+    CHECK_EQ(engine.counters().errors, 0);
+    CHECK(eventually([&] { return engine.snapshot().running_batches == 0; }));
+    CHECK_EQ(engine.snapshot().queued_rows, 0);
+    CHECK_EQ(engine.snapshot().queued_bytes, 0u);
+    engine.drain();
+    CHECK_EQ(engine.ledger.held(), 0u);
+  }
+}
+
+TEST("a large request that runs in parts while rows turn out to depend on each other runs again whole") {
+  for (const int instances : {1, 2}) {
+    Gate gate;
+    EngineOptions options = batches_of(4, instances);
+    options.on_run = [&](float) { gate.pass(); };
+    Engine engine(options);
+    const RequestPtr large = engine.submit_rows(0, 40);
+    REQUIRE(gate.await(instances));
+    engine.dispatcher->set_batchable(false, "said so");
+    gate.open();
+    engine.await(large);
+    CHECK(has_result(*large, 0));
+    CHECK_EQ(large->explanation.batch_rows, 40);
+    CHECK_EQ(engine.model->most_rows(), 40u);
+    CHECK_EQ(engine.counters().results, 1);
+    CHECK(eventually([&] { return engine.snapshot().running_batches == 0; }));
+    CHECK_EQ(engine.snapshot().queued_rows, 0);
+    CHECK(has_result(*engine.call(7), 7));
+  }
+}
+
+TEST("a large request that has to run whole may be given up, expire or be closed meanwhile") {
+  enum class End { cancel, expire, close, drain };
+  for (const End end : {End::cancel, End::expire, End::close, End::drain}) {
+    Gate gate;
+    EngineOptions options = batches_of(4, /*instances=*/2);
+    options.on_run = [&](float) { gate.pass(); };
+    Engine engine(options);
+    const RequestPtr large = engine.submit_rows(0, 40);
+    REQUIRE(gate.await(2));
+    engine.dispatcher->set_batchable(false, "said so");
+    if (end == End::cancel) CHECK(engine.end_early(large, Outcome::cancelled));
+    if (end == End::expire) CHECK(engine.end_early(large, Outcome::expired));
+    std::thread closer;
+    if (end == End::close || end == End::drain) {
+      closer = std::thread([&] { engine.close(end == End::drain, from_now(kPatience)); });
+    }
+    if (end == End::close) CHECK_EQ(large->wait(from_now(kPatience)), Woken::changed);
+    gate.open();
+    engine.await(large);
+    if (closer.joinable()) closer.join();
+    if (end == End::drain) CHECK(has_result(*large, 0));
+    if (end == End::close) CHECK_EQ(large->outcome, Outcome::closed);
+    CHECK(eventually([&] { return engine.snapshot().running_batches == 0; }));
+    CHECK_EQ(engine.snapshot().queued_rows, 0);
+    engine.drain();
+    CHECK_EQ(engine.ledger.held(), 0u);
+  }
+}
+
+TEST("the inputs of a large request in parts are kept until its end, whichever it is") {
+  Gate gate;
   EngineOptions options = batches_of(4);
-  options.outputs = {"plus_one", "row_numbers", "one"};
+  options.scheduler.policy = Policy::eager;
+  options.on_run = [&](float first) {
+    if (first == 36) gate.pass();
+  };
   Engine engine(options);
-  engine.learn(4);
-  const RequestPtr large = request_for(engine.ledger, 0, 40);
-  large->wanted = {2};
-  engine.submit(large);
+  const RequestPtr large = engine.submit_rows(0, 40);
+  REQUIRE(gate.await(1));  // its last part has read its rows
+  engine.drain();
+  CHECK_EQ(engine.ledger.held(), 1u);
+  gate.open();
   engine.await(large);
-  CHECK_EQ(large->outcome, Outcome::error);
-  CHECK(large->failure.message.find("batchable=False") != std::string::npos);
-  CHECK_EQ(engine.dispatcher->take_merging_change().first, Merging::no);
-  // From now on it would not be in parts.
-  const RequestPtr again = request_for(engine.ledger, 0, 40);
-  again->wanted = {2};
-  engine.submit(again);
-  engine.await(again);
-  CHECK_EQ(again->outcome, Outcome::result);
+  engine.drain();
+  CHECK_EQ(engine.ledger.held(), 0u);
+}
+
+TEST("large requests, small ones, cancellations and a verdict race, and every request ends once with its own rows") {
+  const std::int64_t rounds = scaled(20);
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    EngineOptions options = batches_of(4, /*instances=*/3);
+    Engine engine(options);
+    std::vector<std::thread> callers;
+    std::atomic<int> wrong{0};
+    for (int caller = 0; caller < 4; ++caller) {
+      callers.emplace_back([&, caller] {
+        for (int call = 0; call < 8; ++call) {
+          const float first = float(1'000 * caller + 100 * call);
+          const RequestPtr request = engine.submit_rows(first, caller % 2 == 0 ? 30 : 2);
+          if (caller == 2 && call % 3 == 0) engine.end_early(request, Outcome::cancelled);
+          engine.await(request);
+          if (request->outcome != Outcome::cancelled && !has_result(*request, first)) ++wrong;
+        }
+      });
+    }
+    engine.dispatcher->set_batchable(false, "said so");
+    for (std::thread& caller : callers) caller.join();
+    CHECK_EQ(wrong, 0);
+    CHECK(eventually([&] { return engine.snapshot().running_batches == 0 && engine.snapshot().queued_requests == 0; }));
+    CHECK_EQ(engine.snapshot().queued_rows, 0);
+    CHECK_EQ(engine.counters().requests, engine.counters().results + engine.counters().cancelled);
+    engine.close(true, kNever);
+    engine.drain();
+    CHECK_EQ(engine.ledger.held(), 0u);
+  }
 }

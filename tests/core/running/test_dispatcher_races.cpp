@@ -72,14 +72,14 @@ class EngineLife {
     one.request = request_for(engine_.ledger, one.first, rows, deadline, /*width=*/2 + random() % 2);
     one.request->waits_for_room = random() % 4 == 0;
     one.with_sink = random() % 2 == 0;
-    if (one.with_sink) one.request->sink = dispatcher.completions();
+    if (one.with_sink) one.request->completion_queue = dispatcher.completions();
     if (!one.with_sink && deadline == kNever && dispatcher.run_inline(one.request)) {
       sent.push_back(one);
       return true;
     }
     Admission admission = Admission::accepted;
     const bool open = dispatcher.admit(one.request, admission);
-    if (!open || !Dispatcher::is_in(admission)) {
+    if (!open || !Dispatcher::is_admitted(admission)) {
       CHECK(!one.request->ended());
       CHECK(engine_.ledger.take_back(*one.request));
       std::this_thread::yield();
@@ -109,7 +109,7 @@ class EngineLife {
       for (std::thread& caller : callers_) caller.join();
       CHECK(eventually([&] { return engine_.model->alive() == 0; }));
     } else {
-      report = engine_.close(ending_ == Ending::drain, from_now(10 * kNanosPerSecond));
+      report = engine_.close(ending_ == Ending::drain, from_now(kPatience));
       for (std::thread& caller : callers_) caller.join();
     }
     CHECK_EQ(report.abandoned_instances, 0u);
@@ -136,7 +136,7 @@ class EngineLife {
     CHECK_EQ(counters.expired, ends[Outcome::expired]);
     CHECK_EQ(counters.shed, ends[Outcome::shed]);
     CHECK_EQ(counters.closed, ends[Outcome::closed]);
-    const Load load = engine_.load();
+    const EngineSnapshot load = engine_.snapshot();
     CHECK_EQ(load.queued_requests, 0);
     CHECK_EQ(load.queued_rows, 0);
     CHECK_EQ(load.queued_bytes, 0u);
@@ -237,7 +237,7 @@ TEST("cancelling a large request while its parts run on several instances gives 
     const RequestPtr request = engine.submit_rows(first, 5 + std::int64_t(random() % 40));
     for (auto pause = random() % 60; pause > 0; --pause) std::this_thread::yield();
     const bool early = random() % 2 == 0 && engine.end_early(request, Outcome::cancelled);
-    CHECK_EQ(request->wait(from_now(10 * kNanosPerSecond)), Woken::changed);
+    CHECK_EQ(request->wait(from_now(kPatience)), Woken::changed);
     CHECK_EQ(request->outcome == Outcome::cancelled, early);
     if (!early) CHECK(has_result(*request, first));
     ended_early += early;
@@ -250,5 +250,5 @@ TEST("cancelling a large request while its parts run on several instances gives 
     engine.drain();
     return engine.ledger.held() == 0;
   }));
-  CHECK_EQ(engine.load().queued_rows, 0);
+  CHECK_EQ(engine.snapshot().queued_rows, 0);
 }

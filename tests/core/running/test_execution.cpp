@@ -9,17 +9,17 @@ TEST("each request of a batch gets its own rows back, from one run") {
                        Bench::whole(bench.started(30, 2))};
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
-  REQUIRE(execution.ends().size() == 3);
+  REQUIRE(execution.results().size() == 3);
   for (std::size_t place = 0; place < 3; ++place) {
-    const SliceEnd& end = execution.ends()[place];
-    CHECK(!end.failed && end.complete && !end.joined);
-    REQUIRE(end.outputs.size() == 1);
-    CHECK(holds_result(end.outputs[0], float(10 * (place + 1)), batch[place].rows));
+    const SliceResult& result = execution.results()[place];
+    CHECK(!result.failed && !result.assembled);
+    REQUIRE(result.outputs.size() == 1);
+    CHECK(holds_result(result.outputs[0], float(10 * (place + 1)), batch[place].rows));
   }
   CHECK(rows_run(execution) == std::vector<std::int64_t>{6});
   CHECK(!execution.runs()[0].failed);
   CHECK_EQ(bench.model->runs, 1);
-  CHECK(execution.rows_differ().empty());
+  CHECK(!execution.rows_differ());
 }
 
 TEST("several inputs are gathered each into their own") {
@@ -68,9 +68,9 @@ TEST("several inputs are gathered each into their own") {
   const Batch batch = {Bench::whole(request_at(1, 2)), Bench::whole(request_at(0, 1))};
   Execution execution(backend, batch, releases);
   execution.run(false);
-  CHECK_EQ(floats(execution.ends()[0].outputs.at(0))[0], 22.0f);
-  CHECK_EQ(floats(execution.ends()[0].outputs.at(0))[1], 33.0f);
-  CHECK_EQ(floats(execution.ends()[1].outputs.at(0))[0], 11.0f);
+  CHECK_EQ(floats(execution.results()[0].outputs.at(0))[0], 22.0f);
+  CHECK_EQ(floats(execution.results()[0].outputs.at(0))[1], 33.0f);
+  CHECK_EQ(floats(execution.results()[1].outputs.at(0))[0], 11.0f);
 }
 
 TEST("outputs come in the order wanted, and as often") {
@@ -80,7 +80,7 @@ TEST("outputs come in the order wanted, and as often") {
   batch[1].request->wanted = {1};
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
-  const std::vector<SliceEnd>& ends = execution.ends();
+  const std::vector<SliceResult>& ends = execution.results();
   REQUIRE(ends[0].outputs.size() == 3 && ends[1].outputs.size() == 1);
   CHECK(ends[0].outputs[0].dtype == DType::int64);
   CHECK(ends[0].outputs[1].dtype == DType::float32);
@@ -125,8 +125,8 @@ TEST("the inputs of a lone request that fails are given back, once") {
     BrokenBackend backend(at, [] { throw std::runtime_error("broken"); });
     Execution execution(backend, batch, bench.releases);
     execution.run(false);
-    CHECK(execution.ends()[0].failed);
-    CHECK_EQ(execution.ends()[0].failure.message, "broken");
+    CHECK(execution.results()[0].failed);
+    CHECK_EQ(execution.results()[0].failure.message, "broken");
     bench.ledger.drain(bench.releases);
     CHECK_EQ(bench.ledger.held(), 0u);
   }
@@ -150,9 +150,9 @@ TEST("nothing is copied out for who has ended meanwhile") {
   bench.model->on_run = [&](float) { batch[1].request->claim(Request::State::running); };
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
-  CHECK(execution.ends()[1].outputs.empty());
-  REQUIRE(execution.ends()[2].outputs.size() == 1);
-  CHECK(holds_result(execution.ends()[2].outputs[0], 30, 1));
+  CHECK(execution.results()[1].outputs.empty());
+  REQUIRE(execution.results()[2].outputs.size() == 1);
+  CHECK(holds_result(execution.results()[2].outputs[0], 30, 1));
 }
 
 TEST("a lone request gets the whole output, whatever its rows") {
@@ -163,10 +163,10 @@ TEST("a lone request gets the whole output, whatever its rows") {
   const Batch batch = {Bench::whole(request)};
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
-  CHECK(!execution.ends()[0].failed);
-  CHECK_EQ(execution.ends()[0].outputs.at(0).shape.dims[0], 4);
-  CHECK_EQ(execution.ends()[0].outputs.at(1).shape.dims[0], 1);
-  CHECK(execution.rows_differ().empty());
+  CHECK(!execution.results()[0].failed);
+  CHECK_EQ(execution.results()[0].outputs.at(0).shape.dims[0], 4);
+  CHECK_EQ(execution.results()[0].outputs.at(1).shape.dims[0], 1);
+  CHECK(!execution.rows_differ());
 }
 
 TEST("apart, each request runs by itself from the start") {
@@ -177,7 +177,7 @@ TEST("apart, each request runs by itself from the start") {
   execution.run(/*apart=*/true);
   CHECK((rows_run(execution) == std::vector<std::int64_t>{1, 3, 2}));
   for (std::size_t place = 0; place < 3; ++place) {
-    CHECK(holds_result(execution.ends()[place].outputs.at(0), float(10 * (place + 1)), batch[place].rows));
+    CHECK(holds_result(execution.results()[place].outputs.at(0), float(10 * (place + 1)), batch[place].rows));
   }
 }
 
@@ -187,13 +187,13 @@ TEST("a model whose output does not have the batch's rows runs each request by i
   for (const Slice& slice : batch) slice.request->wanted = {0, 2};
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
-  CHECK_EQ(execution.rows_differ(), "has the shape [1] for 3 rows");
+  CHECK_EQ(execution.why_rows_differ(), "has the shape [1] for 3 rows");
   CHECK_EQ(execution.differing_output(), 2u);
   CHECK((rows_run(execution) == std::vector<std::int64_t>{3, 1, 1, 1}));
   for (std::size_t place = 0; place < 3; ++place) {
-    CHECK(!execution.ends()[place].failed);
-    REQUIRE(execution.ends()[place].outputs.size() == 2);
-    CHECK(holds_result(execution.ends()[place].outputs[0], float(10 * (place + 1)), 1));
+    CHECK(!execution.results()[place].failed);
+    REQUIRE(execution.results()[place].outputs.size() == 2);
+    CHECK(holds_result(execution.results()[place].outputs[0], float(10 * (place + 1)), 1));
   }
 }
 
@@ -203,10 +203,10 @@ TEST("who had its rows copied before the batch turned out not to be mergeable ge
   batch[1].request->wanted = {2};  // the first one's output is fine, and copied
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
-  CHECK(!execution.rows_differ().empty());
-  REQUIRE(execution.ends()[0].outputs.size() == 1);
-  CHECK(holds_result(execution.ends()[0].outputs[0], 10, 1));
-  CHECK_EQ(execution.ends()[1].outputs.size(), 1u);
+  CHECK(execution.rows_differ());
+  REQUIRE(execution.results()[0].outputs.size() == 1);
+  CHECK(holds_result(execution.results()[0].outputs[0], 10, 1));
+  CHECK_EQ(execution.results()[1].outputs.size(), 1u);
 }
 
 TEST("an output that nobody wants may have whatever shape") {
@@ -214,7 +214,7 @@ TEST("an output that nobody wants may have whatever shape") {
   const Batch batch = bench.batch_of({10, 20});
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
-  CHECK(execution.rows_differ().empty());
+  CHECK(!execution.rows_differ());
   CHECK_EQ(execution.runs().size(), 1u);
 }
 
@@ -227,7 +227,7 @@ TEST("the stage in which a run fails is measured as far as it came") {
   const Batch batch = bench.batch_of({1});
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
-  const Ran& ran = execution.runs().at(0);
+  const RunRecord& ran = execution.runs().at(0);
   CHECK(ran.failed && ran.began > 0 && ran.gather_ns > 0);
   CHECK(ran.run_ns >= 3 * harness::kMillisecond);
   CHECK_EQ(ran.scatter_ns, 0);

@@ -21,17 +21,17 @@ struct Blame {
     Execution execution(bench.backend, batch, bench.releases);
     execution.run(false);
     for (std::size_t place = 0; place < count; ++place) {
-      const SliceEnd& end = execution.ends()[place];
+      const SliceResult& result = execution.results()[place];
       const bool culprit = culprits.count(place) > 0;
-      CHECK_EQ(end.failed, culprit);
+      CHECK_EQ(result.failed, culprit);
       if (culprit) {
-        CHECK_EQ(end.failure.message, "row " + std::to_string(place));
+        CHECK_EQ(result.failure.message, "row " + std::to_string(place));
       } else {
-        CHECK(end.outputs.size() == 1 && holds_result(end.outputs[0], float(place), 1));
+        CHECK(result.outputs.size() == 1 && holds_result(result.outputs[0], float(place), 1));
       }
     }
     runs = execution.runs().size();
-    for (const Ran& ran : execution.runs()) failed += ran.failed;
+    for (const RunRecord& ran : execution.runs()) failed += ran.failed;
   }
   Bench bench;
   Batch batch;
@@ -86,8 +86,8 @@ TEST("what fails together and not apart gives everybody a result") {
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
   for (std::size_t place = 0; place < 4; ++place) {
-    CHECK(!execution.ends()[place].failed);
-    CHECK(holds_result(execution.ends()[place].outputs.at(0), float(place + 1), 1));
+    CHECK(!execution.results()[place].failed);
+    CHECK(holds_result(execution.results()[place].outputs.at(0), float(place + 1), 1));
   }
   CHECK((rows_run(execution) == std::vector<std::int64_t>{4, 2, 1, 1, 2, 1, 1}));
 }
@@ -103,9 +103,9 @@ TEST("who has ended is not run again alone, nor gets anything") {
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
   CHECK((rows_run(execution) == std::vector<std::int64_t>{4, 2, 1, 2}));
-  CHECK(execution.ends()[0].failed);
-  CHECK(execution.ends()[1].outputs.empty() && !execution.ends()[1].failed);
-  CHECK(holds_result(execution.ends()[3].outputs.at(0), 4, 1));
+  CHECK(execution.results()[0].failed);
+  CHECK(execution.results()[1].outputs.empty() && !execution.results()[1].failed);
+  CHECK(holds_result(execution.results()[3].outputs.at(0), 4, 1));
 }
 
 TEST("rows that differ only in a half run apart from there") {
@@ -134,8 +134,8 @@ TEST("rows that differ only in a half run apart from there") {
   const Batch batch = bench.batch_of({1, 2, 3, 4});
   Execution execution(backend, batch, bench.releases);
   execution.run(false);
-  CHECK_EQ(execution.rows_differ(), "has the shape [1, 2] for 2 rows");
-  for (const SliceEnd& end : execution.ends()) CHECK(!end.failed && end.outputs.size() == 1);
+  CHECK_EQ(execution.why_rows_differ(), "has the shape [1, 2] for 2 rows");
+  for (const SliceResult& result : execution.results()) CHECK(!result.failed && result.outputs.size() == 1);
 }
 
 TEST("a failure anywhere in a batch is everybody's who has it alone, and gives the inputs back") {
@@ -146,9 +146,9 @@ TEST("a failure anywhere in a batch is everybody's who has it alone, and gives t
     BrokenBackend backend(at, [] { throw std::runtime_error("broken"); });
     Execution execution(backend, batch, bench.releases);
     execution.run(false);
-    for (const SliceEnd& end : execution.ends()) {
-      CHECK(end.failed && end.outputs.empty());
-      CHECK_EQ(end.failure.message, "broken");
+    for (const SliceResult& result : execution.results()) {
+      CHECK(result.failed && result.outputs.empty());
+      CHECK_EQ(result.failure.message, "broken");
     }
     CHECK_EQ(execution.runs().size(), 3u);
     bench.ledger.drain(bench.releases);
@@ -162,7 +162,7 @@ TEST("what is no C++ exception fails the request, too") {
   BrokenBackend backend(BrokenBackend::At::run, [] { throw 5; });
   Execution execution(backend, batch, bench.releases);
   execution.run(false);
-  for (const SliceEnd& end : execution.ends()) CHECK(end.failed && !end.failure.message.empty());
+  for (const SliceResult& result : execution.results()) CHECK(result.failed && !result.failure.message.empty());
 }
 
 TEST("a Python exception is kept, and let go of once") {
@@ -174,8 +174,8 @@ TEST("a Python exception is kept, and let go of once") {
     const Batch batch = bench.batch_of({1});
     Execution execution(backend, batch, bench.releases);
     execution.run(false);
-    CHECK_EQ(execution.ends()[0].failure.message, "ValueError: no");
-    CHECK(execution.ends()[0].failure.exception == exception);
+    CHECK_EQ(execution.results()[0].failure.message, "ValueError: no");
+    CHECK(execution.results()[0].failure.exception == exception);
     exception.reset();
     CHECK_EQ(let_go, 0);
   }

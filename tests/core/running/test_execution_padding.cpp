@@ -17,8 +17,8 @@ TEST("a batch is padded to the next size with its last row, and nobody gets the 
   execution.run(false);
   CHECK((bench.model->batches() == std::vector<std::vector<float>>{{10, 20, 21, 21}}));
   for (std::size_t place = 0; place < 2; ++place) {
-    REQUIRE(execution.ends()[place].outputs.size() == 1);
-    CHECK(holds_result(execution.ends()[place].outputs[0], float(10 * (place + 1)), batch[place].rows));
+    REQUIRE(execution.results()[place].outputs.size() == 1);
+    CHECK(holds_result(execution.results()[place].outputs[0], float(10 * (place + 1)), batch[place].rows));
   }
   REQUIRE(execution.runs().size() == 1);
   CHECK_EQ(execution.runs()[0].rows, 3);
@@ -33,7 +33,7 @@ TEST("a lone request is padded and cropped, too") {
     execution.run(false);
     CHECK_EQ(execution.runs().at(0).padded_rows, rows == 1 ? 2 : rows == 3 ? 4 : 8);
     CHECK_EQ(std::int64_t(bench.model->most_rows()), execution.runs().at(0).padded_rows);
-    CHECK(holds_result(execution.ends()[0].outputs.at(0), 10, rows));
+    CHECK(holds_result(execution.results()[0].outputs.at(0), 10, rows));
   }
 }
 
@@ -45,7 +45,7 @@ TEST("a batch of such a size, or of more rows than any, runs as it is") {
     execution.run(false);
     CHECK_EQ(execution.runs().at(0).padded_rows, rows);
     CHECK_EQ(std::int64_t(bench.model->most_rows()), rows);
-    CHECK(holds_result(execution.ends()[0].outputs.at(0), 10, rows));
+    CHECK(holds_result(execution.results()[0].outputs.at(0), 10, rows));
   }
 }
 
@@ -61,8 +61,8 @@ TEST("a part is padded like a batch, and its rows go to their place") {
   const std::vector<float> five_padded = {10, 11, 12, 13, 14, 14, 14, 14};
   const std::vector<float> three_padded = {15, 16, 17, 17};
   CHECK((bench.model->batches() == std::vector<std::vector<float>>{five_padded, three_padded}));
-  CHECK(!first.ends()[0].complete && last.ends()[0].complete);
-  CHECK(holds_result(large->joined->take().at(0), 10, 8));
+  CHECK(!large->partial_result->finish_part(5) && large->partial_result->finish_part(3));
+  CHECK(holds_result(large->partial_result->take().at(0), 10, 8));
 }
 
 TEST("the halves of a batch that fails are padded each for itself") {
@@ -73,23 +73,26 @@ TEST("the halves of a batch that fails are padded each for itself") {
   };
   Execution execution(bench.backend, batch, bench.releases, kSizes);
   execution.run(false);
-  for (const Ran& ran : execution.runs()) {
+  for (const RunRecord& ran : execution.runs()) {
     CHECK_EQ(ran.padded_rows, ran.rows <= 2 ? 2 : ran.rows <= 4 ? 4 : 8);
   }
   for (std::size_t place = 0; place < batch.size(); ++place) {
-    CHECK_EQ(execution.ends()[place].failed, place == 1);
-    if (place != 1) CHECK(holds_result(execution.ends()[place].outputs.at(0), float(place + 1), 1));
+    CHECK_EQ(execution.results()[place].failed, place == 1);
+    if (place != 1) CHECK(holds_result(execution.results()[place].outputs.at(0), float(place + 1), 1));
   }
 }
 
-TEST("an output without the batch's rows cannot be cropped, and says so") {
+TEST("an output without the batch's rows cannot be cropped, so its request runs as it is") {
   Bench bench;
   const Batch batch = bench.batch_of({1});
   batch[0].request->wanted = {0, 2};
   Execution execution(bench.backend, batch, bench.releases, kSizes);
   execution.run(false);
-  CHECK(execution.ends()[0].failed);
-  CHECK_EQ(execution.rows_differ(), "has the shape [1] for 2 rows");
+  CHECK(!execution.results()[0].failed);
+  CHECK(holds_result(execution.results()[0].outputs.at(0), 1, 1));
+  CHECK_EQ(execution.results()[0].outputs.size(), 2u);
+  CHECK_EQ(execution.why_rows_differ(), "has the shape [1] for 2 rows");
+  CHECK_EQ(bench.model->runs, 2);
 }
 
 TEST("a batch does not run when all its requests have ended since it was gathered") {
@@ -100,7 +103,7 @@ TEST("a batch does not run when all its requests have ended since it was gathere
   execution.run(false);
   CHECK_EQ(bench.model->runs, 0);
   CHECK(execution.runs().empty());
-  for (const SliceEnd& end : execution.ends()) CHECK(!end.failed && end.outputs.empty());
+  for (const SliceResult& result : execution.results()) CHECK(!result.failed && result.outputs.empty());
   bench.ledger.drain(bench.releases);
   CHECK_EQ(bench.ledger.held(), 0u);
   Bench other;

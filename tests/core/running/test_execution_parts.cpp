@@ -16,12 +16,12 @@ TEST("parts read their own rows and write them to their place, alone and among o
     Execution execution(bench.backend, batches[place], bench.releases);
     execution.run(false);
     CHECK_EQ(execution.runs().size(), 1u);
-    const SliceEnd& end = execution.ends().back();
-    CHECK(!end.failed && end.joined && end.outputs.empty());
-    CHECK_EQ(end.complete, place == 2);
-    if (place == 1) CHECK(holds_result(execution.ends()[0].outputs.at(0), 1, 2));
+    const SliceResult& result = execution.results().back();
+    CHECK(!result.failed && result.assembled && result.outputs.empty());
+    CHECK_EQ(large->partial_result->finish_part(batches[place].back().rows), place == 2);
+    if (place == 1) CHECK(holds_result(execution.results()[0].outputs.at(0), 1, 2));
   }
-  CHECK(holds_result(large->joined->take().at(0), 100, 7));
+  CHECK(holds_result(large->partial_result->take().at(0), 100, 7));
   CHECK((bench.model->batches() == std::vector<std::vector<float>>{{100, 101, 102}, {1, 2, 103, 104}, {105, 106}}));
 }
 
@@ -34,9 +34,9 @@ TEST("parts may end in any order, and the last one to end is the complete one") 
   for (const Batch* batch : {&third, &first, &second}) {
     Execution execution(bench.backend, *batch, bench.releases);
     execution.run(false);
-    CHECK_EQ(execution.ends()[0].complete, batch == &second);
+    CHECK_EQ(large->partial_result->finish_part(2), batch == &second);
   }
-  CHECK(holds_result(large->joined->take().at(0), 5, 6));
+  CHECK(holds_result(large->partial_result->take().at(0), 5, 6));
 }
 
 TEST("each part lets go of the inputs once, and the last gives them back") {
@@ -51,23 +51,6 @@ TEST("each part lets go of the inputs once, and the last gives them back") {
   CHECK_EQ(bench.ledger.held(), 0u);
 }
 
-TEST("a part among others that ran once already is not counted twice when the batch runs apart") {
-  Bench bench;
-  const RequestPtr large = bench.started(100, 4);
-  const RequestPtr bad = bench.started(1);
-  bad->wanted = {0, 2};  // found out only after the part was written
-  const Batch batch = {Bench::part(large, 0, 2), Bench::whole(bad)};
-  Execution execution(bench.backend, batch, bench.releases);
-  execution.run(false);
-  CHECK(execution.ends()[0].joined && !execution.ends()[0].complete && !execution.ends()[0].failed);
-  CHECK(!execution.ends()[1].failed);
-  const Batch rest = {Bench::part(large, 2, 2)};
-  Execution last(bench.backend, rest, bench.releases);
-  last.run(false);
-  CHECK(last.ends()[0].complete);
-  CHECK(holds_result(large->joined->take().at(0), 100, 4));
-}
-
 TEST("a part fails with its own failure, and its neighbours do not") {
   Bench bench;
   const RequestPtr large = bench.started(100, 4);
@@ -78,27 +61,39 @@ TEST("a part fails with its own failure, and its neighbours do not") {
   const Batch batch = {Bench::part(large, 0, 2), Bench::whole(small)};
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
-  CHECK(execution.ends()[0].failed && !execution.ends()[0].joined);
-  CHECK_EQ(execution.ends()[0].failure.message, "no");
-  CHECK(holds_result(execution.ends()[1].outputs.at(0), 1, 1));
+  CHECK(execution.results()[0].failed && !execution.results()[0].assembled);
+  CHECK_EQ(execution.results()[0].failure.message, "no");
+  CHECK(holds_result(execution.results()[1].outputs.at(0), 1, 1));
   const Batch rest = {Bench::part(large, 2, 2)};
   Execution(bench.backend, rest, bench.releases).run(false);
 }
 
-TEST("parts of a model whose outputs do not follow the rows cannot be joined, and the failure says what helps") {
+TEST("parts of a model whose outputs do not follow the rows cannot be joined, and their request has to run whole") {
   Bench bench;
   const RequestPtr large = bench.started(100, 4);
+  const RequestPtr small = bench.started(1);
   large->wanted = {2};
-  const Batch batch = {Bench::part(large, 0, 2)};
-  Execution execution(bench.backend, batch, bench.releases);
+  for (const bool beside : {false, true}) {
+    Batch batch = {Bench::part(large, beside ? 2 : 0, 2)};
+    if (beside) batch.push_back(Bench::whole(small));
+    Execution execution(bench.backend, batch, bench.releases);
+    execution.run(false);
+    CHECK(execution.results()[0].in_one_run && !execution.results()[0].failed && !execution.results()[0].assembled);
+    CHECK(execution.why_rows_differ().find("has the shape [1] for") == 0);
+    if (beside) CHECK(holds_result(execution.results()[1].outputs.at(0), 1, 1));
+  }
+}
+
+TEST("a part whose rows are not those of the parts before cannot be joined with them") {
+  Bench bench;
+  const RequestPtr large = bench.started(100, 4);
+  const Batch first = {Bench::part(large, 0, 2)};
+  Execution(bench.backend, first, bench.releases).run(false);
+  large->wanted = {1};  // as if the output had changed
+  const Batch second = {Bench::part(large, 2, 2)};
+  Execution execution(bench.backend, second, bench.releases);
   execution.run(false);
-  CHECK(execution.ends()[0].failed);
-  const std::string& message = execution.ends()[0].failure.message;
-  CHECK(message.find("has the shape [1] for 2 rows") != std::string::npos);
-  CHECK(message.find("batchable=False") != std::string::npos);
-  CHECK(!execution.rows_differ().empty());
-  const Batch rest = {Bench::part(large, 2, 2)};
-  Execution(bench.backend, rest, bench.releases).run(false);
+  CHECK(execution.results()[0].in_one_run && !execution.results()[0].failed);
 }
 
 TEST("a part of one row whose output has one row by chance is joined") {
@@ -109,9 +104,9 @@ TEST("a part of one row whose output has one row by chance is joined") {
     const Batch batch = {Bench::part(large, row, 1)};
     Execution execution(bench.backend, batch, bench.releases);
     execution.run(false);
-    CHECK(!execution.ends()[0].failed);
+    CHECK(!execution.results()[0].failed);
   }
-  const std::vector<OwnedTensor> outputs = large->joined->take();
+  const std::vector<OwnedTensor> outputs = large->partial_result->take();
   CHECK_EQ(outputs.at(0).shape.dims[0], 2);
 }
 
@@ -122,8 +117,8 @@ TEST("a part of a request that has ended meanwhile writes nothing") {
   const Batch batch = {Bench::part(large, 0, 2)};
   Execution execution(bench.backend, batch, bench.releases);
   execution.run(false);
-  CHECK(!execution.ends()[0].joined && !execution.ends()[0].failed);
-  CHECK(large->joined->take().empty());
+  CHECK(!execution.results()[0].assembled && !execution.results()[0].failed);
+  CHECK(large->partial_result->take().empty());
   const Batch rest = {Bench::part(large, 2, 2)};
   Execution(bench.backend, rest, bench.releases).run(false);  // it does not run any more
   CHECK_EQ(bench.model->runs, 1);

@@ -1,6 +1,6 @@
 // The backend of a Python callable, with C++ in Python's place. Objects are pointers to counters.
 #include "engine.h"
-#include "python_backend.h"
+#include "running/python_backend.h"
 
 using namespace fakes;
 
@@ -11,6 +11,7 @@ struct Object {
 };
 
 struct Python {
+  std::shared_ptr<InterpreterGate> gate = std::make_shared<InterpreterGate>();
   std::vector<std::thread::id> opened;
   std::vector<std::thread::id> closed;
   std::vector<Object*> made;  // what was handed out with a reference
@@ -26,6 +27,7 @@ Object* new_object() {
 }
 
 void fake_open(void* context, std::size_t, void** model, CallResult* result) {
+  python.gate->entered();
   CHECK(static_cast<Object*>(context)->references > 0);
   python.opened.push_back(std::this_thread::get_id());
   if (python.fail_open) {
@@ -36,7 +38,8 @@ void fake_open(void* context, std::size_t, void** model, CallResult* result) {
   *model = new_object();
 }
 
-void fake_call(void* model, std::vector<HandedInput>* inputs, CallResult* result) {
+void fake_call(void* model, std::vector<OwnedInput>* inputs, CallResult* result) {
+  python.gate->entered();
   CHECK(static_cast<Object*>(model)->references > 0);
   ++python.calls;
   const Memory taken = std::move(inputs->at(0).memory);
@@ -54,6 +57,7 @@ void fake_call(void* model, std::vector<HandedInput>* inputs, CallResult* result
 }
 
 void fake_close(void* model) {
+  python.gate->entered();
   python.closed.push_back(std::this_thread::get_id());
   --static_cast<Object*>(model)->references;
 }
@@ -76,7 +80,8 @@ struct PythonEngine {
     const std::shared_ptr<ReleaseList> releases = dispatcher->releases();
     const std::shared_ptr<void> shared(context, [releases](void* object) { releases->push(object); });
     dispatcher->start_instance(true, [=]() -> std::unique_ptr<Backend> {
-      return std::make_unique<PythonBackend>(PythonFunctions{fake_open, fake_call, fake_close}, shared, 0, releases);
+      return std::make_unique<PythonBackend>(PythonFunctions{fake_open, fake_call, fake_close, python.gate.get()},
+                                             shared, 0, releases);
     });
   }
   RequestPtr call(float first) {
@@ -153,12 +158,11 @@ TEST("once the interpreter ends, no thread calls into it") {
   PythonEngine engine;
   engine.start();
   CHECK(has_result(*engine.call(1), 1));
-  interpreter_ending() = true;
+  python.gate->close();
   const RequestPtr request = engine.call(2);
   CHECK_EQ(request->outcome, Outcome::error);
   CHECK_EQ(request->failure.message, "the interpreter is ending");
   engine.dispatcher->close(true, kNever);
-  interpreter_ending() = false;
   CHECK_EQ(python.calls, 1);
   CHECK(python.closed.empty());
   engine.drain();

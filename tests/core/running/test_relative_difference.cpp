@@ -3,8 +3,8 @@
 #include <limits>
 #include <vector>
 
-#include "batch_probe.h"
 #include "check.h"
+#include "running/batch_probe.h"
 
 using namespace paddleinfer;
 

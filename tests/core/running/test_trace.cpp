@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "engine.h"
-#include "trace.h"
+#include "running/trace.h"
 
 using namespace fakes;
 using namespace harness;

@@ -15,7 +15,7 @@ void ping_pong(int instances, int callers, std::int64_t calls) {
     threads.emplace_back([&] {
       for (std::int64_t turn = 0; left.fetch_sub(1) > 0; ++turn) {
         const float first = float(turn % 1000);
-        const RequestPtr request = turn % 2 == 0 ? engine.call(first) : engine.call_looking_out(first);
+        const RequestPtr request = turn % 2 == 0 ? engine.call(first) : engine.call_spinning(first);
         if (!has_result(*request, first)) CHECK(!"a call got its result");
         if (turn % 64 == 0) engine.drain();
       }
@@ -87,7 +87,7 @@ TEST("no wake-up is lost between submitters and the reader") {
       for (std::int64_t turn = 0; turn < calls / 2; ++turn) {
         const Nanos deadline = turn % 2 == 0 ? kNever : from_now(3600 * kNanosPerSecond);
         const RequestPtr request = request_for(engine.ledger, float(turn % 1000), 1, deadline);
-        request->sink = engine.dispatcher->completions();
+        request->completion_queue = engine.dispatcher->completions();
         Admission admission = Admission::too_many_rows;
         while (engine.dispatcher->admit(request, admission) && admission != Admission::accepted) sleep_ns(20'000);
         if (turn % 64 == 0) engine.drain();

@@ -1,8 +1,8 @@
 // Who calls and how soon again, with times that the test makes up.
 #include <cmath>
 
-#include "arrivals.h"
 #include "check.h"
+#include "scheduling/arrivals.h"
 
 using namespace paddleinfer;
 
@@ -12,7 +12,7 @@ namespace {
 Nanos rounds(Arrivals& arrivals, std::int64_t callers, int rounds, Nanos gap, Nanos now) {
   for (int round = 0; round < rounds; ++round) {
     for (std::int64_t caller = 0; caller < callers; ++caller) arrivals.arrived(1, now += gap);
-    arrivals.left(callers, callers, now += 1'000);
+    arrivals.departed(callers, callers, now += 1'000);
   }
   return now;
 }
@@ -27,12 +27,12 @@ TEST("the callers are the most requests that were outstanding at once") {
   CHECK_EQ(arrivals.outstanding(), 2);
   CHECK_EQ(arrivals.callers(), 2);
   CHECK_EQ(arrivals.peak_rows(), 9);
-  arrivals.left(1, 4, 30);
-  arrivals.left(0, 3, 31);  // rows of one that is not over
+  arrivals.departed(1, 4, 30);
+  arrivals.departed(0, 3, 31);  // rows of one that is not over
   CHECK_EQ(arrivals.outstanding(), 1);
   CHECK_EQ(arrivals.callers(), 2);
   CHECK_EQ(arrivals.peak_rows(), 9);
-  arrivals.left(1, 2, 40);
+  arrivals.departed(1, 2, 40);
   CHECK_EQ(arrivals.outstanding(), 0);
   arrivals.arrived(1, 50);
   CHECK_EQ(arrivals.callers(), 2);
@@ -67,7 +67,7 @@ TEST("callers who keep coming are never forgotten in between") {
       CHECK_EQ(arrivals.callers(), 12);
       CHECK_EQ(arrivals.peak_rows(), 12);
     }
-    arrivals.left(12, 12, now += 1'000);
+    arrivals.departed(12, 12, now += 1'000);
   }
 }
 
@@ -78,7 +78,7 @@ TEST("the gap is known after eight of them, and is that between calls that could
   CHECK(!arrivals.knows_gap());
   for (int turn = 0; turn < 8; ++turn) {
     CHECK(!arrivals.knows_gap());
-    arrivals.left(1, 1, now += 5'000);  // all four were waiting till now: nobody could come
+    arrivals.departed(1, 1, now += 5'000);  // all four were waiting till now: nobody could come
     arrivals.arrived(1, now += 300);
   }
   CHECK(arrivals.knows_gap());
@@ -90,7 +90,7 @@ TEST("while several may come, each call is measured from the one before") {
   Nanos now = 0;
   for (int caller = 0; caller < 3; ++caller) arrivals.arrived(1, ++now);
   for (int round = 0; round < 10; ++round) {
-    arrivals.left(3, 3, now += 9'000);
+    arrivals.departed(3, 3, now += 9'000);
     for (int caller = 0; caller < 3; ++caller) arrivals.arrived(1, now += 200);
   }
   CHECK_EQ(arrivals.gap_ns(), 200.0);
@@ -101,8 +101,8 @@ TEST("one that leaves while others may come already does not begin the gap anew"
   Nanos now = 0;
   for (int caller = 0; caller < 3; ++caller) arrivals.arrived(1, now);
   for (int round = 0; round < 20; ++round) {
-    arrivals.left(1, 1, now);
-    arrivals.left(1, 1, now + 100);
+    arrivals.departed(1, 1, now);
+    arrivals.departed(1, 1, now + 100);
     arrivals.arrived(1, now + 150);
     arrivals.arrived(1, now + 300);
     now += 10'000;
@@ -135,7 +135,7 @@ TEST("after ten gaps of silence what was measured is forgotten") {
   CHECK(patient.knows_gap());
   arrivals.arrived(1, now += 10'100);
   CHECK(!arrivals.knows_gap());
-  arrivals.left(1, 1, now);
+  arrivals.departed(1, 1, now);
   rounds(arrivals, 1, 7, 400, now);
   CHECK(arrivals.knows_gap());
   CHECK(std::fabs(arrivals.gap_ns() - (10'100.0 + 7 * 400) / 8) < 1e-6);
@@ -156,7 +156,7 @@ TEST("what comes at one instant is one arrival of all those rows") {
   for (int round = 0; round < 100; ++round) {
     now += 500;
     for (int request = 0; request < 6; ++request) arrivals.arrived(2, now);
-    arrivals.left(6, 12, now += 1'000);
+    arrivals.departed(6, 12, now += 1'000);
   }
   CHECK(std::fabs(arrivals.rows_at_once() - 12) < 0.1);
   CHECK_EQ(arrivals.gap_ns(), 500.0);  // not less for those that came together

@@ -2,8 +2,8 @@
 #include <map>
 #include <random>
 
-#include "backlog.h"
 #include "check.h"
+#include "scheduling/backlog.h"
 
 using namespace paddleinfer;
 using namespace harness;

@@ -1,6 +1,6 @@
 // One bucket: the order of what waits, and how long it is held back for company.
-#include "bucket.h"
 #include "ledger.h"
+#include "scheduling/bucket.h"
 
 using namespace paddleinfer;
 
@@ -24,7 +24,7 @@ struct Held {
     }
     for (int round = 0; round < 4; ++round) {
       for (std::int64_t caller = 0; caller < callers; ++caller) bucket.arrivals.arrived(1, now += gap);
-      bucket.arrivals.left(callers, callers, now += 50);
+      bucket.arrivals.departed(callers, callers, now += 50);
     }
   }
 
@@ -154,7 +154,7 @@ TEST("nobody is held when all who call are there, or too little is known") {
   Held few_gaps(10'000, 0, 100);
   few_gaps.bucket.arrivals = Arrivals();
   for (int caller = 0; caller < 8; ++caller) few_gaps.bucket.arrivals.arrived(1, now);
-  few_gaps.bucket.arrivals.left(8, 8, now);
+  few_gaps.bucket.arrivals.departed(8, 8, now);
   for (int place = 0; place < 7; ++place) few_gaps.add(now);
   CHECK_EQ(few_gaps.until(now), now);
 }

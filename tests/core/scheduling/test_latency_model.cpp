@@ -4,7 +4,7 @@
 #include <random>
 
 #include "check.h"
-#include "latency_model.h"
+#include "scheduling/latency_model.h"
 
 using namespace paddleinfer;
 
@@ -72,75 +72,6 @@ TEST("a first run counts while nothing better is known, and no longer") {
   CHECK_EQ(model.predict_ns(4), 1'000.0);
   model.note(3, 70'000, true);  // another number of rows of the same bin
   CHECK_EQ(model.predict_ns(4), 1'000.0);
-}
-
-TEST("a size whose first run alone is known is measured properly before going on") {
-  LatencyModel model;
-  note(model, 1, 1'000, 3);
-  CHECK_EQ(model.best_rows(), 2);
-  model.note(2, 100'000, true);
-  CHECK_EQ(model.best_rows(), 2);  // slow, but that says nothing
-  CHECK_EQ(model.peak_rows(), kUnlimited);
-  note(model, 2, 1'010);
-  CHECK_EQ(model.best_rows(), 4);
-}
-
-TEST("sizes double while rows per second rise") {
-  LatencyModel model;
-  const std::vector<std::int64_t> sizes = follow(model, 8, cheap_rows);
-  CHECK((sizes == std::vector<std::int64_t>{1, 2, 4, 8, 16, 32, 64, 128}));
-  CHECK_EQ(model.peak_rows(), kUnlimited);
-}
-
-TEST("a size that brings hardly more rows per second is not worth it") {
-  LatencyModel model;
-  note(model, 1, 10'000, 3);
-  note(model, 2, 19'900, 3);
-  CHECK_EQ(model.peak_rows(), 1);
-  LatencyModel worthwhile;
-  note(worthwhile, 1, 10'000, 3);
-  note(worthwhile, 2, 19'000, 3);
-  CHECK_EQ(worthwhile.peak_rows(), kUnlimited);
-  CHECK_EQ(worthwhile.best_rows(), 4);
-}
-
-TEST("past the peak it stops, and looks further every 64 runs") {
-  LatencyModel model;
-  const std::vector<std::int64_t> first = follow(model, 7, dear_past_8);
-  CHECK((first == std::vector<std::int64_t>{1, 2, 4, 8, 16, 16, 16}));  // what looks slower is measured thrice
-  CHECK_EQ(model.best_rows(), 8);
-  CHECK_EQ(model.peak_rows(), 8);
-  const std::vector<std::int64_t> later = follow(model, 3 * 65, dear_past_8);
-  CHECK_EQ(std::count(later.begin(), later.end(), 16), 3);
-  CHECK_EQ(std::count(later.begin(), later.end(), 8), 3 * 64);
-  CHECK_EQ(later[64], 16);
-}
-
-TEST("a peak that noise has made up is left at the next look") {
-  LatencyModel model;
-  note(model, 1, 10'000, 3);
-  note(model, 2, 10'100, 3);
-  note(model, 4, 90'000);                   // somebody else had the processor
-  CHECK_EQ(model.peak_rows(), kUnlimited);  // one run says nothing
-  note(model, 4, 90'000, 2);
-  CHECK_EQ(model.peak_rows(), 2);
-  const std::vector<std::int64_t> sizes = follow(model, 2'000, [](std::int64_t) { return 10'000; }, 4);
-  CHECK_EQ(model.best_rows(), 8);
-  CHECK_EQ(model.peak_rows(), kUnlimited);
-  CHECK(std::count(sizes.begin(), sizes.end(), 4) > 1'000);
-}
-
-TEST("the peak is known only with evidence of loss") {
-  LatencyModel model;
-  note(model, 8, 8'000, 5);
-  CHECK_EQ(model.peak_rows(), kUnlimited);  // one size alone shows nothing
-  CHECK_EQ(model.best_rows(), 16);
-  model.note(16, 80'000, true);
-  CHECK_EQ(model.peak_rows(), kUnlimited);  // nor does a first run
-  note(model, 16, 30'000, 3);
-  CHECK_EQ(model.peak_rows(), 8);
-  note(model, 64, 32'000, 3);
-  CHECK_EQ(model.peak_rows(), kUnlimited);  // larger ones are better after all
 }
 
 TEST("while only single rows have run, one more row is taken to cost nothing") {

@@ -45,7 +45,7 @@ TEST("the sooner deadline goes first, whatever its shape") {
 
 TEST("a request without a deadline is due a second after it came, so that nothing starves") {
   Scheduler scheduler = unmerging();
-  const Nanos second = Scheduler::kSlack[1];
+  const Nanos second = RequestQueue::kSlack[1];
   CHECK_EQ(second, kNanosPerSecond);
   const RequestPtr patient = request_of(1);
   const RequestPtr far = request_of(1, 1, 2 * second + 10);
@@ -81,18 +81,31 @@ TEST("the limit of rows holds, and running gives rows back") {
   SchedulerOptions options = with_merging(Merging::no);
   options.max_queue_rows = 10;
   Scheduler scheduler(options);
-  CHECK_EQ(scheduler.admit(request_of(1, 11), 0), Admission::rows_over_limit);
   CHECK_EQ(scheduler.admit(request_of(1, 6), 0), Admission::accepted);
   CHECK_EQ(scheduler.admit(request_of(1, 5), 0), Admission::too_many_rows);
   CHECK_EQ(scheduler.admit(request_of(2, 4), 0), Admission::accepted);
   CHECK_EQ(scheduler.admit(request_of(3, 1), 0), Admission::too_many_rows);
-  CHECK(scheduler.fits(*request_of(1, 10)));
-  CHECK(!scheduler.fits(*request_of(1, 11)));
   CHECK_EQ(scheduler.queued_rows(), 10);
   CHECK_EQ(scheduler.queued_requests(), 2);
   scheduler.next(0);
   CHECK_EQ(scheduler.queued_rows(), 4);
   CHECK_EQ(scheduler.admit(request_of(1, 6), 0), Admission::accepted);
+}
+
+TEST("a request of more rows than may wait is taken where nothing else waits, and is all that is taken") {
+  SchedulerOptions options = with_merging(Merging::no);
+  options.max_queue_rows = 10;
+  Scheduler scheduler(options);
+  CHECK_EQ(scheduler.admit(request_of(1, 1), 0), Admission::accepted);
+  CHECK_EQ(scheduler.admit(request_of(1, 11), 0), Admission::too_many_rows);
+  scheduler.next(0);
+  const RequestPtr large = request_of(1, 11);
+  CHECK_EQ(scheduler.admit(large, 0), Admission::accepted);
+  CHECK_EQ(scheduler.queued_rows(), 11);
+  CHECK_EQ(scheduler.admit(request_of(1, 1), 0), Admission::too_many_rows);
+  CHECK_EQ(scheduler.admit(request_of(1, 11), 0), Admission::too_many_rows);
+  CHECK(only(scheduler.next(0)) == large);
+  CHECK_EQ(scheduler.admit(request_of(1, 11), 0), Admission::accepted);
 }
 
 TEST("the limit of bytes holds, and running gives bytes back") {
@@ -117,11 +130,12 @@ TEST("the limit of bytes holds, and running gives bytes back") {
 
 TEST("a refused request leaves no trace") {
   SchedulerOptions options;
-  options.max_queue_rows = 1;
+  options.max_queue_bytes = 1;
   Scheduler scheduler(options);
   const RequestPtr refused = request_of(1, 2);
+  refused->bytes = 2;
   scheduler.admit(refused, 5);
-  CHECK(!refused->in_queue && !refused->at_door);
+  CHECK(!refused->in_queue && !refused->awaiting_admission);
   CHECK_EQ(refused.use_count(), 1);
   check_empty(scheduler);
   CHECK(!scheduler.forget(*refused, 5));  // as harmless
@@ -181,7 +195,7 @@ TEST("what was forgotten neither runs nor expires") {
   CHECK_EQ(forgotten.use_count(), 1);
 }
 
-TEST("take_all empties the queue, in the order it would have run, without the dead") {
+TEST("taking all empties the queue, in the order it would have run, without the dead") {
   Scheduler scheduler({});
   std::vector<RequestPtr> expected;
   for (int place = 0; place < 50; ++place) {
@@ -196,7 +210,7 @@ TEST("take_all empties the queue, in the order it would have run, without the de
   const RequestPtr sooner = request_of(3, 1, /*deadline=*/0);
   scheduler.admit(sooner, 0);
   expected.insert(expected.begin(), sooner);
-  CHECK(scheduler.take_all(0) == expected);
+  CHECK(take_all(scheduler, 0) == expected);
   for (const RequestPtr& request : expected) CHECK(!request->in_queue);
   check_empty(scheduler);
   CHECK(scheduler.next(5).batch.empty());
@@ -228,7 +242,7 @@ TEST("the batches that ended are counted by their rows, well or badly") {
     end(scheduler, scheduler.next(0).batch, 10, 0);
   }
   scheduler.admit(request_of(1, 3), 0);
-  Ran failed;
+  RunRecord failed;
   failed.rows = 3;
   failed.failed = true;
   scheduler.done(scheduler.next(0).batch, {failed}, 0);
@@ -254,7 +268,7 @@ TEST("what waits is predicted to take its rows at the best rate measured, over a
 TEST("failed runs teach nothing about time") {
   Scheduler scheduler({});
   scheduler.admit(request_of(1), 0);
-  Ran failed;
+  RunRecord failed;
   failed.rows = 1;
   failed.run_ns = 7;
   failed.failed = true;

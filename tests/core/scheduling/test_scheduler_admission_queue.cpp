@@ -30,7 +30,7 @@ TEST("who waits for room is let in as soon as there is some, in the order they c
   for (int place = 0; place < 10; ++place) {
     const auto [request, admission] = full.come(2, place);
     CHECK_EQ(admission, place < 2 ? Admission::accepted : Admission::waits_for_room);
-    CHECK_EQ(request->at_door, place >= 2);
+    CHECK_EQ(request->awaiting_admission, place >= 2);
     CHECK_EQ(request->arrival, place);
     requests.push_back(request);
   }
@@ -43,9 +43,13 @@ TEST("who waits for room is let in as soon as there is some, in the order they c
   check_empty(full.scheduler);
 }
 
-TEST("what could never fit is refused, waiting or not") {
+TEST("one of more rows than may wait waits until nothing else does") {
   Full full(4);
-  CHECK_EQ(full.come(5).second, Admission::rows_over_limit);
+  full.come(1);
+  const auto large = full.come(5);
+  CHECK_EQ(large.second, Admission::waits_for_room);
+  CHECK_EQ(full.scheduler.next(0).batch.size(), 1u);
+  CHECK(large.first->in_queue);
   CHECK_EQ(full.scheduler.waiting_for_room(), 0);
 }
 
@@ -58,7 +62,7 @@ TEST("a small one waits behind a large one, though it would fit") {
   CHECK_EQ(small.second, Admission::waits_for_room);
   CHECK_EQ(full.scheduler.next(0).batch.size(), 1u);
   CHECK(large.first->in_queue);
-  CHECK(small.first->at_door);
+  CHECK(small.first->awaiting_admission);
 }
 
 TEST("who does not wait for room is refused where there is none") {
@@ -68,13 +72,13 @@ TEST("who does not wait for room is refused where there is none") {
   CHECK_EQ(full.scheduler.admit(request_of(1, 1), 0), Admission::too_many_rows);
 }
 
-TEST("who gives up at the door leaves it, and the next has its turn") {
+TEST("who gives up at the admission queue leaves it, and the next has its turn") {
   Full full(4);
   const auto running = full.come(4);
   const auto first = full.come(4);
   const auto second = full.come(2);
   CHECK(full.scheduler.forget(*first.first, 0));
-  CHECK(!first.first->at_door);
+  CHECK(!first.first->awaiting_admission);
   CHECK(!full.scheduler.forget(*first.first, 0));
   CHECK_EQ(full.scheduler.waiting_for_room(), 1);
   CHECK(only(full.scheduler.next(0)) == running.first);
@@ -83,23 +87,23 @@ TEST("who gives up at the door leaves it, and the next has its turn") {
   CHECK(full.scheduler.next(0).batch.empty());
 }
 
-TEST("when a large one gives up at the door, those behind it for whom there is room come in") {
+TEST("when a large one gives up at the admission queue, those behind it for whom there is room come in") {
   Full full(4);
   full.come(3);
   const auto large = full.come(4);
   const auto small = full.come(1);
-  CHECK(small.first->at_door);
+  CHECK(small.first->awaiting_admission);
   CHECK(full.scheduler.forget(*large.first, 0));
-  CHECK(small.first->in_queue && !small.first->at_door);
+  CHECK(small.first->in_queue && !small.first->awaiting_admission);
   CHECK_EQ(full.scheduler.queued_rows(), 4);
 }
 
-TEST("who is forgotten in the queue makes room for who waits at the door") {
+TEST("who is forgotten in the queue makes room for who waits at the admission queue") {
   Full full(4);
   const auto queued = full.come(4);
   const auto waiting = full.come(3);
   CHECK(full.scheduler.forget(*queued.first, 5));
-  CHECK(waiting.first->in_queue && !waiting.first->at_door);
+  CHECK(waiting.first->in_queue && !waiting.first->awaiting_admission);
   CHECK_EQ(full.scheduler.queued_rows(), 3);
   CHECK_EQ(full.scheduler.plan(5).instances, 1);
 }
@@ -113,7 +117,7 @@ TEST("expired requests make room, too, in the same decision") {
   CHECK(only(decision) == waiting.first);
 }
 
-TEST("a deadline that passes at the door is found when the request is let in") {
+TEST("a deadline that passes at the admission queue is found when the request is let in") {
   Full full(4);
   full.come(4);
   const auto late = full.come(2, 0, /*deadline=*/10);
@@ -121,18 +125,18 @@ TEST("a deadline that passes at the door is found when the request is let in") {
   CHECK(full.scheduler.next(20).expired == std::vector<RequestPtr>{late.first});
 }
 
-TEST("take_all takes those at the door as well, after the queue") {
+TEST("taking all takes those at the admission queue as well, after the queue") {
   Full full(4);
   std::vector<RequestPtr> requests;
   for (int place = 0; place < 6; ++place) requests.push_back(full.come(2).first);
   full.scheduler.forget(*requests[4], 0);
   requests.erase(requests.begin() + 4);
-  CHECK(full.scheduler.take_all(0) == requests);
+  CHECK(take_all(full.scheduler, 0) == requests);
   check_empty(full.scheduler);
-  for (const RequestPtr& request : requests) CHECK(!request->at_door && !request->in_queue);
+  for (const RequestPtr& request : requests) CHECK(!request->awaiting_admission && !request->in_queue);
 }
 
-TEST("a limit of bytes keeps them at the door as well") {
+TEST("a limit of bytes keeps them at the admission queue as well") {
   SchedulerOptions options;
   options.max_queue_bytes = 100;
   Scheduler scheduler(options);
@@ -147,7 +151,7 @@ TEST("a limit of bytes keeps them at the door as well") {
   CHECK(second->in_queue);
 }
 
-TEST("while somebody waits at the door nobody runs on a caller's thread") {
+TEST("while somebody waits at the admission queue nobody runs on a caller's thread") {
   SchedulerOptions options;
   options.max_queue_rows = 4;
   Scheduler scheduler(options);
@@ -159,4 +163,25 @@ TEST("while somebody waits at the door nobody runs on a caller's thread") {
   waiting->waits_for_room = true;
   CHECK_EQ(scheduler.admit(waiting, 0), Admission::waits_for_room);
   CHECK(!scheduler.begin_inline(*request_of(2), kNever, 0));
+}
+
+TEST("several that come together have room as one, or wait or are refused as one") {
+  for (const bool waits : {false, true}) {
+    for (const bool full_already : {false, true}) {
+      Full full(8);
+      if (full_already) full.come(8);
+      const RequestPtr first = request_of(2, 3);
+      const RequestPtr second = request_of(3, 30);  // of another bucket
+      first->rows_together = 33;
+      second->follows = true;
+      first->waits_for_room = second->waits_for_room = waits;
+      const Admission refused = waits ? Admission::waits_for_room : Admission::too_many_rows;
+      CHECK_EQ(full.scheduler.admit(first, 0), full_already ? refused : Admission::accepted);
+      if (full_already && !waits) continue;  // the other is then not asked for
+      CHECK_EQ(full.scheduler.admit(second, 0), full_already ? refused : Admission::accepted);
+      if (full_already) only(full.scheduler.next(1));
+      CHECK_EQ(full.scheduler.queued_rows(), 33);
+      CHECK_EQ(full.scheduler.waiting_for_room(), 0);
+    }
+  }
 }

@@ -92,7 +92,7 @@ TEST("requests whose signatures collide by chance do not share a batch either") 
     request->signature = 42;
     return request;
   };
-  std::vector<Ran> runs;
+  std::vector<RunRecord> runs;
   for (const std::int64_t rows : {1, 2, 4, 8, 16}) {
     for (int run = 0; run < 3; ++run) runs.push_back(ran(rows, 1'000 + rows));
   }
@@ -177,9 +177,9 @@ TEST("a batch holds no more than the callers' rows over the instances, so that a
 TEST("a batch is no larger than the size at which rows per second peak") {
   Scheduler scheduler({});
   scheduler.admit(request_of(1), 0);
-  std::vector<Ran> runs;
-  for (int run = 0; run < 3; ++run) {
-    for (const Ran& one : {ran(1, 1'000), ran(2, 1'100), ran(4, 1'200), ran(8, 9'000)}) runs.push_back(one);
+  std::vector<RunRecord> runs;
+  for (int run = 0; run < 5; ++run) {
+    for (const RunRecord& one : {ran(1, 1'000), ran(2, 1'100), ran(4, 1'200), ran(8, 9'000)}) runs.push_back(one);
   }
   scheduler.done(scheduler.next(0).batch, runs, 0);
   admit(scheduler, 30, 1, 0);
@@ -262,18 +262,18 @@ TEST("a prediction for a lone caller is made for the only one who calls, once a 
   Scheduler scheduler({});
   const RequestPtr first = request_of(1);
   scheduler.admit(first, 0);
-  CHECK_EQ(first->lone_run_ns, kNever);
+  CHECK_EQ(first->sole_caller_run_ns, kNever);
   Decision decision = scheduler.next(0);
-  CHECK_EQ(decision.lone_run_ns, kNever);
+  CHECK_EQ(decision.sole_caller_run_ns, kNever);
   end(scheduler, decision.batch, 7'000, 10);
   const RequestPtr second = request_of(1);
   scheduler.admit(second, 20);
-  CHECK_EQ(second->lone_run_ns, 7'000);
+  CHECK_EQ(second->sole_caller_run_ns, 7'000);
   const RequestPtr company = request_of(1);
   scheduler.admit(company, 21);
-  CHECK_EQ(company->lone_run_ns, kNever);
+  CHECK_EQ(company->sole_caller_run_ns, kNever);
   decision = scheduler.next(30);
-  CHECK_EQ(decision.lone_run_ns, 7'000);
+  CHECK_EQ(decision.sole_caller_run_ns, 7'000);
 }
 
 TEST("shapes that nobody uses any more are forgotten, those in use are not") {

@@ -30,6 +30,11 @@ struct Served {
     }
     return decision;
   }
+  // A batch goes, and takes so long.
+  void run_for(Nanos run_ns) {
+    const Batch batch = scheduler.next(now).batch;
+    end(scheduler, batch, run_ns, now += run_ns);
+  }
   // Keeps the instance busy with a full batch.
   Batch occupy() {
     admit(scheduler, 32, 1, now);
@@ -61,13 +66,22 @@ SchedulerOptions policy(Policy policy) {
 
 }  // namespace
 
-TEST("a request is refused when its own run would already be late") {
+TEST("a request whose own run would already be late is too short for any, on an idle engine and on a busy one") {
   Served served;
-  CHECK_EQ(served.come(kFixed + kPerRow - 1'000), Admission::would_be_late);
+  CHECK_EQ(served.come(kFixed + kPerRow - 1'000), Admission::infeasible);
+  CHECK(std::abs(served.last->needs_ns - (kFixed + kPerRow)) < 1'000);
+  served.scheduler.set_delivery_latency(kMillisecond);
+  CHECK_EQ(served.come(2 * kFixed), Admission::infeasible);
+  CHECK(std::abs(served.last->needs_ns - (2 * kFixed + kPerRow)) < 1'000);
+  served.scheduler.set_delivery_latency(0);
   CHECK(!served.last->in_queue);
   CHECK_EQ(served.last.use_count(), 1);
   check_empty(served.scheduler);
   CHECK_EQ(served.come(kFixed + kPerRow + 1'000), Admission::accepted);
+  REQUIRE(served.run().batch.size() == 1);
+  served.occupy();
+  CHECK_EQ(served.come(kFixed), Admission::infeasible);  // it may come back as late as it likes
+  CHECK_EQ(served.come(2 * kFixed), Admission::would_be_late);
 }
 
 TEST("a request is refused when what runs takes too long for it") {
@@ -119,10 +133,80 @@ TEST("when nothing has run of late one is let through to find out, and no second
   served.now += kNanosPerSecond;
   CHECK_EQ(served.come(1'000), Admission::accepted);
   const RequestPtr first = served.last;
-  CHECK_EQ(served.come(1'000), Admission::would_be_late);
+  CHECK_EQ(served.come(1'000), Admission::infeasible);
   const Decision decision = served.scheduler.next(served.now);
   CHECK(only(decision) == first);  // it is not shed either
-  CHECK_EQ(served.come(1'000), Admission::would_be_late);
+  CHECK_EQ(served.come(1'000), Admission::infeasible);
+}
+
+TEST("what no run can meet is tried again soon, and each time that it is found true more rarely") {
+  Served served;
+  int tried = 0;
+  std::vector<int> by_quarter;
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    const int before = tried;
+    for (const Nanos until = served.now + 25 * kFixed; served.now < until; served.now += kFixed / 32) {
+      if (served.come(kFixed / 2) != Admission::accepted) continue;
+      ++tried;
+      served.run();
+    }
+    by_quarter.push_back(tried - before);
+  }
+  CHECK(by_quarter[0] >= 12 && by_quarter[0] <= 18);
+  CHECK(by_quarter[3] >= 10 && by_quarter[3] <= 13);  // no more than half of the time goes to it
+}
+
+TEST("after a spell in which every run was slow an idle engine soon serves what it can again") {
+  for (const Nanos slow : {20 * kFixed, 300 * kFixed, 5'000 * kFixed}) {
+    Served served;
+    for (int run = 0; run < 200; ++run) {
+      served.accepted(kNever);
+      served.run_for(slow);
+    }
+    CHECK(served.scheduler.times_of(*served.last).predict_ns(1) > 0.9 * double(slow));
+    int refused = 0;
+    for (int call = 0; call < 100; ++call, served.now += slow / 60) {  // runs are quick again
+      if (served.come(5 * kFixed) == Admission::accepted) {
+        served.run();
+      } else {
+        ++refused;
+      }
+    }
+    CHECK(refused <= 5);
+    check_empty(served.scheduler);
+  }
+}
+
+TEST("a cold first run makes nobody late") {
+  Scheduler scheduler({});
+  Nanos now = 1;
+  const auto serve = [&](Nanos run_ns, bool first) {
+    RunRecord cold = ran(1, run_ns);
+    cold.first_of_its_size = first;
+    const Batch batch = scheduler.next(now).batch;
+    scheduler.done(batch, {cold}, now += run_ns);
+  };
+  REQUIRE(scheduler.admit(request_of(1), now) == Admission::accepted);
+  serve(kNanosPerSecond, true);
+  for (int call = 0; call < 100; ++call) {
+    CHECK_EQ(scheduler.admit(request_of(1, 1, now + 20 * kFixed), now), Admission::accepted);
+    CHECK_EQ(scheduler.admit(request_of(1, 1, now + 20 * kFixed), now), Admission::accepted);
+    serve(kFixed, call == 0);
+    while (scheduler.queued_requests() > 0) serve(kFixed, false);
+  }
+}
+
+TEST("where nothing is ahead a request may try to be quicker than nineteen of twenty runs") {
+  Served served;
+  for (int run = 0; run < 64; ++run) {
+    served.accepted(kNever);
+    const Nanos run_ns = (kFixed + kPerRow) * (run % 4 == 0 ? 2 : 1);
+    served.run_for(run_ns);
+  }
+  CHECK(served.scheduler.times_of(*served.last).predict_p95_ns(1) > double(2 * kFixed));
+  CHECK_EQ(served.come(kFixed + 4 * kPerRow), Admission::accepted);
+  const Batch running = served.scheduler.next(served.now).batch;
+  CHECK_EQ(served.come(3 * kFixed), Admission::would_be_late);  // behind that one
 }
 
 TEST("only the adaptive policy refuses or sheds, and only who has a deadline") {
@@ -142,7 +226,7 @@ TEST("only the adaptive policy refuses or sheds, and only who has a deadline") {
 
 TEST("a request of many rows counts with the runs that it takes itself") {
   Served served;
-  CHECK_EQ(served.come(3 * kFullRun - 1'000, 96), Admission::would_be_late);
+  CHECK_EQ(served.come(3 * kFullRun - 1'000, 96), Admission::infeasible);
   CHECK_EQ(served.come(3 * kFullRun + 1'000, 96), Admission::accepted);
 }
 
@@ -168,6 +252,7 @@ TEST("who can no longer be in time is shed, who is too late already has expired"
   CHECK(only(decision) == fine);
   CHECK(decision.expired == std::vector<RequestPtr>{late});
   CHECK(decision.shed == std::vector<RequestPtr>{hopeless});
+  CHECK(std::abs(hopeless->needs_ns - (kFixed + kPerRow)) < 1'000);
   CHECK(!hopeless->in_queue);
   CHECK_EQ(hopeless->rows_unfinished, 0);
   check_empty(served.scheduler);
@@ -264,9 +349,9 @@ TEST("the more urgent priority class goes first") {
     by_class.push_back(request_of(1 + priority));
     by_class.back()->priority = priority;
     scheduler.admit(by_class.back(), 0);
-    CHECK_EQ(by_class.back()->key, Scheduler::kSlack[priority]);
+    CHECK_EQ(by_class.back()->key, RequestQueue::kSlack[priority]);
   }
-  const RequestPtr sooner = request_of(1, 1, Scheduler::kSlack[0] - 1);  // a deadline counts in any class
+  const RequestPtr sooner = request_of(1, 1, RequestQueue::kSlack[0] - 1);  // a deadline counts in any class
   sooner->priority = 2;
   scheduler.admit(sooner, 0);
   CHECK(only(scheduler.next(1)) == sooner);
@@ -305,7 +390,7 @@ TEST("a large request that was put back waits whole again, and goes in parts") {
   CHECK(only(probe) == large);
   check_empty(scheduler);
   scheduler.set_merging(Merging::yes);
-  scheduler.put_back(large);
+  scheduler.requeue(large);
   CHECK_EQ(scheduler.running_batches(), 0);
   CHECK_EQ(scheduler.queued_rows(), 6);
   CHECK_EQ(scheduler.queued_bytes(), large->bytes);
@@ -332,7 +417,7 @@ TEST("a batch that was out of memory halves those that follow, 64 good runs doub
   };
   CHECK_EQ(rows_of_a_batch(), 32);
   const auto fail = [&](std::int64_t rows) {
-    Ran ran;
+    RunRecord ran;
     ran.rows = rows;
     ran.failed = ran.out_of_memory = true;
     while (served.scheduler.queued_requests() < 40) served.accepted(kNever);
@@ -351,9 +436,9 @@ TEST("a batch that was out of memory halves those that follow, 64 good runs doub
 TEST("a batch whose every half was out of memory leaves batches of one row, and the queue goes on") {
   Served served;
   const Batch batch = served.occupy();
-  std::vector<Ran> runs;
+  std::vector<RunRecord> runs;
   for (const std::int64_t rows : {32, 16, 8, 4, 2, 1, 1, 2, 1, 1, 4, 2, 1, 1, 2, 1, 1, 8, 4, 2, 1, 1, 2}) {
-    Ran ran;
+    RunRecord ran;
     ran.rows = rows;
     ran.failed = ran.out_of_memory = true;
     runs.push_back(ran);
@@ -374,7 +459,7 @@ TEST("a batch whose every half was out of memory leaves batches of one row, and 
 
 TEST("one bucket's lack of memory is not another's") {
   Scheduler scheduler(eager());
-  Ran ran;
+  RunRecord ran;
   ran.rows = 32;
   ran.failed = ran.out_of_memory = true;
   admit(scheduler, 32, 1, 0);
@@ -386,7 +471,7 @@ TEST("one bucket's lack of memory is not another's") {
 TEST("the cap that memory sets goes away in the end") {
   Bucket bucket(request_of(1)->inputs);
   CHECK_EQ(bucket.memory_cap, Bucket::kNoCap);
-  Ran failed;
+  RunRecord failed;
   failed.rows = 30;
   failed.out_of_memory = failed.failed = true;
   bucket.note_memory(failed);

@@ -267,7 +267,7 @@ TEST("a batch says since when it was held, and why it went in the end") {
   CHECK_EQ(over.batch.size(), 1u);
   CHECK_EQ(over.held_since, came);
   CHECK_EQ(over.held_until, held.wake_at);
-  CHECK(over.reason == DispatchReason::held_over);
+  CHECK(over.reason == DispatchReason::delay_expired);
   CHECK(over.predicted_ns >= kFixed);
 
   Callers all;
@@ -277,7 +277,7 @@ TEST("a batch says since when it was held, and why it went in the end") {
     CHECK_EQ(decision.batch.empty(), caller + 1 < kCallers);
     if (decision.batch.empty()) continue;
     CHECK_EQ(decision.held_since, all.now - (kCallers - 1) * kGap);
-    CHECK(decision.reason == DispatchReason::all_here);
+    CHECK(decision.reason == DispatchReason::all_callers_queued);
   }
 
   Callers urgent;
@@ -302,7 +302,7 @@ TEST("a hold is over when another bucket has taken the last idle instance") {
   CHECK(only(decision) == held);
   CHECK_EQ(decision.held_since, came);
   CHECK_EQ(decision.held_until, came + 10);  // from then on it waited like any
-  CHECK(decision.reason == DispatchReason::held_over);
+  CHECK(decision.reason == DispatchReason::delay_expired);
 }
 
 TEST("what was never held says so") {

@@ -53,7 +53,7 @@ TEST("requests that come one at a time are not probed") {
   CHECK_EQ(taught.scheduler.merging(), Merging::probe);
 }
 
-TEST("the first batch of several is probed, and until that is done nothing is merged") {
+TEST("the first batches of several are probed, and until the first of them is done nothing is merged") {
   Taught taught(Merging::probe, /*instances=*/2);
   admit(taught.scheduler, 6, 1, 0);
   const Decision probe = taught.scheduler.next(0);
@@ -69,9 +69,75 @@ TEST("the first batch of several is probed, and until that is done nothing is me
   }
   taught.scheduler.set_merging(Merging::yes);
   end(taught.scheduler, probe.batch, kFixed, 0);
-  const Decision merged = taught.scheduler.next(0);
-  CHECK(!merged.probe);
-  CHECK(merged.batch.size() > 1);
+  int probed = 1;
+  taught.scheduler.note_probed();
+  for (; probed < 100; ++probed) {
+    admit(taught.scheduler, 32, 1, 0);
+    const Decision merged = taught.scheduler.next(0);
+    CHECK(merged.batch.size() > 1);
+    end(taught.scheduler, merged.batch, kFixed, 0);
+    if (!merged.probe) break;
+    CHECK(merged.batch.size() <= 4);  // what is probed runs alone, too
+    taught.scheduler.note_probed();
+  }
+  CHECK_EQ(probed, 8);
+}
+
+TEST("a part is never probed, and while batches are it is a batch of its own") {
+  Taught taught(Merging::probe);
+  taught.scheduler.set_merging(Merging::yes);
+  taught.scheduler.admit(request_of(1, 80), 0);
+  for (int place = 0; place < 3; ++place) taught.scheduler.admit(request_of(1), 0);
+  std::int64_t rows = 0;
+  for (Decision next = taught.scheduler.next(0); !next.batch.empty(); next = taught.scheduler.next(0)) {
+    rows += rows_of(next.batch);
+    if (next.batch.size() == 1) continue;
+    CHECK(next.probe);
+    for (const Slice& slice : next.batch) CHECK(slice.whole());
+  }
+  CHECK_EQ(rows, 83);
+}
+
+TEST("a request in parts that cannot be joined waits again to run whole, and the parts under way count on their own") {
+  for (const bool all_handed_out : {false, true}) {
+    Taught taught(Merging::yes, /*instances=*/4);
+    Scheduler& scheduler = taught.scheduler;
+    const RequestPtr large = request_of(1, 80);
+    scheduler.admit(large, 0);
+    std::vector<Decision> parts;
+    do {
+      parts.push_back(scheduler.next(0));
+    } while (parts.size() < (all_handed_out ? 4u : 2u) && large->in_queue);
+    scheduler.set_merging(Merging::no);
+    scheduler.requeue_whole(large);
+    scheduler.requeue_whole(large);  // the next part finds the same
+    CHECK_EQ(scheduler.queued_rows(), 80);
+    CHECK_EQ(scheduler.queued_requests(), 1);
+    CHECK_EQ(scheduler.queued_bytes(), large->bytes);
+    for (const Decision& part : parts) end(scheduler, part.batch, kFixed, 1);
+    const Decision whole = scheduler.next(2);
+    CHECK(only(whole) == large);
+    CHECK(whole.batch[0].whole());
+    end(scheduler, whole.batch, kFixed, 3);
+    CHECK_EQ(large->rows_unfinished, 0);
+    check_empty(scheduler);
+  }
+}
+
+TEST("what waits of a request in parts runs whole once rows may not share runs") {
+  Taught taught(Merging::yes);
+  const RequestPtr large = request_of(1, 80);
+  taught.scheduler.admit(large, 0);
+  const Decision part = taught.scheduler.next(0);
+  CHECK(!part.batch[0].whole());
+  taught.scheduler.set_merging(Merging::no);
+  end(taught.scheduler, part.batch, kFixed, 1);
+  const Decision whole = taught.scheduler.next(1);
+  CHECK(only(whole) == large);
+  CHECK(whole.batch[0].whole());
+  end(taught.scheduler, whole.batch, kFixed, 2);
+  CHECK_EQ(large->rows_unfinished, 0);
+  check_empty(taught.scheduler);
 }
 
 TEST("a probe that has found out nothing is repeated") {
@@ -114,7 +180,7 @@ TEST("a large request that was probed and may run in parts waits again, in its p
   const RequestPtr later = request_of(1, 20);
   scheduler.admit(later, 10);
   scheduler.set_merging(Merging::yes);
-  scheduler.put_back(large);
+  scheduler.requeue(large);
   CHECK_EQ(scheduler.running_batches(), 0);
   CHECK_EQ(scheduler.queued_rows(), 100);
   CHECK_EQ(scheduler.queued_requests(), 2);
@@ -136,7 +202,7 @@ TEST("a large request that waits again can be forgotten, or expire, once") {
     taught.scheduler.admit(large, 0);
     taught.scheduler.next(0);
     taught.scheduler.set_merging(Merging::yes);
-    taught.scheduler.put_back(large);
+    taught.scheduler.requeue(large);
     if (expires) {
       CHECK(taught.scheduler.next(60'000'000).expired == std::vector<RequestPtr>{large});
     } else {
@@ -195,7 +261,7 @@ TEST("a lone caller may run on its own thread, and counts as running meanwhile")
   CHECK_EQ(taught.scheduler.plan(9).instances, 1);
 }
 
-TEST("nothing runs on its caller's thread while something runs, waits or stands at the door") {
+TEST("nothing runs on its caller's thread while something runs, waits or stands at the admission queue") {
   Taught taught(Merging::yes, /*instances=*/2);
   const RequestPtr own = request_of(1);
   const RequestPtr other = request_of(2);
@@ -221,8 +287,10 @@ TEST("nothing runs on its caller's thread that is over the limits or must go in 
   CHECK(!taught.scheduler.begin_inline(*request_of(1, 5'000), kNever, 0));
   CHECK(taught.scheduler.begin_inline(*request_of(1, 32), kNever, 0));
   Taught unmerged(Merging::no);
-  CHECK(!unmerged.scheduler.begin_inline(*request_of(1, 5'000), kNever, 0));
-  CHECK(unmerged.scheduler.begin_inline(*request_of(1, 33), kNever, 0));
+  const RequestPtr heavy = request_of(1, 33);
+  heavy->bytes = SchedulerOptions().max_queue_bytes + 1;
+  CHECK(!unmerged.scheduler.begin_inline(*heavy, kNever, 0));
+  CHECK(unmerged.scheduler.begin_inline(*request_of(1, 5'000), kNever, 0));  // nothing else waits
 }
 
 TEST("nothing runs on its caller's thread while others have called of late") {

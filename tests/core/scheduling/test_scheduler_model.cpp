@@ -18,7 +18,7 @@ struct Known {
   std::int64_t let_in_at = 0;  // number of decisions asked for until then
   std::int64_t next_row = 0;
   bool queued = false;
-  bool at_door = false;
+  bool awaiting_admission = false;
   int ends = 0;  // ways it has left: all rows handed out, expired, forgotten, or taken
 };
 
@@ -65,7 +65,8 @@ class History {
     for (const auto& [request, known] : known_) {
       CHECK_EQ(known.ends, 1);
       CHECK_EQ(request->rows_unfinished, 0);
-      CHECK(!request->in_queue && !request->at_door);
+      CHECK(!request->in_queue && !request->awaiting_admission);
+      request->release_kept_inputs(releases_);
     }
     ledger_.drain(releases_);
     CHECK_EQ(ledger_.held(), 0u);
@@ -92,16 +93,14 @@ class History {
     const RequestPtr request = request_for(ledger_, 0, rows, deadline, /*width=*/1 + pick(3));
     if (collide_) request->signature = 5;
     request->waits_for_room = pick(2) == 0;
-    const bool room =
-        queued_rows() + rows <= options_.max_queue_rows && queued_bytes() + request->bytes <= options_.max_queue_bytes;
+    const bool room = (scheduler_.queued_requests() == 0 || queued_rows() + rows <= options_.max_queue_rows) &&
+                      queued_bytes() + request->bytes <= options_.max_queue_bytes;
     const Admission admission = scheduler_.admit(request, now_);
-    if (rows > options_.max_queue_rows) {
-      CHECK_EQ(admission, Admission::rows_over_limit);
-    } else if (request->bytes > options_.max_queue_bytes) {
+    if (request->bytes > options_.max_queue_bytes) {
       CHECK_EQ(admission, Admission::bytes_over_limit);
-    } else if (request->waits_for_room && (!room || at_door() > 0)) {
+    } else if (request->waits_for_room && (!room || awaiting_admission() > 0)) {
       CHECK_EQ(admission, Admission::waits_for_room);
-    } else if (room && admission == Admission::would_be_late) {
+    } else if (room && (admission == Admission::would_be_late || admission == Admission::infeasible)) {
       CHECK(deadline != kNever && options_.policy == Policy::adaptive);
     } else if (room) {
       CHECK_EQ(admission, Admission::accepted);
@@ -112,8 +111,8 @@ class History {
       Known& known = known_[request];
       known.request = request;
       known.number = std::int64_t(known_.size());
-      known.at_door = admission == Admission::waits_for_room;
-      if (!known.at_door) let_in(known);
+      known.awaiting_admission = admission == Admission::waits_for_room;
+      if (!known.awaiting_admission) let_in(known);
     } else {
       ledger_.take_back(*request);
     }
@@ -121,21 +120,21 @@ class History {
 
   void let_in(Known& known) {
     known.queued = true;
-    known.at_door = false;
-    known.key = std::min(known.request->deadline, now_ + Scheduler::kSlack[1]);
+    known.awaiting_admission = false;
+    known.key = std::min(known.request->deadline, now_ + RequestQueue::kSlack[1]);
     known.order = order_++;
     known.let_in_at = decisions_;
   }
 
-  // The scheduler says itself who has come in from the door; this checks that they came in order.
+  // The scheduler says itself who has come in from the admission queue; this checks that they came in order.
   void follow_door() {
     bool still_waits = false;
     std::map<std::int64_t, Known*> waiting;
     for (auto& [request, known] : known_) {
-      if (known.at_door) waiting[known.number] = &known;
+      if (known.awaiting_admission) waiting[known.number] = &known;
     }
     for (auto& [number, known] : waiting) {
-      if (known->request->at_door) {
+      if (known->request->awaiting_admission) {
         still_waits = true;
       } else {
         CHECK(!still_waits);
@@ -147,7 +146,7 @@ class History {
   void forget() {
     std::vector<Known*> waiting;
     for (auto& [request, known] : known_) {
-      if (known.queued || known.at_door) waiting.push_back(&known);
+      if (known.queued || known.awaiting_admission) waiting.push_back(&known);
     }
     if (waiting.empty()) return;
     Known& known = *waiting[std::size_t(pick(int(waiting.size())))];
@@ -159,16 +158,16 @@ class History {
 
   // It has ended, and the queue's hold on its inputs with it.
   void leave(Known& known) {
-    known.queued = known.at_door = false;
+    known.queued = known.awaiting_admission = false;
     ++known.ends;
-    known.request->let_go_of_inputs(releases_);
+    known.request->release_inputs(releases_);
   }
 
   void take_all() {
-    std::int64_t waiting = queued_requests() + at_door();
-    for (const RequestPtr& request : scheduler_.take_all(now_)) {
+    std::int64_t waiting = queued_requests() + awaiting_admission();
+    for (const RequestPtr& request : fakes::take_all(scheduler_, now_)) {
       Known& known = known_[request];
-      CHECK(known.queued || known.at_door);
+      CHECK(known.queued || known.awaiting_admission);
       leave(known);
       --waiting;
     }
@@ -246,11 +245,12 @@ class History {
     const Merging merging = scheduler_.merging();
     if (merging == Merging::yes) CHECK(rows_of(batch) <= options_.max_batch_size);
     if (merging == Merging::no || (merging == Merging::probing && !decision.probe)) CHECK_EQ(batch.size(), 1u);
-    CHECK(!decision.probe || merging == Merging::probing);
+    CHECK(!decision.probe || merging == Merging::probing || merging == Merging::yes);
     std::map<RequestPtr, std::int64_t> in_batch;
     Place last;
     for (const Slice& slice : batch) {
-      const Known& known = known_[slice.request];
+      Known& known = known_[slice.request];
+      if (merging == Merging::no && slice.request->in_one_run) known.next_row = 0;
       CHECK(known.queued && known.ends == 0);
       CHECK(slice.request->deadline > now_);
       CHECK(slice.rows >= 1);
@@ -279,12 +279,12 @@ class History {
       const Merging found = kinds[pick(3)];
       scheduler_.set_merging(found);
       if (found == Merging::yes && rows_of(done.batch) > options_.max_batch_size) {
-        put_back(known_[done.batch.front().request]);
+        requeue(known_[done.batch.front().request]);
         return;
       }
     }
-    for (const Slice& slice : done.batch) slice.request->let_go_of_inputs(releases_);
-    std::vector<Ran> runs;
+    for (const Slice& slice : done.batch) slice.request->release_inputs(releases_);
+    std::vector<RunRecord> runs;
     for (int run = pick(3); run > 0; --run) {
       runs.push_back(ran(rows_of(done.batch), run_ns_ + pick(20) * rows_of(done.batch)));
       runs.back().failed = pick(5) == 0;
@@ -295,11 +295,11 @@ class History {
   }
 
   // It was probed whole, and is to run in parts.
-  void put_back(Known& known) {
-    scheduler_.put_back(known.request);
+  void requeue(Known& known) {
+    scheduler_.requeue(known.request);
     known.queued = true;
     known.next_row = 0;
-    known.key = std::min(known.request->deadline, known.request->arrival + Scheduler::kSlack[1]);
+    known.key = std::min(known.request->deadline, known.request->arrival + RequestQueue::kSlack[1]);
     known.order = order_++;
     --known.ends;
   }
@@ -319,8 +319,9 @@ class History {
   std::size_t queued_bytes() const {
     return std::size_t(sum([](const Known& known) { return std::int64_t(known.request->bytes); }));
   }
-  std::int64_t at_door() const {
-    return std::count_if(known_.begin(), known_.end(), [](const auto& entry) { return entry.second.at_door; });
+  std::int64_t awaiting_admission() const {
+    return std::count_if(known_.begin(), known_.end(),
+                         [](const auto& entry) { return entry.second.awaiting_admission; });
   }
   template <typename Amount>
   std::int64_t sum(const Amount& amount) const {
@@ -335,10 +336,10 @@ class History {
     CHECK_EQ(scheduler_.queued_requests(), queued_requests());
     CHECK_EQ(scheduler_.queued_rows(), queued_rows());
     CHECK_EQ(scheduler_.queued_bytes(), queued_bytes());
-    CHECK_EQ(scheduler_.waiting_for_room(), at_door());
+    CHECK_EQ(scheduler_.waiting_for_room(), awaiting_admission());
     CHECK_EQ(scheduler_.running_batches(), std::int64_t(running_.size()));
     if (options_.merging == Merging::probe) return;  // one that was put back is over the limits
-    CHECK(scheduler_.queued_rows() <= options_.max_queue_rows);
+    CHECK(scheduler_.queued_rows() <= options_.max_queue_rows || scheduler_.queued_requests() == 1);
     CHECK(scheduler_.queued_bytes() <= options_.max_queue_bytes);
   }
 

@@ -47,7 +47,7 @@ TEST("a request of more rows than a batch goes in parts: all rows, once, in orde
     check_slice(decision.batch[0], large, next_row, rows);
     CHECK(!decision.batch[0].whole());
     next_row += rows;
-    CHECK(large->joined != nullptr);
+    CHECK(large->partial_result != nullptr);
     CHECK_EQ(large->rows_unfinished, 100 - next_row + rows);
     end(parts.scheduler, decision.batch, kFixed, 0);
     CHECK_EQ(large->rows_unfinished, 100 - next_row);
@@ -60,7 +60,7 @@ TEST("a request of a batch's rows goes whole, however small the share") {
   Parts parts(32, /*instances=*/8);
   const RequestPtr request = parts.come(1, 32);
   CHECK(only(parts.scheduler.next(0)) == request);
-  CHECK(request->joined == nullptr);
+  CHECK(request->partial_result == nullptr);
 }
 
 TEST("parts are shared out over the idle instances") {
@@ -79,7 +79,8 @@ TEST("parts are shared out over the idle instances") {
 TEST("parts are no larger than the size at which rows per second peak") {
   Scheduler scheduler(batches_of(32));
   scheduler.admit(request_of(1), 0);
-  const std::vector<Ran> runs = {ran(1, 1'000), ran(8, 1'100), ran(16, 9'000), ran(16, 9'000), ran(16, 9'000)};
+  std::vector<RunRecord> runs = {ran(1, 1'000), ran(8, 1'100)};
+  runs.insert(runs.end(), 5, ran(16, 9'000));
   scheduler.done(scheduler.next(0).batch, runs, 0);
   const RequestPtr request = request_of(1, 20);
   scheduler.admit(request, 0);
@@ -90,6 +91,19 @@ TEST("parts are no larger than the size at which rows per second peak") {
     check_slice(decision.batch[0], request, next_row, rows);
     next_row += rows;
   }
+}
+
+TEST("a part that its deadline keeps small is not followed by another in the same batch") {
+  Scheduler scheduler(batches_of(16));
+  REQUIRE(scheduler.admit(request_of(1), 0) == Admission::accepted);
+  RunRecord cold = ran(1, kFixed);
+  cold.first_of_its_size = true;
+  scheduler.done(scheduler.next(0).batch, {cold}, 0);
+  const RequestPtr large = request_of(1, 50, /*deadline=*/3 * kFixed / 2);
+  REQUIRE(scheduler.admit(large, 0) == Admission::accepted);
+  const Decision decision = scheduler.next(0);
+  REQUIRE(decision.batch.size() == 1);
+  check_slice(decision.batch[0], large, 0, 1);
 }
 
 TEST("the last part leaves room for others, and the first takes what room others leave") {
@@ -156,8 +170,11 @@ TEST("inputs are held by the queue and by each part under way") {
   }
   for (int part = 0; part < 3; ++part) {
     CHECK(releases.take().empty());
-    large->let_go_of_inputs(releases);
+    large->release_inputs(releases);
   }
+  CHECK(releases.take().empty());  // it may have to run again whole
+  large->release_kept_inputs(releases);
+  large->release_kept_inputs(releases);
   ledger.drain(releases);
   CHECK_EQ(ledger.held(), 0u);
 }
@@ -175,10 +192,11 @@ TEST("forgetting gives back the rows not yet handed out, and what the queue held
   check_empty(parts.scheduler);
   CHECK_EQ(large->rows_unfinished, 32);
   CHECK(parts.scheduler.next(5).batch.empty());
-  large->let_go_of_inputs(releases);
-  large->let_go_of_inputs(releases);
+  large->release_inputs(releases);
+  large->release_inputs(releases);
   CHECK(releases.take().empty());
-  large->let_go_of_inputs(releases);
+  large->release_inputs(releases);
+  large->release_kept_inputs(releases);
   ledger.drain(releases);
   CHECK_EQ(ledger.held(), 0u);
   end(parts.scheduler, first.batch, kFixed, 6);
@@ -202,12 +220,12 @@ TEST("a large request expires once, with what waits of it") {
   CHECK_EQ(large->rows_unfinished, 0);
 }
 
-TEST("take_all takes a large request once, whatever of it runs") {
+TEST("taking all takes a large request once, whatever of it runs") {
   Parts parts(16);
   const RequestPtr large = parts.come(1, 100);
   const RequestPtr small = parts.come(1, 1);
   parts.scheduler.next(0);
-  const std::vector<RequestPtr> taken = parts.scheduler.take_all(1);
+  const std::vector<RequestPtr> taken = take_all(parts.scheduler, 1);
   CHECK_EQ(taken.size(), 2u);
   CHECK_EQ(std::count(taken.begin(), taken.end(), large), 1);
   CHECK_EQ(std::count(taken.begin(), taken.end(), small), 1);
@@ -221,29 +239,28 @@ TEST("a large request is one caller until its last part is over") {
   for (int part = 0; part < 3; ++part) batches.push_back(parts.scheduler.next(0).batch);
   end(parts.scheduler, batches[2], kFixed, 10);
   const RequestPtr company = parts.come(1, 1, 15);
-  CHECK_EQ(company->lone_run_ns, kNever);  // two of its parts still run
+  CHECK_EQ(company->sole_caller_run_ns, kNever);  // two of its parts still run
   CHECK(parts.scheduler.forget(*company, 15));
   for (const int part : {0, 1}) end(parts.scheduler, batches[std::size_t(part)], kFixed, 20);
   // From now on two at a time are company, one after the other are not.
   Nanos now = 100;
   for (int call = 0; call < 100; ++call) {
     const RequestPtr lone = parts.come(1, 1, now);
-    if (call > 90) CHECK(lone->lone_run_ns != kNever);
+    if (call > 90) CHECK(lone->sole_caller_run_ns != kNever);
     Decision decision = parts.scheduler.next(now);
     while (decision.batch.empty()) decision = parts.scheduler.next(now = decision.wake_at);
     end(parts.scheduler, decision.batch, kFixed, now += 10);
   }
   const RequestPtr first = parts.come(1, 1, now);
   const RequestPtr second = parts.come(1, 1, now);
-  CHECK(first->lone_run_ns != kNever);
-  CHECK_EQ(second->lone_run_ns, kNever);
+  CHECK(first->sole_caller_run_ns != kNever);
+  CHECK_EQ(second->sole_caller_run_ns, kNever);
 }
 
-TEST("a large request may be larger than a batch where it is refused for its rows only") {
+TEST("a large request leaves no more room than its rows, and gives it back part by part") {
   SchedulerOptions options = batches_of(16);
   options.max_queue_rows = 100;
   Scheduler scheduler(options);
-  CHECK_EQ(scheduler.admit(request_of(1, 101), 0), Admission::rows_over_limit);
   CHECK_EQ(scheduler.admit(request_of(1, 100), 0), Admission::accepted);
   CHECK_EQ(scheduler.admit(request_of(1, 1), 0), Admission::too_many_rows);
   // With each part handed out there is room for more rows.
@@ -259,17 +276,17 @@ TEST("where nothing may be merged, a large request goes whole") {
     parts.scheduler.set_merging(merging);
     const RequestPtr large = parts.come(1, 100);
     CHECK(only(parts.scheduler.next(0)) == large);
-    CHECK(large->joined == nullptr);
+    CHECK(large->partial_result == nullptr);
   }
 }
 
-TEST("when merging turns out to be impossible, what is left of a large request goes as one part") {
+TEST("when merging turns out to be impossible, a large request of which a part runs goes whole") {
   Parts parts(16);
   const RequestPtr large = parts.come(1, 100);
   parts.scheduler.next(0);
   parts.scheduler.set_merging(Merging::no);
   const Decision rest = parts.scheduler.next(0);
   REQUIRE(rest.batch.size() == 1);
-  check_slice(rest.batch[0], large, 16, 84);
+  check_slice(rest.batch[0], large, 0, 100);
   check_empty(parts.scheduler);
 }
