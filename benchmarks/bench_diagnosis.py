@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import harness
-from benchmarks.diagnosis_cases import CASES
+from benchmarks.diagnosis.cases import CASES
 from benchmarks.harness import Effort
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     quick = ["--quick"] if options.quick else []
     sections = {}
     for name in options.only:
-        sections[name] = harness.section_of(harness.child("diagnosis_rounds", name, *quick))
+        sections[name] = harness.section_of(harness.child("diagnosis.rounds", name, *quick))
         harness.show(sections[name])
     if options.json:
         harness.write_json(options.json, sections, asdict(Effort.of(options.quick)))

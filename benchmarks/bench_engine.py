@@ -10,9 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import harness
+from benchmarks.callers.rounds import PLANS
 from benchmarks.models import MODELS, directory
 
-NAMES = ["gil", "scaling", "latency", "load", "ainfer", *MODELS, *(f"callers-{name}" for name in MODELS)]
+NAMES = ["gil", "scaling", "latency", "load", "ainfer", *MODELS, *(f"callers-{name}" for name in PLANS)]
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     sections = {}
     for name in options.only:
         arguments = [name, "--quick"] if options.quick else [name]
-        sections[name] = harness.section_of(harness.child("figures", *arguments))
+        sections[name] = harness.section_of(harness.child("callers.report", *arguments))
         harness.show(sections[name])
     if options.json:
         harness.write_json(options.json, sections, asdict(harness.Effort.of(options.quick)))

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from benchmarks import harness
 from benchmarks.harness import Effort, Section, ratios, spread
-from benchmarks.http_load import Load
-from benchmarks.http_rounds import CONNECTIONS, Lengths, Measured, measure
-from benchmarks.http_ways import (
+from benchmarks.http.load import Load
+from benchmarks.http.rounds import CONNECTIONS, Lengths, Measured, measure
+from benchmarks.http.variants import (
+    BASELINES,
     BENTOML,
     CEILING_GRPC,
     CEILING_OF,
@@ -26,7 +27,6 @@ from benchmarks.http_ways import (
     OURS_BINARY,
     OURS_GRPC,
     OURS_JSON,
-    RIVALS,
 )
 from benchmarks.models import MODELS
 
@@ -39,10 +39,10 @@ COLUMNS = [
 _REPORTED = ("instances", "onednn", "ir_optim", "mem_optim", "max_batch_size", "policy")
 
 
-def served(model: str, effort: Effort, rivals: Collection[str]) -> Section:
+def served(model: str, effort: Effort, baselines: Collection[str]) -> Section:
     """All ways on one model."""
     lengths = Lengths.of(effort)
-    measured = measure(model, lengths, lambda line: print(f"  {model}, {line}", file=sys.stderr), rivals)
+    measured = measure(model, lengths, lambda line: print(f"  {model}, {line}", file=sys.stderr), baselines)
     options = ", ".join(f"{name} {measured.in_force[name]}" for name in _REPORTED)
     width = MODELS[model].fed[0]
     table = Section(
@@ -131,15 +131,15 @@ def main() -> None:
         "--ours", action="store_true", help="leave out the others' servers, which have to be installed"
     )
     options = parser.parse_args()
-    rivals = () if options.ours else tuple(RIVALS)
+    baselines = () if options.ours else tuple(BASELINES)
     effort = Effort.of(options.quick)
     for fact, value in harness.facts().items():
         print(f"{fact}: {value}")
     stages = ["--quick"] if options.quick else []
     makers: dict[str, Callable[[], Section]] = {
-        "mlp": lambda: served("mlp", effort, rivals),
-        "wide_mlp": lambda: served("wide_mlp", effort, rivals),
-        "stages": lambda: harness.section_of(harness.child("http_stages", *stages)),
+        "mlp": lambda: served("mlp", effort, baselines),
+        "wide_mlp": lambda: served("wide_mlp", effort, baselines),
+        "stages": lambda: harness.section_of(harness.child("http.stages", *stages)),
     }
     sections = {}
     for name in options.only:

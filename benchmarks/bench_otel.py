@@ -25,8 +25,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler, Tra
 from benchmarks import harness
 from benchmarks.harness import Callers, Effort, Section, differences, interleave, p50_us, ratios, spread
 from benchmarks.models import MODELS, directory
-from benchmarks.transport_client import Connection, request
-from benchmarks.transport_server import served
+from benchmarks.transport.client import Connection, request
+from benchmarks.transport.server import served
 from paddleinfer import Engine
 from paddleinfer.otel import instrument, uninstrument
 
@@ -56,7 +56,7 @@ class Discarding(SpanExporter):
 
 
 def providers() -> dict[str, TracerProvider | None]:
-    """Way -> who makes its spans."""
+    """Variant -> who makes its spans."""
     return {
         OFF: None,
         UNSAMPLED: TracerProvider(sampler=ALWAYS_OFF),
@@ -148,6 +148,7 @@ def _connected(*flags: str) -> Iterator[Connection]:
         parts = urlsplit(server.http)
         connection = Connection(socket.AF_INET, (parts.hostname, parts.port))
         try:
+            connection.open()
             yield connection
         finally:
             connection.close()

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from benchmarks import harness
 from benchmarks.harness import Effort, Section, ratios, spread
+from benchmarks.load.open_loop import DEADLINE_S
 from benchmarks.models import directory
-from benchmarks.overload_load import DEADLINE_S
-from benchmarks.overload_rounds import ADAPTIVE, ADAPTIVE_UVLOOP, FACTOR, Lengths, Measured, measure
-from benchmarks.overload_ways import Overload
+from benchmarks.overload.rounds import ADAPTIVE, ADAPTIVE_UVLOOP, FACTOR, Lengths, Measured, measure
+from benchmarks.overload.variants import Overload
 
 OVERLOADED = ("wide_mlp", "transformer")
 NAMES = [*OVERLOADED, "poisoned"]
@@ -124,7 +124,7 @@ def main() -> None:
     makers: dict[str, Callable[[], Section]] = {
         model: functools.partial(overload, model, effort, options.quick) for model in OVERLOADED
     }
-    makers["poisoned"] = lambda: harness.section_of(harness.child("poisoned"))
+    makers["poisoned"] = lambda: harness.section_of(harness.child("callers.poisoned"))
     sections = {}
     for name in options.only:
         sections[name] = makers[name]()

@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import Effort, Section, differences, interleave, spread
 from paddleinfer._ext import Scheduler
+from paddleinfer.config import BatchingOptions
 
 QUEUED = 10_000
 ROWS = 32
@@ -65,7 +66,7 @@ class Queue:
 
     def __init__(self, mix: Mix) -> None:
         random = np.random.default_rng(1)
-        self._scheduler = Scheduler(max_batch_size=ROWS, max_queue_rows=2 * QUEUED)
+        self._scheduler = Scheduler(BatchingOptions(max_batch_size=ROWS, max_queue_rows=2 * QUEUED))
         self._ahead: list[int | None] = [None]
         if mix.deadlines:
             low, high = (int(seconds * SECOND) for seconds in mix.deadlines)
@@ -167,7 +168,7 @@ def main() -> None:
     sections = {"scheduler": section(effort)}
     harness.show(sections["scheduler"])
     seconds = 1.0 if options.quick else 5.0
-    sections["copying"] = harness.section_of(harness.child("copying", str(seconds)))
+    sections["copying"] = harness.section_of(harness.child("callers.copying", str(seconds)))
     harness.show(sections["copying"])
     if options.json:
         harness.write_json(options.json, sections, asdict(effort))

@@ -37,7 +37,7 @@ LEAST_SHARE = 0.98
 
 
 @dataclass(frozen=True)
-class Way:
+class Variant:
     """What goes on beside the callers."""
 
     kept_requests: int = 0
@@ -46,12 +46,12 @@ class Way:
 
 
 NOTHING = "nothing"
-WAYS = {
-    NOTHING: Way(),
-    "nothing, again": Way(),
-    "the last 4,096, the default": Way(4096),
-    "the last 100,000, a trace": Way(100_000),
-    "nothing, scraped ten times a second": Way(scraped=True),
+VARIANTS = {
+    NOTHING: Variant(),
+    "nothing, again": Variant(),
+    "the last 4,096, the default": Variant(4096),
+    "the last 100,000, a trace": Variant(100_000),
+    "nothing, scraped ten times a second": Variant(scraped=True),
 }
 
 
@@ -93,7 +93,7 @@ def calling(engine: Engine, callers: int, call: Callable[[Engine], None]) -> Ite
             thread.join()
 
 
-def throughput(engine: Engine, way: Way) -> float:
+def throughput(engine: Engine, way: Variant) -> float:
     """Results a second, in one window."""
     with engine.trace(way.kept_requests) if way.kept_requests else contextlib.nullcontext():
         time.sleep(SETTLING_S)
@@ -116,7 +116,7 @@ def measure(title: str, callers: int, call: Callable[[Engine], None], rounds: in
         gc.collect()
         gc.freeze()
         rates = interleave(
-            {name: functools.partial(throughput, engine, way) for name, way in WAYS.items()}, rounds
+            {name: functools.partial(throughput, engine, way) for name, way in VARIANTS.items()}, rounds
         )
     section = Section(
         f"{MODEL}, {title}: medians of {rounds} windows of {WINDOW_S:g} s (and quarters)",
@@ -126,7 +126,7 @@ def measure(title: str, callers: int, call: Callable[[Engine], None], rounds: in
         shares = ratios(values, rates[NOTHING])
         section.raw[name] = values
         section.rows.append([name, f"{statistics.median(values):,.0f}", quarters(shares)])
-        if WAYS[name].kept_requests:
+        if VARIANTS[name].kept_requests:
             section.verdict(f"throughput, {name}", statistics.median(shares), at_least=LEAST_SHARE)
     return section
 

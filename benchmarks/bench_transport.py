@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import harness
 from benchmarks.harness import Effort
-from benchmarks.transport_picture import draw
+from benchmarks.transport.picture import draw
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     for fact, value in harness.facts().items():
         print(f"{fact}: {value}")
-    answer = harness.child("transport_rounds", *(["--quick"] if options.quick else []))
+    answer = harness.child("transport.rounds", *(["--quick"] if options.quick else []))
     sections = {name: harness.section_of(section) for name, section in answer.items()}
     for section in sections.values():
         harness.show(section)

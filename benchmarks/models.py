@@ -1,4 +1,4 @@
-"""The seeded models every benchmark runs, exported once into ``.cache/``.
+"""The models every benchmark runs: seeded ones, exported once into ``.cache/``, and PaddleOCR's.
 
 ``python -m benchmarks.models`` builds what is missing; the benchmarks do so themselves.
 """
@@ -20,9 +20,11 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks import harness
+from tests.support.real_pictures import CLS_WIDTH, line, page
 
 _CACHE = Path(__file__).resolve().parent / ".cache"
 SEED = 3
+_REAL = harness.REPOSITORY / "build" / "real-models"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class BenchModel:
     fed: tuple[int, ...]
     batches: tuple[int, ...]
     """The batch sizes of the comparison table."""
-    build: Callable[[Any], Any]
+    build: Callable[[Any], Any] | None
+    """None for one that is fetched."""
 
     def feed(self, batch: int, seed: int = SEED) -> dict[str, np.ndarray[Any, Any]]:
         """Seeded input of `batch` rows."""
@@ -50,6 +53,20 @@ class BenchModel:
     def inputs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """As export() takes them."""
         return {"x": (self.dtype, (-1, *self.shape))}
+
+
+@dataclass(frozen=True)
+class RealModel(BenchModel):
+    """One of PaddleOCR's, as people download it; PP-OCRv4 is its legacy format, PP-OCRv5 the other."""
+
+    draw: Callable[[int], np.ndarray[Any, Any]]
+    """Seed -> one row."""
+    real: dict[str, str]
+    """Format -> the model's directory."""
+
+    def feed(self, batch: int, seed: int = SEED) -> dict[str, np.ndarray[Any, Any]]:
+        """Pictures of text."""
+        return {"x": np.concatenate([self.draw(seed + row) for row in range(batch)])}
 
 
 @dataclass(frozen=True)
@@ -175,12 +192,42 @@ MODELS = {
         BenchModel("wide_mlp", "float32", (512,), (512,), (1, 32), _mlp(512, *[2048] * 6, 100)),
         BenchModel("mobilenet_v2", "float32", (3, -1, -1), (3, 224, 224), (1, 4), _mobilenet),
         BenchModel("transformer", "int64", (-1,), (32,), (1, 8), _transformer),
+        RealModel(
+            "ppocr_det",
+            "float32",
+            (3, -1, -1),
+            (3, 640, 640),
+            (1, 2),
+            None,
+            lambda seed: page(640, 640, seed),
+            {"json": "PP-OCRv5_mobile_det", "legacy": "ch_PP-OCRv4_det_infer"},
+        ),
+        RealModel(
+            "ppocr_rec",
+            "float32",
+            (3, 48, -1),
+            (3, 48, 320),
+            (1, 6),
+            None,
+            lambda seed: line(320, seed),
+            {"json": "PP-OCRv5_mobile_rec", "legacy": "ch_PP-OCRv4_rec_infer"},
+        ),
     )
 }
 
-FURTHER = {
+FURTHER: dict[str, BenchModel | FurtherModel] = {
     model.name: model
     for model in (
+        RealModel(
+            "ppocr_cls",
+            "float32",
+            (3, 48, 192),
+            (3, 48, 192),
+            (1, 6),
+            None,
+            lambda seed: line(CLS_WIDTH, seed),
+            {"legacy": "ch_ppocr_mobile_v2_cls_infer"},
+        ),
         FurtherModel(
             "masked_transformer",
             {"ids": ("int64", (-1, -1)), "mask": ("float32", (-1, -1))},
@@ -195,11 +242,21 @@ _ALL: dict[str, BenchModel | FurtherModel] = {**MODELS, **FURTHER}
 
 
 def directory(name: str, format: str = "json") -> Path:
-    """Where the model lies; built in a process of its own when missing."""
+    """Where the model lies; fetched, or built in a process of its own, when missing."""
     place = _place(name, format)
     if not place.exists():
-        harness.child("models", "--only", name)
+        if isinstance(_ALL[name], RealModel):
+            script = harness.REPOSITORY / "tests" / "fetch_real_models.py"
+            subprocess.run([sys.executable, str(script), str(_REAL)], check=True)
+        else:
+            harness.child("models", "--only", name)
     return place
+
+
+def program_of(directory: Path) -> Path:
+    """The program in a model's directory, which may hold other files, too."""
+    files = [directory / f"inference{suffix}" for suffix in (".json", ".pdmodel")]
+    return next(file for file in files if file.exists())
 
 
 def _formats(name: str) -> tuple[Literal["json", "legacy"], ...]:
@@ -208,6 +265,9 @@ def _formats(name: str) -> tuple[Literal["json", "legacy"], ...]:
 
 
 def _place(name: str, format: str) -> Path:
+    model = _ALL[name]
+    if isinstance(model, RealModel) and format in model.real:
+        return _REAL / model.real[format]
     return _CACHE / f"paddle-{importlib.metadata.version('paddlepaddle')}" / name / format
 
 
@@ -230,9 +290,10 @@ def build(name: str) -> None:
     """Exports the model in its formats, with the same weights."""
     import paddle
 
-    from paddleinfer.exporting import export
+    from paddleinfer.backends.paddle.export import export
 
     model = _ALL[name]
+    assert model.build is not None
     paddle.seed(SEED)
     layer = model.build(paddle)
     for format in _formats(name):
@@ -242,10 +303,11 @@ def build(name: str) -> None:
 def main() -> None:
     """Builds what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", choices=_ALL, help="build this one, even if it is there")
+    built = [name for name, model in _ALL.items() if model.build is not None]
+    parser.add_argument("--only", choices=built, help="build this one, even if it is there")
     only = parser.parse_args().only
     stream = harness.answers()
-    for name in [only] if only else _ALL:
+    for name in [only] if only else built:
         if only or not _place(name, _formats(name)[-1]).exists():
             build(name)
     json.dump("built", stream)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.callers import Call, Feeds, Results
+from benchmarks.load.closed_loop import Call, Feeds, Results
 
 MAX_ROWS = 32
 

@@ -1,6 +1,6 @@
 """The share of an instance's time that goes into copying rows: what gathering ahead could save at most.
 
-``python -m benchmarks.copying SECONDS`` prints the section as JSON.
+``python -m benchmarks.callers.copying SECONDS`` prints the section as JSON.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def section(seconds: float) -> Section:
         ["model", "rows a run", "gather us", "run us", "scatter us", "gather, of all"],
     )
     for model in MODELS:
-        with Engine(directory(model)) as engine:
+        with Engine(directory(model), max_queue_bytes=1 << 30) as engine:  # 64 pictures are 300 MiB
             asyncio.run(flood(engine, model, seconds / 4))
             before = engine.stats()
             asyncio.run(flood(engine, model, seconds))

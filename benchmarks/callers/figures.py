@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
-from benchmarks.caller_rounds import (
+from benchmarks.callers.rounds import (
     AS_IT_COMES,
     DEFAULTS,
     NO_ONEDNN,
@@ -14,7 +14,7 @@ from benchmarks.caller_rounds import (
     limit_of,
     measure,
 )
-from benchmarks.caller_ways import ASYNCIO, BATCHER, MOST_CALLERS, PER_THREAD, THREADS, UVLOOP
+from benchmarks.callers.variants import ASYNCIO, BATCHER, MOST_CALLERS, PER_THREAD, THREADS, UVLOOP
 from benchmarks.harness import Effort, Section, differences, ratios, spread
 
 
@@ -51,10 +51,10 @@ def mlp(table: Section, measured: Measured) -> None:
     """Where Python costs most: against the best of `batched`, the batcher of 40 lines, and the bare loop."""
     many = MOST_CALLERS
     batched = measured.best(many, "batched", ASYNCIO)
-    for loop, rival, least in ((ASYNCIO, batched, 3.5), (UVLOOP, batched, 4.5), (THREADS, BATCHER, 4)):
+    for loop, baseline, least in ((ASYNCIO, batched, 3.5), (UVLOOP, batched, 4.5), (THREADS, BATCHER, 4)):
         engine = measured.best(many, "engine", loop)
-        gain = statistics.median(ratios(measured.rates(many, engine), measured.rates(many, rival)))
-        table.verdict(f"{many} callers: {engine}, times {rival}", gain, at_least=least)
+        gain = statistics.median(ratios(measured.rates(many, engine), measured.rates(many, baseline)))
+        table.verdict(f"{many} callers: {engine}, times {baseline}", gain, at_least=least)
     bare = [load.p50_us for load in measured.loads[1, PER_THREAD]]
     for loop, most in ((ASYNCIO, 45), (UVLOOP, 20)):
         engine = f"{NO_ONEDNN}, {loop}"

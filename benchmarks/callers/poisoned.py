@@ -1,6 +1,6 @@
 """One bad request among 63 good ones, in one batch, a hundred times: whom it harms, and what that costs.
 
-``python -m benchmarks.poisoned`` prints the section as JSON.
+``python -m benchmarks.callers.poisoned`` prints the section as JSON.
 """
 
 from __future__ import annotations

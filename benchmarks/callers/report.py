@@ -1,6 +1,6 @@
 """The measurements of bench_engine, each meant for a process of its own: Paddle's settings are process-wide.
 
-``python -m benchmarks.figures NAME [--quick]`` prints one section as JSON.
+``python -m benchmarks.callers.report NAME [--quick]`` prints one section as JSON.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks import ainfer_stages, caller_figures
 from benchmarks.baselines import Bare, Locked, Process, processes_rate
+from benchmarks.callers import ainfer_stages, figures
+from benchmarks.callers.rounds import PLANS
 from benchmarks.harness import (
     Callers,
     Effort,
@@ -264,7 +265,7 @@ FIGURES: dict[str, Callable[[Effort], Section]] = {
     "load": load,
     "ainfer": ainfer_stages.stages,
     **{name: functools.partial(compare, name) for name in MODELS},
-    **{f"callers-{name}": functools.partial(caller_figures.section, name) for name in MODELS},
+    **{f"callers-{name}": functools.partial(figures.section, name) for name in PLANS},
 }
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.baselines import Process, processes_rate
-from benchmarks.caller_ways import LOCKED, MOST_CALLERS, PER_THREAD, POOL, PREDICTORS, Server
-from benchmarks.callers import Load
+from benchmarks.callers.variants import LOCKED, MOST_CALLERS, PER_THREAD, POOL, PREDICTORS, Server
 from benchmarks.harness import Effort, Helper, interleave
+from benchmarks.load.closed_loop import Load
 
 # Callers -> their part of the seconds of a way: more of them take longer until each has been served.
 WINDOWS = {1: 0.2, 8: 0.3, MOST_CALLERS: 0.5}
@@ -34,7 +34,7 @@ class Plan:
     engines: Mapping[str, Options]
     """Name -> the engine's options."""
     onednn: bool | None = None
-    """For the rivals: what serves these callers best."""
+    """For the baselines: what serves these callers best."""
     batched_rows: int = 64
     """The batch size of the package `batched` where it is tuned: the better of 8, 32 and 64."""
     locked_callers: int = MOST_CALLERS
@@ -54,6 +54,7 @@ PLANS = {
     "wide_mlp": Plan({DEFAULTS: {}, NO_ONEDNN: _WITHOUT}, locked_callers=8),
     "mobilenet_v2": Plan({DEFAULTS: {}}, batched_rows=8, batches=(1, 2, 4, 8), as_it_comes=8, slowness=2.0),
     "transformer": Plan({DEFAULTS: {}}),
+    "ppocr_rec": Plan({DEFAULTS: {}}, batched_rows=8, batches=(1, 2, 6), as_it_comes=1, slowness=8.0),
 }
 
 
@@ -95,7 +96,7 @@ class Opened:
     """The processes of one model, ready to be asked."""
 
     served: dict[str, tuple[Server, str]]
-    """Way -> who serves it, under which name."""
+    """Variant -> who serves it, under which name."""
     pairs: dict[str, list[Process]]
 
     def load(self, callers: int, way: str, seconds: float) -> Load:
@@ -125,9 +126,9 @@ def opened(model: str, plan: Plan, closing: contextlib.ExitStack) -> Opened:
         for name, options in plan.engines.items()
     }
     settings = {"onednn": plan.onednn, "batch_size": plan.batched_rows}
-    rivals = kept(serve("rivals", options=settings, environment=environments[plan.onednn]))
+    baselines = kept(serve("baselines", options=settings, environment=environments[plan.onednn]))
     served = {f"{name}, {way}": (server, way) for name, server in engines.items() for way in server.ways}
-    served |= {way: (server, way) for server in (rivals, kept(serve("onnx"))) for way in server.ways}
+    served |= {way: (server, way) for server in (baselines, kept(serve("onnx"))) for way in server.ways}
     pairs = {}
     for onednn, environment in environments.items():
         make = functools.partial(Process, model, 1, as_engine=True, onednn=onednn, environment=environment)

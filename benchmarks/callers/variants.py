@@ -1,4 +1,4 @@
-"""The ways in which callers are served, by the process they share: an engine's, the rivals', onnxruntime's.
+"""The variants by which callers are served, by the process they share: an engine, baselines, onnxruntime.
 
 A process of its own for each, as `Server` starts it: Paddle's settings hold for a whole process.
 """
@@ -13,9 +13,10 @@ from typing import Any
 
 import uvloop
 
-from benchmarks import harness, rivals
+from benchmarks import harness
 from benchmarks.baselines import Bare, Locked, rows_of
-from benchmarks.callers import Call, Load, Row, Tasks, Threads, Way
+from benchmarks.callers import baseline_batchers
+from benchmarks.load.closed_loop import Call, Load, Row, Tasks, Threads, Variant
 from benchmarks.models import MODELS, directory, onnx_file
 
 MOST_CALLERS = 64
@@ -24,7 +25,7 @@ PREDICTORS = 8
 # Of the package `batched`: the best timeouts between 0 and 5 ms with 64 callers of the small MLP.
 TUNED_MS, TUNED_ASYNC_MS = 0.2, 0.0
 
-Ways = dict[str, Way]
+Variants = dict[str, Variant]
 
 THREADS, ASYNCIO, UVLOOP = "threads", "asyncio", "asyncio on uvloop"
 LOCKED = "one locked predictor, threads"
@@ -34,12 +35,12 @@ POOL = f"{PREDICTORS} predictors in a pool, threads"
 BATCHER = "40-line batcher, threads"
 
 
-def engine_ways(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Ways, Any]:
+def engine_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Variants, Any]:
     """The engine from threads, from asyncio and from uvloop; also what is in force."""
     from paddleinfer import Engine
 
     engine = Engine(directory(model), **options)
-    ways: Ways = {
+    ways: Variants = {
         THREADS: Threads([engine.infer] * MOST_CALLERS, rows),
         ASYNCIO: Tasks(engine.ainfer, rows),
         UVLOOP: Tasks(engine.ainfer, rows, uvloop.new_event_loop),
@@ -47,7 +48,7 @@ def engine_ways(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> 
     return ways, {name: setting["value"] for name, setting in engine.effective_config().items()}
 
 
-def rival_ways(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Ways, Any]:
+def baseline_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Variants, Any]:
     """What Python can do with Paddle's predictors, configured like the engine's.
 
     `batch_size` is the one of `batched` where it is tuned, `onednn` the predictors'.
@@ -60,37 +61,37 @@ def rival_ways(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> t
     own = [Bare(directory(model), as_engine=True, onednn=onednn) for _ in range(PREDICTORS)]
     # One way runs at a time, so all but the ways with several predictors may share one.
     bare = own[0]
-    as_it_comes = rivals.Batched(bare)
-    tuned = rivals.Batched(bare, batch_size=batch_size, timeout_ms=TUNED_MS)
+    as_it_comes = baseline_batchers.Batched(bare)
+    tuned = baseline_batchers.Batched(bare, batch_size=batch_size, timeout_ms=TUNED_MS)
     tuned_async = functools.partial(
-        rivals.batched_async, bare, in_loop=True, batch_size=batch_size, timeout_ms=TUNED_ASYNC_MS
+        baseline_batchers.batched_async, bare, in_loop=True, batch_size=batch_size, timeout_ms=TUNED_ASYNC_MS
     )
-    ways: Ways = {
+    ways: Variants = {
         LOCKED: threads(Locked(bare)),
         PER_THREAD: Threads(own, rows),
-        POOL: threads(rivals.Pool(own)),
-        BATCHER: threads(rivals.Batcher(bare)),
+        POOL: threads(baseline_batchers.Pool(own)),
+        BATCHER: threads(baseline_batchers.Batcher(bare)),
         "batched as it comes, threads": threads(as_it_comes, during=as_it_comes.awake),
         "batched tuned, threads": threads(tuned, during=tuned.awake),
-        "batched as it comes, asyncio": Tasks(rivals.batched_async(bare, in_loop=False), rows),
+        "batched as it comes, asyncio": Tasks(baseline_batchers.batched_async(bare, in_loop=False), rows),
         "batched tuned, asyncio": Tasks(tuned_async(), rows),
         "batched tuned, asyncio on uvloop": Tasks(tuned_async(), rows, uvloop.new_event_loop),
     }
     return ways, None
 
 
-def onnx_ways(model: str, rows: Sequence[Row], _: Mapping[str, Any]) -> tuple[Ways, Any]:
+def onnx_variants(model: str, rows: Sequence[Row], _: Mapping[str, Any]) -> tuple[Variants, Any]:
     """The same model in onnxruntime, called by every thread itself."""
     converted = onnx_file(model)
     if converted is None:
         return {}, None
-    return {"onnxruntime, threads": Threads([rivals.Onnx(converted)] * MOST_CALLERS, rows)}, None
+    return {"onnxruntime, threads": Threads([baseline_batchers.Onnx(converted)] * MOST_CALLERS, rows)}, None
 
 
-KINDS: dict[str, Callable[[str, Sequence[Row], Mapping[str, Any]], tuple[Ways, Any]]] = {
-    "engine": engine_ways,
-    "rivals": rival_ways,
-    "onnx": onnx_ways,
+KINDS: dict[str, Callable[[str, Sequence[Row], Mapping[str, Any]], tuple[Variants, Any]]] = {
+    "engine": engine_variants,
+    "baselines": baseline_variants,
+    "onnx": onnx_variants,
 }
 
 
@@ -105,7 +106,7 @@ class Server(harness.Helper):
         options: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__("caller_ways", kind, model, json.dumps(options or {}), environment=environment)
+        super().__init__("callers.variants", kind, model, json.dumps(options or {}), environment=environment)
         self.tell(expected)
         self.ways, self.in_force = self.answer()
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from benchmarks.harness import Callers
 from benchmarks.models import MODELS, directory
-from benchmarks.transport_client import Connection
-from benchmarks.transport_server import served
-from benchmarks.transport_ways import Binary, Json, Way
+from benchmarks.transport.client import Connection
+from benchmarks.transport.server import served
+from benchmarks.transport.variants import Binary, Json, Variant
 from paddleinfer import Engine, QueueFull
 
 Change = Mapping[str, Any]
@@ -59,7 +59,8 @@ def over_http(rows: int, change: Change, seconds: float) -> Told:
         url = closing.enter_context(served({"mlp": directory("mlp")}, where)).http
         address = ("127.0.0.1", urllib.parse.urlsplit(url).port)
         connection = closing.enter_context(contextlib.closing(Connection(socket.AF_INET, address)))
-        way: Way = (Binary if change.get("tensors") == "binary" else Json)(connection, "mlp")
+        connection.open()
+        way: Variant = (Binary if change.get("tensors") == "binary" else Json)(connection, "mlp")
         request = way.encode(MODELS["mlp"].feed(change.get("rows", rows))["x"])
         for _ in range(50):
             way.trip(request)

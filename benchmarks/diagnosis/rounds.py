@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import asdict
 
 from benchmarks import harness
-from benchmarks.diagnosis_cases import CASES, Case
+from benchmarks.diagnosis.cases import CASES, Case
 from benchmarks.harness import Effort, Section, ratios
 
 WITHIN = 0.3
@@ -27,7 +27,7 @@ def rounds(case: Case, effort: Effort) -> Section:
         before = case.load({}, effort.seconds * _SECONDS)
         verdicts[before.diagnosis["verdict"]] += 1
         advice = next(one for one in before.diagnosis["advice"] if case.figure in (None, one["figure"]))
-        followed[advice["do"]] += 1
+        followed[advice["action"]] += 1
         if advice["predicted"] is None:
             continue
         figure = advice["figure"]

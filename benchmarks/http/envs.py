@@ -1,7 +1,7 @@
-"""Environments of the servers that bench_http compares with, under ``build/rivals/``.
+"""Environments of the servers that bench_http compares with, under ``build/baselines/``.
 
-``python -m benchmarks.http_envs`` makes what is missing; the benchmark does so itself. What is installed in
-each, to the version, stands in ``benchmarks/rival_pins/NAME.txt``; Paddle they share with this environment.
+``python -m benchmarks.http.envs`` makes what is missing; the benchmark does so itself. What is installed in
+each, to the version, stands in ``benchmarks/http/pins/NAME.txt``; Paddle they share with this environment.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from benchmarks.harness import REPOSITORY
 
-RIVALS = ("litserve", "mosec", "bentoml", "ray")
-_PINS = Path(__file__).resolve().parent / "rival_pins"
-_PLACE = REPOSITORY / "build" / "rivals"
+BASELINES = ("litserve", "mosec", "bentoml", "ray")
+_PINS = Path(__file__).resolve().parent / "pins"
+_PLACE = REPOSITORY / "build" / "baselines"
 # What Paddle needs, in the version it has here.
 _ALONGSIDE = ("numpy", "ml_dtypes", "uvloop", "psutil")
 
@@ -61,7 +61,7 @@ def _run(command: list[str]) -> None:
 
 def main() -> None:
     """Makes all of them."""
-    for name in RIVALS:
+    for name in BASELINES:
         try:
             print(f"{name}: {python_of(name).relative_to(REPOSITORY)}")
         except Unavailable as error:

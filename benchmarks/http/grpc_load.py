@@ -3,7 +3,8 @@
 Each connection makes one call at a time, and the next as soon as the answer before is whole. HTTP/2 frames
 are written and read here: but for the stream's number all calls are the same bytes, so nothing is encoded.
 
-``python -m benchmarks.grpc_load PORT PATH CONNECTIONS SECONDS < MESSAGE`` prints JSON, as wrk_post.lua does.
+``python -m benchmarks.http.grpc_load PORT PATH CONNECTIONS SECONDS < MESSAGE`` prints JSON, as wrk_post.lua
+does.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 
 from benchmarks.harness import REPOSITORY
-from benchmarks.transport_grpc import channel
+from benchmarks.transport.grpc import channel
 
 Array = np.ndarray[Any, Any]
 
@@ -113,7 +113,7 @@ def load(url: str, ask: Ask, server: psutil.Process, connections: int, seconds: 
 
 def grpc_load(port: int, ask: GrpcAsk, server: psutil.Process, connections: int, seconds: int) -> Load:
     """Loads the server from a process of our own client's."""
-    command = [sys.executable, "-m", "benchmarks.grpc_load", str(port), ask.path]
+    command = [sys.executable, "-m", "benchmarks.http.grpc_load", str(port), ask.path]
     return _loaded(server, [*command, str(connections), str(seconds)], input=ask.message, cwd=REPOSITORY)
 
 

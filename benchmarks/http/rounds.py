@@ -15,13 +15,13 @@ from typing import Any
 
 import orjson
 
-from benchmarks import http_ways
 from benchmarks.baselines import Process
 from benchmarks.harness import Effort
-from benchmarks.http_envs import Unavailable
-from benchmarks.http_load import Array, Ask, GrpcAsk, Load, answer_to, get, grpc_answer_to
-from benchmarks.http_server import Server
-from benchmarks.http_ways import CEILING_GRPC, OURS_BINARY, OURS_GRPC, OURS_JSON, RIVALS, WAYS
+from benchmarks.http import variants
+from benchmarks.http.envs import Unavailable
+from benchmarks.http.load import Array, Ask, GrpcAsk, Load, answer_to, get, grpc_answer_to
+from benchmarks.http.server import Server
+from benchmarks.http.variants import BASELINES, CEILING_GRPC, OURS_BINARY, OURS_GRPC, OURS_JSON, VARIANTS
 from benchmarks.models import MODELS
 
 CONNECTIONS = (1, 32, 128)
@@ -51,9 +51,9 @@ class Measured:
     in_force: Mapping[str, str]
     """Our engine's options."""
     loads: dict[str, dict[int, list[Load]]] = field(default_factory=dict)
-    """Way -> connections -> one for each round."""
+    """Variant -> connections -> one for each round."""
     left_out: dict[str, str] = field(default_factory=dict)
-    """Way -> why."""
+    """Variant -> why."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Stage:
         with contextlib.closing(Process(model, 1)) as plain:
             (self._expected,) = plain.outputs
         self.asks = {
-            way: http_ways.ask_ours(self._row, binary=way == OURS_BINARY) for way in http_ways.CEILING_OF
+            way: variants.ask_ours(self._row, binary=way == OURS_BINARY) for way in variants.CEILING_OF
         }
-        with self._start(http_ways.OURS, self.asks[OURS_JSON], {}) as server:
+        with self._start(variants.OURS, self.asks[OURS_JSON], {}) as server:
             self.in_force = _in_force(server)
         # What the engine sets for itself before paddle is loaded.
         self._environment = {"MKL_DEBUG_CPU_TYPE": "5"} if self.in_force.get("mkl_amd") == "True" else {}
@@ -85,33 +85,33 @@ class Stage:
         """Our server, and the bare ones that give its answers."""
         with contextlib.ExitStack() as stack:
             probe = self.asks[OURS_JSON]
-            server = stack.enter_context(self._start(http_ways.OURS, probe, {}))
+            server = stack.enter_context(self._start(variants.OURS, probe, {}))
             running = {way: Running(server, ask) for way, ask in self.asks.items()}
-            grpc_ask = http_ways.ask_ours_grpc(self._row)
+            grpc_ask = variants.ask_ours_grpc(self._row)
             running[OURS_GRPC] = Running(server, grpc_ask)
             self.check(running)
             answers = {way: answer_to(server.url, ask) for way, ask in self.asks.items()}
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             place, grpc_place = folder / "answers.json", folder / "answer"
-            place.write_text(http_ways.ceiling_answers(answers))
+            place.write_text(variants.ceiling_answers(answers))
             asks = {
-                http_ways.CEILING_OF[way]: http_ways.ask_ceiling(ask, way) for way, ask in self.asks.items()
+                variants.CEILING_OF[way]: variants.ask_ceiling(ask, way) for way, ask in self.asks.items()
             }
             probe = next(iter(asks.values()))
-            bare = stack.enter_context(self._start(http_ways.CEILING, probe, {"BENCH_ANSWERS": str(place)}))
+            bare = stack.enter_context(self._start(variants.CEILING, probe, {"BENCH_ANSWERS": str(place)}))
             running |= {way: Running(bare, ask) for way, ask in asks.items()}
             grpc_place.write_bytes(grpc_answer_to(server.grpc_port, grpc_ask))
-            bare_grpc = self._start(http_ways.GRPC_CEILING, grpc_ask, {"BENCH_ANSWER": str(grpc_place)})
+            bare_grpc = self._start(variants.GRPC_CEILING, grpc_ask, {"BENCH_ANSWER": str(grpc_place)})
             running[CEILING_GRPC] = Running(stack.enter_context(bare_grpc), grpc_ask)
             self.check(running)
             yield running
             self.check(running)
 
     @contextlib.contextmanager
-    def rival(self, way: str) -> Iterator[dict[str, Running]]:
+    def baseline(self, way: str) -> Iterator[dict[str, Running]]:
         """One of the other servers."""
-        ask = http_ways.ask_rival(way, self._row)
-        with self._start(RIVALS[way], ask, self._environment) as server:
+        ask = variants.ask_baseline(way, self._row)
+        with self._start(BASELINES[way], ask, self._environment) as server:
             running = {way: Running(server, ask)}
             self.check(running)
             yield running
@@ -122,18 +122,18 @@ class Stage:
         for one in running.values():
             one.server.check(one.ask, self._expected)
 
-    def _start(self, start: http_ways.Start, probe: Ask | GrpcAsk, environment: Mapping[str, str]) -> Any:
+    def _start(self, start: variants.Start, probe: Ask | GrpcAsk, environment: Mapping[str, str]) -> Any:
         return contextlib.closing(Server(self._model, start, probe, environment))
 
 
 def measure(
-    model: str, lengths: Lengths, say: Callable[[str], None], rivals: Collection[str] = tuple(RIVALS)
+    model: str, lengths: Lengths, say: Callable[[str], None], baselines: Collection[str] = tuple(BASELINES)
 ) -> Measured:
     """All rounds, of ours and these. A way whose server fails in any of them is left out."""
     stage = Stage(model)
-    ways = [way for way in WAYS if way not in RIVALS or way in rivals]
+    ways = [way for way in VARIANTS if way not in BASELINES or way in baselines]
     measured = Measured(stage.in_force, {way: {count: [] for count in CONNECTIONS} for way in ways})
-    groups: list[str | None] = [None, *rivals]
+    groups: list[str | None] = [None, *baselines]
     for turn in range(lengths.rounds):
         first = turn % len(groups)
         for way in groups[first:] + groups[:first]:
@@ -141,7 +141,7 @@ def measure(
                 continue
             say(f"round {turn + 1} of {lengths.rounds}: {way or 'ours and the bare application'}")
             try:
-                with stage.ours() if way is None else stage.rival(way) as running:
+                with stage.ours() if way is None else stage.baseline(way) as running:
                     _round(measured, running, lengths, turn)
             except Unavailable as error:
                 if way is None:

@@ -13,9 +13,9 @@ import grpc
 import psutil
 
 from benchmarks import harness
-from benchmarks.http_envs import Unavailable
-from benchmarks.http_load import Array, Ask, GrpcAsk, Load, answer_to, grpc_answer_to, grpc_load, load
-from benchmarks.http_ways import Ports, Start
+from benchmarks.http.envs import Unavailable
+from benchmarks.http.load import Array, Ask, GrpcAsk, Load, answer_to, grpc_answer_to, grpc_load, load
+from benchmarks.http.variants import Ports, Start
 from benchmarks.models import MODELS, directory
 
 _START_S = 90.0

@@ -17,18 +17,18 @@ from typing import Any
 import uvloop
 
 from benchmarks import harness
-from benchmarks.ainfer_stages import run
+from benchmarks.callers.ainfer_stages import run
 from benchmarks.harness import Effort, Section, differences
-from benchmarks.http_load import Ask, answer_to
-from benchmarks.http_rounds import Lengths, Stage
-from benchmarks.http_ways import CEILING_OF, OURS_BINARY, OURS_JSON
+from benchmarks.http.load import Ask, answer_to
+from benchmarks.http.rounds import Lengths, Stage
+from benchmarks.http.variants import CEILING_OF, OURS_BINARY, OURS_JSON
 from benchmarks.models import directory
 from paddleinfer import Engine
-from paddleinfer.shim.direct import Direct, direct_model
-from paddleinfer.shim.infer_request import parse_request
-from paddleinfer.shim.infer_response import encode_response
-from paddleinfer.shim.models import Models
-from paddleinfer.shim.service import Service
+from paddleinfer.shim.http.fast_path import FastPathRequest, fast_path_model
+from paddleinfer.shim.protocol.request import parse_request
+from paddleinfer.shim.protocol.response import encode_response
+from paddleinfer.shim.service.models import Models
+from paddleinfer.shim.service.service import Service
 
 TASKS = 32
 PARTS = ("parse_request", "engine.ainfer", "encode_response", "the direct way's rest")
@@ -78,15 +78,19 @@ class Answered:
 
     def ask(self) -> None:
         """One request."""
-        model = direct_model(self._service, b"/v2/models/m/infer", self._headers)
+        model = fast_path_model(self._service, b"/v2/models/m/infer", self._headers)
         assert model is not None
-        direct = Direct(self, self._tasks, self._service, model, self._headers)
-        direct.add(self._body)
-        direct.begin()
+        request = FastPathRequest(self, self._tasks, self._service, model, self._headers)
+        request.add(self._body)
+        request.run()
 
     def write_response(self, head: bytes, body: bytes, keep_alive: bool) -> None:
         """Nobody reads it."""
         assert head.startswith(b"HTTP/1.1 200 OK")
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """It is gone at once."""
+        call()
 
     def on_response_complete(self) -> None:
         """The next request."""

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from benchmarks.http_envs import python_of
-from benchmarks.http_load import Array, Ask, GrpcAsk
-from benchmarks.transport_grpc import INFER, decoded, encoded
+from benchmarks.http.envs import python_of
+from benchmarks.http.load import Array, Ask, GrpcAsk
+from benchmarks.transport.grpc import INFER, decoded, encoded
 
 OURS_JSON, OURS_BINARY = "paddleinfer-http, JSON", "paddleinfer-http, binary"
 CEILING_JSON, CEILING_BINARY = "bare ASGI, JSON", "bare ASGI, binary"
@@ -58,31 +58,31 @@ def _ours(ports: Ports, model: Path) -> list[str]:
 
 
 def _app(module: str) -> Callable[[Ports, Path], list[str]]:
-    return lambda ports, model: [sys.executable, "-m", f"benchmarks.http_apps.{module}"]
+    return lambda ports, model: [sys.executable, "-m", f"benchmarks.http.apps.{module}"]
 
 
-def _rival(name: str) -> Callable[[Ports, Path], list[str]]:
-    return lambda ports, model: [str(python_of(name)), "-m", f"benchmarks.http_apps.{name}_app"]
+def _baseline(name: str) -> Callable[[Ports, Path], list[str]]:
+    return lambda ports, model: [str(python_of(name)), "-m", f"benchmarks.http.apps.{name}_app"]
 
 
 def _bentoml(ports: Ports, model: Path) -> list[str]:
-    serve = ["-m", "bentoml", "serve", "benchmarks.http_apps.bentoml_app:Model"]
+    serve = ["-m", "bentoml", "serve", "benchmarks.http.apps.bentoml_app:Model"]
     return [str(python_of("bentoml")), *serve, "--host", "127.0.0.1", "--port", str(ports.http)]
 
 
 OURS = Start(_ours)
 CEILING = Start(_app("ceiling"))
 GRPC_CEILING = Start(_app("grpc_ceiling"))
-RIVALS = {
+BASELINES = {
     LOCKED: Start(_app("starlette_app"), {"BENCH_KIND": "locked"}),
     BATCHER: Start(_app("starlette_app"), {"BENCH_KIND": "batcher"}),
-    LITSERVE: Start(_rival("litserve")),
-    MOSEC: Start(_rival("mosec"), {"BENCH_PROCESSES": "1"}),
-    MOSEC_2: Start(_rival("mosec"), {"BENCH_PROCESSES": "2"}),
+    LITSERVE: Start(_baseline("litserve")),
+    MOSEC: Start(_baseline("mosec"), {"BENCH_PROCESSES": "1"}),
+    MOSEC_2: Start(_baseline("mosec"), {"BENCH_PROCESSES": "2"}),
     BENTOML: Start(_bentoml, {"BENTOML_DO_NOT_TRACK": "True"}),
-    RAY: Start(_rival("ray"), _RAY),
+    RAY: Start(_baseline("ray"), _RAY),
 }
-WAYS = (OURS_JSON, CEILING_JSON, OURS_BINARY, CEILING_BINARY, OURS_GRPC, CEILING_GRPC, *RIVALS)
+VARIANTS = (OURS_JSON, CEILING_JSON, OURS_BINARY, CEILING_BINARY, OURS_GRPC, CEILING_GRPC, *BASELINES)
 
 
 def ask_ours(row: Array, *, binary: bool) -> Ask:
@@ -124,7 +124,7 @@ def ceiling_answers(given: Mapping[str, tuple[bytes, Mapping[str, str]]]) -> str
     return json.dumps(answers)
 
 
-def ask_rival(way: str, row: Array) -> Ask:
+def ask_baseline(way: str, row: Array) -> Ask:
     """The bare row; for BentoML with the axis that it concatenates along."""
     if way == BENTOML:
         return Ask("/predict", _dumped({"x": row}), _JSON, lambda body, _: np.array(json.loads(body)))

@@ -51,7 +51,7 @@ class Load:
     different: int
 
 
-class Way(Protocol):
+class Variant(Protocol):
     """Something that callers can be set upon."""
 
     def load(self, callers: int, seconds: float) -> Load:
@@ -112,8 +112,8 @@ async def keep_awaiting(window: Window, call: Callable[[], Coroutine[Any, Any, R
     return Notes(times, [*kept, answer])
 
 
-def summed_up(window: Window, rows: Sequence[Row], notes: Sequence[Notes]) -> Load:
-    """What all callers together got; compares the answers they kept.
+def times_of(window: Window, notes: Sequence[Notes]) -> tuple[float, np.ndarray[Any, Any]]:
+    """Requests per second, and the nanoseconds of each that touches the window.
 
     A request that lies partly in the window counts with that part of its time: answers come in batches, and
     whole ones would make the rate jump by a batch.
@@ -123,13 +123,18 @@ def summed_up(window: Window, rows: Sequence[Row], notes: Sequence[Notes]) -> Lo
     taken = ends - begins
     inside = np.minimum(ends, window.end) - np.maximum(begins, window.begin)
     count = (inside.clip(min=0) / taken).sum()
-    p50, p99 = np.percentile(taken[inside > 0], [50, 99]) / 1e3
+    return float(count) / (window.end - window.begin) * 1e9, taken[inside > 0]
+
+
+def summed_up(window: Window, rows: Sequence[Row], notes: Sequence[Notes]) -> Load:
+    """What all callers together got; compares the answers they kept."""
+    rate, taken = times_of(window, notes)
+    p50, p99 = np.percentile(taken, [50, 99]) / 1e3
     answers = [
         all(harness.equal(*pair) for pair in zip(answer.values(), row.expected, strict=True))
         for row, caller in zip(rows, notes, strict=False)
         for answer in caller.kept
     ]
-    rate = float(count) / (window.end - window.begin) * 1e9
     return Load(rate, float(p50), float(p99), len(answers), answers.count(False))
 
 

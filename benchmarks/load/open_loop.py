@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.callers import Feeds, Results, Row
+from benchmarks.load.closed_loop import Feeds, Results, Row
 from paddleinfer import DeadlineExceeded, QueueFull
 
 DEADLINE_S = 0.050

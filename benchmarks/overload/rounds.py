@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.baselines import Process
 from benchmarks.harness import Effort
-from benchmarks.overload_ways import ROWS, Full, Overload, Way
+from benchmarks.overload.variants import ROWS, Full, Overload, Variant
 
 FACTOR = 2.0
 
@@ -34,7 +34,7 @@ def _fixed_delay(ms: int) -> Serving:
     return Serving("thread", {"policy": "fixed_delay", "max_queue_delay_us": 1000 * ms})
 
 
-WAYS = {
+VARIANTS = {
     ADAPTIVE: Serving("thread"),
     ADAPTIVE_UVLOOP: Serving("uvloop"),
     EAGER: Serving("thread", {"policy": "eager"}),
@@ -75,7 +75,7 @@ class Measured:
     """The most requests a second that were done in time while looking; twice that was offered then."""
     offered: list[tuple[str, float, Overload]] = field(default_factory=list)
     """(way, rate, what it did) of every load while looking for that."""
-    loads: dict[str, list[Overload]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    loads: dict[str, list[Overload]] = field(default_factory=lambda: {way: [] for way in VARIANTS})
 
     @property
     def capacity(self) -> list[float]:
@@ -107,7 +107,7 @@ def measure(model: str, lengths: Lengths, quick: bool, say: Callable[[str], None
             capacity = _capacity(measured, capable, lengths, RATES[quick], turn)
             measured.found.append(capacity)
             say(f"round {turn + 1} of {lengths.rounds}: capacity {capacity:,.0f} requests/s")
-            names = list(WAYS)
+            names = list(VARIANTS)
             first = turn % len(names)
             for way in names[first:] + names[:first]:
                 with contextlib.closing(start(way, environment)) as process:
@@ -116,13 +116,13 @@ def measure(model: str, lengths: Lengths, quick: bool, say: Callable[[str], None
     return measured
 
 
-def _start(model: str, expected: Any, way: str, environment: Mapping[str, str]) -> Way:
-    serving = WAYS[way]
-    return Way(model, serving.kind, expected, serving.options, environment)
+def _start(model: str, expected: Any, way: str, environment: Mapping[str, str]) -> Variant:
+    serving = VARIANTS[way]
+    return Variant(model, serving.kind, expected, serving.options, environment)
 
 
 def _capacity(
-    measured: Measured, capable: Mapping[str, Way], lengths: Lengths, rates: int, turn: int
+    measured: Measured, capable: Mapping[str, Variant], lengths: Lengths, rates: int, turn: int
 ) -> float:
     """Halves the range of rates; the most done in time at any of them.
 

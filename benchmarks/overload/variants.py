@@ -1,4 +1,4 @@
-"""One way to serve more requests than can be served, in a process of its own, as `Way` starts it.
+"""One way to serve more requests than can be served, in a process of its own, as `Variant` starts it.
 
 A load leaves its mark on a process (kernels, threads, a backlog), so each begins in a fresh one.
 """
@@ -20,11 +20,12 @@ import numpy as np
 import psutil
 import uvloop
 
-from benchmarks import harness, rivals
+from benchmarks import harness
 from benchmarks.baselines import Bare, rows_of
-from benchmarks.callers import Row
+from benchmarks.callers import baseline_batchers
+from benchmarks.load.closed_loop import Row
+from benchmarks.load.open_loop import DEADLINE_S, Generator, Tally, Tasks, Thread
 from benchmarks.models import MODELS, directory
-from benchmarks.overload_load import DEADLINE_S, Generator, Tally, Tasks, Thread
 
 ROWS = 64
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -85,7 +86,7 @@ class Overload:
     """The share of the machine's cores that other processes had meanwhile."""
 
 
-class Way(harness.Helper):
+class Variant(harness.Helper):
     """The parent's side."""
 
     def __init__(
@@ -96,7 +97,7 @@ class Way(harness.Helper):
         options: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__("overload_ways", model, kind, json.dumps(options or {}), environment=environment)
+        super().__init__("overload.variants", model, kind, json.dumps(options or {}), environment=environment)
         self.tell(expected)
         self.in_force: dict[str, Any] = self.answer()
 
@@ -239,7 +240,7 @@ def serve_engine(model: str, kind: str, rows: Sequence[Row], options: Mapping[st
 def serve_batcher(model: str, rows: Sequence[Row], stream: Any) -> None:
     """The batcher of forty lines. Callers drop answers that come too late; it does not know."""
     bare = Bare(directory(model), as_engine=True)
-    batcher = rivals.Batcher(bare)
+    batcher = baseline_batchers.Batcher(bare)
     for batch in BATCHES:
         for _ in range(5):
             bare(MODELS[model].feed(batch))

@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from benchmarks.transport_client import TIMEOUT_S
-from paddleinfer.shim.grpc_messages import SERVICE, STREAM, message_class
+from benchmarks.transport.client import TIMEOUT_S
+from paddleinfer.shim.grpc.messages import SERVICE, STREAM, message_class
 
 Array = np.ndarray[Any, Any]
 

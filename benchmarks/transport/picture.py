@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Section
-from benchmarks.transport_rounds import STAGES, WHOLE
+from benchmarks.transport.rounds import STAGES, WHOLE
 
 _COLOURS = ("#8c6bb1", "#2f7ebc", "#e08214")
 _GREY = "#57606a"

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks import harness
 from benchmarks.harness import Effort, Section, differences, interleave, spread
-from benchmarks.transport_ways import CASES, IN_PROCESS, Array, Case, Way, opened
+from benchmarks.transport.variants import CASES, IN_PROCESS, Array, Case, Variant, opened
 
 STAGES = ("encode", "round trip", "decode")
 WHOLE = "all"
@@ -28,7 +28,7 @@ class Cost:
     whole: float
 
 
-def cost(way: Way, row: Array, seconds: float) -> Cost:
+def cost(way: Variant, row: Array, seconds: float) -> Cost:
     """Asks again and again for so long."""
     clock = time.perf_counter_ns
     way.begin()
@@ -47,7 +47,7 @@ def cost(way: Way, row: Array, seconds: float) -> Cost:
     return Cost(dict(zip(STAGES, stages, strict=True)), whole)
 
 
-def section(case: Case, ways: dict[str, Way], effort: Effort) -> Section:
+def section(case: Case, ways: dict[str, Variant], effort: Effort) -> Section:
     """A row for each way."""
     row = case.row()
     table = Section(
@@ -72,7 +72,7 @@ def section(case: Case, ways: dict[str, Way], effort: Effort) -> Section:
     return table
 
 
-def _check(ways: dict[str, Way], row: Array) -> None:
+def _check(ways: dict[str, Variant], row: Array) -> None:
     """The models do nothing that a number would be rounded by, so answers must be the same to the bit."""
     expected = _answer(ways[IN_PROCESS], row)
     for name, way in ways.items():
@@ -81,7 +81,7 @@ def _check(ways: dict[str, Way], row: Array) -> None:
             raise SystemExit(f"{name}: its answer is not the model's")
 
 
-def _answer(way: Way, row: Array) -> Array:
+def _answer(way: Variant, row: Array) -> Array:
     way.begin()
     return way.decode(way.trip(way.encode(row)))
 

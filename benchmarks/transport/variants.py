@@ -1,6 +1,6 @@
 """The ways from a caller to a model: what each does with a tensor before, during and after the request.
 
-A further way is a class with the methods of `Way`, and an entry in what `opened` yields.
+A further way is a class with the methods of `Variant`, and an entry in what `opened` yields.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy as np
 import orjson
 
 from benchmarks.models import SEED, directory
-from benchmarks.transport_client import TIMEOUT_S, Answer, Buffer, Connection, request
-from benchmarks.transport_grpc import Stream, Unary, channel
-from benchmarks.transport_server import served
+from benchmarks.transport.client import TIMEOUT_S, Answer, Buffer, Connection, request
+from benchmarks.transport.grpc import Stream, Unary, channel
+from benchmarks.transport.server import served
 from paddleinfer import Engine
 
 Array = np.ndarray[Any, Any]
@@ -54,7 +54,7 @@ CASES = (
 )
 
 
-class Way(Protocol):
+class Variant(Protocol):
     """One way of asking, in the stages that the caller sees."""
 
     def begin(self) -> None:
@@ -168,7 +168,7 @@ class BinaryByLibrary(Binary):
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[dict[str, Callable[[Case], Way]]]:
+def opened() -> Iterator[dict[str, Callable[[Case], Variant]]]:
     """Every way, ready to be asked: an engine in this process, and a server for each kind of socket."""
     models = {model: directory(model) for model in SERVED}
     with contextlib.ExitStack() as closing:
@@ -188,7 +188,7 @@ def opened() -> Iterator[dict[str, Callable[[Case], Way]]]:
         )
         tcp_grpc = closing.enter_context(channel(where.grpc))
 
-        def streamed(connection: grpc.Channel, case: Case) -> Way:
+        def streamed(connection: grpc.Channel, case: Case) -> Variant:
             return closing.enter_context(contextlib.closing(Stream(connection, case.model)))
 
         yield {

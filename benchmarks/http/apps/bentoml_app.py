@@ -10,7 +10,7 @@ import bentoml
 import numpy as np
 from bentoml.validators import DType
 
-from benchmarks.http_apps.behind import MAX_ROWS, load
+from benchmarks.http.apps.behind import MAX_ROWS, load
 
 
 @bentoml.service(workers=1, logging={"access": {"enabled": False}}, metrics={"enabled": False})

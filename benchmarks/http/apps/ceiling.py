@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-from benchmarks.http_apps.behind import port
+from benchmarks.http.apps.behind import port
 
 
 class Ceiling:

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import uvloop
 
-from benchmarks.transport_grpc import INFER
+from benchmarks.transport.grpc import INFER
 
 
 class Ceiling(grpc.GenericRpcHandler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import litserve
 import numpy as np
 
-from benchmarks.http_apps.behind import MAX_ROWS, WAIT_MS, Rows, load, port
+from benchmarks.http.apps.behind import MAX_ROWS, WAIT_MS, Rows, load, port
 
 
 class Api(litserve.LitAPI):

@@ -10,7 +10,7 @@ import mosec
 import numpy as np
 import orjson
 
-from benchmarks.http_apps.behind import MAX_ROWS, WAIT_MS, Rows, load, port
+from benchmarks.http.apps.behind import MAX_ROWS, WAIT_MS, Rows, load, port
 
 
 class Model(mosec.Worker):

@@ -1,4 +1,4 @@
-"""Ray Serve: one replica that batches, behind its HAProxy, set up for throughput (see http_ways)."""
+"""Ray Serve: one replica that batches, behind its HAProxy, set up for throughput (see http_variants)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
 from starlette.responses import Response
 
-from benchmarks.http_apps.behind import MAX_ROWS, WAIT_MS, Rows, load, port
+from benchmarks.http.apps.behind import MAX_ROWS, WAIT_MS, Rows, load, port
 
 
 class Model:

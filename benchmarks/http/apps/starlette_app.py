@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from benchmarks.http_apps.behind import Rows, load, port
-from benchmarks.rivals import Batcher
+from benchmarks.callers.baseline_batchers import Batcher
+from benchmarks.http.apps.behind import Rows, load, port
 
 Answer = Callable[[Rows], Awaitable[Rows]]
 

@@ -1,0 +1,127 @@
+"""PaddleOCR's models: rows per second of the engine and of two bare predictors with Paddle's best settings.
+
+``python -m benchmarks.bench_real [--quick] [--only CASE ...] [--json FILE]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness
+from benchmarks.harness import Effort, Helper, Section, interleave, ratios, spread
+from benchmarks.models import directory
+from benchmarks.real.variants import CALLERS, CASES, Case, Settings, engine_helper, helper, tried
+
+BARE = "two bare predictors"
+DEFAULTS = "engine"
+WITH_PASSES = "engine, ir_optim=True"
+# Windows are that much longer: a page takes a third of a second.
+SLOWNESS = 4.0
+
+
+def best_settings(name: str, case: Case, seconds: float) -> Settings:
+    """Those with which a row takes one bare predictor the least work, whatever else the machine does."""
+    first = [one for one in tried(case) if one.batch == case.batches[0]]
+    best = min(first, key=lambda one: _alone(name, one, seconds))
+    several = [replace(best, batch=batch) for batch in case.batches]
+    return min(several, key=lambda one: _alone(name, one, seconds))
+
+
+def _alone(name: str, settings: Settings, seconds: float) -> float:
+    with contextlib.closing(helper(name, settings)) as one:
+        one.answer()
+        return _together([one], seconds).cpu_ms
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one way did in one round."""
+
+    rate: float
+    """Rows per second."""
+    cpu_ms: float
+    """Milliseconds of the processor for a row."""
+    rows: float
+    """Of a run, mean."""
+
+
+def _together(helpers: Sequence[Helper], seconds: float) -> Load:
+    """All of them at the same time."""
+    for one in helpers:
+        one.tell(seconds)
+    loads = [Load(**one.answer()) for one in helpers]
+    return Load(
+        sum(load.rate for load in loads),
+        statistics.fmean(load.cpu_ms for load in loads),
+        statistics.fmean(load.rows for load in loads),
+    )
+
+
+def section(name: str, effort: Effort) -> Section:
+    """One case: every way has processes of its own, and one way runs at a time."""
+    case = CASES[name]
+    seconds = effort.seconds * SLOWNESS
+    best = best_settings(name, case, effort.seconds)
+    options: dict[str, dict[str, Any]] = {DEFAULTS: {}}
+    if case.format == "legacy":
+        options[WITH_PASSES] = {"ir_optim": True}
+    table = Section(
+        f"{name}: rows per second, {CALLERS} callers of the engine; bare: {best}",
+        ["way", "rows/s", "of the bare", "CPU ms a row", "rows a run", "most apart"],
+    )
+    with contextlib.ExitStack() as closing:
+        bares = [closing.enter_context(contextlib.closing(helper(name, best))) for _ in range(2)]
+        for one in bares:
+            one.answer()
+        alone = replace(best, batch=1)
+        engines = {
+            way: closing.enter_context(contextlib.closing(engine_helper(name, each, alone)))
+            for way, each in options.items()
+        }
+        apart = {way: one.answer() for way, one in engines.items()}
+        ways = {BARE: bares, **{way: [one] for way, one in engines.items()}}
+        loads = interleave(
+            {way: functools.partial(_together, each, seconds) for way, each in ways.items()}, effort.rounds
+        )
+    bare_rates = [load.rate for load in loads[BARE]]
+    for way, measured in loads.items():
+        rates, work = [load.rate for load in measured], [load.cpu_ms for load in measured]
+        shares = ratios(rates, bare_rates)
+        table.raw |= {f"{way}, rows/s": rates, f"{way}, of the bare": shares, f"{way}, CPU ms a row": work}
+        rows = f"{statistics.fmean(load.rows for load in measured):.1f}"
+        error = f"{apart[way]:.1g}" if way in apart else ""
+        table.rows.append([way, spread(rates), spread(shares), spread(work), rows, error])
+        if way == DEFAULTS and case.wanted is not None:
+            table.verdict(f"{name}: of two bare predictors", statistics.median(shares), at_least=case.wanted)
+    return table
+
+
+def main() -> None:
+    """Measures case by case, prints, and writes."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_real", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that all of it runs")
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
+    options = parser.parse_args()
+    effort = Effort.of(options.quick)
+    for name in options.only:
+        directory(CASES[name].model, CASES[name].format)
+    for fact, value in harness.facts().items():
+        print(f"{fact}: {value}")
+    sections = {}
+    for name in options.only:
+        sections[name] = section(name, effort)
+        harness.show(sections[name])
+    if options.json:
+        harness.write_json(options.json, sections, asdict(effort))
+
+
+if __name__ == "__main__":
+    main()

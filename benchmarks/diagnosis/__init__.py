@@ -1,0 +1,1 @@
+"""Whether the advice of a diagnosis brings what it predicts."""

@@ -1,0 +1,1 @@
+"""Hostile clients, and the servers that they are sent to."""

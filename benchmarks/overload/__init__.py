@@ -1,0 +1,1 @@
+"""Policies under more requests than can be served."""

@@ -1,0 +1,1 @@
+"""PaddleOCR's models: one predictor, and ways to serve pages and lines."""

@@ -1,0 +1,110 @@
+"""Variants to read a page of lines with PP-OCRv5's recogniser, each in a process of its own; bench_shapes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.baselines import Bare
+from benchmarks.models import SEED
+from paddleinfer import Engine, PadAxis
+
+HEIGHT = 48
+# One step of the output for so many columns.
+PER = 8
+LINES, CALLERS, PLAIN_BATCH = 60, 16, 6
+LINE_WIDTHS = (120, 900)
+
+BATCHES = f"plain Paddle, batches of {PLAIN_BATCH} sorted by width"
+DEFAULTS = "engine, defaults"
+PADDED = "engine, padded to multiples of 64"
+
+Array = np.ndarray[Any, Any]
+
+
+def lines(sizes: Sequence[int]) -> list[Array]:
+    """Images of lines: noise, since what they show changes no time."""
+    random = np.random.default_rng(SEED)
+    return [random.standard_normal((1, 3, HEIGHT, width), dtype=np.float32) for width in sizes]
+
+
+def pages(count: int) -> list[list[Array]]:
+    """Every page with widths of its own, as pages have."""
+    random = np.random.default_rng(SEED)
+    return [
+        lines([int(width) for width in random.choice(np.arange(*LINE_WIDTHS), LINES, replace=False)])
+        for _ in range(count)
+    ]
+
+
+def plain_page(bare: Bare, name: str, images: Sequence[Array]) -> dict[int, Array]:
+    """As PaddleOCR does it: sorted by width, a few at a time, padded to the widest of them."""
+    results: dict[int, Array] = {}
+    order = sorted(range(len(images)), key=lambda number: images[number].shape[3])
+    for first in range(0, len(order), PLAIN_BATCH):
+        numbers = order[first : first + PLAIN_BATCH]
+        batch = np.zeros((len(numbers), 3, HEIGHT, images[numbers[-1]].shape[3]), np.float32)
+        for row, number in enumerate(numbers):
+            batch[row, ..., : images[number].shape[3]] = images[number][0]
+        (steps,) = bare({name: batch}).values()
+        results.update({number: steps[row] for row, number in enumerate(numbers)})
+    return results
+
+
+def _check(way: str, engine: Engine, images: Sequence[Array], bare: Bare, name: str) -> None:
+    for image in images:
+        if way == DEFAULTS:
+            harness.check_equal(engine.infer(image), bare({name: image}))
+            continue
+        (padded,) = engine.infer(image).values()
+        if padded.shape[1] != -(-image.shape[3] // PER):
+            raise SystemExit(f"{padded.shape[1]} steps of {image.shape[3]} columns: the crop is wrong")
+
+
+def _page_of(way: str, model: Path) -> Callable[[Sequence[Array]], Any]:
+    bare = Bare(model)
+    (name,) = bare.predictor.get_input_names()
+    if way == BATCHES:
+        return lambda images: plain_page(bare, name, images)
+    (output,) = bare.predictor.get_output_names()
+    pad = PadAxis(inputs={name: 3}, outputs={output: 1}, per={output: PER}, multiple=64)
+    engine = Engine(model, pad=pad) if way == PADDED else Engine(model)
+    _check(way, engine, lines([200, 333, 480]), bare, name)
+    callers = ThreadPoolExecutor(CALLERS)
+    return lambda images: list(callers.map(engine.infer, images))
+
+
+def _serve(way: str, model: Path, count: int) -> None:
+    """Says when it is ready, then reads a page for each question: seconds, and the processor's seconds."""
+    stream = harness.answers()
+    read, turn = _page_of(way, model), itertools.cycle(pages(count))
+    read(next(turn))
+    print(json.dumps("ready"), file=stream, flush=True)
+
+    def reply(_: Any) -> dict[str, float]:
+        images = next(turn)
+        begin, work = time.perf_counter(), time.process_time()
+        read(images)
+        return {"seconds": time.perf_counter() - begin, "cpu_s": time.process_time() - work}
+
+    harness.serve(stream, reply)
+
+
+def helper(way: str, model: Path, count: int) -> harness.Helper:
+    """One way's process, which has read a page."""
+    started = harness.Helper("real.lines", way, str(model), str(count))
+    started.answer()
+    return started
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
