@@ -1,11 +1,13 @@
 // Finds out whether rows give the same in a batch as alone, by running both.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,7 +85,7 @@ class RowComparison {
   OutputRecord* const record_;
 };
 
-// Runs what has run alone once more together, for the comparison only.
+// Runs what has run alone again together, for the comparison only.
 class BatchProbe {
  public:
   BatchProbe(Backend& backend, const std::vector<std::string>& outputs, OutputRecord* record = nullptr)
@@ -106,10 +108,9 @@ class BatchProbe {
     return together(rows, alone);
   }
 
-  // `alone`: every output of each slice.
+  // `alone`: every output of each slice. They run together twice, in reversed order, too: a model that sorts its rows
+  // gives each its own where they come in order, and cannot do so both ways.
   ProbeVerdict together(const Batch& slices, const std::vector<std::vector<OwnedTensor>>& alone) {
-    const std::int64_t rows = rows_of(slices);
-    const std::string where = "between its run alone and with " + std::to_string(rows) + " rows together";
     for (std::size_t place = 0; place < slices.size(); ++place) {
       for (const std::uint32_t output : every_output_) {
         const OwnedTensor& single = alone[place][output];
@@ -118,9 +119,29 @@ class BatchProbe {
         }
       }
     }
+    std::vector<std::size_t> order(slices.size());
+    std::iota(order.begin(), order.end(), std::size_t(0));
+    const ProbeVerdict forwards = compared(slices, alone, order);
+    if (forwards.kind != ProbeVerdict::Kind::same || slices.size() < 2) return forwards;
+    std::reverse(order.begin(), order.end());
+    return compared(slices, alone, order);
+  }
+
+  // The runs of all together; nothing where there was none, or the first failed.
+  const std::vector<RunRecord>& runs() const noexcept { return runs_; }
+
+ private:
+  static constexpr std::int64_t kRows = 4;
+
+  ProbeVerdict compared(const Batch& slices, const std::vector<std::vector<OwnedTensor>>& alone,
+                        const std::vector<std::size_t>& order) {
+    Batch ordered;
+    for (const std::size_t place : order) ordered.push_back(slices[place]);
+    const std::int64_t rows = rows_of(ordered);
+    const std::string where = "between its run alone and with " + std::to_string(rows) + " rows together";
     std::vector<OwnedTensor> outputs;
     try {
-      outputs = outputs_of(slices);
+      outputs = outputs_of(ordered);
     } catch (const std::bad_alloc&) {
       return {ProbeVerdict::Kind::unclear, ""};
     } catch (const std::exception& error) {
@@ -135,7 +156,7 @@ class BatchProbe {
       }
     }
     std::int64_t first = 0;
-    for (std::size_t place = 0; place < slices.size(); ++place) {
+    for (const std::size_t place : order) {
       std::vector<TensorView> mine, single;
       for (const std::uint32_t output : every_output_) {
         mine.push_back(rows_in(outputs[output], first, slices[place].rows));
@@ -147,12 +168,6 @@ class BatchProbe {
     }
     return {ProbeVerdict::Kind::same, ""};
   }
-
-  // The run of all together; nothing where there was none, or it failed.
-  const std::vector<RunRecord>& runs() const noexcept { return runs_; }
-
- private:
-  static constexpr std::int64_t kRows = 4;
 
   static ProbeVerdict different(std::string reason) { return {ProbeVerdict::Kind::different, std::move(reason)}; }
   static std::string fails(std::int64_t rows) {

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +115,26 @@ def test_a_signal_ends_a_load_that_a_client_asked_for(zoo: Zoo, tmp_path: Path) 
         "1",
     )
     with server(zoo.directory("mlp", zoo.formats[0]), tmp_path / "s", *options) as process:
-        with httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(tmp_path / "s")), base_url="http://server", timeout=START_S
-        ) as client:
+        with (
+            httpx.Client(
+                transport=httpx.HTTPTransport(uds=str(tmp_path / "s")),
+                base_url="http://server",
+                timeout=START_S,
+            ) as client,
+            ThreadPoolExecutor(1) as other,
+        ):
             assert eventually(lambda: client.get("/v2/health/ready").status_code == 200, START_S)
-            (name,) = (model["name"] for model in client.post("/v2/repository/index").json())
-            signalling = threading.Timer(4, process.send_signal, (signal.SIGTERM,))
-            signalling.start()
-            answer = client.post(f"/v2/repository/models/{name}/load", json=asked(MILLION))
+
+            def listed() -> Any:
+                (model,) = client.post("/v2/repository/index").json()
+                return model
+
+            path = f"/v2/repository/models/{listed()['name']}"
+            assert client.post(f"{path}/unload").status_code == 200
+            loading = other.submit(client.post, f"{path}/load", json=asked(MILLION))
+            assert eventually(lambda: listed()["state"] == "LOADING", START_S)
+            process.send_signal(signal.SIGTERM)
+            answer = loading.result()
         assert answer.status_code == 503, answer.text
         assert "the server is ending" in answer.json()["error"]
         _, errors = process.communicate(timeout=START_S)

@@ -1,4 +1,5 @@
 // Whether rows are together what they are alone: models of all kinds, and the verdict on each.
+#include <algorithm>
 #include <numeric>
 
 #include "bench.h"
@@ -100,13 +101,13 @@ TEST("a model that treats each row by itself may merge") {
   CHECK(probed.verdict.reason.empty());
 }
 
-TEST("each request runs alone, then all of them together") {
+TEST("each request runs alone, then all of them together, in order and in reversed order") {
   const auto twice = [](const std::vector<float>& rows) {
     return std::vector<Output>{each(rows, [](float row) { return row * 2; })};
   };
   using Runs = std::vector<std::vector<float>>;
-  CHECK((Probed(twice).model.runs == Runs{{1}, {11}, {21}, {1, 11, 21}}));
-  CHECK((Probed(twice, {1, 2}).model.runs == Runs{{1}, {11, 12}, {1, 11, 12}}));
+  CHECK((Probed(twice).model.runs == Runs{{1}, {11}, {21}, {1, 11, 21}, {21, 11, 1}}));
+  CHECK((Probed(twice, {1, 2}).model.runs == Runs{{1}, {11, 12}, {1, 11, 12}, {11, 12, 1}}));
 }
 
 TEST("of a large request some rows run alone, from its beginning to its end, then those together") {
@@ -117,8 +118,9 @@ TEST("of a large request some rows run alone, from its beginning to its end, the
   const std::vector<std::string> names = {"scores"};
   BatchProbe probe(model, names);
   CHECK(probe.probe(Bench::whole(large)).kind == Kind::same);
-  CHECK((model.runs == std::vector<std::vector<float>>{{100}, {113}, {126}, {139}, {100, 113, 126, 139}}));
-  CHECK_EQ(probe.runs().size(), 5u);
+  CHECK((model.runs ==
+         std::vector<std::vector<float>>{{100}, {113}, {126}, {139}, {100, 113, 126, 139}, {139, 126, 113, 100}}));
+  CHECK_EQ(probe.runs().size(), 6u);
   CHECK(probe.runs().back().internal);
   large->release_inputs(bench.releases);
 }
@@ -131,6 +133,19 @@ TEST("a model whose rows depend on their neighbours may not merge, and the reaso
   CHECK(probed.verdict.kind == Kind::different);
   CHECK(probed.says("output scores of a row differs by"));
   CHECK(probed.says("3 rows together"));
+}
+
+TEST("a model that sorts its rows is found, though they come in its order") {
+  for (const bool falls : {false, true}) {
+    const Probed probed([falls](const std::vector<float>& rows) {
+      std::vector<float> sorted = rows;
+      std::sort(sorted.begin(), sorted.end());
+      if (falls) std::reverse(sorted.begin(), sorted.end());
+      return std::vector<Output>{Output::floats({std::int64_t(rows.size())}, sorted)};
+    });
+    CHECK(probed.verdict.kind == Kind::different);
+    CHECK(probed.says("output scores of a row differs by"));
+  }
 }
 
 TEST("a difference that shows only with three rows is found") {
