@@ -133,12 +133,11 @@ class EngineCalls:
         if generation.green:
             return self._infer_in_greenlet(inputs, timeout, outputs, priority, return_info)
         seconds = self._timeout(timeout)
-        try:  # directly: the way of most requests
-            return infer_in(generation, inputs, seconds, outputs, priority, return_info)
-        except EngineClosed as error:
-            if not self._generations.has_moved_on(generation, error):
-                raise
-        return self._generations.call(infer_in, inputs, seconds, outputs, priority, return_info)
+        while True:  # without a call between: the way of most requests
+            try:
+                return infer_in(generation, inputs, seconds, outputs, priority, return_info)
+            except EngineClosed as error:
+                generation = self._generations.next_after(generation, error)
 
     def _infer_in_greenlet(
         self,
@@ -238,8 +237,8 @@ class EngineCalls:
                 return split.joined_with_info() if return_info else split.joined()
         seconds = self._timeout(timeout)
         called_ns = 0  # now
+        generation = self._generations.present
         while True:
-            generation = self._generations.present
             feeds, padded = inputs, None
             try:
                 if generation.padding is not None:
@@ -262,8 +261,7 @@ class EngineCalls:
                     call.give_up()
                     raise
             except EngineClosed as error:
-                if not self._generations.has_moved_on(generation, error):
-                    raise
+                generation = self._generations.next_after(generation, error)
             except ModelError as error:
                 if return_info:
                     blame(error, call.info(), padded)

@@ -89,20 +89,27 @@ class Generations:
         *arguments: Unpack[Arguments],
     ) -> Given:
         """What the call gives of the generation in service, also while a reload puts another there."""
+        generation = self.present
         while True:
-            generation = self.present
             try:
                 return what(generation, *arguments)
             except EngineClosed as error:
-                if not self.has_moved_on(generation, error):
-                    raise
+                generation = self.next_after(generation, error)
 
-    def has_moved_on(self, generation: Generation, error: EngineClosed) -> bool:
-        """Whether a reload closed `generation` before the call was queued: then the next one takes it.
+    def next_after(self, generation: Generation, error: EngineClosed) -> Generation:
+        """The one in service, for a call that `generation` has refused because a reload closed it meanwhile.
 
-        The call's timeout begins anew; what has passed is no more than its inputs took to convert.
+        Its timeout begins anew; what has passed is no more than its inputs took to convert.
+
+        Raises
+        ------
+        EngineClosed
+            The same `error`, where the call had been queued, or no reload has closed the generation.
         """
-        return not error.accepted and generation is not self.present
+        present = self.present
+        if error.accepted or generation is present:
+            raise error
+        return present
 
     def reload(
         self, path: str | os.PathLike[str] | None, timeout: float | None, check_load: CheckLoad | None
