@@ -1,4 +1,4 @@
-"""The engine's figures to reach, and every way beside it on every model.
+"""The engine's figures to reach, and every other variant on every model.
 
 ``python -m benchmarks.bench_engine [--quick] [--json FILE] [--only NAME ...]``
 """

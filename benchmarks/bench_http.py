@@ -33,14 +33,14 @@ from benchmarks.models import MODELS
 SERVED = ("mlp", "wide_mlp")
 NAMES = [*SERVED, "stages"]
 COLUMNS = [
-    *("way", "connections", "requests/s", "ours/this", "p50 ms", "p99 ms"),
+    *("variant", "connections", "requests/s", "ours/this", "p50 ms", "p99 ms"),
     *("us CPU a request", "of it first thread", "client's cores"),
 ]
 _REPORTED = ("instances", "onednn", "ir_optim", "mem_optim", "max_batch_size", "policy")
 
 
 def served(model: str, effort: Effort, baselines: Collection[str]) -> Section:
-    """All ways on one model."""
+    """All variants on one model."""
     lengths = Lengths.of(effort)
     measured = measure(model, lengths, lambda line: print(f"  {model}, {line}", file=sys.stderr), baselines)
     options = ", ".join(f"{name} {measured.in_force[name]}" for name in _REPORTED)
@@ -50,18 +50,18 @@ def served(model: str, effort: Effort, baselines: Collection[str]) -> Section:
         f"rounds; the client, wrk or for gRPC our own grpc_load, has the same cores; ours: {options}",
         COLUMNS,
     )
-    for way, by_connections in measured.loads.items():
+    for variant, by_connections in measured.loads.items():
         for connections, loads in by_connections.items():
-            _row(table, way, connections, loads, measured.loads[OURS_JSON][connections])
-    for way, why in measured.left_out.items():
-        table.rows.append([way, "", f"left out: {why}", *[""] * (len(COLUMNS) - 3)])
+            _row(table, variant, connections, loads, measured.loads[OURS_JSON][connections])
+    for variant, why in measured.left_out.items():
+        table.rows.append([variant, "", f"left out: {why}", *[""] * (len(COLUMNS) - 3)])
     if model == "mlp":
         _verdicts(table, measured)
-    every = [load for ways in measured.loads.values() for loads in ways.values() for load in loads]
+    every = [load for variants in measured.loads.values() for loads in variants.values() for load in loads]
     own = [
         load
-        for way in (*CEILING_OF, *CEILING_OF.values(), OURS_GRPC, CEILING_GRPC)
-        for loads in measured.loads[way].values()
+        for variant in (*CEILING_OF, *CEILING_OF.values(), OURS_GRPC, CEILING_GRPC)
+        for loads in measured.loads[variant].values()
         for load in loads
     ]
     table.verdict("answers of ours that were refused or broken off", sum(load.bad for load in own), at_most=0)
@@ -70,14 +70,14 @@ def served(model: str, effort: Effort, baselines: Collection[str]) -> Section:
     return table
 
 
-def _row(table: Section, way: str, connections: int, loads: list[Load], ours: list[Load]) -> None:
+def _row(table: Section, variant: str, connections: int, loads: list[Load], ours: list[Load]) -> None:
     for name in Load.__dataclass_fields__:
-        table.raw[f"{way}, {connections} connections, {name}"] = [getattr(load, name) for load in loads]
+        table.raw[f"{variant}, {connections} connections, {name}"] = [getattr(load, name) for load in loads]
     bad = sum(load.bad for load in loads)
     if bad:
         blank = [""] * (len(COLUMNS) - 3)
         table.rows.append(
-            [way, str(connections), f"invalid: {bad:,.0f} refused, broken off, or none at all", *blank]
+            [variant, str(connections), f"invalid: {bad:,.0f} refused, broken off, or none at all", *blank]
         )
         return
 
@@ -87,7 +87,7 @@ def _row(table: Section, way: str, connections: int, loads: list[Load], ours: li
     times = statistics.median(ratios(_rates(ours), _rates(loads)))
     table.rows.append(
         [
-            *(way, str(connections), spread(_rates(loads)), f"{times:.2f}"),
+            *(variant, str(connections), spread(_rates(loads)), f"{times:.2f}"),
             *(median("p50_ms", 2), median("p99_ms", 2)),
             *(median("cpu_us"), median("main_thread_us"), median("client", 2)),
         ]
@@ -99,8 +99,8 @@ def _rates(loads: list[Load]) -> list[float]:
 
 
 def _verdicts(table: Section, measured: Measured) -> None:
-    def rates(way: str, connections: int) -> list[float] | None:
-        loads = measured.loads.get(way, {}).get(connections, [])
+    def rates(variant: str, connections: int) -> list[float] | None:
+        loads = measured.loads.get(variant, {}).get(connections, [])
         return None if not loads or any(load.bad for load in loads) else _rates(loads)
 
     def compare(what: str, above: list[float] | None, below: list[float] | None, wanted: float) -> None:
@@ -111,11 +111,11 @@ def _verdicts(table: Section, measured: Measured) -> None:
         at = f"at {connections} connections"
         ours = rates(OURS_JSON, connections)
         compare(f"JSON {at}, of the bare application", ours, rates(CEILING_OF[OURS_JSON], connections), 0.8)
-        for way in (LITSERVE, BENTOML):
-            compare(f"JSON {at}, times {way}", ours, rates(way, connections), 5.0)
-        for way in (MOSEC, MOSEC_2):
+        for variant in (LITSERVE, BENTOML):
+            compare(f"JSON {at}, times {variant}", ours, rates(variant, connections), 5.0)
+        for variant in (MOSEC, MOSEC_2):
             wanted = 1.3 if connections == 32 else 1.0
-            compare(f"JSON {at}, times {way}", ours, rates(way, connections), wanted)
+            compare(f"JSON {at}, times {variant}", ours, rates(variant, connections), wanted)
         compare(f"binary {at}, times JSON", rates(OURS_BINARY, connections), ours, 1.5)
 
 

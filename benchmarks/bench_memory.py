@@ -165,7 +165,7 @@ def shapes_section(count: int) -> harness.Section:
 def instances_section() -> harness.Section:
     """A further instance of the wide MLP."""
     section = harness.Section(
-        "4. A further instance of the wide MLP (85 MB of weights), oneDNN off", ["way", "MB", "unit"]
+        "4. A further instance of the wide MLP (85 MB of weights), oneDNN off", ["variant", "MB", "unit"]
     )
     for name in list(MEASURED)[3:]:
         costs = []

@@ -101,14 +101,15 @@ def in_process(effort: Effort) -> dict[str, Section]:
             with traced(engine, provider):
                 return IN_FLIGHT * callers.rate(effort.seconds)
 
-        ways = providers()
+        variants = providers()
         alone = interleave(
-            {name: functools.partial(lone, provider) for name, provider in ways.items()}, effort.rounds
+            {name: functools.partial(lone, provider) for name, provider in variants.items()}, effort.rounds
         )
         rates = interleave(
-            {name: functools.partial(throughput, provider) for name, provider in ways.items()}, effort.rounds
+            {name: functools.partial(throughput, provider) for name, provider in variants.items()},
+            effort.rounds,
         )
-    section = Section(f"{MODEL}, {CALLERS} callers", ["way", "requests/s", "unit", "of off"])
+    section = Section(f"{MODEL}, {CALLERS} callers", ["variant", "requests/s", "unit", "of off"])
     for name, values in rates.items():
         section.measured(name, values, "1/s", spread(ratios(values, rates[OFF])))
     return {"infer": _latencies(f"{MODEL}, one infer() at a time", alone), "throughput": section}
@@ -173,7 +174,7 @@ def _p50_us_of(call: Callable[[], object], seconds: float) -> float:
 
 
 def _latencies(title: str, taken: Mapping[str, list[float]]) -> Section:
-    section = Section(title, ["way", "p50", "unit", "more than off"])
+    section = Section(title, ["variant", "p50", "unit", "more than off"])
     for name, values in taken.items():
         section.measured(name, values, "us", spread(differences(values, taken[OFF])))
     return section

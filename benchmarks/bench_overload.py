@@ -22,13 +22,13 @@ from benchmarks.overload.variants import Overload
 OVERLOADED = ("wide_mlp", "transformer")
 NAMES = [*OVERLOADED, "poisoned"]
 COLUMNS = [
-    *("way", "in time/s", "of capacity", "of what ran", "in hand", "refused", "shed", "expired"),
+    *("variant", "in time/s", "of capacity", "of what ran", "in hand", "refused", "shed", "expired"),
     *("late", "rows", "us CPU a refusal", "p99 ms a refusal", "p50 ms", "p99 ms"),
 ]
 
 
 def overload(model: str, effort: Effort, quick: bool) -> Section:
-    """All ways on one model."""
+    """All variants on one model."""
     lengths = Lengths.of(effort, quick)
     directory(model)
     measured = measure(model, lengths, quick, lambda line: print(f"  {model}, {line}", file=sys.stderr))
@@ -38,10 +38,10 @@ def overload(model: str, effort: Effort, quick: bool) -> Section:
         COLUMNS,
     )
     _capacity_rows(table, measured)
-    for way, loads in measured.loads.items():
-        _row(table, way, loads, measured.capacity)
-    for way in (ADAPTIVE, ADAPTIVE_UVLOOP):
-        _verdicts(table, way, measured.loads[way], measured.capacity)
+    for variant, loads in measured.loads.items():
+        _row(table, variant, loads, measured.capacity)
+    for variant in (ADAPTIVE, ADAPTIVE_UVLOOP):
+        _verdicts(table, variant, measured.loads[variant], measured.capacity)
     every = [load for loads in measured.loads.values() for load in loads]
     every += [load for _, _, load in measured.offered]
     compared, different = sum(load.compared for load in every), sum(load.different for load in every)
@@ -66,17 +66,19 @@ def _capacity_rows(table: Section, measured: Measured) -> None:
     times = statistics.median(ratios(offered, measured.capacity))
     table.raw["offered, requests/s"] = offered
     table.rows.append(["offered", spread(offered), f"{times:.2f}", *blank[1:]])
-    for way, rate, load in measured.offered:
-        table.raw.setdefault(f"while looking, {way}: rate, in time/s", []).extend([rate, load.in_time_per_s])
+    for variant, rate, load in measured.offered:
+        table.raw.setdefault(f"while looking, {variant}: rate, in time/s", []).extend(
+            [rate, load.in_time_per_s]
+        )
 
 
-def _row(table: Section, way: str, loads: list[Overload], capacity: list[float]) -> None:
+def _row(table: Section, variant: str, loads: list[Overload], capacity: list[float]) -> None:
     for name in Overload.__dataclass_fields__:
         values = [getattr(load, name) for load in loads]
         if name != "reasons":
-            table.raw[f"{way}, {name}"] = values
+            table.raw[f"{variant}, {name}"] = values
     for reason in sorted({reason for load in loads for reason in load.reasons}):
-        table.raw[f"{way}, went because {reason}, of those asked"] = [
+        table.raw[f"{variant}, went because {reason}, of those asked"] = [
             float(load.reasons.get(reason, 0)) for load in loads
         ]
 
@@ -93,20 +95,22 @@ def _row(table: Section, way: str, loads: list[Overload], capacity: list[float])
     times = [median("refusal_cpu_us"), median("refusal_p99_ms", 2), median("p50_ms"), median("p99_ms")]
     done = f"{statistics.median(ratios(rates, capacity)):.2f}"
     ran = [median("ran_in_time", 3), median("ran_in_hand", 3)]
-    table.rows.append([way, spread(rates), done, *ran, *ends, median("rows"), *times])
+    table.rows.append([variant, spread(rates), done, *ran, *ends, median("rows"), *times])
 
 
-def _verdicts(table: Section, way: str, loads: list[Overload], capacity: list[float]) -> None:
+def _verdicts(table: Section, variant: str, loads: list[Overload], capacity: list[float]) -> None:
     def median(name: str) -> float:
         return float(statistics.median(getattr(load, name) for load in loads))
 
     done = statistics.median(ratios([load.in_time_per_s for load in loads], capacity))
-    table.verdict(f"{way}: done in time, of capacity", done, at_least=0.85)
-    table.verdict(f"{way}: of what ran, a result in time", median("ran_in_time"), at_least=0.99)
-    table.verdict(f"{way}: of what ran, in the caller's hands in time", median("ran_in_hand"), at_least=0.99)
+    table.verdict(f"{variant}: done in time, of capacity", done, at_least=0.85)
+    table.verdict(f"{variant}: of what ran, a result in time", median("ran_in_time"), at_least=0.99)
+    table.verdict(
+        f"{variant}: of what ran, in the caller's hands in time", median("ran_in_hand"), at_least=0.99
+    )
     if any(load.refusal_cpu_us for load in loads):
-        table.verdict(f"{way}: us of CPU for a refusal", median("refusal_cpu_us"), at_most=50)
-    table.verdict(f"{way}: p99 ms of a refusal", median("refusal_p99_ms"), at_most=5)
+        table.verdict(f"{variant}: us of CPU for a refusal", median("refusal_cpu_us"), at_most=50)
+    table.verdict(f"{variant}: p99 ms of a refusal", median("refusal_p99_ms"), at_most=5)
 
 
 def main() -> None:

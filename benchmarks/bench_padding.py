@@ -42,7 +42,7 @@ Feeds = Mapping[str, "np.ndarray[Any, Any]"]
 Results = Mapping[str, "np.ndarray[Any, Any]"]
 
 
-def ways(outputs: Sequence[str]) -> dict[str, dict[str, Any]]:
+def variants(outputs: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Name -> options of an engine. The first output has the axis of the tokens, the other is pooled."""
     pad = functools.partial(PadAxis, inputs={"ids": 1}, mask="mask", outputs={outputs[0]: 1})
     return {
@@ -133,11 +133,19 @@ def difference(ours: Results, theirs: Results) -> float:
 
 
 def section(effort: Effort) -> Section:
-    """All ways, in this process: they differ in nothing that is the process's."""
+    """All variants, in this process: they differ in nothing that is the process's."""
     path, asked = directory(MODEL), requests()
     table = Section(
         f"{MODEL}: sequences of {SHORTEST} to {LONGEST} tokens, one each, {CALLERS} asyncio callers (uvloop)",
-        ["way", "requests/s", "of unpadded", "rows a run", "padding", "lengths", "most apart from unpadded"],
+        [
+            "variant",
+            "requests/s",
+            "of unpadded",
+            "rows a run",
+            "padding",
+            "lengths",
+            "most apart from unpadded",
+        ],
     )
     with contextlib.ExitStack() as closing:
         plain = closing.enter_context(Engine(path, instances=1))
@@ -145,29 +153,34 @@ def section(effort: Effort) -> Section:
         alone = [plain.infer(feeds) for feeds in asked]
         for feeds, result in zip(asked[:64], alone, strict=False):
             harness.check_equal(result, bare(feeds))
-        options = ways([tensor.name for tensor in plain.outputs])
+        options = variants([tensor.name for tensor in plain.outputs])
         callers = {
-            way: Callers(closing.enter_context(Engine(path, **each)), asked) for way, each in options.items()
+            variant: Callers(closing.enter_context(Engine(path, **each)), asked)
+            for variant, each in options.items()
         }
         for each in callers.values():
             each.load(effort.seconds)
         loads = interleave(
-            {way: functools.partial(each.load, effort.seconds) for way, each in callers.items()},
+            {variant: functools.partial(each.load, effort.seconds) for variant, each in callers.items()},
             effort.rounds,
         )
-        ends = {way: each.infos() for way, each in callers.items()}
-    for way, measured in loads.items():
+        ends = {variant: each.infos() for variant, each in callers.items()}
+    for variant, measured in loads.items():
         rates = [load.requests_per_s for load in measured]
         rows = [load.rows for load in measured]
-        infos = [info for _, info in ends[way]]
+        infos = [info for _, info in ends[variant]]
         padded = [info.padded_share for info in infos]
-        apart = max(difference(ours, theirs) for (ours, _), theirs in zip(ends[way], alone, strict=True))
-        same = UNPADDED + (WITHOUT if way.endswith(WITHOUT) else "")
+        apart = max(difference(ours, theirs) for (ours, _), theirs in zip(ends[variant], alone, strict=True))
+        same = UNPADDED + (WITHOUT if variant.endswith(WITHOUT) else "")
         gain = statistics.median(ratios(rates, [load.requests_per_s for load in loads[same]]))
-        table.raw |= {f"{way}, requests/s": rates, f"{way}, rows a run": rows, f"{way}, padded share": padded}
+        table.raw |= {
+            f"{variant}, requests/s": rates,
+            f"{variant}, rows a run": rows,
+            f"{variant}, padded share": padded,
+        }
         share, kinds = f"{statistics.fmean(padded):.0%}", str(len({info.bucket for info in infos}))
-        table.rows.append([way, spread(rates), f"{gain:.2f}", spread(rows), share, kinds, f"{apart:.1g}"])
-        table.verdict(f"{way}: most apart from unpadded, one by one", apart, at_most=TOLERANCE)
+        table.rows.append([variant, spread(rates), f"{gain:.2f}", spread(rows), share, kinds, f"{apart:.1g}"])
+        table.verdict(f"{variant}: most apart from unpadded, one by one", apart, at_most=TOLERANCE)
     return table
 
 

@@ -42,7 +42,7 @@ def _alone(name: str, settings: Settings, seconds: float) -> float:
 
 @dataclass(frozen=True)
 class Load:
-    """What one way did in one round."""
+    """What one variant did in one round."""
 
     rate: float
     """Rows per second."""
@@ -65,7 +65,7 @@ def _together(helpers: Sequence[Helper], seconds: float) -> Load:
 
 
 def section(name: str, effort: Effort) -> Section:
-    """One case: every way has processes of its own, and one way runs at a time."""
+    """One case: every variant has processes of its own, and one variant runs at a time."""
     case = CASES[name]
     seconds = effort.seconds * SLOWNESS
     best = best_settings(name, case, effort.seconds)
@@ -74,7 +74,7 @@ def section(name: str, effort: Effort) -> Section:
         options[WITH_PASSES] = {"ir_optim": True}
     table = Section(
         f"{name}: rows per second, {CALLERS} callers of the engine; bare: {best}",
-        ["way", "rows/s", "of the bare", "CPU ms a row", "rows a run", "most apart"],
+        ["variant", "rows/s", "of the bare", "CPU ms a row", "rows a run", "most apart"],
     )
     with contextlib.ExitStack() as closing:
         bares = [closing.enter_context(contextlib.closing(helper(name, best))) for _ in range(2)]
@@ -82,23 +82,28 @@ def section(name: str, effort: Effort) -> Section:
             one.answer()
         alone = replace(best, batch=1)
         engines = {
-            way: closing.enter_context(contextlib.closing(engine_helper(name, each, alone)))
-            for way, each in options.items()
+            variant: closing.enter_context(contextlib.closing(engine_helper(name, each, alone)))
+            for variant, each in options.items()
         }
-        apart = {way: one.answer() for way, one in engines.items()}
-        ways = {BARE: bares, **{way: [one] for way, one in engines.items()}}
+        apart = {variant: one.answer() for variant, one in engines.items()}
+        variants = {BARE: bares, **{variant: [one] for variant, one in engines.items()}}
         loads = interleave(
-            {way: functools.partial(_together, each, seconds) for way, each in ways.items()}, effort.rounds
+            {variant: functools.partial(_together, each, seconds) for variant, each in variants.items()},
+            effort.rounds,
         )
     bare_rates = [load.rate for load in loads[BARE]]
-    for way, measured in loads.items():
+    for variant, measured in loads.items():
         rates, work = [load.rate for load in measured], [load.cpu_ms for load in measured]
         shares = ratios(rates, bare_rates)
-        table.raw |= {f"{way}, rows/s": rates, f"{way}, of the bare": shares, f"{way}, CPU ms a row": work}
+        table.raw |= {
+            f"{variant}, rows/s": rates,
+            f"{variant}, of the bare": shares,
+            f"{variant}, CPU ms a row": work,
+        }
         rows = f"{statistics.fmean(load.rows for load in measured):.1f}"
-        error = f"{apart[way]:.1g}" if way in apart else ""
-        table.rows.append([way, spread(rates), spread(shares), spread(work), rows, error])
-        if way == DEFAULTS and case.wanted is not None:
+        error = f"{apart[variant]:.1g}" if variant in apart else ""
+        table.rows.append([variant, spread(rates), spread(shares), spread(work), rows, error])
+        if variant == DEFAULTS and case.wanted is not None:
             table.verdict(f"{name}: of two bare predictors", statistics.median(shares), at_least=case.wanted)
     return table
 

@@ -142,8 +142,8 @@ def section(effort: Effort) -> Section:
     def costs(queue: Queue) -> tuple[Cost, float]:
         return queue.turns(turns), queue.turned_down(turns * ROWS)
 
-    ways = {name: functools.partial(costs, queue) for name, queue in queues.items()}
-    for name, measured in interleave(ways, effort.rounds).items():
+    variants = {name: functools.partial(costs, queue) for name, queue in queues.items()}
+    for name, measured in interleave(variants, effort.rounds).items():
         parts = {
             part: [getattr(cost, part) for cost, _ in measured] for part in ("admit", "next", "done", "all")
         }

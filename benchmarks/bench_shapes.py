@@ -65,7 +65,7 @@ def widths(count: int) -> list[int]:
 # -- memory ------------------------------------------------------------------------------------------
 
 
-def memory(way: str, model: Path, count: int) -> dict[str, Any]:
+def memory(variant: str, model: Path, count: int) -> dict[str, Any]:
     """In a process of its own: the most resident memory over so many widths, each asked once."""
     sizes = widths(count)
     (widest,) = lines([WIDEST])
@@ -73,7 +73,7 @@ def memory(way: str, model: Path, count: int) -> dict[str, Any]:
     most = resident_mb()
     note = ""
     with contextlib.ExitStack() as closing:
-        if way == PLAIN:
+        if variant == PLAIN:
             bare = Bare(model)
             name = bare.predictor.get_input_names()[0]
             for image in images:
@@ -92,13 +92,15 @@ def memory_section(model: Path, effort: Effort) -> Section:
     """The engine against plain Paddle."""
     table = Section(
         f"Most resident memory over {effort.widths} widths ({NARROWEST} to {WIDEST}), one row a request",
-        ["way", "MB", "of plain Paddle"],
+        ["variant", "MB", "of plain Paddle"],
     )
-    measure: Callable[[str], Any] = lambda way: harness.child(  # noqa: E731
-        "bench_shapes", "--memory", way, "--model", str(model), "--widths", str(effort.widths)
+    measure: Callable[[str], Any] = lambda variant: harness.child(  # noqa: E731
+        "bench_shapes", "--memory", variant, "--model", str(model), "--widths", str(effort.widths)
     )
-    found = interleave({way: functools.partial(measure, way) for way in (PLAIN, DEFAULTS)}, effort.rounds)
-    most = {way: [answer["most_mb"] for answer in answers] for way, answers in found.items()}
+    found = interleave(
+        {variant: functools.partial(measure, variant) for variant in (PLAIN, DEFAULTS)}, effort.rounds
+    )
+    most = {variant: [answer["most_mb"] for answer in answers] for variant, answers in found.items()}
     part = ratios(most[DEFAULTS], most[PLAIN])
     table.measured(PLAIN, most[PLAIN], "")
     table.measured(DEFAULTS, most[DEFAULTS], spread(part))
@@ -123,30 +125,35 @@ def lines_section(model: Path, effort: Effort) -> Section:
     """Lines per second, every page with widths of its own, as pages have."""
     table = Section(
         f"{LINES} lines of as many widths ({LINE_WIDTHS[0]} to {LINE_WIDTHS[1]}), {CALLERS} threads",
-        ["way", "lines/s", "of plain batches", "CPU ms a line"],
+        ["variant", "lines/s", "of plain batches", "CPU ms a line"],
     )
     with contextlib.ExitStack() as closing:
 
-        def started(way: str) -> harness.Helper:
-            return closing.enter_context(contextlib.closing(helper(way, model, effort.pages)))
+        def started(variant: str) -> harness.Helper:
+            return closing.enter_context(contextlib.closing(helper(variant, model, effort.pages)))
 
-        ways = {
+        variants = {
             BATCHES: [started(BATCHES)],
             TWO: [started(BATCHES), started(BATCHES)],
             DEFAULTS: [started(DEFAULTS)],
             PADDED: [started(PADDED)],
         }
         found = interleave(
-            {way: functools.partial(_read, helpers) for way, helpers in ways.items()}, effort.pages
+            {variant: functools.partial(_read, helpers) for variant, helpers in variants.items()},
+            effort.pages,
         )
-    rates = {way: [rate for rate, _ in each] for way, each in found.items()}
-    for way, each in rates.items():
+    rates = {variant: [rate for rate, _ in each] for variant, each in found.items()}
+    for variant, each in rates.items():
         part = ratios(each, rates[BATCHES])
-        work = [cpu_ms for _, cpu_ms in found[way]]
-        table.raw |= {f"{way}, lines/s": each, f"{way}, of plain batches": part, f"{way}, CPU ms": work}
-        table.rows.append([way, spread(each), spread(part), spread(work)])
-        if way in (DEFAULTS, PADDED):
-            table.verdict(f"{way}: of plain batches", statistics.median(part), at_least=WANTED_SPEED)
+        work = [cpu_ms for _, cpu_ms in found[variant]]
+        table.raw |= {
+            f"{variant}, lines/s": each,
+            f"{variant}, of plain batches": part,
+            f"{variant}, CPU ms": work,
+        }
+        table.rows.append([variant, spread(each), spread(part), spread(work)])
+        if variant in (DEFAULTS, PADDED):
+            table.verdict(f"{variant}: of plain batches", statistics.median(part), at_least=WANTED_SPEED)
     return table
 
 

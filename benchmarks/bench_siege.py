@@ -154,7 +154,7 @@ def report(parts: Sequence[Part], capacity_per_s: float, deadline_s: float) -> S
     table.rows += [
         ["good requests, by how they ended", ", ".join(f"{end}: {n:,}" for end, n in sorted(ends.items()))],
         ["answered: p50, p99", f"{p50_ms:.0f}, {p99_ms:.0f} ms"],
-        ["bad ones that were sent", ", ".join(f"{way}: {n:,}" for way, n in sorted(sent.items()))],
+        ["bad ones that were sent", ", ".join(f"{attack}: {n:,}" for attack, n in sorted(sent.items()))],
         ["resident MB after each part", " ".join(f"{part.resident_mb:.0f}" for part in parts)],
         ["descriptors after each part", " ".join(str(part.descriptors) for part in parts)],
     ]

@@ -1,7 +1,7 @@
 """What recording and being scraped cost: throughput with nothing recorded, as by default, and in a trace.
 
 The callers never pause; what is recorded changes under them every tenth of a second, so that what slows the
-machine for longer falls on all ways alike. ``nothing, again`` shows how far one thing differs from itself.
+machine for longer slows every variant alike. ``nothing, again`` shows how far a variant differs from itself.
 
 ``python -m benchmarks.bench_trace [--quick] [--json FILE]``
 """
@@ -93,13 +93,13 @@ def calling(engine: Engine, callers: int, call: Callable[[Engine], None]) -> Ite
             thread.join()
 
 
-def throughput(engine: Engine, way: Variant) -> float:
+def throughput(engine: Engine, variant: Variant) -> float:
     """Results a second, in one window."""
-    with engine.trace(way.kept_requests) if way.kept_requests else contextlib.nullcontext():
+    with engine.trace(variant.kept_requests) if variant.kept_requests else contextlib.nullcontext():
         time.sleep(SETTLING_S)
         results = engine.stats()["results"]
         begin = time.perf_counter()
-        if way.scraped:
+        if variant.scraped:
             exposition({MODEL: engine})
         time.sleep(max(0.0, begin + WINDOW_S - time.perf_counter()))
         return float(engine.stats()["results"] - results) / (time.perf_counter() - begin)
@@ -112,11 +112,12 @@ def measure(title: str, callers: int, call: Callable[[Engine], None], rounds: in
         calling(engine, callers, call),
     ):
         time.sleep(10 * WINDOW_S)
-        # The windows are short: the collector's visit to what was imported would be one way's misfortune.
+        # The windows are short: the collector's visit to what was imported would be one variant's misfortune.
         gc.collect()
         gc.freeze()
         rates = interleave(
-            {name: functools.partial(throughput, engine, way) for name, way in VARIANTS.items()}, rounds
+            {name: functools.partial(throughput, engine, variant) for name, variant in VARIANTS.items()},
+            rounds,
         )
     section = Section(
         f"{MODEL}, {title}: medians of {rounds} windows of {WINDOW_S:g} s (and quarters)",

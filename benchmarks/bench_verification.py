@@ -62,7 +62,7 @@ def throughput(engine: Engine, pause_s: float) -> float:
 
 
 def measure(title: str, pause_s: float, rounds: int) -> Section:
-    """One engine for each way, one after the other in every round."""
+    """One engine for each variant, one after the other in every round."""
     section = Section(
         f"{MODEL}, {CALLERS * IN_FLIGHT} requests of one row under way, {title}: "
         f"medians of {rounds} windows of {WINDOW_S:g} s (and quarters)",
@@ -77,7 +77,7 @@ def measure(title: str, pause_s: float, rounds: int) -> Section:
             throughput(engine, pause_s)
             throughput(engine, 0)
         before = {name: engine.stats() for name, engine in engines.items()}
-        # The windows are short: the collector's visit to what was imported would be one way's misfortune.
+        # The windows are short: the collector's visit to what was imported would be one variant's misfortune.
         gc.collect()
         gc.freeze()
         rates = interleave(

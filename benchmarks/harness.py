@@ -30,7 +30,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds, and seconds for each way in each round."""
+    """How much is measured: rounds, and seconds for each variant in each round."""
 
     rounds: int
     seconds: float
@@ -63,7 +63,7 @@ class Section:
     raw: dict[str, list[float]] = field(default_factory=dict)
 
     def measured(self, name: str, values: Sequence[float], unit: str, *more: str) -> None:
-        """A row: the median and the range of one way."""
+        """A row: the median and the range of one variant."""
         self.raw[name] = list(values)
         self.rows.append([name, spread(values), unit, *more])
 
@@ -96,14 +96,14 @@ def differences(left: Sequence[float], right: Sequence[float]) -> list[float]:
     return [a - b for a, b in zip(left, right, strict=True)]
 
 
-def interleave(ways: Mapping[_Name, Callable[[], _T]], rounds: int) -> dict[_Name, list[_T]]:
-    """Every way once a round, each round beginning with another way."""
-    results: dict[_Name, list[_T]] = {name: [] for name in ways}
-    names = list(ways)
+def interleave(variants: Mapping[_Name, Callable[[], _T]], rounds: int) -> dict[_Name, list[_T]]:
+    """Every variant once a round, each round beginning with another variant."""
+    results: dict[_Name, list[_T]] = {name: [] for name in variants}
+    names = list(variants)
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            results[name].append(ways[name]())
+            results[name].append(variants[name]())
     return results
 
 
@@ -159,7 +159,7 @@ def p50_us(call: Callable[[], Any], calls: int) -> float:
 
 
 def check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Stops the benchmark when two ways do not compute the same."""
+    """Stops the benchmark when two variants do not compute the same."""
     wanted = list(theirs.values()) if isinstance(theirs, Mapping) else theirs
     for (name, result), expected in zip(ours.items(), wanted, strict=True):
         if not equal(result, expected):

@@ -31,16 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A few seeds get one way to run each, and so all ways are there; many get all of them."""
+    """A few seeds get one combination each, and so all of them occur; many get all of them."""
     if "random_model_run" not in metafunc.fixturenames:
         return
     seeds = int(metafunc.config.getoption("--model-seeds"))
-    ways = [(format, onednn) for format in ("json", "legacy") for onednn in (True, False)]
+    combinations = [(format, onednn) for format in ("json", "legacy") for onednn in (True, False)]
     runs = [
-        (seed, *way)
+        (seed, *combination)
         for seed in range(seeds)
-        for place, way in enumerate(ways)
-        if seeds > 50 or place == seed % len(ways)
+        for place, combination in enumerate(combinations)
+        if seeds > 50 or place == seed % len(combinations)
     ]
     metafunc.parametrize("random_model_run", runs, ids=lambda run: "-".join(map(str, run)))
 
@@ -55,15 +55,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says in which ways the runs of random models ended, so that none is left out silently."""
-    ways = collections.Counter(
-        way
+    """Says how the runs of random models ended, so that none is left out silently."""
+    endings = collections.Counter(
+        ending
         for report in terminalreporter.getreports("passed")
-        for name, way in report.user_properties
+        for name, ending in report.user_properties
         if name == "random model"
     )
-    for way, count in ways.most_common():
-        terminalreporter.write_line(f"random models: {count} runs: {way}")
+    for ending, count in endings.most_common():
+        terminalreporter.write_line(f"random models: {count} runs: {ending}")
 
 
 @pytest.fixture

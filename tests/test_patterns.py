@@ -20,7 +20,7 @@ ANCHORED = {"fullmatch": "fullmatch", "match": "match", "compile": "compile"}
 
 
 def patterns() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes], str]]:
-    """(where, pattern, way) of every one that is written in our code."""
+    """(where, pattern, method) of every one that is written in our code."""
     for folder in FOLDERS:
         for path in sorted(folder.glob("*.py")):
             yield from patterns_of(path)
@@ -28,11 +28,11 @@ def patterns() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes], str]]
 
 def patterns_of(path: Path) -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes], str]]:
     tree = ast.parse(path.read_text())
-    ways: dict[str, set[str]] = defaultdict(set)
+    methods: dict[str, set[str]] = defaultdict(set)
     names: dict[ast.expr, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            ways[node.value.id].add(ANCHORED.get(node.attr, "search"))
+            methods[node.value.id].add(ANCHORED.get(node.attr, "search"))
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             names[node.value] = node.targets[0].id
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
@@ -44,11 +44,11 @@ def patterns_of(path: Path) -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[
             continue
         pattern = eval(compile(ast.Expression(re_compiled(node)), str(path), "eval"), {"re": re})
         where = f"{path.name}:{node.lineno}"
-        way = ANCHORED.get(node.func.attr, "search")
-        of_name = ways[names[node]] if node in names else set()
-        for one in sorted(of_name) if way == "compile" else [way]:
+        method = ANCHORED.get(node.func.attr, "search")
+        of_name = methods[names[node]] if node in names else set()
+        for one in sorted(of_name) if method == "compile" else [method]:
             yield where, pattern, one
-        assert way != "compile" or of_name, f"{where}: a pattern needs a name, and a use in its file"
+        assert method != "compile" or of_name, f"{where}: a pattern needs a name, and a use in its file"
 
 
 def re_compiled(call: ast.Call) -> ast.Call:
@@ -66,14 +66,14 @@ FOUND = list(patterns())
 
 
 @pytest.mark.parametrize(
-    ("pattern", "way"), [it[1:] for it in FOUND], ids=[f"{where}-{way}" for where, _, way in FOUND]
+    ("pattern", "method"), [it[1:] for it in FOUND], ids=[f"{where}-{method}" for where, _, method in FOUND]
 )
-def test_no_text_makes_a_pattern_slow(pattern: re.Pattern[str], way: str) -> None:
-    assert pumped(pattern, way) is None
+def test_no_text_makes_a_pattern_slow(pattern: re.Pattern[str], method: str) -> None:
+    assert pumped(pattern, method) is None
 
 
 @pytest.mark.parametrize(
-    ("pattern", "way"),
+    ("pattern", "method"),
     [
         (r"([0-9]+\.?[0-9]*|\.[0-9]+)x", "fullmatch"),
         (r"(a|aa)+b", "match"),
@@ -82,12 +82,12 @@ def test_no_text_makes_a_pattern_slow(pattern: re.Pattern[str], way: str) -> Non
         (rb"(?s)x.*y.*z", "match"),
     ],
 )
-def test_a_pattern_that_backtracks_is_found(pattern: str | bytes, way: str) -> None:
-    assert pumped(re.compile(pattern), way)
+def test_a_pattern_that_backtracks_is_found(pattern: str | bytes, method: str) -> None:
+    assert pumped(re.compile(pattern), method)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "way"),
+    ("pattern", "method"),
     [
         (r"[0-9]+(\.[0-9]*)?", "fullmatch"),
         (r"a+b", "match"),
@@ -95,5 +95,5 @@ def test_a_pattern_that_backtracks_is_found(pattern: str | bytes, way: str) -> N
         (r"(?m)^[ \t]*\(at", "search"),
     ],
 )
-def test_a_pattern_that_does_not_is_not(pattern: str, way: str) -> None:
-    assert pumped(re.compile(pattern), way) is None
+def test_a_pattern_that_does_not_is_not(pattern: str, method: str) -> None:
+    assert pumped(re.compile(pattern), method) is None

@@ -19,11 +19,11 @@ from benchmarks.harness import Effort, Section, differences, ratios, spread
 
 
 def section(model: str, effort: Effort) -> Section:
-    """All ways and all numbers of callers on one model."""
+    """All variants and all numbers of callers on one model."""
     measured = measure(model, effort)
     table = Section(
         f"{model}: requests of one row, each caller back to back",
-        ["callers", "way", "requests/s", "p50 us", "p99 us", "of the bare limit"],
+        ["callers", "variant", "requests/s", "p50 us", "p99 us", "of the bare limit"],
     )
     for (batch, name), rates in measured.limits.items():
         key = f"{name}, batch {batch}"
@@ -31,14 +31,14 @@ def section(model: str, effort: Effort) -> Section:
         table.rows.append(["", key, spread(rates), "", "", ""])
     plan = PLANS[model]
     settings = {name: options.get("onednn") for name, options in plan.engines.items()}
-    for (callers, way), loads in measured.loads.items():
-        rates = measured.rates(callers, way)
+    for (callers, variant), loads in measured.loads.items():
+        rates = measured.rates(callers, variant)
         p50s, p99s = [load.p50_us for load in loads], [load.p99_us for load in loads]
-        key = f"{callers} callers, {way}"
+        key = f"{callers} callers, {variant}"
         table.raw |= {f"{key}, requests/s": rates, f"{key}, p50 us": p50s, f"{key}, p99 us": p99s}
-        limit = measured.limit(limit_of(settings.get(way.rpartition(", ")[0], plan.onednn)))
+        limit = measured.limit(limit_of(settings.get(variant.rpartition(", ")[0], plan.onednn)))
         part = f"{statistics.median(ratios(rates, limit)):.2f}"
-        table.rows.append([str(callers), way, spread(rates), spread(p50s), spread(p99s), part])
+        table.rows.append([str(callers), variant, spread(rates), spread(p50s), spread(p99s), part])
     if model in VERDICTS:
         VERDICTS[model](table, measured)
     all_loads = [load for loads in measured.loads.values() for load in loads]

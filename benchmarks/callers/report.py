@@ -45,12 +45,12 @@ def gil(effort: Effort) -> Section:
         check_equal(engine.infer(feeds), bare(feeds))
         ours = Callers([functools.partial(engine.infer, feeds)])
         theirs = Callers([functools.partial(bare, feeds)])
-        ways = {
+        variants = {
             "nothing runs": lambda: counting(effort.seconds),
             "the engine runs": lambda: counting_beside(ours, effort.seconds),
             "Paddle's run() runs": lambda: counting_beside(theirs, effort.seconds),
         }
-        speeds = interleave(ways, effort.rounds)
+        speeds = interleave(variants, effort.rounds)
     section = Section(
         "1. Speed of a counting Python thread while one instance runs mobilenet_v2, batch 4",
         ["beside it", "speed", "unit", "of idle"],
@@ -109,15 +109,15 @@ def scaling(effort: Effort) -> Section:
         check_equal(two.infer(feeds), one.infer(feeds))
         alone = Callers([functools.partial(one.infer, feeds)])
         both = Callers([functools.partial(two.infer, feeds)] * 2)
-        ways = {
+        variants = {
             "engine, 1 instance, 1 caller": lambda: BATCH * alone.rate(effort.seconds),
             "engine, 2 instances, 2 callers": lambda: BATCH * both.rate(effort.seconds),
             "bare run(), 1 process": lambda: BATCH * processes_rate(processes[:1], effort.seconds),
             "bare run(), 2 processes": lambda: BATCH * processes_rate(processes, effort.seconds),
         }
-        rates = interleave(ways, effort.rounds)
+        rates = interleave(variants, effort.rounds)
     section = Section(
-        "2. Two instances against one on mobilenet_v2, batch 4", ["way", "rows/s", "unit", "of one"]
+        "2. Two instances against one on mobilenet_v2, batch 4", ["variant", "rows/s", "unit", "of one"]
     )
     for name, values in rates.items():
         ones = rates["engine, 1 instance, 1 caller" if name.startswith("engine") else "bare run(), 1 process"]
@@ -140,19 +140,19 @@ def latency(effort: Effort) -> Section:
         for engine in (inline, handed_over):
             check_equal(engine.infer(feeds), bare(feeds))
             check_equal(engine.infer(feeds), as_it_comes.outputs)
-        ways: dict[str, Callable[[], float]] = {
+        variants: dict[str, Callable[[], float]] = {
             "infer, inline": lambda: p50_us(functools.partial(inline.infer, feeds), effort.calls),
             "infer, handed over": lambda: p50_us(functools.partial(handed_over.infer, feeds), effort.calls),
             "Paddle's loop, same settings": lambda: p50_us(functools.partial(bare, feeds), effort.calls),
             "Paddle's loop, as it comes": lambda: asked_p50(as_it_comes, effort.calls),
         }
-        for way in ways.values():
-            way()
-        taken = interleave(ways, 3 * effort.rounds)
+        for variant in variants.values():
+            variant()
+        taken = interleave(variants, 3 * effort.rounds)
     as_it_comes.close()
     section = Section(
         "3. One caller, back to back, MLP, batch 1, oneDNN off: p50 of one call",
-        ["way", "us", "unit", "against the same settings"],
+        ["variant", "us", "unit", "against the same settings"],
     )
     same = taken["Paddle's loop, same settings"]
     for name, values in taken.items():
@@ -183,11 +183,11 @@ def load(effort: Effort) -> Section:
             feeds = MODELS[name].feed(1)
             with Engine(path, instances=1) as engine:
                 check_equal(engine.infer(feeds), Bare(path, as_engine=True)(feeds))
-            ways = {
+            variants = {
                 f"{name} {format}, Engine": lambda path=path: load_ms(lambda: Engine(path, instances=1)),
                 f"{name} {format}, Paddle": lambda path=path: load_ms(lambda: Bare(path, as_engine=True)),
             }
-            taken = interleave(ways, effort.rounds)
+            taken = interleave(variants, effort.rounds)
             ours, theirs = taken.values()
             ratio = statistics.median(ratios(ours, theirs))
             section.measured(f"{name} {format}, Paddle", theirs, "ms", "1.00")
@@ -207,22 +207,22 @@ def load_ms(make: Callable[[], Any]) -> float:
 
 
 def compare(name: str, effort: Effort) -> Section:
-    """The ways side by side on one model, everything as it comes."""
-    section = Section(f"{name}: rows per second", ["batch", "way", "rows/s", "unit", "of one bare loop"])
+    """The variants side by side on one model, everything as it comes."""
+    section = Section(f"{name}: rows per second", ["batch", "variant", "rows/s", "unit", "of one bare loop"])
     for batch in MODELS[name].batches:
-        for way, values in compare_at(name, batch, effort).items():
-            section.raw[f"batch {batch}, {way}"] = values
+        for variant, values in compare_at(name, batch, effort).items():
+            section.raw[f"batch {batch}, {variant}"] = values
         ones = section.raw[f"batch {batch}, bare run(), 1 process"]
         for key, values in list(section.raw.items()):
-            at, way = key.split(", ", 1)
+            at, variant = key.split(", ", 1)
             if at == f"batch {batch}":
                 times = statistics.median(ratios(values, ones))
-                section.rows.append([str(batch), way, spread(values), "rows/s", f"{times:.2f}"])
+                section.rows.append([str(batch), variant, spread(values), "rows/s", f"{times:.2f}"])
     return section
 
 
 def compare_at(name: str, batch: int, effort: Effort) -> dict[str, list[float]]:
-    """Rows per second of every way."""
+    """Rows per second of every variant."""
     path, feeds = directory(name), MODELS[name].feed(batch)
     processes = [Process(name, batch) for _ in range(2)]
     # Before the engines, which may change process-wide settings.
@@ -244,13 +244,13 @@ def compare_at(name: str, batch: int, effort: Effort) -> dict[str, list[float]]:
                 [functools.partial(locked, feeds)] * LOCKED_CALLERS
             ),
         }
-        ways: dict[str, Callable[[], float]] = {
+        variants: dict[str, Callable[[], float]] = {
             "bare run(), 1 process": lambda: batch * processes_rate(processes[:1], effort.seconds),
             "bare run(), 2 processes": lambda: batch * processes_rate(processes, effort.seconds),
         }
-        for way, threads in callers.items():
-            ways[way] = lambda threads=threads: batch * threads.rate(effort.seconds)  # type: ignore[misc]
-        measured = interleave(ways, effort.rounds)
+        for variant, threads in callers.items():
+            variants[variant] = lambda threads=threads: batch * threads.rate(effort.seconds)  # type: ignore[misc]
+        measured = interleave(variants, effort.rounds)
         for threads in callers.values():
             threads.close()
     for process in processes:

@@ -14,7 +14,7 @@ from benchmarks.callers.variants import LOCKED, MOST_CALLERS, PER_THREAD, POOL, 
 from benchmarks.harness import Effort, Helper, interleave
 from benchmarks.load.closed_loop import Load
 
-# Callers -> their part of the seconds of a way: more of them take longer until each has been served.
+# Callers -> their part of the seconds of a variant: more of them take longer until each has been served.
 WINDOWS = {1: 0.2, 8: 0.3, MOST_CALLERS: 0.5}
 WARM_UP = 0.5
 
@@ -68,22 +68,22 @@ class Measured:
     """Everything measured on one model, round by round."""
 
     loads: dict[tuple[int, str], list[Load]] = field(default_factory=dict)
-    """(callers, way) -> what they got."""
+    """(callers, variant) -> what they got."""
     limits: dict[tuple[int, str], list[float]] = field(default_factory=dict)
     """(batch, processes) -> rows per second of both together."""
 
-    def rates(self, callers: int, way: str) -> list[float]:
+    def rates(self, callers: int, variant: str) -> list[float]:
         """Requests per second."""
-        return [load.requests_per_s for load in self.loads[callers, way]]
+        return [load.requests_per_s for load in self.loads[callers, variant]]
 
     def best(self, callers: int, start: str, end: str) -> str:
-        """The way with the highest median among those whose names begin and end so."""
+        """The variant with the highest median among those whose names begin and end so."""
         names = [
-            way
-            for count, way in self.loads
-            if count == callers and way.startswith(start) and way.endswith(f", {end}")
+            variant
+            for count, variant in self.loads
+            if count == callers and variant.startswith(start) and variant.endswith(f", {end}")
         ]
-        return max(names, key=lambda way: statistics.median(self.rates(callers, way)))
+        return max(names, key=lambda variant: statistics.median(self.rates(callers, variant)))
 
     def limit(self, processes: str) -> list[float]:
         """Rows per second at the best batch size."""
@@ -99,9 +99,9 @@ class Opened:
     """Variant -> who serves it, under which name."""
     pairs: dict[str, list[Process]]
 
-    def load(self, callers: int, way: str, seconds: float) -> Load:
-        """Sets callers upon a way."""
-        server, name = self.served[way]
+    def load(self, callers: int, variant: str, seconds: float) -> Load:
+        """Sets callers upon a variant."""
+        server, name = self.served[variant]
         return server.load(name, callers, seconds)
 
     def limit(self, batch: int, processes: str, seconds: float) -> float:
@@ -127,8 +127,16 @@ def opened(model: str, plan: Plan, closing: contextlib.ExitStack) -> Opened:
     }
     settings = {"onednn": plan.onednn, "batch_size": plan.batched_rows}
     baselines = kept(serve("baselines", options=settings, environment=environments[plan.onednn]))
-    served = {f"{name}, {way}": (server, way) for name, server in engines.items() for way in server.ways}
-    served |= {way: (server, way) for server in (baselines, kept(serve("onnx"))) for way in server.ways}
+    served = {
+        f"{name}, {variant}": (server, variant)
+        for name, server in engines.items()
+        for variant in server.variants
+    }
+    served |= {
+        variant: (server, variant)
+        for server in (baselines, kept(serve("onnx")))
+        for variant in server.variants
+    }
     pairs = {}
     for onednn, environment in environments.items():
         make = functools.partial(Process, model, 1, as_engine=True, onednn=onednn, environment=environment)
@@ -138,35 +146,38 @@ def opened(model: str, plan: Plan, closing: contextlib.ExitStack) -> Opened:
     return Opened(served, pairs)
 
 
-def has_callers(plan: Plan, way: str, callers: int) -> bool:
+def has_callers(plan: Plan, variant: str, callers: int) -> bool:
     """Whether that many callers make sense for it."""
-    if way == LOCKED:
+    if variant == LOCKED:
         return callers <= plan.locked_callers
-    return callers <= PREDICTORS if way == PER_THREAD else callers > PREDICTORS or way != POOL
+    return callers <= PREDICTORS if variant == PER_THREAD else callers > PREDICTORS or variant != POOL
 
 
 def measure(model: str, effort: Effort) -> Measured:
-    """Every way with every number of callers, interleaved, once each has run for nothing."""
+    """Every variant with every number of callers, interleaved, once each has run for nothing."""
     plan = PLANS[model]
     seconds = effort.seconds * plan.slowness
     with contextlib.ExitStack() as closing:
         all_of_them = opened(model, plan, closing)
-        loads = [(n, way) for n in WINDOWS for way in all_of_them.served if has_callers(plan, way, n)]
+        loads = [
+            (n, variant) for n in WINDOWS for variant in all_of_them.served if has_callers(plan, variant, n)
+        ]
         limits = [
             (batch, name)
             for name in all_of_them.pairs
             for batch in ([plan.as_it_comes] if name == AS_IT_COMES else plan.batches)
             if batch
         ]
-        for callers, way in loads:
-            if all_of_them.load(callers, way, WARM_UP * WINDOWS[callers] * seconds).different:
-                raise SystemExit(f"{model}, {way}: answers differ from plain Paddle's: no comparison")
-        ways: dict[tuple[int, str], Callable[[], Any]] = {
-            (n, way): functools.partial(all_of_them.load, n, way, WINDOWS[n] * seconds) for n, way in loads
+        for callers, variant in loads:
+            if all_of_them.load(callers, variant, WARM_UP * WINDOWS[callers] * seconds).different:
+                raise SystemExit(f"{model}, {variant}: answers differ from plain Paddle's: no comparison")
+        variants: dict[tuple[int, str], Callable[[], Any]] = {
+            (n, variant): functools.partial(all_of_them.load, n, variant, WINDOWS[n] * seconds)
+            for n, variant in loads
         }
         for batch, name in limits:
-            ways[batch, name] = functools.partial(
+            variants[batch, name] = functools.partial(
                 all_of_them.limit, batch, name, WINDOWS[MOST_CALLERS] * seconds
             )
-        rounds = interleave(ways, (effort.rounds + 1) // 2)
+        rounds = interleave(variants, (effort.rounds + 1) // 2)
     return Measured({key: rounds[key] for key in loads}, {key: rounds[key] for key in limits})

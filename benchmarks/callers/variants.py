@@ -40,12 +40,12 @@ def engine_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any])
     from paddleinfer import Engine
 
     engine = Engine(directory(model), **options)
-    ways: Variants = {
+    variants: Variants = {
         THREADS: Threads([engine.infer] * MOST_CALLERS, rows),
         ASYNCIO: Tasks(engine.ainfer, rows),
         UVLOOP: Tasks(engine.ainfer, rows, uvloop.new_event_loop),
     }
-    return ways, {name: setting["value"] for name, setting in engine.effective_config().items()}
+    return variants, {name: setting["value"] for name, setting in engine.effective_config().items()}
 
 
 def baseline_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Variants, Any]:
@@ -59,14 +59,14 @@ def baseline_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any
 
     batch_size, onednn = options["batch_size"], options["onednn"]
     own = [Bare(directory(model), as_engine=True, onednn=onednn) for _ in range(PREDICTORS)]
-    # One way runs at a time, so all but the ways with several predictors may share one.
+    # One variant runs at a time, so all but the variants with several predictors may share one.
     bare = own[0]
     as_it_comes = baseline_batchers.Batched(bare)
     tuned = baseline_batchers.Batched(bare, batch_size=batch_size, timeout_ms=TUNED_MS)
     tuned_async = functools.partial(
         baseline_batchers.batched_async, bare, in_loop=True, batch_size=batch_size, timeout_ms=TUNED_ASYNC_MS
     )
-    ways: Variants = {
+    variants: Variants = {
         LOCKED: threads(Locked(bare)),
         PER_THREAD: Threads(own, rows),
         POOL: threads(baseline_batchers.Pool(own)),
@@ -77,7 +77,7 @@ def baseline_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any
         "batched tuned, asyncio": Tasks(tuned_async(), rows),
         "batched tuned, asyncio on uvloop": Tasks(tuned_async(), rows, uvloop.new_event_loop),
     }
-    return ways, None
+    return variants, None
 
 
 def onnx_variants(model: str, rows: Sequence[Row], _: Mapping[str, Any]) -> tuple[Variants, Any]:
@@ -96,7 +96,7 @@ KINDS: dict[str, Callable[[str, Sequence[Row], Mapping[str, Any]], tuple[Variant
 
 
 class Server(harness.Helper):
-    """The ways of one kind, in a process of their own."""
+    """The variants of one kind, in a process of their own."""
 
     def __init__(
         self,
@@ -108,11 +108,11 @@ class Server(harness.Helper):
     ) -> None:
         super().__init__("callers.variants", kind, model, json.dumps(options or {}), environment=environment)
         self.tell(expected)
-        self.ways, self.in_force = self.answer()
+        self.variants, self.in_force = self.answer()
 
-    def load(self, way: str, callers: int, seconds: float) -> Load:
-        """Sets callers upon one of the ways."""
-        self.tell([way, callers, seconds])
+    def load(self, variant: str, callers: int, seconds: float) -> Load:
+        """Sets callers upon one of the variants."""
+        self.tell([variant, callers, seconds])
         return Load(*self.answer())
 
 
@@ -122,14 +122,14 @@ def main(kind: str, model: str, options: str) -> None:
     expected = json.loads(sys.stdin.readline())
     feeds = rows_of(MODELS[model].feed(MOST_CALLERS))
     rows = [Row(feed, answers) for feed, answers in zip(feeds, expected, strict=True)]
-    ways, in_force = KINDS[kind](model, rows, json.loads(options))
+    variants, in_force = KINDS[kind](model, rows, json.loads(options))
 
     def reply(question: tuple[str, int, float]) -> list[float]:
-        way, callers, seconds = question
-        load = ways[way].load(callers, seconds)
+        variant, callers, seconds = question
+        load = variants[variant].load(callers, seconds)
         return list(vars(load).values())
 
-    print(json.dumps([list(ways), in_force]), file=stream, flush=True)
+    print(json.dumps([list(variants), in_force]), file=stream, flush=True)
     harness.serve(stream, reply)
 
 

@@ -60,13 +60,13 @@ def over_http(rows: int, change: Change, seconds: float) -> Told:
         address = ("127.0.0.1", urllib.parse.urlsplit(url).port)
         connection = closing.enter_context(contextlib.closing(Connection(socket.AF_INET, address)))
         connection.open()
-        way: Variant = (Binary if change.get("tensors") == "binary" else Json)(connection, "mlp")
-        request = way.encode(MODELS["mlp"].feed(change.get("rows", rows))["x"])
+        variant: Variant = (Binary if change.get("tensors") == "binary" else Json)(connection, "mlp")
+        request = variant.encode(MODELS["mlp"].feed(change.get("rows", rows))["x"])
         for _ in range(50):
-            way.trip(request)
+            variant.trip(request)
         count, begin = 0, time.perf_counter()
         while (taken := time.perf_counter() - begin) < seconds:
-            way.trip(request)
+            variant.trip(request)
             count += 1
         with urllib.request.urlopen(f"{url}/v2/models/mlp/diagnosis") as answer:
             return Told(json.load(answer), taken / count * 1e6)

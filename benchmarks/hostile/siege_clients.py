@@ -175,7 +175,7 @@ def _noise(connection: socket.socket, _: Bomb, drawn: random.Random) -> None:
     connection.recv(1 << 16)
 
 
-_WAYS: tuple[Callable[[socket.socket, Bomb, random.Random], None], ...] = (
+_ATTACKS: tuple[Callable[[socket.socket, Bomb, random.Random], None], ...] = (
     _whole,
     _gone_in_the_middle,
     _answer_not_read,
@@ -198,10 +198,10 @@ def bad(port: int, question: dict[str, float]) -> dict[str, Any]:
         if time.monotonic() >= reload_at:
             reload_at += question["reload_s"]
             sent[f"reload: {_reload(port)}"] += 1
-        way, bomb = drawn.choice(_WAYS), drawn.choice(bombs)
+        attack, bomb = drawn.choice(_ATTACKS), drawn.choice(bombs)
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 10) as connection:
-            way(connection, bomb, drawn)
-        sent[way.__name__.strip("_").replace("_", " ")] += 1
+            attack(connection, bomb, drawn)
+        sent[attack.__name__.strip("_").replace("_", " ")] += 1
         time.sleep(question["pause_s"])
     return {"sent": sent}
 

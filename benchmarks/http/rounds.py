@@ -58,7 +58,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Running:
-    """One way whose server runs."""
+    """One variant whose server runs."""
 
     server: Server
     ask: Ask | GrpcAsk
@@ -73,7 +73,8 @@ class Stage:
         with contextlib.closing(Process(model, 1)) as plain:
             (self._expected,) = plain.outputs
         self.asks = {
-            way: variants.ask_ours(self._row, binary=way == OURS_BINARY) for way in variants.CEILING_OF
+            variant: variants.ask_ours(self._row, binary=variant == OURS_BINARY)
+            for variant in variants.CEILING_OF
         }
         with self._start(variants.OURS, self.asks[OURS_JSON], {}) as server:
             self.in_force = _in_force(server)
@@ -86,20 +87,21 @@ class Stage:
         with contextlib.ExitStack() as stack:
             probe = self.asks[OURS_JSON]
             server = stack.enter_context(self._start(variants.OURS, probe, {}))
-            running = {way: Running(server, ask) for way, ask in self.asks.items()}
+            running = {variant: Running(server, ask) for variant, ask in self.asks.items()}
             grpc_ask = variants.ask_ours_grpc(self._row)
             running[OURS_GRPC] = Running(server, grpc_ask)
             self.check(running)
-            answers = {way: answer_to(server.url, ask) for way, ask in self.asks.items()}
+            answers = {variant: answer_to(server.url, ask) for variant, ask in self.asks.items()}
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             place, grpc_place = folder / "answers.json", folder / "answer"
             place.write_text(variants.ceiling_answers(answers))
             asks = {
-                variants.CEILING_OF[way]: variants.ask_ceiling(ask, way) for way, ask in self.asks.items()
+                variants.CEILING_OF[variant]: variants.ask_ceiling(ask, variant)
+                for variant, ask in self.asks.items()
             }
             probe = next(iter(asks.values()))
             bare = stack.enter_context(self._start(variants.CEILING, probe, {"BENCH_ANSWERS": str(place)}))
-            running |= {way: Running(bare, ask) for way, ask in asks.items()}
+            running |= {variant: Running(bare, ask) for variant, ask in asks.items()}
             grpc_place.write_bytes(grpc_answer_to(server.grpc_port, grpc_ask))
             bare_grpc = self._start(variants.GRPC_CEILING, grpc_ask, {"BENCH_ANSWER": str(grpc_place)})
             running[CEILING_GRPC] = Running(stack.enter_context(bare_grpc), grpc_ask)
@@ -108,17 +110,17 @@ class Stage:
             self.check(running)
 
     @contextlib.contextmanager
-    def baseline(self, way: str) -> Iterator[dict[str, Running]]:
+    def baseline(self, variant: str) -> Iterator[dict[str, Running]]:
         """One of the other servers."""
-        ask = variants.ask_baseline(way, self._row)
-        with self._start(BASELINES[way], ask, self._environment) as server:
-            running = {way: Running(server, ask)}
+        ask = variants.ask_baseline(variant, self._row)
+        with self._start(BASELINES[variant], ask, self._environment) as server:
+            running = {variant: Running(server, ask)}
             self.check(running)
             yield running
             self.check(running)
 
     def check(self, running: Mapping[str, Running]) -> None:
-        """Raises Unavailable unless every way gives the model's answer."""
+        """Raises Unavailable unless every variant gives the model's answer."""
         for one in running.values():
             one.server.check(one.ask, self._expected)
 
@@ -129,26 +131,26 @@ class Stage:
 def measure(
     model: str, lengths: Lengths, say: Callable[[str], None], baselines: Collection[str] = tuple(BASELINES)
 ) -> Measured:
-    """All rounds, of ours and these. A way whose server fails in any of them is left out."""
+    """All rounds, of ours and these. A variant whose server fails in any of them is left out."""
     stage = Stage(model)
-    ways = [way for way in VARIANTS if way not in BASELINES or way in baselines]
-    measured = Measured(stage.in_force, {way: {count: [] for count in CONNECTIONS} for way in ways})
+    served = [variant for variant in VARIANTS if variant not in BASELINES or variant in baselines]
+    measured = Measured(stage.in_force, {variant: {count: [] for count in CONNECTIONS} for variant in served})
     groups: list[str | None] = [None, *baselines]
     for turn in range(lengths.rounds):
         first = turn % len(groups)
-        for way in groups[first:] + groups[:first]:
-            if way in measured.left_out:
+        for variant in groups[first:] + groups[:first]:
+            if variant in measured.left_out:
                 continue
-            say(f"round {turn + 1} of {lengths.rounds}: {way or 'ours and the bare application'}")
+            say(f"round {turn + 1} of {lengths.rounds}: {variant or 'ours and the bare application'}")
             try:
-                with stage.ours() if way is None else stage.baseline(way) as running:
+                with stage.ours() if variant is None else stage.baseline(variant) as running:
                     _round(measured, running, lengths, turn)
             except Unavailable as error:
-                if way is None:
+                if variant is None:
                     raise SystemExit(f"our own server failed: {error}") from error
-                measured.left_out[way] = str(error)
-                del measured.loads[way]
-                say(f"{way} is left out: {error}")
+                measured.left_out[variant] = str(error)
+                del measured.loads[variant]
+                say(f"{variant} is left out: {error}")
     return measured
 
 
@@ -158,9 +160,11 @@ def _round(measured: Measured, running: Mapping[str, Running], lengths: Lengths,
     names = list(running)
     first = turn % len(names)
     for connections in CONNECTIONS:
-        for way in names[first:] + names[:first]:
-            one = running[way]
-            measured.loads[way][connections].append(one.server.load(one.ask, connections, lengths.seconds))
+        for variant in names[first:] + names[:first]:
+            one = running[variant]
+            measured.loads[variant][connections].append(
+                one.server.load(one.ask, connections, lengths.seconds)
+            )
 
 
 def _in_force(server: Server) -> dict[str, str]:

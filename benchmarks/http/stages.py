@@ -31,7 +31,7 @@ from paddleinfer.shim.service.models import Models
 from paddleinfer.shim.service.service import Service
 
 TASKS = 32
-PARTS = ("parse_request", "engine.ainfer", "encode_response", "the direct way's rest")
+PARTS = ("parse_request", "engine.ainfer", "encode_response", "the fast path's rest")
 REST, WHOLE = "HTTP, uvloop, sockets", "one request on the loop's thread"
 BARE = "the bare application's request"
 
@@ -102,7 +102,7 @@ class Answered:
 
 
 def direct_us(engine: Engine, ask: Ask, seconds: float) -> float:
-    """Microseconds of a loop's thread for one request that goes the direct way, with so many at once."""
+    """Microseconds of a loop's thread for one request on the fast path, with so many at once."""
 
     async def drive() -> float:
         begin = time.thread_time()
@@ -142,30 +142,30 @@ def stages(effort: Effort) -> Section:
         ["stage", "us", "unit", "share"],
     )
     stage = Stage("mlp")
-    taken: dict[str, dict[str, list[float]]] = {way: {} for way in (OURS_JSON, OURS_BINARY)}
+    taken: dict[str, dict[str, list[float]]] = {variant: {} for variant in (OURS_JSON, OURS_BINARY)}
     for _ in range(effort.rounds):
         with stage.ours() as running:
-            for way, rows in taken.items():
-                server, ask = running[way].server, stage.asks[way]
+            for variant, rows in taken.items():
+                server, ask = running[variant].server, stage.asks[variant]
                 answer_to(server.url, ask)
                 server.load(ask, TASKS, lengths.warm_up)
                 load = server.load(ask, TASKS, lengths.seconds)
                 rows.setdefault(WHOLE, []).append(load.main_thread_us)
-                bare = running[CEILING_OF[way]]
+                bare = running[CEILING_OF[variant]]
                 load = bare.server.load(bare.ask, TASKS, lengths.seconds)
                 rows.setdefault(BARE, []).append(load.main_thread_us)
         with Engine(directory("mlp")) as engine:
-            for way, ask in stage.asks.items():
+            for variant, ask in stage.asks.items():
                 parts(engine, ask, Effort(1, 0.1, 100))  # warm
                 for name, value in parts(engine, ask, effort).items():
-                    taken[way].setdefault(name, []).append(value)
-    for way, rows in taken.items():
+                    taken[variant].setdefault(name, []).append(value)
+    for variant, rows in taken.items():
         whole, bare_us = rows.pop(WHOLE), rows.pop(BARE)
         own = [sum(values) for values in zip(*rows.values(), strict=True)]
         rows |= {REST: differences(whole, own), WHOLE: whole, BARE: bare_us}
         for name, values in rows.items():
             share = sum(values) / sum(whole)
-            section.measured(f"{way.rpartition(' ')[2]}: {name}", values, "us", f"{share:.0%}")
+            section.measured(f"{variant.rpartition(' ')[2]}: {name}", values, "us", f"{share:.0%}")
     return section
 
 

@@ -1,4 +1,4 @@
-"""Every way of serving a model: how its server is started, and what it is asked.
+"""The variants of bench_http: how each one's server is started, and what it is asked.
 
 Ours speaks the Open Inference Protocol, over HTTP and gRPC; the others get the bare row over HTTP, whose JSON
 is a little shorter.
@@ -106,29 +106,29 @@ def ask_ours_grpc(row: Array) -> GrpcAsk:
     return GrpcAsk(INFER, encoded(row, "m"), decoded)
 
 
-def ask_ceiling(ours: Ask, way: str) -> Ask:
-    """The same request, at the path of its way."""
-    return Ask("/" + way.rpartition(" ")[2], ours.body, ours.headers, ours.read)
+def ask_ceiling(ours: Ask, variant: str) -> Ask:
+    """The same request, at the path of its variant."""
+    return Ask("/" + variant.rpartition(" ")[2], ours.body, ours.headers, ours.read)
 
 
 def ceiling_answers(given: Mapping[str, tuple[bytes, Mapping[str, str]]]) -> str:
-    """The file the bare application answers from: what ours answered, by way."""
+    """The file the bare application answers from: what ours answered, by variant."""
     kept = ("content-type", "content-length", "inference-header-content-length")
     answers = {
-        "/" + way.rpartition(" ")[2]: {
+        "/" + variant.rpartition(" ")[2]: {
             "headers": [(name, headers[name]) for name in kept if name in headers],
             "body": body.decode("latin-1"),
         }
-        for way, (body, headers) in given.items()
+        for variant, (body, headers) in given.items()
     }
     return json.dumps(answers)
 
 
-def ask_baseline(way: str, row: Array) -> Ask:
+def ask_baseline(variant: str, row: Array) -> Ask:
     """The bare row; for BentoML with the axis that it concatenates along."""
-    if way == BENTOML:
+    if variant == BENTOML:
         return Ask("/predict", _dumped({"x": row}), _JSON, lambda body, _: np.array(json.loads(body)))
-    path = "/inference" if way in (MOSEC, MOSEC_2) else "/predict"
+    path = "/inference" if variant in (MOSEC, MOSEC_2) else "/predict"
     return Ask(path, _dumped({"x": row[0]}), _JSON, lambda body, _: np.array([json.loads(body)["y"]]))
 
 

@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Load:
-    """What the callers of one way got within one window."""
+    """What the callers of one variant got within one window."""
 
     requests_per_s: float
     p50_us: float

@@ -28,7 +28,7 @@ KEPT_EVERY = 64
 SHORTEST_SLEEP_S = 0.000_5
 # uvloop counts whole milliseconds.
 SHORTEST_LOOP_SLEEP_S = 0.001
-# After the last request: what a way has not answered by then is late anyway.
+# After the last request: what a variant has not answered by then is late anyway.
 PATIENCE_S = 2.0
 
 _clock = time.perf_counter
@@ -102,7 +102,7 @@ class Tally:
 
 
 class Generator(Protocol):
-    """What offers requests to one way."""
+    """What offers requests to one variant."""
 
     def load(self, rate: float, seconds: float, seed: int) -> Tally:
         """So many a second, until each has ended or is late."""

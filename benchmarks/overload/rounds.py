@@ -1,4 +1,4 @@
-"""The rounds of bench_overload: how much a model's engine can do in time, then every way at twice of that."""
+"""The rounds of bench_overload: they find a model's capacity, then load every variant with twice as much."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ADAPTIVE, ADAPTIVE_UVLOOP, EAGER, BATCHER = (
 
 @dataclass(frozen=True)
 class Serving:
-    """How a way is served."""
+    """How a variant is served."""
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -74,12 +74,12 @@ class Measured:
     found: list[float] = field(default_factory=list)
     """The most requests a second that were done in time while looking; twice that was offered then."""
     offered: list[tuple[str, float, Overload]] = field(default_factory=list)
-    """(way, rate, what it did) of every load while looking for that."""
-    loads: dict[str, list[Overload]] = field(default_factory=lambda: {way: [] for way in VARIANTS})
+    """(variant, rate, what it did) of every load while looking for that."""
+    loads: dict[str, list[Overload]] = field(default_factory=lambda: {variant: [] for variant in VARIANTS})
 
     @property
     def capacity(self) -> list[float]:
-        """What was found, or what a way then got done in time, if that was more."""
+        """What was found, or what a variant then got done in time, if that was more."""
         rounds = zip(*self.loads.values(), strict=True)
         return [
             max(found, *(load.in_time_per_s for load in loads))
@@ -99,7 +99,9 @@ def measure(model: str, lengths: Lengths, quick: bool, say: Callable[[str], None
         expected = plain.answer()
     start = functools.partial(_start, model, expected)
     with contextlib.ExitStack() as closing:
-        capable = {way: closing.enter_context(contextlib.closing(start(way, {}))) for way in CAPABLE}
+        capable = {
+            variant: closing.enter_context(contextlib.closing(start(variant, {}))) for variant in CAPABLE
+        }
         in_force = capable[ADAPTIVE].in_force
         environment = {"MKL_DEBUG_CPU_TYPE": "5"} if in_force["mkl_amd"] else {}
         measured = Measured(capable[ADAPTIVE].full(lengths.full))
@@ -109,15 +111,15 @@ def measure(model: str, lengths: Lengths, quick: bool, say: Callable[[str], None
             say(f"round {turn + 1} of {lengths.rounds}: capacity {capacity:,.0f} requests/s")
             names = list(VARIANTS)
             first = turn % len(names)
-            for way in names[first:] + names[:first]:
-                with contextlib.closing(start(way, environment)) as process:
+            for variant in names[first:] + names[:first]:
+                with contextlib.closing(start(variant, environment)) as process:
                     load = process.load(FACTOR * capacity, lengths.overload, turn)
-                measured.loads[way].append(load)
+                measured.loads[variant].append(load)
     return measured
 
 
-def _start(model: str, expected: Any, way: str, environment: Mapping[str, str]) -> Variant:
-    serving = VARIANTS[way]
+def _start(model: str, expected: Any, variant: str, environment: Mapping[str, str]) -> Variant:
+    serving = VARIANTS[variant]
     return Variant(model, serving.kind, expected, serving.options, environment)
 
 
@@ -134,9 +136,9 @@ def _capacity(
     for step in range(rates):
         rate = (low + high) / 2
         met = False
-        for way, process in capable.items():
+        for variant, process in capable.items():
             load = process.load(rate, lengths.looking, 100 * turn + step)
-            measured.offered.append((way, rate, load))
+            measured.offered.append((variant, rate, load))
             most = max(most, load.in_time_per_s)
             met = met or load.in_time >= MET
         low, high = (rate, high) if met else (low, rate)

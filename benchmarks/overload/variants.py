@@ -50,7 +50,7 @@ class Full:
 
 @dataclass(frozen=True)
 class Overload:
-    """What a way did with one load. Times are of the caller's clock."""
+    """What a variant did with one load. Times are of the caller's clock."""
 
     offered: int
     in_time_per_s: float

@@ -60,9 +60,9 @@ def plain_page(bare: Bare, name: str, images: Sequence[Array]) -> dict[int, Arra
     return results
 
 
-def _check(way: str, engine: Engine, images: Sequence[Array], bare: Bare, name: str) -> None:
+def _check(variant: str, engine: Engine, images: Sequence[Array], bare: Bare, name: str) -> None:
     for image in images:
-        if way == DEFAULTS:
+        if variant == DEFAULTS:
             harness.check_equal(engine.infer(image), bare({name: image}))
             continue
         (padded,) = engine.infer(image).values()
@@ -70,23 +70,23 @@ def _check(way: str, engine: Engine, images: Sequence[Array], bare: Bare, name: 
             raise SystemExit(f"{padded.shape[1]} steps of {image.shape[3]} columns: the crop is wrong")
 
 
-def _page_of(way: str, model: Path) -> Callable[[Sequence[Array]], Any]:
+def _page_of(variant: str, model: Path) -> Callable[[Sequence[Array]], Any]:
     bare = Bare(model)
     (name,) = bare.predictor.get_input_names()
-    if way == BATCHES:
+    if variant == BATCHES:
         return lambda images: plain_page(bare, name, images)
     (output,) = bare.predictor.get_output_names()
     pad = PadAxis(inputs={name: 3}, outputs={output: 1}, per={output: PER}, multiple=64)
-    engine = Engine(model, pad=pad) if way == PADDED else Engine(model)
-    _check(way, engine, lines([200, 333, 480]), bare, name)
+    engine = Engine(model, pad=pad) if variant == PADDED else Engine(model)
+    _check(variant, engine, lines([200, 333, 480]), bare, name)
     callers = ThreadPoolExecutor(CALLERS)
     return lambda images: list(callers.map(engine.infer, images))
 
 
-def _serve(way: str, model: Path, count: int) -> None:
+def _serve(variant: str, model: Path, count: int) -> None:
     """Says when it is ready, then reads a page for each question: seconds, and the processor's seconds."""
     stream = harness.answers()
-    read, turn = _page_of(way, model), itertools.cycle(pages(count))
+    read, turn = _page_of(variant, model), itertools.cycle(pages(count))
     read(next(turn))
     print(json.dumps("ready"), file=stream, flush=True)
 
@@ -99,9 +99,9 @@ def _serve(way: str, model: Path, count: int) -> None:
     harness.serve(stream, reply)
 
 
-def helper(way: str, model: Path, count: int) -> harness.Helper:
-    """One way's process, which has read a page."""
-    started = harness.Helper("real.lines", way, str(model), str(count))
+def helper(variant: str, model: Path, count: int) -> harness.Helper:
+    """One variant's process, which has read a page."""
+    started = harness.Helper("real.lines", variant, str(model), str(count))
     started.answer()
     return started
 

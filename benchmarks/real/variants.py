@@ -1,4 +1,4 @@
-"""What bench_real sets against each other on PaddleOCR's models, each way in a process of its own."""
+"""What bench_real sets against each other on PaddleOCR's models, each variant in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of bench_transport: a panel for each case, a bar for each way, a piece for each stage."""
+"""The picture of bench_transport: a panel for each case, a bar for each variant, a piece for each stage."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def draw(path: Path, sections: Mapping[str, Section], title: str) -> None:
         len(sections), 1, figsize=(8.0, sum(heights)), height_ratios=heights, layout="constrained"
     )
     for panel, (name, section) in zip(panels, sections.items(), strict=True):
-        ways = [row[0] for row in section.rows]
-        unit = _bars(panel, section, ways)
+        variants = [row[0] for row in section.rows]
+        unit = _bars(panel, section, variants)
         panel.set_title(f"{name}, {unit}", loc="left", fontsize=11)
         panel.invert_yaxis()
         panel.grid(axis="x", color="#e3e6ea")
@@ -40,13 +40,13 @@ def draw(path: Path, sections: Mapping[str, Section], title: str) -> None:
     pyplot.close(figure)
 
 
-def _bars(panel: Any, section: Section, ways: Sequence[str]) -> str:
-    wholes = [statistics.median(section.raw[f"{way}, {WHOLE}, us"]) for way in ways]
+def _bars(panel: Any, section: Section, variants: Sequence[str]) -> str:
+    wholes = [statistics.median(section.raw[f"{variant}, {WHOLE}, us"]) for variant in variants]
     unit, us = ("milliseconds", 1000.0) if max(wholes) >= 2000 else ("microseconds", 1.0)
-    left = [0.0] * len(ways)
+    left = [0.0] * len(variants)
     for stage, colour in zip(STAGES, _COLOURS, strict=True):
-        widths = [statistics.median(section.raw[f"{way}, {stage}, us"]) / us for way in ways]
-        panel.barh(ways, widths, left=left, color=colour, label=stage, height=0.68)
+        widths = [statistics.median(section.raw[f"{variant}, {stage}, us"]) / us for variant in variants]
+        panel.barh(variants, widths, left=left, color=colour, label=stage, height=0.68)
         left = [before + width for before, width in zip(left, widths, strict=True)]
     for place, (end, whole) in enumerate(zip(left, wholes, strict=True)):
         text = f"{whole / us:,.3g}"

@@ -1,4 +1,4 @@
-"""The rounds of bench_transport: one request at a time on every way, in stages."""
+"""The rounds of bench_transport: one request at a time on every variant, in stages."""
 
 from __future__ import annotations
 
@@ -28,38 +28,40 @@ class Cost:
     whole: float
 
 
-def cost(way: Variant, row: Array, seconds: float) -> Cost:
+def cost(variant: Variant, row: Array, seconds: float) -> Cost:
     """Asks again and again for so long."""
     clock = time.perf_counter_ns
-    way.begin()
+    variant.begin()
     taken: list[tuple[int, int, int, int]] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(taken) < _FEWEST_CALLS:
         begin = clock()
-        encoded = way.encode(row)
+        encoded = variant.encode(row)
         sent = clock()
-        answer = way.trip(encoded)
+        answer = variant.trip(encoded)
         received = clock()
-        way.decode(answer)
+        variant.decode(answer)
         over = clock()
         taken.append((sent - begin, received - sent, over - received, over - begin))
     *stages, whole = (statistics.median(part) / 1e3 for part in zip(*taken, strict=True))
     return Cost(dict(zip(STAGES, stages, strict=True)), whole)
 
 
-def section(case: Case, ways: dict[str, Variant], effort: Effort) -> Section:
-    """A row for each way."""
+def section(case: Case, variants: dict[str, Variant], effort: Effort) -> Section:
+    """A row for each variant."""
     row = case.row()
     table = Section(
         f"{case.name}: one request at a time, microseconds",
-        ["way", *STAGES, WHOLE, "more than in process"],
+        ["variant", *STAGES, WHOLE, "more than in process"],
     )
-    _check(ways, row)
-    for way in ways.values():
-        cost(way, row, effort.seconds / 4)
-    calls = {name: functools.partial(cost, way, row, effort.seconds / 2) for name, way in ways.items()}
+    _check(variants, row)
+    for variant in variants.values():
+        cost(variant, row, effort.seconds / 4)
+    calls = {
+        name: functools.partial(cost, variant, row, effort.seconds / 2) for name, variant in variants.items()
+    }
     measured = interleave(calls, effort.rounds)
-    _check(ways, row)
+    _check(variants, row)
     least = [each.whole for each in measured[IN_PROCESS]]
     for name, costs in measured.items():
         parts = {stage: [each.stages[stage] for each in costs] for stage in STAGES}
@@ -72,30 +74,30 @@ def section(case: Case, ways: dict[str, Variant], effort: Effort) -> Section:
     return table
 
 
-def _check(ways: dict[str, Variant], row: Array) -> None:
+def _check(variants: dict[str, Variant], row: Array) -> None:
     """The models do nothing that a number would be rounded by, so answers must be the same to the bit."""
-    expected = _answer(ways[IN_PROCESS], row)
-    for name, way in ways.items():
-        result = _answer(way, row)
+    expected = _answer(variants[IN_PROCESS], row)
+    for name, variant in variants.items():
+        result = _answer(variant, row)
         if result.shape != expected.shape or (result != expected).any():
             raise SystemExit(f"{name}: its answer is not the model's")
 
 
-def _answer(way: Variant, row: Array) -> Array:
-    way.begin()
-    return way.decode(way.trip(way.encode(row)))
+def _answer(variant: Variant, row: Array) -> Array:
+    variant.begin()
+    return variant.decode(variant.trip(variant.encode(row)))
 
 
 def sections(effort: Effort, say: Callable[[str], None]) -> dict[str, Section]:
     """All cases, on the same engine and servers."""
-    with opened() as ways:
+    with opened() as variants:
         # As the server does: a full collection of what Paddle's import left takes 0.1 s.
         gc.collect()
         gc.freeze()
         made = {}
         for case in CASES:
             say(case.name)
-            made[case.name] = section(case, {name: make(case) for name, make in ways.items()}, effort)
+            made[case.name] = section(case, {name: make(case) for name, make in variants.items()}, effort)
         return made
 
 

@@ -1,6 +1,6 @@
 """The ways from a caller to a model: what each does with a tensor before, during and after the request.
 
-A further way is a class with the methods of `Variant`, and an entry in what `opened` yields.
+A further variant is a class with the methods of `Variant`, and an entry in what `opened` yields.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ CASES = (
 
 
 class Variant(Protocol):
-    """One way of asking, in the stages that the caller sees."""
+    """Asks a model one way, in the stages that the caller sees."""
 
     def begin(self) -> None:
         """Before a window of requests: connects anew, for the server hangs up on who is silent for 5 s."""
@@ -169,7 +169,7 @@ class BinaryByLibrary(Binary):
 
 @contextlib.contextmanager
 def opened() -> Iterator[dict[str, Callable[[Case], Variant]]]:
-    """Every way, ready to be asked: an engine in this process, and a server for each kind of socket."""
+    """Every variant, ready to be asked: an engine in this process, and a server for each kind of socket."""
     models = {model: directory(model) for model in SERVED}
     with contextlib.ExitStack() as closing:
         engines = {model: closing.enter_context(Engine(path)) for model, path in models.items()}

@@ -32,7 +32,7 @@ from paddleinfer.demo.load import (
     Outcome,
     PredictorPerThread,
     Scores,
-    Way,
+    Variant,
     drive_tasks,
     drive_threads,
 )
@@ -105,49 +105,51 @@ def train(paddle: Any, digits: Digits, progress: Any) -> Any:
 
 
 def table(outcomes: Sequence[Outcome], callers: int) -> Any:
-    """The ways side by side."""
+    """The variants side by side."""
     result = importlib.import_module("rich.table").Table(
         title=f"{callers_text(callers)}, one image per request",
         caption="oneDNN off: with it, predictors that run at once can crash",
     )
-    result.add_column("way")
+    result.add_column("variant")
     for column in ("requests\n/s", "p50\nms", "p99\nms", "slowest\nms", "rows\nper run"):
         result.add_column(column, justify="right")
     for outcome in outcomes:
-        way = outcome.way.name + (f"\n[dim]({outcome.way.note})[/dim]" if outcome.way.note else "")
+        variant = outcome.variant.name + (
+            f"\n[dim]({outcome.variant.note})[/dim]" if outcome.variant.note else ""
+        )
         times = (outcome.p50_ms, outcome.p99_ms, outcome.slowest_ms)
         figures = [f"{outcome.requests_per_second:,.0f}", *(f"{time_ms:.2f}" for time_ms in times)]
-        result.add_row(way, *figures, f"{outcome.rows_per_run:.1f}")
+        result.add_row(variant, *figures, f"{outcome.rows_per_run:.1f}")
     return result
 
 
 def summary(outcomes: Sequence[Outcome], accuracy: float) -> list[str]:
     """What the table comes to."""
-    ours = [outcome for outcome in outcomes if outcome.way.engine is not None]
-    rivals = [outcome for outcome in outcomes if outcome.way.engine is None]
+    ours = [outcome for outcome in outcomes if outcome.variant.engine is not None]
+    baselines = [outcome for outcome in outcomes if outcome.variant.engine is None]
     lines = []
     for mine in ours:
         ratios = (
-            f"{mine.requests_per_second / rival.requests_per_second:.1f} times {rival.way.name}"
-            for rival in rivals
+            f"{mine.requests_per_second / baseline.requests_per_second:.1f} times {baseline.variant.name}"
+            for baseline in baselines
         )
-        lines.append(f"{mine.way.name}: {', '.join(ratios)}")
-    merged = ", ".join(f"{mine.rows_per_run:.1f} ({mine.way.name})" for mine in ours)
+        lines.append(f"{mine.variant.name}: {', '.join(ratios)}")
+    merged = ", ".join(f"{mine.rows_per_run:.1f} ({mine.variant.name})" for mine in ours)
     lines.append(f"mean rows per run: {merged}")
     lines.append(f"accuracy: {accuracy:.2%} of {len(outcomes[0].labels)} held-out images")
     return lines
 
 
 def differences(outcomes: Sequence[Outcome]) -> list[str]:
-    """A sentence for each way that did not always give the first one's labels."""
+    """A sentence for each variant that did not always give the first one's labels."""
     first = outcomes[0]
     found = []
     for outcome in outcomes:
         others = int(np.sum(outcome.labels != first.labels))
         if others:
-            found.append(f"{outcome.way.name} and {first.way.name} differ on {others} images")
+            found.append(f"{outcome.variant.name} and {first.variant.name} differ on {others} images")
         if outcome.changed:
-            found.append(f"{outcome.way.name} changed its mind about an image {outcome.changed} times")
+            found.append(f"{outcome.variant.name} changed its mind about an image {outcome.changed} times")
     return found
 
 
@@ -159,12 +161,12 @@ def missing_packages() -> str:
 
 
 def serve(directory: Path, load: Load, progress: Any) -> list[Outcome]:
-    """The load through each way, the engine's first in the list."""
+    """The load through each variant, the engine's first in the list."""
     # Before the engine opens, which changes process-wide settings: these are Paddle as it comes.
     locked = LockedPredictor(directory)
-    rivals = [drive_threads(locked.WAY, locked.scores, load, progress)]
+    baselines = [drive_threads(locked.VARIANT, locked.scores, load, progress)]
     own = PredictorPerThread(directory, load.callers)
-    rivals.append(drive_threads(own.WAY, own.scores, load, progress))
+    baselines.append(drive_threads(own.VARIANT, own.scores, load, progress))
     with Engine(directory) as engine:
         output = engine.outputs[0].name
 
@@ -175,9 +177,9 @@ def serve(directory: Path, load: Load, progress: Any) -> list[Outcome]:
             return (await engine.ainfer({"image": rows}))[output]
 
         return [
-            drive_threads(Way("paddleinfer, threads", engine=engine), scores, load, progress),
-            drive_tasks(Way("paddleinfer, asyncio", engine=engine), awaited_scores, load, progress),
-            *rivals,
+            drive_threads(Variant("paddleinfer, threads", engine=engine), scores, load, progress),
+            drive_tasks(Variant("paddleinfer, asyncio", engine=engine), awaited_scores, load, progress),
+            *baselines,
         ]
 
 
@@ -198,8 +200,8 @@ class Report:
         return {
             "callers": self.callers,
             "accuracy": self.accuracy,
-            "ways": [
-                {"way": outcome.way.name, **{name: float(getattr(outcome, name)) for name in figures}}
+            "variants": [
+                {"variant": outcome.variant.name, **{name: float(getattr(outcome, name)) for name in figures}}
                 for outcome in self.outcomes
             ],
             "files": [str(file) for file in self.files],
@@ -241,7 +243,7 @@ def run(out: Path, callers: int, seconds: float, quiet: bool = False) -> Report:
         for line in summary(outcomes, accuracy):
             console.print(line, soft_wrap=True, highlight=False)
         if not broken:
-            console.print("labels: the same from every way, for every request")
+            console.print("labels: the same from every variant, for every request")
         console.print(f"files: {'  '.join(str(file) for file in files)}", soft_wrap=True, highlight=False)
     if accuracy < ACCURACY_WANTED:
         broken.append(f"the accuracy is below {ACCURACY_WANTED:.0%}")
@@ -254,7 +256,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("demo-output"), help="where the model and the pictures go"
     )
     parser.add_argument("--threads", type=int, default=64, help="callers at the same time, threads or tasks")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each way is driven")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each variant is driven")
 
 
 def check_options(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The demo's load, and the ways that serve it: threads or asyncio tasks, an Engine or Paddle's predictors."""
+"""The demo's load, and what serves it: an Engine or Paddle's predictors, for threads or asyncio tasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "Outcome",
     "PredictorPerThread",
     "Scores",
-    "Way",
+    "Variant",
     "drive_tasks",
     "drive_threads",
 ]
@@ -41,8 +41,8 @@ _TICK_S = 0.05
 
 
 @dataclass(frozen=True)
-class Way:
-    """What a row of the table is called, and what more there is to know about it."""
+class Variant:
+    """One row of the demo's table: its name, a note on it, and the engine, where an engine serves it."""
 
     name: str
     note: str = ""
@@ -60,9 +60,9 @@ class Load:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one way of serving did with the load."""
+    """What one variant did with the load."""
 
-    way: Way
+    variant: Variant
     labels: Labels
     changed: int
     """Answers that said something else than an earlier one to the same image."""
@@ -102,7 +102,7 @@ def _config(inference: Any, directory: Path) -> Any:
 class LockedPredictor:
     """What Paddle offers as it comes: one predictor, and a lock because threads may not share it."""
 
-    WAY = Way("Paddle predictor + lock", "default settings")
+    VARIANT = Variant("Paddle predictor + lock", "default settings")
 
     def __init__(self, directory: Path) -> None:
         inference: Any = importlib.import_module("paddle.inference")
@@ -121,7 +121,7 @@ class PredictorPerThread:
     Without oneDNN: with it, and Paddle's own cache capacity, predictors that run at once can crash.
     """
 
-    WAY = Way("Paddle predictor per thread", "oneDNN off")
+    VARIANT = Variant("Paddle predictor per thread", "oneDNN off")
 
     def __init__(self, directory: Path, threads: int) -> None:
         inference: Any = importlib.import_module("paddle.inference")
@@ -147,11 +147,11 @@ class PredictorPerThread:
 class _Tally:
     """Hands out the images, and notes the answers. All callers share it."""
 
-    def __init__(self, way: Way, load: Load, progress: Any) -> None:
-        self._way = way
+    def __init__(self, variant: Variant, load: Load, progress: Any) -> None:
+        self._variant = variant
         self._load = load
         self._progress = progress
-        self._bar = progress.add_task(way.name, total=load.seconds, note="")
+        self._bar = progress.add_task(variant.name, total=load.seconds, note="")
         self._labels = [-1] * len(load.images)
         self._changed: list[int] = []
         self._tickets = itertools.count()
@@ -161,9 +161,9 @@ class _Tally:
         self.stopped = False
 
     def _runs(self) -> tuple[int, int]:
-        if self._way.engine is None:
+        if self._variant.engine is None:
             return (0, 0)
-        stats = self._way.engine.stats()
+        stats = self._variant.engine.stats()
         return stats["executed_rows"], stats["executions"]
 
     def start(self) -> None:
@@ -203,7 +203,7 @@ class _Tally:
         taken_ms = np.concatenate([np.asarray(mine) for mine in self.latencies]) * 1e3
         p50, p99, slowest = (float(value) for value in np.percentile(taken_ms, [50, 99, 100]))
         return Outcome(
-            way=self._way,
+            variant=self._variant,
             labels=np.asarray(self._labels, np.int64),
             changed=len(self._changed),
             requests_per_second=len(taken_ms) / elapsed,
@@ -214,10 +214,10 @@ class _Tally:
         )
 
 
-def drive_threads(way: Way, scores: Callable[[Images], Scores], load: Load, progress: Any) -> Outcome:
+def drive_threads(variant: Variant, scores: Callable[[Images], Scores], load: Load, progress: Any) -> Outcome:
     """The load from threads."""
     images = load.images
-    tally = _Tally(way, load, progress)
+    tally = _Tally(variant, load, progress)
     failures: list[BaseException] = []
     # Every thread has had an answer before the clock starts: first runs on a thread are slow.
     ready = threading.Barrier(load.callers + 1, action=tally.start)
@@ -260,11 +260,11 @@ def drive_threads(way: Way, scores: Callable[[Images], Scores], load: Load, prog
 
 
 def drive_tasks(
-    way: Way, scores: Callable[[Images], Awaitable[Scores]], load: Load, progress: Any
+    variant: Variant, scores: Callable[[Images], Awaitable[Scores]], load: Load, progress: Any
 ) -> Outcome:
     """The load from asyncio tasks on one event loop, the one that asyncio comes with."""
     images = load.images
-    tally = _Tally(way, load, progress)
+    tally = _Tally(variant, load, progress)
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     async def work(mine: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""The demo's pictures: digits with their predicted labels, and a bar for each way of serving."""
+"""The demo's pictures: digits with their predicted labels, and a bar for each variant."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ def draw_digits(path: Path, images: Images, labels: Labels, predicted: Labels) -
 
 
 def draw_throughput(path: Path, outcomes: Sequence[Outcome], callers: int) -> None:
-    """A bar for each way, and its requests per second."""
+    """A bar for each variant, and its requests per second."""
     pyplot = _pyplot()
     figure, axis = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
     rates = [outcome.requests_per_second for outcome in outcomes]
-    colours = ["#9aa5b1" if outcome.way.engine is None else "#1f6feb" for outcome in outcomes]
+    colours = ["#9aa5b1" if outcome.variant.engine is None else "#1f6feb" for outcome in outcomes]
     places = range(len(outcomes))
     bars = axis.barh(places, rates, color=colours, height=0.62)
     axis.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=6, fontsize=13, fontweight="bold")
     names = [
-        outcome.way.name + (f"\n({outcome.way.note})" if outcome.way.note else "") for outcome in outcomes
+        outcome.variant.name + (f"\n({outcome.variant.note})" if outcome.variant.note else "")
+        for outcome in outcomes
     ]
     axis.set_yticks(places, names, fontsize=12)
     axis.invert_yaxis()

@@ -79,12 +79,14 @@ def said_by(text: str, *arguments: str | Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("application", "way"),
+    ("application", "importing"),
     [("", IMPORT + OPENMP), (APPLICATION, IN_A_THREAD), (APPLICATION, EXPORT_AND_LOAD)],
     ids=["import", "in a thread", "export and load"],
 )
-def test_the_process_is_as_it_was_before_paddle_was_imported(application: str, way: str, zoo: Zoo) -> None:
-    text = f"{LOOK}{application}\nbefore = look()\n{way}\nassert 'paddle' in sys.modules\n"
+def test_the_process_is_as_it_was_before_paddle_was_imported(
+    application: str, importing: str, zoo: Zoo
+) -> None:
+    text = f"{LOOK}{application}\nbefore = look()\n{importing}\nassert 'paddle' in sys.modules\n"
     compared = """
 after = look()
 assert before[1:] == after[1:], (before[1:], after[1:])

@@ -55,7 +55,7 @@ def test_it_answers_in_binary(client: TestClient, wanted: Arrays) -> None:
     assert_same(outputs_of(client.post(INFER, content=body, headers=headers)), wanted)
 
 
-def test_it_answers_on_the_direct_way(engine: paddleinfer.Engine) -> None:
+def test_it_answers_on_the_fast_path(engine: paddleinfer.Engine) -> None:
     with serving(engine) as server:
         answer = server.exchange(
             f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n{{}}".encode()

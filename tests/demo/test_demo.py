@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from paddleinfer.demo.demo import differences, summary
-from paddleinfer.demo.load import Load, Outcome, Way, drive_tasks, drive_threads
+from paddleinfer.demo.load import Load, Outcome, Variant, drive_tasks, drive_threads
 
 pytest.importorskip("paddle")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -53,19 +53,19 @@ def test_the_demo_classifies_the_held_out_digits_every_way_and_draws_what_came_o
     ours = ("paddleinfer, threads", "paddleinfer, asyncio")
     theirs = ("Paddle predictor + lock", "Paddle predictor per thread")
     rows_per_run = {}
-    for way in ours + theirs:
+    for variant in ours + theirs:
         row = re.search(
-            rf"│ {re.escape(way)} +│ +[\d,]+ │" + r" +[\d.]+ │" * 3 + r" +([\d.]+) │", done.stdout
+            rf"│ {re.escape(variant)} +│ +[\d,]+ │" + r" +[\d.]+ │" * 3 + r" +([\d.]+) │", done.stdout
         )
         assert row, done.stdout
-        rows_per_run[way] = float(row[1])
-    for way in ours:
+        rows_per_run[variant] = float(row[1])
+    for variant in ours:
         ratios = "[\\d.]+ times Paddle predictor \\+ lock, [\\d.]+ times Paddle predictor per thread"
-        assert re.search(f"^{way}: {ratios}$", done.stdout, re.MULTILINE), done.stdout
-        assert f"{rows_per_run[way]:.1f} ({way})" in done.stdout
-        assert rows_per_run[way] > 1
-    assert {rows_per_run[way] for way in theirs} == {1.0}
-    assert "labels: the same from every way" in done.stdout
+        assert re.search(f"^{variant}: {ratios}$", done.stdout, re.MULTILINE), done.stdout
+        assert f"{rows_per_run[variant]:.1f} ({variant})" in done.stdout
+        assert rows_per_run[variant] > 1
+    assert {rows_per_run[variant] for variant in theirs} == {1.0}
+    assert "labels: the same from every variant" in done.stdout
     assert "\x1b" not in done.stdout, "a pipe gets plain text"
     assert max(map(len, done.stdout.splitlines()[:10])) <= 80
     for picture in ("digits.png", "throughput.png"):
@@ -141,20 +141,22 @@ def right(rows: Scores) -> Scores:
     return np.eye(10, dtype="float32")[rows[:, 0, 0, 0].astype(int)]
 
 
-def drive(way: Way, scores: Callable[[Scores], Scores], load: Load, asynchronous: bool) -> Outcome:
+def drive(variant: Variant, scores: Callable[[Scores], Scores], load: Load, asynchronous: bool) -> Outcome:
     async def awaited(rows: Scores) -> Scores:
         await asyncio.sleep(0)
         return scores(rows)
 
     return (
-        drive_tasks(way, awaited, load, SILENT) if asynchronous else drive_threads(way, scores, load, SILENT)
+        drive_tasks(variant, awaited, load, SILENT)
+        if asynchronous
+        else drive_threads(variant, scores, load, SILENT)
     )
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("callers", [1, 16])
 def test_every_image_is_asked_for_however_short_the_load(callers: int, asynchronous: bool) -> None:
-    outcome = drive(Way("some way"), right, Load(IMAGES, callers, 1e-9), asynchronous)
+    outcome = drive(Variant("some variant"), right, Load(IMAGES, callers, 1e-9), asynchronous)
     assert outcome.labels.tolist() == list(range(10))
     assert (outcome.changed, outcome.rows_per_run) == (0, 1.0)
     assert 0 < outcome.p50_ms <= outcome.p99_ms <= outcome.slowest_ms
@@ -173,7 +175,7 @@ def test_what_one_caller_runs_into_ends_the_load_and_comes_out(fails_at: int, as
         return right(rows)
 
     with pytest.raises(ValueError, match="no more"):
-        drive(Way("some way"), fails, Load(IMAGES, 4, PATIENCE_S), asynchronous)
+        drive(Variant("some variant"), fails, Load(IMAGES, 4, PATIENCE_S), asynchronous)
     assert not [thread for thread in threading.enumerate() if "(work)" in thread.name]
 
 
@@ -182,24 +184,24 @@ def test_rows_per_run_are_those_of_the_load_alone() -> None:
     engine: Any = SimpleNamespace(
         stats=lambda: dict(zip(("executed_rows", "executions"), next(counts), strict=True))
     )
-    outcome = drive(Way("some way", engine=engine), right, Load(IMAGES, 2, 1e-9), False)
+    outcome = drive(Variant("some variant", engine=engine), right, Load(IMAGES, 2, 1e-9), False)
     assert outcome.rows_per_run == 15.0
 
 
 def test_labels_that_differ_or_change_are_told() -> None:
     answers = iter(range(10**6))
     load = Load(IMAGES, 1, 0.05)
-    steady = drive(Way("this way"), right, load, False)
-    fickle = drive(Way("that way"), lambda _: np.eye(10)[[next(answers) // 7 % 10]], load, False)
+    steady = drive(Variant("this variant"), right, load, False)
+    fickle = drive(Variant("that variant"), lambda _: np.eye(10)[[next(answers) // 7 % 10]], load, False)
     assert not differences([steady, steady])
     others, changes = differences([steady, fickle])
-    assert re.fullmatch(r"that way and this way differ on \d+ images", others)
-    assert re.fullmatch(r"that way changed its mind about an image \d+ times", changes)
+    assert re.fullmatch(r"that variant and this variant differ on \d+ images", others)
+    assert re.fullmatch(r"that variant changed its mind about an image \d+ times", changes)
 
 
 def test_the_summary_compares_each_engine_with_each_rival() -> None:
     def outcome(name: str, rate: float, rows: float, engine: Any = None) -> Outcome:
-        return Outcome(Way(name, engine=engine), np.zeros(450, "int64"), 0, rate, 1.0, 2.0, 3.0, rows)
+        return Outcome(Variant(name, engine=engine), np.zeros(450, "int64"), 0, rate, 1.0, 2.0, 3.0, rows)
 
     lines = summary(
         [outcome("A", 300.0, 5.0, object()), outcome("B", 100.0, 1.0), outcome("C", 200.0, 1.0)], 0.98

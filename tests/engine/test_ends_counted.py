@@ -86,9 +86,9 @@ def slow(inputs: Arrays) -> Arrays:
     return double(inputs)
 
 
-@pytest.mark.parametrize("way", ["infer", "submit", "ainfer", "infer_many"])
-def test_a_timeout_that_no_run_can_meet_ends_as_such_and_says_what_one_takes(way: str) -> None:
-    ways: dict[str, Callable[[paddleinfer.Engine], object]] = {
+@pytest.mark.parametrize("method", ["infer", "submit", "ainfer", "infer_many"])
+def test_a_timeout_that_no_run_can_meet_ends_as_such_and_says_what_one_takes(method: str) -> None:
+    methods: dict[str, Callable[[paddleinfer.Engine], object]] = {
         "infer": lambda engine: engine.infer({"x": rows()}, timeout=0.015),
         "submit": lambda engine: engine.submit({"x": rows()}, timeout=0.015).result(),
         "ainfer": lambda engine: asyncio.run(engine.ainfer({"x": rows()}, timeout=0.015)),
@@ -100,7 +100,7 @@ def test_a_timeout_that_no_run_can_meet_ends_as_such_and_says_what_one_takes(way
         ends, sentences = collections.Counter[str](), []
         for _ in range(20):
             with pytest.raises(TimeoutError) as caught:
-                ways[way](engine)
+                methods[method](engine)
             assert isinstance(caught.value, paddleinfer.DeadlineExceeded)
             ends["shed" if caught.value.shed else "expired"] += 1
             if caught.value.shed:

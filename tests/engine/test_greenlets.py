@@ -52,7 +52,7 @@ def open_later(gate):
 
 """
 
-WAYS = {
+CALLS = {
     "infer": """
         with engine_of(instances=2) as engine:
             jobs = [gevent.spawn(engine.infer, rows(value=n)) for n in range(200)]
@@ -225,12 +225,12 @@ def said_by(text: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_greenlets_call_an_engine_as_threads_do(way: str) -> None:
+@pytest.mark.parametrize("call", CALLS)
+def test_greenlets_call_an_engine_as_threads_do(call: str) -> None:
     pytest.importorskip("gevent")
     text = (
         BEGIN
-        + "".join(line[8:] + "\n" for line in WAYS[way].splitlines())
+        + "".join(line[8:] + "\n" for line in CALLS[call].splitlines())
         + "print('all well', flush=True)\n"
     )
     assert said_by(text) == "all well\n"

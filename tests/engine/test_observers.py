@@ -66,32 +66,32 @@ def by_infer_many(engine: paddleinfer.Engine, x: Any) -> None:
     list(engine.infer_many([{"x": x}]))
 
 
-WAYS = (by_infer, by_submit, by_ainfer, by_infer_many)
+CALLS = (by_infer, by_submit, by_ainfer, by_infer_many)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_each_request_is_told_of_once(way: Any, observed: tuple[paddleinfer.Engine, Notes]) -> None:
+@pytest.mark.parametrize("call", CALLS)
+def test_each_request_is_told_of_once(call: Any, observed: tuple[paddleinfer.Engine, Notes]) -> None:
     engine, notes = observed
-    way(engine, rows())
+    call(engine, rows())
     with pytest.raises(paddleinfer.ModelError):
-        way(engine, rows(value=-1))
+        call(engine, rows(value=-1))
     with pytest.raises(paddleinfer.InvalidInput):
-        way(engine, "no array")
+        call(engine, "no array")
     engine.close()  # a future's callbacks may follow its result, and the next request
     first, *others = sorted(notes.told)
     assert first == (1, "result", True)
     assert [(number, how) for number, how, _ in others] == [(2, "ModelError"), (3, "InvalidInput")]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call", CALLS)
 def test_what_an_observer_does_not_want_is_not_told(
-    way: Any, observed: tuple[paddleinfer.Engine, Notes]
+    call: Any, observed: tuple[paddleinfer.Engine, Notes]
 ) -> None:
     engine, notes = observed
     notes.deaf = True
-    way(engine, rows())
+    call(engine, rows())
     with pytest.raises(paddleinfer.ModelError):
-        way(engine, rows(value=-1))
+        call(engine, rows(value=-1))
     engine.close()
     assert notes.begun == 2 and notes.told == []
 
@@ -113,6 +113,6 @@ def test_items_of_a_stream_that_nobody_reads_on_end_as_cancelled(
 def test_without_its_observer_an_engine_tells_nobody(observed: tuple[paddleinfer.Engine, Notes]) -> None:
     engine, notes = observed
     engine.observer = None
-    for way in WAYS:
-        way(engine, rows())
+    for call in CALLS:
+        call(engine, rows())
     assert engine.observer is None and notes.begun == 0

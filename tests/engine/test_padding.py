@@ -84,8 +84,8 @@ def test_every_way_of_calling_crops() -> None:
         feeds = {"x": row(5)}
         async_results, info = asyncio.run(engine.ainfer(feeds, return_info=True))
         future = engine.submit(feeds)
-        ways = [async_results, future.result(), *engine.infer_many([feeds])]
-        for results in ways:
+        answers = [async_results, future.result(), *engine.infer_many([feeds])]
+        for results in answers:
             np.testing.assert_array_equal(results["twice"], row(5) * 2)
         assert info.padded_share == pytest.approx(3 / 8)
         assert future.info is not None and future.info.padded_share == pytest.approx(3 / 8)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from engine_helpers import PATIENCE_S
 from http_processes import Server, waiting_server
-from raw_http import WAYS, post, split
+from raw_http import HANDLERS, post, split
 
 CLIENTS = 500
 DRAINS = int(os.environ.get("PADDLEINFER_DRAINS", "2"))
@@ -32,7 +32,7 @@ def ends_of(server: Server, path: str | None) -> Counter[object]:
             client = stack.enter_context(socket.socket(family))
             client.settimeout(PATIENCE_S)
             client.connect(path or ("127.0.0.1", urlsplit(server.url).port))
-            client.sendall(post(list(WAYS.values())[number % 2]))
+            client.sendall(post(list(HANDLERS.values())[number % 2]))
             clients.append(client)
         server.process.send_signal(signal.SIGTERM)
         server.process.send_signal(signal.SIGCONT)

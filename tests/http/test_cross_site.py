@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from engine_helpers import engine_of, rows
 from http_helpers import INFER, Served, client_of, error_of, json_tensor, serving
-from raw_http import WAYS, answers, get, post, sentence
+from raw_http import HANDLERS, answers, get, post, sentence
 from starlette.testclient import TestClient
 
 from paddleinfer import ConfigError
@@ -137,12 +137,12 @@ def named() -> Iterator[Served]:
         yield server
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_request_to_another_name_is_refused_on_both_ways(named: Served, way: str) -> None:
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_a_request_to_another_name_is_refused_by_both_handlers(named: Served, handler: str) -> None:
     for host, status in ((b"a.example:1", 200), (b"evil.example", 421)):
         with named.connect() as connection:
             close = b"Connection: close\r\n"
-            connection.sendall(post(WAYS[way] + close, host=b"Host: " + host + b"\r\n"))
+            connection.sendall(post(HANDLERS[handler] + close, host=b"Host: " + host + b"\r\n"))
             (answer,) = answers(connection)
         assert answer[0] == status
         if status == 421:

@@ -1,4 +1,4 @@
-"""The direct way of small requests, over a real socket: which ones take it, and that no client can tell."""
+"""The fast path of small requests, over a real socket: which ones take it, and that no client can tell."""
 
 from __future__ import annotations
 

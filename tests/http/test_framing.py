@@ -1,4 +1,4 @@
-"""Where a request ends and the next begins: one rule, whichever way a request goes and however it is cut."""
+"""Where a request ends and the next begins: one rule, whichever handler takes it and however it is cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from engine_helpers import engine_of
 from http_helpers import INFER, Served, serving
-from raw_http import BODY, WAYS, answers, get, post, send_apart, sentence
+from raw_http import BODY, HANDLERS, answers, get, post, send_apart, sentence
 
 CLOSE = b"Connection: close\r\n"
 LAST = get("/v2/health/live", CLOSE)
@@ -59,9 +59,9 @@ def test_an_upgrade_that_is_cut_into_packets_anywhere_is_ignored(server: Served,
 
 
 def test_an_upgrade_of_the_second_pipelined_request_is_ignored(server: Served) -> None:
-    for way in WAYS.values():
+    for headers in HANDLERS.values():
         for cut in (0, len(HIDDEN)):
-            request = post(way) + upgrading(b"Upgrade", HIDDEN)
+            request = post(headers) + upgrading(b"Upgrade", HIDDEN)
             pieces = [request[: len(request) - cut], request[len(request) - cut :] + LAST]
             first, hidden, last = asked(server, *pieces)
             assert (first[0], last[0]) == (200, 200)
@@ -105,12 +105,12 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize(("host", "headers", "status", "says"), REFUSED)
 def test_a_head_with_two_meanings_is_refused_and_ends_the_connection(
-    server: Served, way: str, host: bytes, headers: bytes, status: int, says: str
+    server: Served, handler: str, host: bytes, headers: bytes, status: int, says: str
 ) -> None:
-    other = b"" if b"Content-Encoding" in headers else WAYS[way]
+    other = b"" if b"Content-Encoding" in headers else HANDLERS[handler]
     if b"Transfer" in headers:
         request = b"POST %b HTTP/1.1\r\n" % INFER.encode() + host + headers + other + b"\r\n"
         request += b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
@@ -215,14 +215,14 @@ def test_trailers_of_a_request_are_ignored(server: Served) -> None:
     assert [status for status, _ in asked(server, head + body + LAST)] == [200, 200]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_two_connection_headers_are_one_list(server: Served, way: str) -> None:
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_two_connection_headers_are_one_list(server: Served, handler: str) -> None:
     for first, second in ((b"close", b"keep-alive"), (b"keep-alive", b"close")):
         headers = b"Connection: %b\r\nConnection: %b\r\n" % (first, second)
-        (answer,) = asked(server, post(headers + WAYS[way]) + LAST)
+        (answer,) = asked(server, post(headers + HANDLERS[handler]) + LAST)
         assert answer[0] == 200
     headers = b"Connection: keep-alive\r\nConnection: x\r\n"
-    assert [status for status, _ in asked(server, post(headers + WAYS[way]) + LAST)] == [200, 200]
+    assert [status for status, _ in asked(server, post(headers + HANDLERS[handler]) + LAST)] == [200, 200]
 
 
 def test_an_old_client_needs_no_host_and_has_no_chunks(server: Served) -> None:

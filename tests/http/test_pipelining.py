@@ -10,7 +10,7 @@ import orjson
 import pytest
 from engine_helpers import Gate, engine_of, eventually, rows
 from http_helpers import Served, json_tensor, serving
-from raw_http import BODY, WAYS, answers, get, post, sentence
+from raw_http import BODY, HANDLERS, answers, get, post, sentence
 
 BAD = {
     "no HTTP": (b"NONSENSE\r\n\r\n", 400),
@@ -26,13 +26,15 @@ def server() -> Iterator[Served]:
         yield server
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("count", [0, 1, 5, 300])
-def test_good_requests_before_a_bad_one_are_answered(server: Served, way: str, what: str, count: int) -> None:
+def test_good_requests_before_a_bad_one_are_answered(
+    server: Served, handler: str, what: str, count: int
+) -> None:
     bad, status = BAD[what]
     with server.connect() as connection:
-        connection.sendall(count * post(WAYS[way]) + bad + post())
+        connection.sendall(count * post(HANDLERS[handler]) + bad + post())
         *good, refused = answers(connection)
     assert [status for status, _ in good] == count * [200]
     assert refused[0] == status
@@ -42,7 +44,7 @@ def test_good_requests_before_a_bad_one_are_answered(server: Served, way: str, w
 def test_good_requests_before_a_bad_one_are_answered_also_where_the_first_takes_long() -> None:
     gate = Gate()
     with engine_of(gate) as engine, serving(engine) as server, server.connect() as connection:
-        connection.sendall(post() + post(WAYS["through the application"]) + BAD["no HTTP"][0])
+        connection.sendall(post() + post(HANDLERS["application"]) + BAD["no HTTP"][0])
         gate.wait_entered()
         gate.open()
         assert [status for status, _ in answers(connection)] == [200, 200, 400]
@@ -51,9 +53,11 @@ def test_good_requests_before_a_bad_one_are_answered_also_where_the_first_takes_
 def test_a_request_after_the_last_of_a_connection_does_not_run() -> None:
     ran: list[float] = []
     with engine_of(ran_into(ran)) as engine, serving(engine) as server:
-        for way in WAYS.values():
+        for headers in HANDLERS.values():
             with server.connect() as connection:
-                connection.sendall(post(way) + post(way + b"Connection: close\r\n") + 3 * post(way))
+                connection.sendall(
+                    post(headers) + post(headers + b"Connection: close\r\n") + 3 * post(headers)
+                )
                 assert [status for status, _ in answers(connection)] == [200, 200]
     assert len(ran) == 4
 
@@ -66,9 +70,9 @@ def ran_into(ran: list[float]):  # type: ignore[no-untyped-def]
     return model
 
 
-@pytest.mark.parametrize("ways", [("directly",), ("through the application",), tuple(WAYS)])
+@pytest.mark.parametrize("handlers", [("fast path",), ("application",), tuple(HANDLERS)])
 def test_a_client_that_pipelines_and_leaves_has_its_requests_cancelled_and_costs_no_traceback(
-    ways: tuple[str, ...], caplog: pytest.LogCaptureFixture
+    handlers: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -76,7 +80,7 @@ def test_a_client_that_pipelines_and_leaves_has_its_requests_cancelled_and_costs
     with engine_of(gate, max_batch_size=1) as engine, serving(engine, max_inflight=100) as server:
         busy = engine.submit({"x": rows(value=7)})
         gate.wait_entered()
-        requests = b"".join(post(WAYS[way]) for way in ways)
+        requests = b"".join(post(HANDLERS[handler]) for handler in handlers)
         for count in (1, 2, 3, 200, 100_000 // len(requests)):  # of the last ones not all are read
             with server.connect() as leaving:
                 leaving.sendall(count * requests)
@@ -93,7 +97,7 @@ def test_clients_that_pipeline_and_leave_at_any_time_cost_no_traceback(
 ) -> None:
     caplog.set_level(logging.WARNING)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    requests = b"".join(post(way) for way in WAYS.values()) + get("/metrics") + BAD["no HTTP"][0]
+    requests = b"".join(post(headers) for headers in HANDLERS.values()) + get("/metrics") + BAD["no HTTP"][0]
     for length in range(0, len(requests), 7):
         with server.connect() as leaving:
             leaving.sendall(3 * requests[:length])
@@ -124,11 +128,11 @@ def test_what_waits_for_its_turn_is_not_taken_apart_before() -> None:
         gate.open()
 
 
-def test_answers_come_in_order_from_both_ways(server: Served) -> None:
+def test_answers_come_in_order_from_both_handlers(server: Served) -> None:
     bodies = [orjson.dumps({"id": str(turn), "inputs": [json_tensor("x", rows())]}) for turn in range(200)]
-    ways = list(WAYS.values())
+    headers = list(HANDLERS.values())
     with server.connect() as connection:
-        connection.sendall(b"".join(post(ways[turn % 2], body) for turn, body in enumerate(bodies)))
+        connection.sendall(b"".join(post(headers[turn % 2], body) for turn, body in enumerate(bodies)))
         connection.sendall(get("/v2", b"Connection: close\r\n"))
         *found, _ = answers(connection)
     assert [orjson.loads(body)["id"] for _, body in found] == [str(turn) for turn in range(200)]

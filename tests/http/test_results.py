@@ -12,7 +12,7 @@ import orjson
 import pytest
 from engine_helpers import PATIENCE_S, echo_engine, engine_of, eventually, rows
 from http_helpers import ServedHere, json_tensor, serving
-from raw_http import WAYS, answers, post, sentence
+from raw_http import HANDLERS, answers, post, sentence
 
 RESULT_BYTES = 4 << 20
 DOCUMENT = {"inputs": [json_tensor("x", rows())], "parameters": {"binary_data_output": True}}
@@ -32,8 +32,8 @@ class Large:
         return {"y": np.zeros((len(inputs["x"]), RESULT_BYTES // 4), "float32")}
 
 
-def asking(way: str) -> bytes:
-    return post(WAYS[way] + CLOSE, orjson.dumps(DOCUMENT))
+def asking(handler: str) -> bytes:
+    return post(HANDLERS[handler] + CLOSE, orjson.dumps(DOCUMENT))
 
 
 @contextlib.contextmanager
@@ -47,8 +47,8 @@ def long_work_waits(server: ServedHere) -> Iterator[None]:
         over.set()
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_results_that_wait_to_be_written_are_limited_in_all(way: str) -> None:
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_results_that_wait_to_be_written_are_limited_in_all(handler: str) -> None:
     limit = {"max_body_bytes": 1 << 20, "max_buffered_bytes": 5 * RESULT_BYTES // 2}
     with (
         engine_of(Large(), batchable=False) as engine,
@@ -59,9 +59,9 @@ def test_results_that_wait_to_be_written_are_limited_in_all(way: str) -> None:
         clients = [stack.enter_context(server.connect()) for _ in range(3)]
         with long_work_waits(server):
             for number, client in enumerate(clients[:2], 1):
-                client.sendall(asking(way))
+                client.sendall(asking(handler))
                 assert eventually(lambda held=number * RESULT_BYTES: results.held == held)
-            clients[2].sendall(asking(way))
+            clients[2].sendall(asking(handler))
             (refused,) = answers(clients[2])
         assert refused[0] == 429
         assert sentence(refused).startswith("the results of all requests would take more than")
@@ -70,12 +70,14 @@ def test_results_that_wait_to_be_written_are_limited_in_all(way: str) -> None:
             assert status == 200 and len(body) > RESULT_BYTES
         assert results.held == 0
         with server.connect() as later:
-            later.sendall(asking(way))
+            later.sendall(asking(handler))
             assert answers(later)[0][0] == 200
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_result_that_is_larger_than_the_limit_is_written_alone_and_nothing_runs_meanwhile(way: str) -> None:
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_a_result_that_is_larger_than_the_limit_is_written_alone_and_nothing_runs_meanwhile(
+    handler: str,
+) -> None:
     model = Large()
     with (
         engine_of(model, batchable=False) as engine,
@@ -84,10 +86,10 @@ def test_a_result_that_is_larger_than_the_limit_is_written_alone_and_nothing_run
         server.connect() as second,
     ):
         with long_work_waits(server):
-            first.sendall(asking(way))
+            first.sendall(asking(handler))
             assert eventually(lambda: server.service.inference.results.is_full)
             ran = model.runs
-            second.sendall(asking(way))
+            second.sendall(asking(handler))
             (refused,) = answers(second)
         assert refused[0] == 429
         assert "--max-buffered-bytes" in sentence(refused)
@@ -95,12 +97,12 @@ def test_a_result_that_is_larger_than_the_limit_is_written_alone_and_nothing_run
         assert answers(first)[0][0] == 200
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_result_of_a_client_that_left_is_not_written(way: str) -> None:
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_the_result_of_a_client_that_left_is_not_written(handler: str) -> None:
     with engine_of(Large(), batchable=False) as engine, serving(engine) as server, long_work_waits(server):
         inference = server.service.inference
         with server.connect() as client:
-            client.sendall(asking(way))
+            client.sendall(asking(handler))
             assert eventually(lambda: inference.results.held == RESULT_BYTES)
         assert eventually(lambda: inference.results.held == 0)
         assert eventually(lambda: inference.under_way == 0)

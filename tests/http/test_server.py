@@ -84,7 +84,7 @@ def test_https_is_served_with_a_certificate(zoo: Zoo, tmp_path: Path) -> None:
             assert client.get(server.url + "/v2/health/ready").status_code == 200
             request = {"inputs": [json_tensor("x", rows())]}
             response = client.post(f"{server.url}/v2/models/{model.name}/infer", json=request)
-            assert response.status_code == 400  # the model wants wider rows; the direct way has answered
+            assert response.status_code == 400  # the model wants wider rows; the fast path has answered
 
 
 def test_a_taken_port_is_said_in_a_sentence(zoo: Zoo) -> None:

@@ -13,7 +13,7 @@ import pytest
 from engine_helpers import PATIENCE_S, engine_of, eventually, rows
 from http_helpers import json_tensor, serving
 from loop_helpers import Run, on_both_loops
-from raw_http import WAYS, answers, post
+from raw_http import HANDLERS, answers, post
 
 from paddleinfer.shim.protocol import body
 from paddleinfer.shim.service.long_work import LongWork
@@ -102,15 +102,15 @@ def slow_clock(step_ns: int = 4_000_000) -> Callable[[], int]:
     return lambda: next(ticks)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_requests_that_take_turns_get_what_they_asked_for(way: str) -> None:
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_requests_that_take_turns_get_what_they_asked_for(handler: str) -> None:
     many = engine_of(max_queue_rows=100_000)
     with many as engine, serving(engine) as server, contextlib.ExitStack() as stack:
         server.service.inference.turns = Turns(slow_clock())
         clients = [stack.enter_context(server.connect()) for _ in range(30)]
         for number, client in enumerate(clients):
             asks = orjson.dumps({"inputs": [json_tensor("x", rows(1 + number * 100, value=number))]})
-            client.sendall(post(WAYS[way] + b"Connection: close\r\n", asks))
+            client.sendall(post(HANDLERS[handler] + b"Connection: close\r\n", asks))
         for number, client in enumerate(clients):
             ((status, answer),) = answers(client)
             (output,) = orjson.loads(answer)["outputs"]
@@ -118,17 +118,17 @@ def test_requests_that_take_turns_get_what_they_asked_for(way: str) -> None:
             assert output["data"] == [2.0 * number] * (3 + number * 300)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_requests_whose_clients_leave_before_their_turn_are_over(way: str) -> None:
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_requests_whose_clients_leave_before_their_turn_are_over(handler: str) -> None:
     with engine_of() as engine, serving(engine) as server:
         inference = server.service.inference
         inference.turns = Turns(slow_clock(20_000_000))
         for _ in range(50):
             with server.connect() as leaving:
-                leaving.sendall(post(WAYS[way]))
+                leaving.sendall(post(HANDLERS[handler]))
         assert eventually(lambda: inference.under_way == 0 and server.service.connections.open == 0)
         with server.connect() as client:
-            client.sendall(post(WAYS[way] + b"Connection: close\r\n"))
+            client.sendall(post(HANDLERS[handler] + b"Connection: close\r\n"))
             assert answers(client)[0][0] == 200
 
 

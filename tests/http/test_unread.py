@@ -14,7 +14,7 @@ import orjson
 import pytest
 from engine_helpers import PATIENCE_S, engine_of, eventually
 from http_helpers import INFER, Served, binary_body, binary_tensor, json_tensor, serving
-from raw_http import WAYS, answers, get, post
+from raw_http import HANDLERS, answers, get, post
 
 from paddleinfer.shim.http.protocol import HttpProtocol
 
@@ -57,15 +57,15 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[HttpProtocol]:
     return protocols
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_request_is_under_way_until_its_answer_has_left(way: str) -> None:
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_a_request_is_under_way_until_its_answer_has_left(handler: str) -> None:
     with engine_of(large, batchable=False) as engine, serving(engine, max_inflight=2) as server:
         with contextlib.ExitStack() as stack:
-            slow = [stack.enter_context(unread(server, WAYS[way])) for _ in range(2)]
+            slow = [stack.enter_context(unread(server, HANDLERS[handler])) for _ in range(2)]
             for connection in slow:
                 assert connection.recv(12) == b"HTTP/1.1 200"
             with server.connect() as third:
-                third.sendall(post(WAYS[way] + b"Connection: close\r\n"))
+                third.sendall(post(HANDLERS[handler] + b"Connection: close\r\n"))
                 (refused,) = answers(third)
             assert refused[0] == 429
             read_all(slow[0])
@@ -88,8 +88,8 @@ def test_unread_answers_are_limited_in_all_and_the_oldest_are_dropped(made: list
     ):
         clients = []
         for number in range(8):
-            way = list(WAYS.values())[number % 2]
-            clients.append(stack.enter_context(unread(server, way)))
+            headers = list(HANDLERS.values())[number % 2]
+            clients.append(stack.enter_context(unread(server, headers)))
             assert clients[-1].recv(12) == b"HTTP/1.1 200"
         assert eventually(lambda: held_bytes(made) <= limit)
         with pytest.raises((ConnectionError, AssertionError)):
@@ -112,7 +112,7 @@ def read_all(connection: socket.socket) -> None:
 def test_an_answer_that_is_not_read_on_is_dropped_after_the_write_timeout() -> None:
     """On the real clock: the server looks every second."""
     with engine_of(large, batchable=False) as engine, serving(engine, write_timeout_s=0.1) as server:
-        for headers in (b"", b"Connection: close\r\n", WAYS["through the application"]):
+        for headers in (b"", b"Connection: close\r\n", HANDLERS["application"]):
             with unread(server, headers) as connection:
                 assert connection.recv(12) == b"HTTP/1.1 200"
                 app = server.service
@@ -132,20 +132,20 @@ def test_the_answer_of_any_route_is_waited_for_before_the_next_is_made() -> None
         assert protocol.unsent_bytes < 1 << 20
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize("read_first", [False, True])
 def test_a_client_that_leaves_leaves_nothing_that_waits_for_a_collection(
-    way: str, read_first: bool, made: list[HttpProtocol]
+    handler: str, read_first: bool, made: list[HttpProtocol]
 ) -> None:
     with engine_of(large, batchable=False) as engine, serving(engine) as server:
         gc.collect()
         gc.disable()
         try:
-            with unread(server, WAYS[way]) as connection:
+            with unread(server, HANDLERS[handler]) as connection:
                 assert connection.recv(12) == b"HTTP/1.1 200"
                 if read_first:
                     read_all(connection)
-                    connection.sendall(asking(WAYS[way]))
+                    connection.sendall(asking(HANDLERS[handler]))
                     assert connection.recv(12)
             (protocol,) = made
             gone = weakref.ref(protocol)
@@ -194,12 +194,12 @@ def test_uploads_over_the_limit_on_all_bodies_are_refused_and_others_go_on() -> 
 
 def test_headers_alone_do_not_take_a_place_of_those_under_way() -> None:
     with engine_of() as engine, serving(engine, max_inflight=1) as server, contextlib.ExitStack() as stack:
-        for way in WAYS.values():
+        for headers in HANDLERS.values():
             waiting = stack.enter_context(server.connect())
-            waiting.sendall(post(way)[:-10])
+            waiting.sendall(post(headers)[:-10])
         head = f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n".encode()
         stack.enter_context(server.connect()).sendall(head)
-        for way in WAYS.values():
+        for headers in HANDLERS.values():
             with server.connect() as connection:
-                connection.sendall(post(way + b"Connection: close\r\n"))
+                connection.sendall(post(headers + b"Connection: close\r\n"))
                 assert answers(connection)[0][0] == 200

@@ -116,7 +116,7 @@ def test_what_is_said_of_such_a_name_can_be_written(latin_1: str, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    ("names", "way_on"),
+    ("names", "suggestion"),
     [
         (("best.pdparams", "best.pdopt"), "export it with paddle.jit.save or paddleinfer.export"),
         (("best.pdopt",), "export it"),
@@ -128,14 +128,14 @@ def test_what_is_said_of_such_a_name_can_be_written(latin_1: str, capsys: pytest
     ],
 )
 def test_what_is_no_model_is_refused_with_the_way_to_one(
-    names: tuple[str, ...], way_on: str, tmp_path: Path
+    names: tuple[str, ...], suggestion: str, tmp_path: Path
 ) -> None:
     for name in names:
         (tmp_path / name).write_bytes(b"something")
     stem = tmp_path / names[0].partition(".")[0]
     for path in (tmp_path, tmp_path / names[0], stem):
         message = refusal(path)
-        assert way_on in message
+        assert suggestion in message
         assert str(tmp_path / names[0]) in message
 
 

@@ -236,10 +236,10 @@ def test_a_class_of_your_own_keeps_its_methods() -> None:
         assert isinstance(engine, Mine) and recorded.span()
 
 
-@pytest.mark.parametrize("way", ["infer", "ainfer"])
-def test_a_model_error_has_the_info_that_was_asked_for(way: str) -> None:
+@pytest.mark.parametrize("method", ["infer", "ainfer"])
+def test_a_model_error_has_the_info_that_was_asked_for(method: str) -> None:
     async def call(engine: paddleinfer.Engine, **options: Any) -> Any:
-        if way == "infer":
+        if method == "infer":
             return engine.infer([rows()], **options)
         return await engine.ainfer([rows()], **options)
 

@@ -1,4 +1,4 @@
-"""Spans of the server's requests: below the caller's, by the conventions, on both ways through it."""
+"""Spans of the server's requests: below the caller's, by the conventions, by both handlers of requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from paddleinfer.shim.service.stage_log import ServedTimes
 BODY = json.dumps({"inputs": [json_tensor("x", rows())]})
 # More than goes directly.
 LARGE = BODY + " " * (64 << 10)
-on_both_ways = pytest.mark.parametrize("body", [BODY, LARGE], ids=["direct", "application"])
+on_both_handlers = pytest.mark.parametrize("body", [BODY, LARGE], ids=["direct", "application"])
 OUTER = ("receive", "decode", "encode", "send")
 
 
@@ -62,7 +62,7 @@ def assert_is_below_its_caller(span: ReadableSpan) -> None:
     assert (span.parent.trace_id, span.parent.span_id) == (TRACE_ID, SPAN_ID)
 
 
-@on_both_ways
+@on_both_handlers
 def test_a_request_is_a_server_span_below_that_of_its_client(recorded: Recorded, body: str) -> None:
     with engine_of() as engine, serving(engine, otel=True) as server:
         headers = {"Traceparent": SAMPLED, "Tracestate": "a=1", "User-Agent": "t/1"}
@@ -85,7 +85,7 @@ def test_a_request_is_a_server_span_below_that_of_its_client(recorded: Recorded,
     assert names == ["receive", "decode", *inner, "encode", "send"]
 
 
-@on_both_ways
+@on_both_handlers
 def test_a_request_whose_caller_is_not_sampled_makes_no_span(recorded: Recorded, body: str) -> None:
     with engine_of() as engine, serving(engine, otel=True) as server:
         assert post(server, body, traceparent=UNSAMPLED) == 200
@@ -133,7 +133,7 @@ def failing(inputs: Arrays) -> Arrays:
     raise ValueError("no good")
 
 
-@on_both_ways
+@on_both_handlers
 def test_a_request_that_failed_is_an_error(recorded: Recorded, body: str) -> None:
     with engine_of(failing) as engine, serving(engine, otel=True) as server:
         assert post(server, body, traceparent=SAMPLED) == 500
@@ -145,7 +145,7 @@ def test_a_request_that_failed_is_an_error(recorded: Recorded, body: str) -> Non
     assert "run" in stages(span)
 
 
-@on_both_ways
+@on_both_handlers
 def test_a_request_that_comes_too_late_is_an_error(recorded: Recorded, body: str) -> None:
     late = json.dumps({**json.loads(body), "parameters": {"timeout": 10_000}}) + " " * (len(body) - len(BODY))
     with gated() as (engine, _), serving(engine, otel=True) as server:
@@ -155,7 +155,7 @@ def test_a_request_that_comes_too_late_is_an_error(recorded: Recorded, body: str
     assert told(span)["outcome"] == "expired" and "run" not in told(span)
 
 
-@on_both_ways
+@on_both_handlers
 def test_a_request_for_which_there_is_no_room_is_an_error(recorded: Recorded, body: str) -> None:
     with gated(max_queue_rows=1) as (engine, _), serving(engine, otel=True) as server:
         engine.submit([rows()])
@@ -184,7 +184,7 @@ def test_a_mistake_of_the_client_is_no_error_of_the_server(
     assert told(span).get("model.name") == (None if status == 404 else "m")
 
 
-@on_both_ways
+@on_both_handlers
 def test_a_client_that_leaves_ends_its_span(recorded: Recorded, body: str) -> None:
     with gated() as (engine, _), serving(engine, otel=True) as server:
         with server.connect() as connection:

@@ -31,19 +31,19 @@ _REPEATS = {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}
 _MOST_COPIES = 2
 
 
-def pumped(pattern: re.Pattern[Any], way: str) -> str | None:
+def pumped(pattern: re.Pattern[Any], method: str) -> str | None:
     """A word whose repetition makes the match slow; None where there is none.
 
-    `way` is "fullmatch", "match", or "search" for whatever looks for the pattern everywhere.
+    `method` is "fullmatch", "match", or "search" for whatever looks for the pattern everywhere.
     """
-    automaton = _Automaton(pattern, way)
+    automaton = _Automaton(pattern, method)
     return automaton.pump()
 
 
 class _Automaton:
     """States are numbers; epsilon edges are taken out."""
 
-    def __init__(self, pattern: re.Pattern[Any], way: str) -> None:
+    def __init__(self, pattern: re.Pattern[Any], method: str) -> None:
         self._bytes = isinstance(pattern.pattern, bytes)
         self._flags = pattern.flags
         self._count = 0
@@ -54,10 +54,10 @@ class _Automaton:
         items = list(parsed)
         start = self._new()
         begin = start
-        if way == "search":
+        if method == "search":
             begin = self._anchor(items, start)
         end = self._sequence(items, begin)
-        self._close(start, end, anywhere=way != "fullmatch")
+        self._close(start, end, anywhere=method != "fullmatch")
 
     def _anchor(self, items: list[Any], start: int) -> int:
         """The loop in which a search goes on to the next place; what begins with a line does so after one."""

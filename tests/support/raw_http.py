@@ -11,8 +11,8 @@ from engine_helpers import rows
 from http_helpers import INFER, json_tensor
 
 BODY = orjson.dumps({"inputs": [json_tensor("x", rows())]})
-# A header that sends a request through the application instead of the direct way, and none that does not.
-WAYS = {"directly": b"", "through the application": b"Content-Encoding: identity\r\n"}
+# What takes a request, and the headers that send it there.
+HANDLERS = {"fast path": b"", "application": b"Content-Encoding: identity\r\n"}
 
 
 def post(headers: bytes = b"", body: bytes = BODY, host: bytes = b"Host: t\r\n", path: str = INFER) -> bytes:

@@ -53,7 +53,7 @@ class _SigAction(ctypes.Structure):
     )
 
     @property
-    def way(self) -> tuple[int, int]:
+    def invocation(self) -> tuple[int, int]:
         """How its handler is called."""
         return self.mask[0], self.flags & ~_SA_RESTORER
 
@@ -90,7 +90,7 @@ def _handlers_kept() -> Iterator[None]:
             present = _SigAction()
             sigaction(number, None, ctypes.byref(present))
             # A library that tries an instruction out gives SIGILL its handler back, but not the flags.
-            flags_lost = present.handler == action.handler and present.way != action.way
+            flags_lost = present.handler == action.handler and present.invocation != action.invocation
             if flags_lost or (present.handler != action.handler and _is_paddles(present.handler)):
                 sigaction(number, ctypes.byref(action), None)
 
