@@ -22,7 +22,7 @@ ANCHORED = {"fullmatch": "fullmatch", "match": "match", "compile": "compile"}
 def patterns() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes], str]]:
     """(where, pattern, method) of every one that is written in our code."""
     for folder in FOLDERS:
-        for path in sorted(folder.glob("*.py")):
+        for path in sorted(folder.rglob("*.py")):
             yield from patterns_of(path)
 
 
