@@ -27,6 +27,7 @@ LAYERS = (
     ("diagnosis",),
     ("engine",),
     ("metrics", "otel", "simulation", "demo", "testing"),
+    ("serving",),
     ("cli", "pytest_plugin"),
     ("__main__",),
 )

@@ -1,0 +1,26 @@
+"""Paddle Serving's classes over an Engine: the import line changes, and names, arguments and returns stay.
+
+``local_predictor`` runs a model in the process. ``translated_options`` says what each of Paddle Serving's
+options becomes, ``feeds`` what its feeds and fetches mean.
+May import: engine, metrics, and below.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paddleinfer.serving.local_predictor import LocalPredictor as LocalPredictor
+
+_HOME_OF = {"LocalPredictor": "local_predictor"}
+
+__all__ = [*_HOME_OF]  # noqa: PLE0604 - names only
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
