@@ -65,7 +65,7 @@ class NumberText:
     def check(self, shape: tuple[int, ...], count: int, name: str) -> None:
         """Raises RequestError 400 where it is neither nested as this shape nor a flat list of `count`."""
         if self._is_flat():
-            commas = self._body.count(b",", self._begin, self._end)
+            commas = sum(piece.count(b",") for piece in self._pieces())
             if commas != max(count, 1) - 1:
                 raise bad_request(
                     f'"data" of input {name!r} has {commas + 1} elements, but its shape is {list(shape)}'
