@@ -20,7 +20,7 @@ _ERRORS = "Cancelled ConfigError DeadlineExceeded EngineClosed InvalidInput Mode
 _HOMES = {
     "engine.engine": "Engine InferInfo ReloadReport WarmupReport",
     "config": "BatchingOptions EngineConfig EngineOptions PadAxis RuntimeOptions",
-    "errors": f"{_ERRORS} OutOfMemory PaddleInferError QueueFull ThreadStartError",
+    "errors": f"{_ERRORS} OutOfMemory PaddleInferError QueueFull ServiceError ThreadStartError",
     "backends.paddle.export": "export",
     "engine.futures": "InferFuture",
     "models.reader": "ModelSpec TensorSpec",

@@ -21,6 +21,7 @@ __all__ = [
     "OutOfMemory",
     "PaddleInferError",
     "QueueFull",
+    "ServiceError",
     "ThreadStartError",
 ]
 
@@ -109,6 +110,20 @@ class ModelError(PaddleInferError, RuntimeError):
 
 class OutOfMemory(ModelError, MemoryError):
     """There was no memory to queue or to run this request: one of fewer rows, or a later one, may run."""
+
+
+class ServiceError(PaddleInferError, RuntimeError):
+    """A function of a service failed on this request; ``__cause__`` is what it raised, and the log has it.
+
+    Attributes
+    ----------
+    stage
+        Which function: "preprocess", "postprocess" or "handle".
+    """
+
+    def __init__(self, message: str, *, stage: str = "handle") -> None:
+        super().__init__(message)
+        self.stage = stage
 
 
 class ThreadStartError(PaddleInferError, RuntimeError):

@@ -26,7 +26,7 @@ LAYERS = (
     ("tracing", "backends", "virtual_clock"),
     ("diagnosis",),
     ("engine",),
-    ("metrics", "otel", "simulation", "demo", "testing"),
+    ("metrics", "otel", "serve", "simulation", "demo", "testing"),
     ("serving",),
     ("cli", "pytest_plugin"),
     ("__main__",),

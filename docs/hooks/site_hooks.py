@@ -25,6 +25,7 @@ PUBLIC = (
     "paddleinfer",
     "paddleinfer.metrics",
     "paddleinfer.otel",
+    "paddleinfer.serve",
     "paddleinfer.shim",
     "paddleinfer.simulation",
     "paddleinfer.testing",

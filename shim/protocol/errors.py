@@ -16,6 +16,7 @@ from paddleinfer.errors import (
     ModelLoadError,
     OutOfMemory,
     QueueFull,
+    ServiceError,
     ThreadStartError,
 )
 from paddleinfer.sentences import printable, shortened
@@ -31,6 +32,7 @@ STATUSES: dict[type[BaseException], HTTPStatus] = {
     EngineClosed: HTTPStatus.SERVICE_UNAVAILABLE,
     ModelLoadError: HTTPStatus.BAD_REQUEST,
     ModelError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    ServiceError: HTTPStatus.INTERNAL_SERVER_ERROR,
     OutOfMemory: HTTPStatus.SERVICE_UNAVAILABLE,
     ThreadStartError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

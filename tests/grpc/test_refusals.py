@@ -30,6 +30,7 @@ from paddleinfer.errors import (
     OutOfMemory,
     PaddleInferError,
     QueueFull,
+    ServiceError,
     ThreadStartError,
 )
 from paddleinfer.shim.grpc.status import abort
@@ -46,6 +47,7 @@ CODES = {
     EngineClosed: grpc.StatusCode.UNAVAILABLE,
     ModelError: grpc.StatusCode.INTERNAL,
     OutOfMemory: grpc.StatusCode.UNAVAILABLE,
+    ServiceError: grpc.StatusCode.INTERNAL,
     ThreadStartError: grpc.StatusCode.UNAVAILABLE,
 }
 

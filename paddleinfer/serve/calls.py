@@ -1,0 +1,343 @@
+"""The calls of a service: each request accepted, driven through its functions, and ended exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import logging
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from time import monotonic_ns
+from typing import Any, Final
+
+from paddleinfer.config import check_timeout
+from paddleinfer.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    EngineClosed,
+    InvalidInput,
+    PaddleInferError,
+    QueueFull,
+    ServiceError,
+)
+from paddleinfer.serve.engines import EngineOfService
+from paddleinfer.serve.limits import ServiceLimits
+from paddleinfer.serve.loops import LoopThread, PoolJob
+from paddleinfer.serve.request import Request
+from paddleinfer.serve.run import CURRENT, Run
+from paddleinfer.serve.statistics import ServiceStatistics, outcome_of
+from paddleinfer.serve.turns import TurnPool
+
+__all__ = ["Functions", "ServiceCalls", "is_async"]
+
+_log = logging.getLogger("paddleinfer.serve")
+
+# Of a refusal where no request has had its answer yet.
+_RETRY_AFTER_S: Final = 0.1
+
+Finish = Callable[[Any], Any]
+
+
+def is_async(function: Any) -> bool:
+    """Whether a call of it is to be awaited."""
+    called = getattr(function, "__call__", None)  # noqa: B004 - of an object that is called
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+@dataclass(frozen=True)
+class Functions:
+    """What a service is made of: `handle` alone, or the two others around an engine."""
+
+    engine: Callable[[], EngineOfService]
+    preprocess: Callable[[Request], Any] | None = None
+    postprocess: Callable[[Any, Request], Any] | None = None
+    handle: Callable[[Request], Any] | None = None
+    checks_inputs: bool = False
+    """What does not fit the engine was made by `preprocess`, and is no fault of the client."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one function does all."""
+        return self.handle is not None
+
+    @functools.cached_property
+    def is_async(self) -> bool:
+        """Whether any of them is a coroutine function."""
+        return any(map(is_async, filter(None, (self.handle, self.preprocess, self.postprocess))))
+
+
+class ServiceCalls:
+    """All requests of one service."""
+
+    def __init__(self, name: str, functions: Functions, limits: ServiceLimits) -> None:
+        self.name = name
+        self.functions = functions
+        self.limits = limits
+        self.statistics = ServiceStatistics()
+        self._pool = TurnPool(name, limits.running, limits.threads)
+        self._loop = LoopThread(f"paddleinfer-{name}-loop")
+        self._ends = threading.Condition(threading.RLock())
+        self._under_way = 0
+        self._is_closed = False
+        self._pid = os.getpid()
+
+    # -- a request's begin and end
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more requests are taken."""
+        return self._is_closed
+
+    @property
+    def under_way(self) -> int:
+        """Requests that were accepted and are not over."""
+        return self._under_way
+
+    @contextlib.contextmanager
+    def _accepted(self, request: Any, timeout_s: float | None) -> Iterator[Run]:
+        """From its acceptance to its end, which is counted."""
+        if timeout_s is None:
+            timeout_s = self.limits.timeout_s
+        else:
+            try:
+                check_timeout("timeout", timeout_s)
+            except ConfigError as wrong:
+                raise InvalidInput(str(wrong)) from None
+        if os.getpid() != self._pid:
+            raise EngineClosed(
+                f"the service {self.name} belongs to another process: make services after the fork"
+            )
+        with self._ends:
+            if self._is_closed:
+                raise EngineClosed(f"the service {self.name} is closed")
+            if self._under_way >= self.limits.max_requests:
+                self.statistics.refuse()
+                raise QueueFull(
+                    f"the service {self.name} has {self._under_way} requests, which is the most it takes",
+                    self.statistics.mean_s() or _RETRY_AFTER_S,
+                )
+            self._under_way += 1
+        given = request if isinstance(request, Request) else Request(request)
+        run = Run(self._pool, given, timeout_s)
+        error: BaseException | None = None
+        try:
+            yield run
+            run.to(None)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            run.is_given_up = True
+            self.statistics.add(outcome_of(error), run.arrived_ns, monotonic_ns(), run.stages)
+            with self._ends:
+                self._under_way -= 1
+                if self._is_closed:
+                    self._ends.notify_all()
+
+    # -- calls
+
+    def call(self, request: Any, timeout_s: float | None) -> Any:
+        """On this thread; coroutines on a loop of the service's own."""
+        outer = CURRENT.get()
+        if outer is None:
+            return self._call(request, timeout_s)
+        token = CURRENT.set(None)
+        try:
+            with outer.waiting():
+                return self._call(request, outer.timeout_s(timeout_s))
+        finally:
+            CURRENT.reset(token)
+
+    def _call(self, request: Any, timeout_s: float | None) -> Any:
+        if self.functions.is_async:
+            return self._loop.run(lambda: self.acall(request, timeout_s, None))
+        with self._accepted(request, timeout_s) as run:
+            run.to("wait")
+            run.take_turn()
+            try:
+                answer = self._steps(run, None)
+            finally:
+                run.leave_turn()
+            run.check()
+            return answer
+
+    async def acall(self, request: Any, timeout_s: float | None, finish: Finish | None) -> Any:
+        """On the running loop; plain functions on a thread of the pool."""
+        outer = CURRENT.get()
+        if outer is not None:
+            timeout_s = outer.timeout_s(timeout_s)
+            outer.begin_wait("infer")
+        try:
+            with self._accepted(request, timeout_s) as run:
+                if self.functions.is_async:
+                    work: Coroutine[Any, Any, Any] = self._steps_on_loop(run, finish)
+                else:
+                    work = self._in_pool(run, lambda: self._steps(run, finish))
+                left_s = run.left_s()
+                if left_s is None:
+                    return await work
+                try:
+                    return await asyncio.wait_for(work, left_s)
+                except DeadlineExceeded:
+                    raise
+                except (TimeoutError, asyncio.TimeoutError):
+                    raise DeadlineExceeded(
+                        f"the deadline passed before the service {self.name} had its answer"
+                    ) from None
+        finally:
+            if outer is not None:
+                outer.end_wait()
+
+    async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        """A plain function for an async one."""
+        outer = CURRENT.get()
+        run = Run(self._pool, Request(), None if outer is None else outer.left_s())
+        if outer is not None:
+            run.key_ns = outer.key_ns
+
+        def work() -> Any:
+            token = CURRENT.set(run)
+            try:
+                return function(*args)
+            finally:
+                CURRENT.reset(token)
+
+        return await self._in_pool(run, work)
+
+    # -- the steps of a request
+
+    def _steps(self, run: Run, finish: Finish | None) -> Any:
+        """All of them, on a thread that has a turn."""
+        token = CURRENT.set(run)
+        try:
+            run.to("decode")
+            request, functions = run.request, self.functions
+            _ = request.value
+            if functions.handle is not None:
+                run.to("handle")
+                answer = self._plain("handle", functions.handle, request)
+            else:
+                assert functions.preprocess is not None and functions.postprocess is not None
+                run.to("preprocess")
+                inputs = self._plain("preprocess", functions.preprocess, request)
+                run.to(None)
+                run.check()
+                with self._blaming_preprocess():
+                    results = functions.engine().infer(inputs)
+                del inputs
+                run.to("postprocess")
+                answer = self._plain("postprocess", functions.postprocess, results, request)
+            if finish is not None:
+                run.to("encode")
+                answer = finish(answer)
+            run.to(None)
+            return answer
+        finally:
+            CURRENT.reset(token)
+
+    async def _steps_on_loop(self, run: Run, finish: Finish | None) -> Any:
+        """The same, of which some are coroutines."""
+        token = CURRENT.set(run)
+        try:
+            run.to("decode")
+            request, functions = run.request, self.functions
+            _ = request.value
+            if functions.handle is not None:
+                answer = await self._any(run, "handle", functions.handle, request)
+            else:
+                assert functions.preprocess is not None and functions.postprocess is not None
+                inputs = await self._any(run, "preprocess", functions.preprocess, request)
+                run.to(None)
+                with self._blaming_preprocess():
+                    results = await functions.engine().ainfer(inputs)
+                del inputs
+                answer = await self._any(run, "postprocess", functions.postprocess, results, request)
+            if finish is not None:
+                run.to("encode")
+                answer = finish(answer)
+            run.to(None)
+            return answer
+        finally:
+            CURRENT.reset(token)
+
+    async def _any(self, run: Run, stage: str, function: Callable[..., Any], *args: Any) -> Any:
+        if not is_async(function):
+            return await self._in_pool(run, lambda: self._staged(run, stage, function, *args))
+        run.to(stage)
+        try:
+            return await function(*args)
+        except PaddleInferError:
+            raise
+        except Exception as error:
+            raise self._failed(stage, error) from error
+
+    def _staged(self, run: Run, stage: str, function: Callable[..., Any], *args: Any) -> Any:
+        run.to(stage)
+        token = CURRENT.set(run)
+        try:
+            return self._plain(stage, function, *args)
+        finally:
+            CURRENT.reset(token)
+
+    def _plain(self, stage: str, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            given = function(*args)
+            if inspect.iscoroutine(given):
+                given.close()
+                raise TypeError(f"{stage} gave a coroutine without being declared by async def")
+            return given
+        except PaddleInferError:
+            raise
+        except Exception as error:
+            raise self._failed(stage, error) from error
+
+    def _failed(self, stage: str, error: BaseException) -> ServiceError:
+        """Of a function that raised what only the log is to say."""
+        _log.error("the service %s failed in %s", self.name, stage, exc_info=error)
+        return ServiceError(
+            f"the service {self.name} failed in {stage} ({type(error).__name__}); its log says why",
+            stage=stage,
+        )
+
+    @contextlib.contextmanager
+    def _blaming_preprocess(self) -> Iterator[None]:
+        try:
+            yield
+        except InvalidInput as error:
+            if not self.functions.checks_inputs:
+                raise
+            _log.error("the engine of the service %s refused what preprocess gave: %s", self.name, error)
+            raise ServiceError(
+                f"the service {self.name} failed in preprocess: the engine refused what it gave; "
+                "its log says why",
+                stage="preprocess",
+            ) from error
+
+    async def _in_pool(self, run: Run, work: Callable[[], Any]) -> Any:
+        run.to("wait")
+        job = PoolJob(asyncio.get_running_loop(), run, work, self._failed)
+        self._pool.start(job, run.key_ns)
+        return await job.future
+
+    # -- its end
+
+    def close(self, drain: bool, timeout_s: float | None) -> None:
+        """See ``Service.close``."""
+        if os.getpid() != self._pid:
+            return
+        deadline_ns = None if timeout_s is None else monotonic_ns() + int(timeout_s * 1e9)
+
+        def left_s() -> float | None:
+            return None if deadline_ns is None else max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
+
+        with self._ends:
+            self._is_closed = True
+            if drain:
+                self._ends.wait_for(lambda: self._under_way == 0, left_s())
+        if not self._pool.close(left_s()):
+            _log.warning("a function of the service %s still runs after its close", self.name)
+        self._loop.close()

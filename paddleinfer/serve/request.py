@@ -1,0 +1,96 @@
+"""What a service is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from paddleinfer.sentences import shown
+
+__all__ = ["Answer", "Request", "Upload"]
+
+_NOTHING: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file of a form."""
+
+    body: bytes
+    """Its content."""
+    filename: str = ""
+    """As the client calls it: to be shown, not to be opened."""
+    media_type: str = "application/octet-stream"
+    """What the client says that it is."""
+
+
+class Request:
+    """One request, from a caller in the process or from a client of the server.
+
+    Parameters
+    ----------
+    value
+        What is asked, as Python has it. From a client: what its JSON says; of a form a dict with a string
+        for each field and an Upload for each file (lists of them where a name comes several times); of any
+        other body its bytes.
+    body, media_type
+        The bytes as they came, and their type, without parameters and in lower case.
+    headers, query
+        Of HTTP; the names of headers are in lower case.
+    decode
+        Gives the value, and is called once, when it is first asked for.
+    """
+
+    __slots__ = ("_decode", "_value", "body", "headers", "media_type", "query")
+
+    def __init__(
+        self,
+        value: Any = None,
+        *,
+        body: bytes = b"",
+        media_type: str = "",
+        headers: Mapping[str, str] = _NOTHING,
+        query: Mapping[str, str] = _NOTHING,
+        decode: Callable[[], Any] | None = None,
+    ) -> None:
+        self._value = value
+        self._decode = decode
+        self.body = body
+        self.media_type = media_type
+        self.headers = headers
+        self.query = query
+
+    @property
+    def value(self) -> Any:
+        """What is asked.
+
+        Raises
+        ------
+        InvalidInput
+            The body is not what its type says.
+        """
+        if self._decode is not None:
+            self._value = self._decode()
+            self._decode = None
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"<Request {self.media_type or 'value'} {shown(self.body if self._decode else self._value)}>"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that says how it is to be sent, where its value alone would not.
+
+    Without it the server sends bytes as they are, text as text, and everything else as JSON.
+    """
+
+    value: Any
+    """What is answered: bytes, text, or what JSON can say, NumPy's arrays and numbers included."""
+    media_type: str | None = None
+    """None: by the value."""
+    status: int = 200
+    """Of HTTP."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further ones, of HTTP."""
