@@ -19,7 +19,7 @@ from paddleinfer.sentences import shown
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = ("inspect", "run", "bench", "diagnose", "timeline", "simulate", "demo")
+COMMANDS = ("inspect", "run", "bench", "diagnose", "timeline", "simulate", "convert", "demo")
 """Sub-commands. Each is a module ``paddleinfer.cli.NAME`` with
 
 - ``SUMMARY``, one line for the help;

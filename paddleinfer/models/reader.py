@@ -93,8 +93,8 @@ def _load(given: Path, params_name: str | None) -> ModelSpec:
     inputs, outputs = program.inputs, program.outputs
     if files.conf is not None:
         conf = serving_conf.read_conf(files.conf)
-        inputs = _with_aliases(inputs, conf.feeds, "input", files)
-        outputs = _with_aliases(outputs, conf.fetches, "output", files)
+        inputs = _with_aliases(inputs, [(one.name, one.alias) for one in conf.feeds], "input", files)
+        outputs = _with_aliases(outputs, [(one.name, one.alias) for one in conf.fetches], "output", files)
     batchable, reason, operators_forbid = _batchable(program)
     return ModelSpec(
         path=given,

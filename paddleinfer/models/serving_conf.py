@@ -1,7 +1,7 @@
-"""Reads Paddle Serving's ``serving_server_conf.prototxt``: other names for a model's tensors.
+"""Reads Paddle Serving's configurations: other names for a model's tensors, and what it says of each.
 
-Its shapes leave out the batch axis and every dynamic one, and its dtypes only repeat the
-program's, so names are all that is taken from it.
+Its shapes leave out the batch axis and every dynamic one, and its dtypes only repeat the program's, so a
+model's names are all that is taken from it. A client without the model has the rest from there, too.
 """
 
 from __future__ import annotations
@@ -9,14 +9,30 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Union
+from typing import Final, NoReturn, Union
 
 from paddleinfer.errors import ModelLoadError
 from paddleinfer.models.files import read_whole
+from paddleinfer.sentences import shown
 
-__all__ = ["FILE_NAME", "ServingConf", "read_conf"]
+__all__ = ["CLIENT_FILE_NAME", "ELEM_TYPES", "FILE_NAME", "ServingConf", "ServingVar", "read_conf"]
 
 FILE_NAME = "serving_server_conf.prototxt"
+CLIENT_FILE_NAME = "serving_client_conf.prototxt"
+
+ELEM_TYPES: Final = {
+    "int64": 0,
+    "float32": 1,
+    "int32": 2,
+    "float64": 3,
+    "int16": 4,
+    "float16": 5,
+    "bfloat16": 6,
+    "uint8": 7,
+    "int8": 8,
+    "bool": 9,
+}
+"""dtype -> Paddle Serving's number of it, in configurations and in requests."""
 
 _TOKEN = re.compile(
     r"""
@@ -32,6 +48,7 @@ _MOST_BYTES = 1 << 20
 _MOST_TOKENS = 200_000
 """Words, signs, and the spaces between them."""
 _DEEPEST = 32
+_MOST_DIGITS = 20
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
 _PLAIN_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 _CLOSING = {"{": "}", "<": ">"}
@@ -41,11 +58,24 @@ _Value = Union[str, "list[tuple[str, _Value]]"]
 
 
 @dataclass(frozen=True)
-class ServingConf:
-    """Pairs of a tensor's name and its alias, in the file's order."""
+class ServingVar:
+    """One ``feed_var`` or ``fetch_var``."""
 
-    feeds: tuple[tuple[str, str], ...]
-    fetches: tuple[tuple[str, str], ...]
+    name: str
+    alias: str
+    """As the name where the file gives none."""
+    elem_type: int
+    """One of ELEM_TYPES, or another number."""
+    shape: tuple[int, ...]
+    """Without the batch axis and without dynamic ones."""
+
+
+@dataclass(frozen=True)
+class ServingConf:
+    """What it says, in the file's order."""
+
+    feeds: tuple[ServingVar, ...]
+    fetches: tuple[ServingVar, ...]
 
 
 def read_conf(path: Path) -> ServingConf:
@@ -63,7 +93,7 @@ def read_conf(path: Path) -> ServingConf:
     except UnicodeDecodeError as error:
         raise ModelLoadError(f"{path} is not a Paddle Serving configuration: it is not UTF-8 text") from error
     fields = _Parser(text, path).message(closing=None)
-    conf = ServingConf(_names(fields, "feed_var", path), _names(fields, "fetch_var", path))
+    conf = ServingConf(_vars(fields, "feed", path), _vars(fields, "fetch", path))
     if not conf.feeds and not conf.fetches:
         raise ModelLoadError(
             f"{path} is not a Paddle Serving configuration: it has no feed_var and no fetch_var"
@@ -71,18 +101,30 @@ def read_conf(path: Path) -> ServingConf:
     return conf
 
 
-def _names(fields: list[tuple[str, _Value]], kind: str, path: Path) -> tuple[tuple[str, str], ...]:
-    pairs = []
+def _vars(fields: list[tuple[str, _Value]], side: str, path: Path) -> tuple[ServingVar, ...]:
+    found = []
     for key, value in fields:
-        if key != kind:
+        if key != f"{side}_var":
             continue
         members = value if isinstance(value, list) else []
         texts = {member: text for member, text in members if isinstance(text, str)}
         name = texts.get("name")
         if not name:
-            raise ModelLoadError(f"{path} has a {kind} without a name")
-        pairs.append((name, texts.get("alias_name") or name))
-    return tuple(pairs)
+            raise ModelLoadError(f"{path} has a {key} without a name")
+        what = f"{key} {shown(name)} of {path}"
+        elem_type = _number(texts.get(f"{side}_type", "0"), f"{side}_type of {what}")
+        shape = (_number(text, f"shape of {what}") for member, text in members if member == "shape")
+        found.append(ServingVar(name, texts.get("alias_name") or name, elem_type, tuple(shape)))
+    return tuple(found)
+
+
+def _number(text: _Value, what: str) -> int:
+    try:
+        if isinstance(text, str) and len(text) <= _MOST_DIGITS:
+            return int(text, 0)
+    except ValueError:
+        pass
+    raise ModelLoadError(f"the {what} must be an integer, not {shown(text)}")
 
 
 class _Parser:

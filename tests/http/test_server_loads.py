@@ -215,3 +215,35 @@ def test_a_file_that_changed_before_the_first_look_is_loaded_again(
     looks[0] = 0
     asyncio.run(watch(True))
     assert loads == [4]
+
+
+def test_touching_fluid_time_file_loads_the_model_again(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paddle Serving's users copy a model over the old one and touch it last."""
+    path = Path(shutil.copytree(zoo.directory("mlp", zoo.formats[0]), tmp_path / "m"))
+    (path / "fluid_time_file").touch()
+    models = Models([ServedModel("m", ModelSource(path, EngineConfig.from_options({"instances": 1})))])
+    now_s, looks, generations = [0.0], [0], []
+
+    async def look(interval_s: float) -> None:
+        now_s[0] += interval_s
+        looks[0] += 1
+        (served,) = models
+        generations.append(served.engine.generation)
+        if looks[0] == 3:
+            os.utime(path / "fluid_time_file", (1, 1))
+        if looks[0] == 20:
+            raise asyncio.CancelledError
+
+    async def watch() -> None:
+        loop = asyncio.get_running_loop()
+        await models.load_all()
+        with monkeypatch.context() as patched, contextlib.suppress(asyncio.CancelledError):
+            patched.setattr(loop, "time", lambda: now_s[0])
+            patched.setattr("paddleinfer.shim.service.watch.asyncio.sleep", look)
+            await watch_files(models, 0.5)
+        await models.close(PATIENCE_S)
+
+    asyncio.run(watch())
+    assert generations[:4] == [1] * 4 and generations[-1] == 2
