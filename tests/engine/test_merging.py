@@ -24,7 +24,7 @@ from zoo import Zoo
 
 import paddleinfer
 
-PROBES = 8  # batches whose requests run alone, and together only to compare
+PROBES = 8  # batches whose requests run alone, and together twice, to compare
 
 
 def batchable(engine: paddleinfer.Engine) -> dict[str, Any]:
@@ -64,11 +64,11 @@ def test_the_first_rows_that_could_share_a_run_are_probed(count: int) -> None:
         before = engine.stats()
         given = ask_together(engine, gate, [float(number) for number in range(count)])
         assert [y.tolist() for y in given] == [[[2 * number] * 3] for number in range(count)]
-        assert gate.sizes == [*[1] * count, count]
+        assert gate.sizes == [*[1] * count, count, count]
         assert batchable(engine)["value"] == "yes" and batchable(engine)["source"] == "measured"
-        stats = engine.stats()  # without the run that only compared
+        stats = engine.stats()  # without the two runs that only compared
         assert stats["executions"] - before["executions"] == 1 + count
-        assert stats["executed_rows"] == stats["rows"] and stats["internal_runs"] == 1
+        assert stats["executed_rows"] == stats["rows"] and stats["internal_runs"] == 2
         assert stats["verified_requests"] == count and stats["verification_failures"] == 0
 
 
@@ -80,8 +80,8 @@ def test_a_model_is_probed_some_times_and_then_taken_at_its_word() -> None:
             engine.submit(rows())
             gate.wait_entered()
             ask_together(engine, gate, [4, 5, 6])
-            assert gate.sizes == ([1, 1, 1, 1, 3] if turn < PROBES else [1, 3])
-        assert engine.stats()["internal_runs"] == PROBES
+            assert gate.sizes == ([1, 1, 1, 1, 3, 3] if turn < PROBES else [1, 3])
+        assert engine.stats()["internal_runs"] == 2 * PROBES
 
 
 def test_nothing_is_probed_while_requests_come_one_by_one() -> None:
@@ -211,7 +211,7 @@ def test_a_probe_leaves_a_bad_row_out() -> None:
         assert isinstance(given[1], paddleinfer.ModelError)
         assert given[0].tolist() == [[2] * 3] and given[2].tolist() == [[6] * 3]
         assert batchable(engine)["value"] == "yes"
-        assert gate.sizes == [1, 1, 1, 2]
+        assert gate.sizes == [1, 1, 1, 2, 2]
 
 
 def test_a_probe_with_one_good_row_is_repeated_on_others() -> None:
@@ -223,7 +223,7 @@ def test_a_probe_with_one_good_row_is_repeated_on_others() -> None:
         engine.submit(rows())
         gate.wait_entered()
         ask_together(engine, gate, [4, 5, 6])
-        assert gate.sizes == [1, 1, 1, 1, 3] and batchable(engine)["value"] == "yes"
+        assert gate.sizes == [1, 1, 1, 1, 3, 3] and batchable(engine)["value"] == "yes"
 
 
 def test_a_probe_whose_callers_have_left_is_repeated() -> None:

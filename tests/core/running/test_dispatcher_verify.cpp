@@ -90,7 +90,7 @@ TEST("the first shared runs of a bucket are verified, one request each, then one
   share_a_run(engine, 4);
   CHECK(eventually_verified(engine, Verifications::kFirstRuns + 1));
   CHECK_EQ(engine.counters().verification_failures, 0);
-  CHECK_EQ(engine.counters().internal_runs, kProbes + Verifications::kFirstRuns + 1);
+  CHECK_EQ(engine.counters().internal_runs, 2 * kProbes + Verifications::kFirstRuns + 1);
   CHECK_EQ(engine.counters().executions - executions, 2 * (Verifications::kFirstRuns + 5));  // with the busy ones
   CHECK_EQ(engine.dispatcher->take_merging_change().first, Merging::yes);
 }
