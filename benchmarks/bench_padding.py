@@ -90,6 +90,7 @@ class Callers:
         return self._loop.run_until_complete(self._each_once())
 
     async def _load(self, seconds: float) -> Load:
+        """Unlike ``paddleinfer.traffic``: on uvloop, and with the engine's statistics of the window alone."""
         done = 0
         end = time.perf_counter() + (1 + RAMP) * seconds
 

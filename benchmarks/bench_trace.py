@@ -75,7 +75,7 @@ CALLERS = {
 
 @contextlib.contextmanager
 def calling(engine: Engine, callers: int, call: Callable[[Engine], None]) -> Iterator[None]:
-    """So many threads call without a pause."""
+    """So many threads call without a pause, as long as the block, in which the windows are."""
     over = threading.Event()
 
     def calls() -> None:

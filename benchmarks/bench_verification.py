@@ -13,7 +13,6 @@ import contextlib
 import functools
 import gc
 import statistics
-import threading
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from benchmarks import harness
 from benchmarks.harness import Section, interleave, ratios
 from benchmarks.models import directory
 from paddleinfer import Engine
+from paddleinfer.traffic.callers import Callers, call_from_threads
 
 MODEL = "mlp"
 CALLERS = 8
@@ -40,25 +40,15 @@ PAUSES_S = {"callers that never pause": 0.0, "callers that pause for 5 ms": 0.00
 def throughput(engine: Engine, pause_s: float) -> float:
     """Results a second, in one window of callers with several futures each."""
     x = np.ones((1, 128), np.float32)
-    over = threading.Event()
 
-    def calls() -> None:
-        while not over.is_set():
-            for future in [engine.submit([x]) for _ in range(IN_FLIGHT)]:
-                future.result()
-            if pause_s:
-                time.sleep(pause_s)
+    def ask(_: int) -> None:
+        for future in [engine.submit([x]) for _ in range(IN_FLIGHT)]:
+            future.result()
+        if pause_s:
+            time.sleep(pause_s)
 
-    threads = [threading.Thread(target=calls) for _ in range(CALLERS)]
-    results = engine.stats()["results"]
-    begin = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    time.sleep(WINDOW_S)
-    over.set()
-    for thread in threads:
-        thread.join()
-    return float(engine.stats()["results"] - results) / (time.perf_counter() - begin)
+    tally = call_from_threads(Callers(CALLERS, WINDOW_S, fewest=CALLERS), ask)
+    return len(tally.ended_s) * IN_FLIGHT / tally.seconds
 
 
 def measure(title: str, pause_s: float, rounds: int) -> Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 import os
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -145,6 +146,24 @@ def rate(call: Callable[[], Any], seconds: float) -> float:
         call()
         count += 1
     return count / elapsed
+
+
+async def keep_awaiting(call: Callable[[], Awaitable[Any]], tasks: int, seconds: float) -> int:
+    """How often so many tasks together call, each one call after the other.
+
+    Unlike ``paddleinfer.traffic`` it notes nothing on the way: around it the loop's own time is measured.
+    """
+    count = 0
+    end = time.perf_counter() + seconds
+
+    async def caller() -> None:
+        nonlocal count
+        while time.perf_counter() < end:
+            await call()
+            count += 1
+
+    await asyncio.gather(*(caller() for _ in range(tasks)))
+    return count
 
 
 def p50_us(call: Callable[[], Any], calls: int) -> float:

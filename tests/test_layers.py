@@ -23,7 +23,7 @@ LAYERS = (
     ("config", "whole_files"),
     ("options", "models"),
     ("_ext", "resolved_options"),
-    ("tracing", "backends", "virtual_clock"),
+    ("tracing", "backends", "virtual_clock", "traffic"),
     ("diagnosis",),
     ("engine",),
     ("metrics", "otel", "serve", "simulation", "demo", "testing"),

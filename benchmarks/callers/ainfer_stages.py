@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from benchmarks.harness import Effort, Section
+from benchmarks.harness import Effort, Section, keep_awaiting
 from benchmarks.models import MODELS, directory
 from paddleinfer import Engine
 
@@ -68,17 +68,8 @@ def run(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, float]) -> fl
 
 async def driven(call: Callable[[], Coroutine[Any, Any, Any]], seconds: float) -> float:
     """Calls per second of all tasks together."""
-    counts = [0] * TASKS
     begin = time.perf_counter()
-    end = begin + seconds
-
-    async def caller(number: int) -> None:
-        while time.perf_counter() < end:
-            await call()
-            counts[number] += 1
-
-    await asyncio.gather(*(caller(number) for number in range(TASKS)))
-    return sum(counts) / (time.perf_counter() - begin)
+    return await keep_awaiting(call, TASKS, seconds) / (time.perf_counter() - begin)
 
 
 async def over_bare_futures(seconds: float) -> float:

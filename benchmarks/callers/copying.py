@@ -5,29 +5,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-import time
 from dataclasses import asdict
 
 from benchmarks.harness import Section, answers
 from benchmarks.models import MODELS, directory
 from paddleinfer import Engine
+from paddleinfer.traffic.callers import Callers, call_from_tasks
 
 CALLERS = 64
 
 
-async def flood(engine: Engine, model: str, seconds: float) -> None:
+def flood(engine: Engine, model: str, seconds: float) -> None:
     """Callers of one row each that ask again at once, so that every instance is always busy."""
     feeds = MODELS[model].feed(1)
-    end = time.perf_counter() + seconds
-
-    async def ask() -> None:
-        while time.perf_counter() < end:
-            await engine.ainfer(feeds)
-
-    await asyncio.gather(*(ask() for _ in range(CALLERS)))
+    call_from_tasks(Callers(CALLERS, seconds, fewest=CALLERS), lambda _: engine.ainfer(feeds))
 
 
 def section(seconds: float) -> Section:
@@ -38,9 +31,9 @@ def section(seconds: float) -> Section:
     )
     for model in MODELS:
         with Engine(directory(model), max_queue_bytes=1 << 30) as engine:  # 64 pictures are 300 MiB
-            asyncio.run(flood(engine, model, seconds / 4))
+            flood(engine, model, seconds / 4)
             before = engine.stats()
-            asyncio.run(flood(engine, model, seconds))
+            flood(engine, model, seconds)
             after = engine.stats()
         gone = {name: value - before[name] for name, value in after.items() if isinstance(value, int)}
         runs = max(1, gone["executions"])

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.harness import keep_awaiting
 from benchmarks.models import MODELS
 from tests.support.bombs import Bomb, http_bombs
 
@@ -99,13 +100,7 @@ class Good:
 
     async def closed_loop(self, seconds: float, callers: int) -> None:
         """Each asks again when it has its answer."""
-        end = time.perf_counter() + seconds
-
-        async def caller() -> None:
-            while time.perf_counter() < end:
-                await self.ask()
-
-        await asyncio.gather(*(caller() for _ in range(callers)))
+        await keep_awaiting(self.ask, callers, seconds)
 
     async def at_rate(self, seconds: float, rate_per_s: float) -> None:
         """Independent arrivals; past `_CONNECTIONS` at once a request counts as not sent."""

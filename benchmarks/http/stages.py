@@ -18,7 +18,7 @@ import uvloop
 
 from benchmarks import harness
 from benchmarks.callers.ainfer_stages import run
-from benchmarks.harness import Effort, Section, differences
+from benchmarks.harness import Effort, Section, differences, keep_awaiting
 from benchmarks.http.load import Ask, answer_to
 from benchmarks.http.rounds import Lengths, Stage
 from benchmarks.http.variants import CEILING_OF, OURS_BINARY, OURS_JSON
@@ -48,16 +48,8 @@ def driven_us(call: Callable[[], Awaitable[Any]], seconds: float) -> float:
     """Microseconds of a loop's thread for one call, with so many tasks at once."""
 
     async def drive() -> float:
-        count = 0
-        begin, end = time.thread_time(), time.perf_counter() + seconds
-
-        async def caller() -> None:
-            nonlocal count
-            while time.perf_counter() < end:
-                await call()
-                count += 1
-
-        await asyncio.gather(*(caller() for _ in range(TASKS)))
+        begin = time.thread_time()
+        count = await keep_awaiting(call, TASKS, seconds)
         return (time.thread_time() - begin) / count * 1e6
 
     return run(uvloop.new_event_loop(), drive())

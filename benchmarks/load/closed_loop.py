@@ -1,6 +1,8 @@
 """Closed-loop callers: each sends its own row again as soon as it has the answer, from a thread or a task.
 
-A caller's latency is the time from one answer to its next: nothing else happens in between.
+A caller's latency is the time from one answer to its next: nothing else happens in between. Unlike those of
+``paddleinfer.traffic`` the callers stay from window to window, for a predictor with oneDNN is slow on every
+new thread, and a request counts with the part of its time that lies in the window.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 The times of a Poisson process and the rows are drawn beforehand; while it runs the generator only calls and
 counts. What it is late by, it takes off the request's time: the 50 ms begin when the request was due.
+That, the answers that are compared and what refusals cost are why it is not ``paddleinfer.traffic``.
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ import numpy as np
 
 from paddleinfer.cli.bench_chart import check_picture, draw
 from paddleinfer.cli.engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.cli.load import Tally, warm_up
+from paddleinfer.cli.load import add_load, check_answered, drive, load_document, load_text, warm_up
 from paddleinfer.cli.load_inputs import LoadInputs, inputs_of
-from paddleinfer.cli.load_options import add_load, drive, load_document, load_text
 from paddleinfer.cli.output import as_columns, print_document
 from paddleinfer.cli.progress import progress
 from paddleinfer.cli.trace import TraceFile, add_trace
 from paddleinfer.models.reader import load_spec
+from paddleinfer.traffic.tally import Tally
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
             "png": options.png,
         }
     with trace.saved() as saved:
-        tally.check_answered()
+        check_answered(tally)
         if options.png is not None:
             draw(options.png, f"{options.model.name}: {load_text(document['load'], rows)}", tally, rows)
         document["trace"] = saved

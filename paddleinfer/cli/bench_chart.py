@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from paddleinfer.cli.load import Tally
 from paddleinfer.errors import ConfigError
 from paddleinfer.options.parser import check_writable
+from paddleinfer.traffic.tally import Tally
 from paddleinfer.whole_files import replacing
 
 __all__ = ["check_picture", "draw"]

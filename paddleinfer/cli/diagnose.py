@@ -6,14 +6,14 @@ import argparse
 from dataclasses import replace
 
 from paddleinfer.cli.engine import add_engine_options, add_model, engine_config, open_engine
-from paddleinfer.cli.load import Tally, warm_up
+from paddleinfer.cli.load import add_load, check_answered, drive, load_document, warm_up
 from paddleinfer.cli.load_inputs import inputs_of
-from paddleinfer.cli.load_options import add_load, drive, load_document
 from paddleinfer.cli.output import print_document
 from paddleinfer.cli.progress import progress
 from paddleinfer.cli.trace import TraceFile, add_trace
 from paddleinfer.diagnosis.diagnosis import MANY, Diagnosis
 from paddleinfer.models.reader import load_spec
+from paddleinfer.traffic.tally import Tally
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
             print(diagnosis)
             if saved is not None:
                 print(f"\ntrace in {trace}")
-    tally.check_answered()
+    check_answered(tally)
     return 0
 
 

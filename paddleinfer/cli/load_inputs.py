@@ -19,7 +19,7 @@ __all__ = ["LoadInputs", "inputs_of"]
 
 
 class LoadInputs:
-    """The inputs of one request after the other; any thread may call it.
+    """The inputs of one request after the other.
 
     Parameters
     ----------
@@ -32,11 +32,6 @@ class LoadInputs:
     def __init__(self, arrays: Mapping[str, Array], in_turn: Mapping[str, int] | None = None) -> None:
         self._arrays = dict(arrays)
         self._in_turn = dict(in_turn or {})
-        self._numbers = itertools.count()
-
-    def __call__(self) -> dict[str, Array]:
-        """Of the next request."""
-        return self.of_request(next(self._numbers)) if self._in_turn else self._arrays
 
     def of_request(self, number: int) -> dict[str, Array]:
         """Of the one of this number, from 0 on; after the last row comes the first."""

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-import itertools
-import math
-import signal
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from paddleinfer.engine.engine import Engine
+from paddleinfer.traffic.callers import Callers, call_from_tasks, call_from_threads
+from paddleinfer.traffic.tally import Tally
 
 __all__ = [
     "Images",
@@ -35,9 +32,6 @@ __all__ = [
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[Any]
-
-# How often the progress bar moves.
-_TICK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -144,8 +138,8 @@ class PredictorPerThread:
         return mine.scores(rows)
 
 
-class _Tally:
-    """Hands out the images, and notes the answers. All callers share it."""
+class _Answers:
+    """What one variant says to the images, whoever asks. All callers share it."""
 
     def __init__(self, variant: Variant, load: Load, progress: Any) -> None:
         self._variant = variant
@@ -154,11 +148,8 @@ class _Tally:
         self._bar = progress.add_task(variant.name, total=load.seconds, note="")
         self._labels = [-1] * len(load.images)
         self._changed: list[int] = []
-        self._tickets = itertools.count()
-        self._began = self._ends_at = math.inf
         self._runs_before = (0, 0)
-        self.latencies: list[list[float]] = [[] for _ in range(load.callers)]
-        self.stopped = False
+        self.callers = Callers(load.callers, load.seconds, fewest=len(load.images))
 
     def _runs(self) -> tuple[int, int]:
         if self._variant.engine is None:
@@ -166,47 +157,44 @@ class _Tally:
         stats = self._variant.engine.stats()
         return stats["executed_rows"], stats["executions"]
 
-    def start(self) -> None:
-        """The clock starts."""
+    def begin(self) -> None:
+        """The load begins."""
         self._runs_before = self._runs()
-        self._began = time.perf_counter()
-        self._ends_at = self._began + self._load.seconds
 
-    def take(self) -> int | None:
-        """The place of the next image to ask for; None when that is all."""
-        ticket, count = next(self._tickets), len(self._labels)
-        if self.stopped or (ticket >= count and time.perf_counter() >= self._ends_at):
-            return None
-        return ticket % count
+    def first_image(self) -> Images:
+        """For runs before the load: the first ones on a thread are slow."""
+        return self._load.images[:1]
 
-    def note(self, index: int, scores: Scores) -> None:
-        """An answer has come."""
+    def image(self, number: int) -> Images:
+        """What the request of this number asks for."""
+        place = number % len(self._labels)
+        return self._load.images[place : place + 1]
+
+    def note(self, number: int, scores: Scores) -> None:
+        """The answer to that request."""
         # Not argmax, which lets go of the GIL for ten numbers, and then waits for it among all the callers.
         values = scores[0].tolist()
         label = values.index(max(values))
-        known, self._labels[index] = self._labels[index], label
+        place = number % len(self._labels)
+        known, self._labels[place] = self._labels[place], label
         if known not in (-1, label):
-            self._changed.append(index)
+            self._changed.append(place)
 
-    def tick(self) -> None:
+    def tick(self, seconds: float, answers: int) -> None:
         """Moves the progress bar."""
-        done = sum(len(mine) for mine in self.latencies)
-        gone = min(time.perf_counter() - self._began, self._load.seconds)
-        self._progress.update(self._bar, completed=gone, note=f"{done:,} answers")
+        done = min(seconds, self._load.seconds)
+        self._progress.update(self._bar, completed=done, note=f"{answers:,} answers")
 
-    def outcome(self) -> Outcome:
-        """What came of it; the clock stops."""
-        elapsed = time.perf_counter() - self._began
+    def outcome(self, tally: Tally) -> Outcome:
+        """What came of it, once the load is over."""
         rows, runs = (now - before for now, before in zip(self._runs(), self._runs_before, strict=True))
-        self.tick()
-        self._progress.update(self._bar, completed=self._load.seconds)
-        taken_ms = np.concatenate([np.asarray(mine) for mine in self.latencies]) * 1e3
-        p50, p99, slowest = (float(value) for value in np.percentile(taken_ms, [50, 99, 100]))
+        self.tick(self._load.seconds, len(tally.latencies_ms))
+        p50, p99, slowest = (float(value) for value in np.percentile(tally.latencies_ms, [50, 99, 100]))
         return Outcome(
             variant=self._variant,
             labels=np.asarray(self._labels, np.int64),
             changed=len(self._changed),
-            requests_per_second=len(taken_ms) / elapsed,
+            requests_per_second=len(tally.latencies_ms) / tally.seconds,
             p50_ms=p50,
             p99_ms=p99,
             slowest_ms=slowest,
@@ -216,81 +204,31 @@ class _Tally:
 
 def drive_threads(variant: Variant, scores: Callable[[Images], Scores], load: Load, progress: Any) -> Outcome:
     """The load from threads."""
-    images = load.images
-    tally = _Tally(variant, load, progress)
-    failures: list[BaseException] = []
-    # Every thread has had an answer before the clock starts: first runs on a thread are slow.
-    ready = threading.Barrier(load.callers + 1, action=tally.start)
-
-    def work(mine: list[float]) -> None:
-        try:
-            scores(images[:1])
-            ready.wait()
-            while (index := tally.take()) is not None:
-                begin = time.perf_counter()
-                tally.note(index, scores(images[index : index + 1]))
-                mine.append(time.perf_counter() - begin)
-        except threading.BrokenBarrierError:
-            pass
-        except BaseException as error:
-            failures.append(error)
-            tally.stopped = True
-            ready.abort()
-
-    workers = [threading.Thread(target=work, args=(mine,), daemon=True) for mine in tally.latencies]
-    try:
-        for worker in workers:
-            worker.start()
-        ready.wait()
-        while any(worker.is_alive() for worker in workers):
-            time.sleep(_TICK_S)
-            tally.tick()
-    except threading.BrokenBarrierError:
-        pass
-    finally:
-        # Also after Ctrl-C: no thread may be inside Paddle while the interpreter ends.
-        tally.stopped = True
-        ready.abort()
-        for worker in workers:
-            if worker.ident is not None:
-                worker.join()
-    if failures:
-        raise failures[0]
-    return tally.outcome()
+    answers = _Answers(variant, load, progress)
+    tally = call_from_threads(
+        answers.callers,
+        lambda number: answers.note(number, scores(answers.image(number))),
+        first=lambda: scores(answers.first_image()),
+        begin=answers.begin,
+        tick=answers.tick,
+    )
+    return answers.outcome(tally)
 
 
 def drive_tasks(
     variant: Variant, scores: Callable[[Images], Awaitable[Scores]], load: Load, progress: Any
 ) -> Outcome:
-    """The load from asyncio tasks on one event loop, the one that asyncio comes with."""
-    images = load.images
-    tally = _Tally(variant, load, progress)
-    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    """The load from asyncio tasks on one event loop."""
+    answers = _Answers(variant, load, progress)
 
-    async def work(mine: list[float]) -> None:
-        while (index := tally.take()) is not None:
-            begin = time.perf_counter()
-            tally.note(index, await scores(images[index : index + 1]))
-            mine.append(time.perf_counter() - begin)
+    async def ask(number: int) -> None:
+        answers.note(number, await scores(answers.image(number)))
 
-    async def move_bar() -> None:
-        while True:
-            await asyncio.sleep(_TICK_S)
-            tally.tick()
-
-    async def all_of_them() -> Outcome:
-        this = asyncio.current_task()
-        if interruptible and this is not None:
-            # Else Ctrl-C breaks off whatever the loop is about, and Python 3.10 shows where.
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, this.cancel)
-        await asyncio.gather(*(scores(images[:1]) for _ in range(load.callers)))
-        moving = asyncio.create_task(move_bar())
-        tally.start()
-        await asyncio.gather(*(work(mine) for mine in tally.latencies))
-        moving.cancel()
-        return tally.outcome()
-
-    try:
-        return asyncio.run(all_of_them())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    tally = call_from_tasks(
+        answers.callers,
+        ask,
+        first=lambda: scores(answers.first_image()),
+        begin=answers.begin,
+        tick=answers.tick,
+    )
+    return answers.outcome(tally)

@@ -13,12 +13,10 @@ import pytest
 from commands import said
 from zoo import Zoo
 
-from paddleinfer import Engine
 from paddleinfer.cli.arrays import random_inputs
-from paddleinfer.cli.load import Requests, drive_callers, drive_rate
-from paddleinfer.cli.load_inputs import LoadInputs, inputs_of
+from paddleinfer.cli.load_inputs import inputs_of
 from paddleinfer.cli.main import main
-from paddleinfer.errors import ConfigError, InvalidInput, ModelError
+from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.models.spec import TensorSpec
 from paddleinfer.tracing.files import read_text
 from paddleinfer.tracing.validate import check
@@ -94,13 +92,17 @@ def test_after_the_last_row_of_a_file_comes_the_first(tmp_path: Path) -> None:
         TensorSpec("one", None, "float32", (1,)),
     ]
     inputs = inputs_of(asked_for(str(tmp_path / "in.npz")), specs)
-    taken = [inputs() for _ in range(6)]
+    taken = [inputs.of_request(number) for number in range(6)]
     assert [request["x"].tolist() for request in taken] == [[0], [1], [2], [3], [4], [0]]
     assert [request["fixed"].tolist() for request in taken[-2:]] == [[8, 9], [0, 1]]
     assert {(float(request["scale"]), *request["one"]) for request in taken} == {(3.0, 7)}
     np.save(tmp_path / "x.npy", np.arange(5))
     wrapped = inputs_of(asked_for(str(tmp_path / "x.npy"), rows=3), specs[:1])
-    assert [wrapped()["x"].tolist() for _ in range(3)] == [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
+    assert [wrapped.of_request(number)["x"].tolist() for number in range(3)] == [
+        [0, 1, 2],
+        [3, 4, 0],
+        [1, 2, 3],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -196,37 +198,6 @@ def test_rows_of_an_input_that_always_has_so_many_cannot_be_chosen() -> None:
     assert random_inputs(fixed, [])["x"].shape == (8, 3)
     with pytest.raises(ConfigError, match="'x' always has 8 rows, so --rows cannot be 2"):
         random_inputs(fixed, [], rows=2)
-
-
-@pytest.mark.parametrize("drive", [lambda r: drive_callers(r, 2, print), lambda r: drive_rate(r, 500, print)])
-def test_what_fails_under_a_load_ends_it_and_comes_out(drive: Any) -> None:
-    def fails(feeds: Any) -> Any:
-        raise ValueError("no more")
-
-    with (
-        Engine.from_callable(fails, inputs={"x": ("float32", (-1, 2))}, outputs=["y"]) as engine,
-        pytest.raises(ModelError, match="no more"),
-    ):
-        drive(Requests(engine, LoadInputs({"x": np.zeros((1, 2), "float32")}), 60.0, None))
-
-
-def test_a_rate_that_nobody_can_send_at_ends_in_time_all_the_same() -> None:
-    with Engine.from_callable(dict, inputs={"x": ("float32", (-1, 2))}, outputs=["x"]) as engine:
-        requests = Requests(engine, LoadInputs({"x": np.zeros((1, 2), "float32")}), 0.1, None)
-        tally = drive_rate(requests, 1e12, lambda done: None)
-    assert tally.sent == len(tally.ended_s) + tally.refused > 0
-    assert tally.most_lag_ms > 50
-
-
-@pytest.mark.parametrize(
-    ("drive", "sent"),
-    [(lambda r: drive_callers(r, 3, lambda done: None), 3), (lambda r: drive_rate(r, 1e12, print), 1)],
-    ids=["callers", "rate"],
-)
-def test_a_load_over_which_its_threads_stand_still_asks_all_the_same(drive: Any, sent: int) -> None:
-    with Engine.from_callable(dict, inputs={"x": ("float32", (-1, 2))}, outputs=["x"]) as engine:
-        tally = drive(Requests(engine, LoadInputs({"x": np.zeros((1, 2), "float32")}), 1e-9, None))
-    assert tally.sent == len(tally.ended_s) == sent
 
 
 @TABLES

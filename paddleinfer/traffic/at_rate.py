@@ -1,0 +1,93 @@
+"""Independent arrivals (Poisson) at a rate, whether or not earlier requests have been answered."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from paddleinfer.errors import DeadlineExceeded, QueueFull
+from paddleinfer.traffic.tally import TICK_S, Tally, Tick, no_tick
+
+__all__ = ["submit_at_rate"]
+
+_SEED = 1
+
+
+def submit_at_rate(
+    rate_per_s: float, seconds: float, submit: Callable[[int], Future[Any]], *, tick: Tick = no_tick
+) -> Tally:
+    """The load from this thread; it ends when every request has.
+
+    Parameters
+    ----------
+    rate_per_s
+        Requests a second.
+    seconds
+        How long they come; one comes however short that is.
+    submit
+        Makes one request; the number counts them from 0. QueueFull and DeadlineExceeded of a request are
+        counted, and whatever else it ends with ends the load and comes out.
+    tick
+        Told how far the load is.
+    """
+    random = np.random.default_rng(_SEED)
+    tally = Tally()
+    changed = threading.Condition()
+    failures: list[BaseException] = []
+    under_way = 0
+
+    def ended(future: Future[Any], due_s: float) -> None:
+        nonlocal under_way
+        now_s = time.perf_counter()
+        error = future.exception()
+        with changed:
+            under_way -= 1
+            if error is None:
+                tally.note_result(due_s, now_s)
+            elif isinstance(error, DeadlineExceeded):
+                tally.late += 1
+            elif isinstance(error, QueueFull):
+                tally.refused += 1
+            else:
+                failures.append(error)
+            changed.notify_all()
+
+    due_s = tally.began_s
+    end_s = tally.began_s + seconds
+    while not failures:
+        due_s += random.exponential(1 / rate_per_s)
+        if due_s >= end_s:
+            break
+        _sleep_until(due_s, tally, tick)
+        now_s = time.perf_counter()
+        tally.most_lag_ms = max(tally.most_lag_ms, (now_s - due_s) * 1e3)
+        if now_s >= end_s and tally.sent > 0:  # no thread could send as fast as is asked for
+            break
+        tally.sent += 1
+        try:
+            future = submit(tally.sent - 1)
+        except QueueFull:
+            with changed:
+                tally.refused += 1
+            continue
+        with changed:
+            under_way += 1
+        future.add_done_callback(functools.partial(ended, due_s=due_s))
+    with changed:
+        while under_way and not failures:
+            changed.wait(TICK_S)
+    if failures:
+        raise failures[0]
+    return tally
+
+
+def _sleep_until(due_s: float, tally: Tally, tick: Tick) -> None:
+    while (left_s := due_s - time.perf_counter()) > 0:
+        time.sleep(min(left_s, TICK_S))
+        tick(time.perf_counter() - tally.began_s, len(tally.ended_s))
