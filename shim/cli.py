@@ -18,10 +18,12 @@ from paddleinfer.models.reader import ModelSpec, is_model, load_spec
 from paddleinfer.options.flags import Flag, add_flags, engine_flags, flags_of, from_environment, given_flags
 from paddleinfer.options.parser import OneSentenceParser
 from paddleinfer.sentences import shown
+from paddleinfer.serve.service import Service
 
 from .options import ServerOptions
 from .service.model_shapes import ModelShapes
 from .service.models import ModelSource, check_name
+from .service.services import import_service
 from .settings_file import SettingsFile, read_settings
 
 __all__ = ["main"]
@@ -41,6 +43,7 @@ class Plan:
 
     server: ServerOptions
     models: Mapping[str, ModelSource]
+    services: Mapping[str, Service]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return _USAGE_ERROR
-    return serve(plan.models, plan.server, service)
+    return serve(plan.models, plan.server, service, plan.services)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="a model; may be given several times",
+    )
+    parser.add_argument(
+        "--service",
+        metavar="[NAME=]MODULE:NAME",
+        action="append",
+        default=[],
+        help="a service around the models, as docs/services.md has it; may be given several times",
     )
     parser.add_argument(
         "--config", metavar="FILE.toml", type=Path, help="options and models; see docs/server.md"
@@ -122,7 +132,8 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
     )
     stronger = {**from_environment(environment, engine_flags), **given_flags(namespace, engine_flags)}
     named = _named(namespace, file)
-    specs = _specs(named, file.engine, stronger)
+    services = _services(namespace, file)
+    specs = _specs(named, file.engine, stronger, needs_one=not services)
     for_all = ModelShapes(specs, file.engine), ModelShapes(specs, stronger)
     models: dict[str, ModelSource] = {}
     for name, path, options in named:
@@ -131,7 +142,7 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
         if server.trace is not None and config.trace_requests == 0:
             raise ConfigError(f"trace needs trace_requests above 0, and for the model {shown(name)} it is 0")
         models[name] = ModelSource(path, config)
-    return Plan(server, models)
+    return Plan(server, models, services)
 
 
 def _merged(*levels: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,6 +161,8 @@ def _specs(
     named: Sequence[tuple[str, Path, Mapping[str, Any]]],
     weaker: Mapping[str, Any],
     stronger: Mapping[str, Any],
+    *,
+    needs_one: bool,
 ) -> dict[str, ModelSpec | None]:
     """Of the models by name, in a sentence and at once where there is none: a load would take its time.
 
@@ -168,13 +181,29 @@ def _specs(
                 raise
             specs[name] = None
             damage.append(error)
-    if not specs:
+    if not specs and needs_one:
         raise ConfigError(
             "name a model to serve: paddleinfer-http DIR, --model NAME=DIR, or [models.NAME] in --config"
         )
-    if len(damage) == len(specs):
+    if damage and len(damage) == len(specs):
         raise damage[0]
     return specs
+
+
+def _services(namespace: argparse.Namespace, file: SettingsFile) -> dict[str, Service]:
+    """By name: the one that is given, or what the module calls it."""
+    places = dict(file.services)
+    for text in namespace.service:
+        name, separator, place = text.partition("=")
+        if not separator:
+            name, place = text.rpartition(":")[2], text
+        if name in places:
+            raise ConfigError(f"two services are named {shown(name)}; name them: --service NAME=MODULE:NAME")
+        places[name] = place
+    services = {name: import_service(place) for name, place in places.items()}
+    for name in services:
+        check_name(name)
+    return services
 
 
 def _named(namespace: argparse.Namespace, file: SettingsFile) -> list[tuple[str, Path, Mapping[str, Any]]]:

@@ -19,6 +19,7 @@ import uvicorn
 from paddleinfer.backends.paddle.installed import import_paddle
 from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError, PaddleInferError
+from paddleinfer.serve.service import Service as ModelService
 from paddleinfer.tracing.files import kept_text, write_trace
 
 from .http.app import CLOSE_TIMEOUT_S, Application
@@ -54,7 +55,10 @@ _FAILED = 1
 
 
 def serve(
-    models: Mapping[str, Engine | ModelSource], options: ServerOptions, service_options: ServiceOptions
+    models: Mapping[str, Engine | ModelSource],
+    options: ServerOptions,
+    service_options: ServiceOptions,
+    services: Mapping[str, ModelService] | None = None,
 ) -> int:
     """Serves these models until a signal; gives the exit code.
 
@@ -72,7 +76,11 @@ def serve(
             "anyone who can reach this machine may call the server because it listens on all interfaces "
             "without a key; --api-key-file sets one, --host 127.0.0.1 listens on this machine only"
         )
-    service = Service(Models.of(models), service_options)
+    try:
+        service = Service(Models.of(models), service_options, services or {})
+    except ConfigError as error:
+        say(f"paddleinfer-http: {error}")
+        return _WRONG
     allow_descriptors(service.connections)
     server = _Server(service, options)
     with server.capture_signals():  # of all that has to be put away
@@ -219,6 +227,8 @@ class _Server(uvicorn.Server):
         if self._grpc is not None:
             tell(f"paddleinfer-http serves gRPC on {', '.join(self._grpc.addresses)}")
         assert self.listener is not None
+        for served in self._service.services:
+            tell(f"{served.name}: a service at /services/{served.name}, {served.service.described}")
         tell(f"paddleinfer-http serves on {self.listener.url}")
         if self._options.reload_interval is not None:
             self._tasks.append(
@@ -277,6 +287,7 @@ class _Server(uvicorn.Server):
         if self._grpc is not None:
             ends.append(self._grpc.stop(self._options.drain_timeout))
         await asyncio.gather(*ends)
+        await self._service.services.close(CLOSE_TIMEOUT_S)
         await self._service.models.close(CLOSE_TIMEOUT_S)
         # Answers that their clients have not read, of those that were given time.
         unread = sum(

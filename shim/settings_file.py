@@ -10,6 +10,7 @@ from typing import Any
 
 from paddleinfer.errors import ConfigError
 from paddleinfer.options.texts import pad_axis_of
+from paddleinfer.sentences import shown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,10 +40,12 @@ class SettingsFile:
     server: Mapping[str, Any] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, ModelTable] = field(default_factory=dict)
+    services: Mapping[str, str] = field(default_factory=dict)
+    """Name -> where it is, ``module:Name``."""
 
 
 def read_settings(path: Path) -> SettingsFile:
-    """Reads ``[server]``, ``[engine]`` and ``[models.NAME]``; a model's path is relative to the file.
+    """Reads ``[server]``, ``[engine]``, ``[models.NAME]``, ``[services]``; a model's path is relative to it.
 
     Raises
     ------
@@ -63,15 +66,25 @@ def read_settings(path: Path) -> SettingsFile:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path} nests too deep") from None
-    known = ("server", "engine", "models")
+    known = ("server", "engine", "models", "services")
     for name, table in tables.items():
         if name not in known or not isinstance(table, dict):
             raise ConfigError(
-                f"{path} has {name!r} at its top; the tables are [server], [engine], [models.NAME]"
+                f"{path} has {name!r} at its top; "
+                "the tables are [server], [engine], [models.NAME], [services]"
             )
     models = {name: _model(path, name, table) for name, table in tables.get("models", {}).items()}
+    services = tables.get("services", {})
+    for name, place in services.items():
+        if not isinstance(place, str):
+            raise ConfigError(
+                f'{name} in [services] of {path} must be a text, "module:Name", not {shown(place)}'
+            )
     return SettingsFile(
-        tables.get("server", {}), _options(f"[engine] of {path}", tables.get("engine", {})), models
+        tables.get("server", {}),
+        _options(f"[engine] of {path}", tables.get("engine", {})),
+        models,
+        services,
     )
 
 

@@ -64,6 +64,11 @@ class Functions:
         """Whether one function does all."""
         return self.handle is not None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of those that a request goes through."""
+        return ("handle",) if self.is_whole else ("preprocess", "postprocess")
+
     @functools.cached_property
     def is_async(self) -> bool:
         """Whether any of them is a coroutine function."""
@@ -233,7 +238,7 @@ class ServiceCalls:
                 answer = self._plain("postprocess", functions.postprocess, results, request)
             if finish is not None:
                 run.to("encode")
-                answer = finish(answer)
+                answer = self._plain("encode", finish, answer)
             run.to(None)
             return answer
         finally:
@@ -258,7 +263,7 @@ class ServiceCalls:
                 answer = await self._any(run, "postprocess", functions.postprocess, results, request)
             if finish is not None:
                 run.to("encode")
-                answer = finish(answer)
+                answer = self._plain("encode", finish, answer)
             run.to(None)
             return answer
         finally:

@@ -32,6 +32,11 @@ class ServiceLimits:
     engines, at once."""
     max_requests: int = 1024
     """Requests that run and wait at once; further ones get QueueFull."""
+    max_parts: int = 100
+    """Fields and files of a form."""
+    max_json_items: int = 1 << 18
+    """Commas, colons and opening brackets of a JSON body: each may stand for a value, which takes more memory
+    than its text."""
     timeout_s: float | None = None
     """Seconds that a request has where its caller gives none; None: any time."""
 

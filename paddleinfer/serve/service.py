@@ -218,13 +218,23 @@ class Service:
         self.engines = Engines(engines)
         self._has_engines = True
         if name is not None:
-            self.name = calls.name = name
+            self.rename(name)
+
+    def rename(self, name: str) -> None:
+        """Another name in sentences, metrics and the log, such as a server's."""
+        self.name = self._made().name = name
 
     @property
     def has_engines(self) -> bool:
         """Whether it was given its engines, so that the server's are none of its affair."""
         self._made()
         return self._has_engines
+
+    @property
+    def described(self) -> str:
+        """Its functions and its engines, in a few words."""
+        names = self._made().functions.names
+        return f"{', '.join(names)} around {listed(self.engines)}"
 
     @property
     def closed(self) -> bool:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import PaddleInferError
 from paddleinfer.sentences import printable, shortened, shown
+from paddleinfer.serve.service import Service as ModelService
 
 from ..protocol.body import Headers, Message, Receive, Send
 from ..protocol.errors import RequestError, to_request_error
@@ -27,6 +28,7 @@ from .answers import error_answer, error_body
 from .asgi_request import AsgiRequest
 from .client_watch import ClientWatch
 from .routes import OPERATIONS, routes
+from .service_request import ServiceRequest
 
 if TYPE_CHECKING:
     from ..service.request_spans import HttpSpan
@@ -36,6 +38,7 @@ __all__ = ["SENT", "Application", "create_app"]
 _log = logging.getLogger("paddleinfer.http")
 
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]*))?/infer")
+_SERVICE = re.compile(r"/services/([^/]+)")
 _SHARED_MEMORY = re.compile(r"/v2/(system|cuda)sharedmemory/")
 _WITHOUT_KEY = frozenset(path for one in OPERATIONS if not one.needs_key for path in one.paths.values())
 _OF_ANY_HOST = frozenset(path for one in OPERATIONS if not one.checks_host for path in one.paths.values())
@@ -48,7 +51,10 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 def create_app(
-    engines: Mapping[str, Engine | ModelSource], options: ServiceOptions | None = None
+    engines: Mapping[str, Engine | ModelSource],
+    options: ServiceOptions | None = None,
+    *,
+    services: Mapping[str, ModelService] | None = None,
 ) -> Application:
     """A Starlette application that serves these models; to be run by any ASGI server, or mounted in another.
 
@@ -60,13 +66,17 @@ def create_app(
         ``async with app.router.lifespan_context(app): ...``.
     options
         Keys and limits.
+    services
+        Name -> a Service, which gets these engines by their names unless it has its own. It stays its giver's
+        to close.
 
     Raises
     ------
     ConfigError
-        A name cannot stand in a URL, or a value is neither an Engine nor a ModelSource.
+        A name cannot stand in a URL, a value is neither an Engine nor a ModelSource, or a service does not
+        fit the engines.
     """
-    return Application(Service(Models.of(engines), options or ServiceOptions()), load=True)
+    return Application(Service(Models.of(engines), options or ServiceOptions(), services or {}), load=True)
 
 
 class Application(Starlette):
@@ -106,7 +116,14 @@ class Application(Starlette):
         if refusal is not None:
             await error_answer(send, refusal)
             return
-        match = _INFER.fullmatch(path) if scope["method"] == "POST" else None
+        is_post = scope["method"] == "POST"
+        service = _SERVICE.fullmatch(path) if is_post else None
+        if service is not None:
+            query = scope.get("query_string", b"")
+            asked = ServiceRequest(self.service, self._watch, headers, query, receive, send)
+            await asked.answer(service[1])
+            return
+        match = _INFER.fullmatch(path) if is_post else None
         if match is None:
             await super().__call__(scope, receive, send)
             return

@@ -12,6 +12,7 @@ from paddleinfer.models.reader import TensorSpec
 from ..protocol.datatypes import datatype_of
 from ..service.models import VERSION, Models
 from ..service.service import ServiceOptions
+from ..service.services import Services
 from .operations import Operation, Parameter
 from .schemas import Schema, components, json_of, ref
 
@@ -45,9 +46,15 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
 }
 
 
-def document(operations: Iterable[Operation], models: Models, options: ServiceOptions) -> Schema:
+def document(
+    operations: Iterable[Operation], models: Models, services: Services, options: ServiceOptions
+) -> Schema:
     """As ``/openapi.json`` gives it."""
-    values = {"model": [model.name for model in models], "version": [VERSION]}
+    values = {
+        "model": [model.name for model in models],
+        "version": [VERSION],
+        "service": [served.name for served in services],
+    }
     examples = {
         model.name: {"value": _example(model.engine.inputs)} for model in models if model.engine is not None
     }

@@ -21,11 +21,12 @@ from ..service.models import ServedModel
 from ..service.origins import check_same_site
 from ..service.repository import check_controlled, load_model, unload_model
 from ..service.service import Service
+from ..service.services import ServedService
 from .diagnoses import Diagnoses
 from .openapi import document
 from .operations import Operation, Parameter, answers, operations_of
 from .page import page
-from .schemas import BINARY, Schema, json_of, object_with, ref, text_of
+from .schemas import ANY, BINARY, FORM, Schema, json_of, object_with, ref, text_of
 from .traces import TraceRecorder, seconds_of
 
 __all__ = ["OPERATIONS", "Handlers", "routes"]
@@ -35,6 +36,7 @@ _MOST_OBJECT_BYTES: Final = 1 << 16
 
 _JSON_BYTES: Final = "Inference-Header-Content-Length"
 _LENGTH: Final[Schema] = {"type": "integer", "minimum": 0}
+_MICROSECONDS: Final[Schema] = {"type": "integer", "minimum": 1}
 _SECONDS: Final[Schema] = {"type": "number", "exclusiveMinimum": 0, "maximum": 60, "default": 1}
 _ONLY_READY: Final[Schema] = {
     "type": "object",
@@ -77,7 +79,7 @@ class Handlers:
     @answers(Operation("GET", _server("/openapi.json"), "openapi", json_of(object_with("openapi", "paths"))))
     async def openapi(self, _: Request) -> Response:
         """This document."""
-        return _json(document(OPERATIONS, self._models, self._options))
+        return _json(document(OPERATIONS, self._models, self._service.services, self._options))
 
     @answers(Operation("GET", _server("/metrics"), "metrics", text_of("text/plain")))
     async def metrics(self, _: Request) -> Response:
@@ -255,6 +257,40 @@ class Handlers:
         # The application answers this before its routes are asked; here it stands for the other methods' 405.
         raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {request.url.path}")
 
+    # Services
+
+    @answers(
+        Operation(
+            "GET", _server("/services"), "services", json_of({"type": "array", "items": object_with("name")})
+        )
+    )
+    async def services(self, _: Request) -> Response:
+        """The services, and what they have counted."""
+        return _json([_described(served) for served in self._service.services])
+
+    @answers(
+        Operation(
+            *("GET", _server("/services/{service}"), "service", json_of(object_with("name"))),
+            (404,),
+        )
+    )
+    async def service(self, request: Request) -> Response:
+        """One service, and what it has counted."""
+        return _json(_described(self._service.services.get(request.path_params["service"])))
+
+    @answers(
+        Operation(
+            *("POST", _server("/services/{service}"), "ask_service", ANY),
+            (400, 404, 413, 415, 429, 500, 503, 504),
+            parameters=(Parameter("Paddleinfer-Timeout-Us", "header", _MICROSECONDS),),
+            body={**json_of({}), **FORM, **BINARY},
+        )
+    )
+    async def ask_service(self, request: Request) -> Response:
+        """Ask a service."""
+        # As of infer: the application answers it before.
+        raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {request.url.path}")
+
     def _model(self, request: Request) -> ServedModel:
         return self._models.get(request.path_params["model"], request.path_params.get("version"))
 
@@ -274,6 +310,18 @@ def routes(service: Service) -> list[Route]:
         for one in OPERATIONS
         for path in one.paths.values()
     ]
+
+
+def _described(served: ServedService) -> dict[str, Any]:
+    service = served.service
+    return {
+        "name": served.name,
+        "functions": service.calls.functions.names,
+        "engines": list(service.engines),
+        "under_way": service.calls.under_way,
+        "latency": served.latencies.as_dict(),
+        **service.stats(),
+    }
 
 
 async def _left(request: Request) -> None:

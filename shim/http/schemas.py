@@ -6,12 +6,17 @@ from typing import Any, Final
 
 from ..protocol.datatypes import DTYPE_OF
 
-__all__ = ["BINARY", "Schema", "components", "json_of", "object_with", "ref", "text_of"]
+__all__ = ["ANY", "BINARY", "FORM", "Schema", "components", "json_of", "object_with", "ref", "text_of"]
 
 Schema = dict[str, Any]
 
 # JSON followed by tensors; a header says how long the JSON is.
 BINARY: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+FORM: Final = {"multipart/form-data": {"schema": {"type": "object"}}}
+
+# What a service answers is its own affair.
+ANY: Final[Schema] = {"*/*": {"schema": {}}}
 
 
 def json_of(schema: Schema) -> Schema:

@@ -129,6 +129,10 @@ class Models:
     def __iter__(self) -> Any:
         return iter(self._served.values())
 
+    def find(self, name: str) -> ServedModel | None:
+        """The model of this name, if there is one."""
+        return self._served.get(name)
+
     def get(self, name: str, version: str | None = None) -> ServedModel:
         """Raises RequestError 404 for a name or version that is not served."""
         model = self._served.get(name)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from paddleinfer.serve.service import Service as ModelService
 
 from ..protocol.body import Headers
 from ..protocol.limits import RequestLimits
@@ -14,6 +17,7 @@ from .inference import Inference
 from .long_work import LongWork
 from .models import Models
 from .origins import AllowedHosts
+from .services import Services
 
 if TYPE_CHECKING:
     from .request_spans import ServerSpans
@@ -67,11 +71,14 @@ class Service:
 
     models: Models
     options: ServiceOptions = field(default_factory=ServiceOptions)
+    given_services: Mapping[str, ModelService] = field(default_factory=dict)
+    """Name -> a service around the models."""
     draining: bool = False
     """The server is shutting down: it still answers, but is not ready for new requests."""
 
     def __post_init__(self) -> None:
         options = self.options
+        self.services = Services(self.given_services, self.models)
         self.long_work = LongWork()
         """Runs what would block the event loop for too long."""
         self.limits = RequestLimits(options.max_body_bytes, options.max_json_bytes)

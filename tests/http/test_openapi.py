@@ -13,6 +13,8 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from paddleinfer import Engine
+from paddleinfer.serve import Request
+from paddleinfer.serve import Service as ModelService
 from paddleinfer.shim import ServiceOptions, create_app
 from paddleinfer.shim.http.app import Application
 from paddleinfer.shim.http.routes import OPERATIONS, Handlers, routes
@@ -29,7 +31,13 @@ METHODS = {"get", "post"}
 
 
 def app_of(engine: Engine, **options: Any) -> Application:
-    return create_app({"m": engine}, ServiceOptions(**options))
+    def answer(request: Request, _: Any) -> Any:
+        if request.value == "fail":
+            raise KeyError
+        return request.value
+
+    services = {"s": ModelService({}, handle=answer)}
+    return create_app({"m": engine}, ServiceOptions(**options), services=services)
 
 
 def document_of(app: Application) -> Document:
@@ -114,7 +122,7 @@ def test_with_a_key_all_but_the_page_and_the_health_routes_want_it() -> None:
         document = document_of(app)
         with TestClient(app) as client:
             for path, method, operation in operations(document):
-                url = path.replace("{model}", "m").replace("{version}", "1")
+                url = url_of(path)
                 wanted = operation.get("security", document["security"]) != []
                 assert ("401" in operation["responses"]) == wanted, path
                 assert (client.request(method, url).status_code == 401) == wanted, path
@@ -159,16 +167,28 @@ CASES: list[tuple[str, str, dict[str, Any], int]] = [
     (INFER, "post", {"content": b"", "headers": {"Content-Encoding": "br"}}, 415),
     (INFER, "post", {"content": gzip.compress(b" " * 5000), "headers": {"Content-Encoding": "gzip"}}, 413),
     (INFER, "post", {"json": {"inputs": [{**INPUT, "data": [-1, 0, 0]}]}}, 500),
+    ("/services", "get", {}, 200),
+    ("/services/{service}", "get", {}, 200),
+    ("/services/q", "get", {}, 404),
+    ("/services/{service}", "post", {"json": {"a": 1}}, 200),
+    ("/services/{service}", "post", {"content": b"raw"}, 200),
+    ("/services/{service}", "post", {"json": "fail"}, 500),
+    ("/services/{service}", "post", {"content": b" " * 5000}, 413),
+    ("/services/{service}", "post", {"content": b"", "headers": {"Content-Encoding": "br"}}, 415),
+    ("/services/{service}", "post", {"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
+    ("/services/q", "post", {"json": {}}, 404),
 ]
 
 
 def assert_documented(document: Document, path: str, method: str, response: Any) -> None:
-    operation = document["paths"][path.replace("{other}", "{model}")][method]
+    declared = path.replace("{other}", "{model}").replace("services/q", "services/{service}")
+    operation = document["paths"][declared][method]
     documented = operation["responses"].get(str(response.status_code))
     assert documented is not None, f"{method} {path} gave {response.status_code}, which is not documented"
     media_type = response.headers["content-type"].split(";")[0]
-    content = documented["content"][media_type]["schema"]
-    if media_type == "application/json":
+    contents = documented["content"]
+    content = contents.get(media_type, contents.get("*/*"))["schema"]
+    if media_type == "application/json" and content:
         schema = document["components"]["schemas"].get(content.get("$ref", "").rpartition("/")[2], content)
         value = response.json()
         assert isinstance(value, {"object": dict, "array": list}[schema["type"]]), path
@@ -179,7 +199,12 @@ def assert_documented(document: Document, path: str, method: str, response: Any)
 
 
 def url_of(path: str) -> str:
-    return path.replace("{model}", "m").replace("{other}", "q").replace("{version}", "1")
+    return (
+        path.replace("{model}", "m")
+        .replace("{other}", "q")
+        .replace("{version}", "1")
+        .replace("{service}", "s")
+    )
 
 
 def refuses_negative(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from engine_helpers import PATIENCE_S, eventually
 from starlette.testclient import TestClient
 
 from paddleinfer import Engine
+from paddleinfer.serve import Service as ModelService
 from paddleinfer.shim import ServiceOptions, create_app
 from paddleinfer.shim.http.protocol import HttpProtocol
 from paddleinfer.shim.protocol.datatypes import DATATYPES, DTYPE_OF
@@ -144,7 +145,16 @@ def config_of(app: Any, protocol: Any = HttpProtocol, **options: Any) -> uvicorn
 @contextlib.contextmanager
 def serving(engine: Engine, **options: Any) -> Iterator[ServedHere]:
     """uvicorn as the command runs it, without its signals."""
-    app = create_app({"m": engine}, ServiceOptions(**options))
+    with serving_services({"m": engine}, {}, **options) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving_services(
+    engines: Mapping[str, Engine], services: Mapping[str, ModelService], **options: Any
+) -> Iterator[ServedHere]:
+    """The same with services."""
+    app = create_app(engines, ServiceOptions(**options), services=services)
     config = config_of(app, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     with socket.socket() as listener:

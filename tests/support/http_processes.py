@@ -42,14 +42,16 @@ class Server:
 
 
 @contextlib.contextmanager
-def started(*command: str | Path, environment: dict[str, str] | None = None) -> Iterator[Server]:
+def started(
+    *command: str | Path, environment: dict[str, str] | None = None, folder: str | Path = ELSEWHERE
+) -> Iterator[Server]:
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **(environment or {})},
-        cwd=ELSEWHERE,
+        cwd=folder,
     )
     try:
         yield Server(process, list(_until_serving(process)))
