@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from paddleinfer.serve.limits import ServiceLimits as ServiceLimits
     from paddleinfer.serve.request import Answer as Answer
     from paddleinfer.serve.request import Request as Request
-    from paddleinfer.serve.request import Upload as Upload
     from paddleinfer.serve.service import Service as Service
+    from paddleinfer.serve.upload import Upload as Upload
 
 _HOME_OF = {
     "Service": "service",
     "Request": "request",
     "Answer": "request",
-    "Upload": "request",
+    "Upload": "upload",
     "ServiceLimits": "limits",
     "Engines": "engines",
 }

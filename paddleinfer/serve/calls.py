@@ -127,6 +127,7 @@ class ServiceCalls:
                 )
             self._under_way += 1
         given = request if isinstance(request, Request) else Request(request)
+        given.limits = self.limits
         run = Run(self._pool, given, timeout_s)
         error: BaseException | None = None
         try:

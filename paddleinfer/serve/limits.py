@@ -37,6 +37,10 @@ class ServiceLimits:
     max_json_items: int = 1 << 18
     """Commas, colons and opening brackets of a JSON body: each may stand for a value, which takes more memory
     than its text."""
+    max_image_bytes: int = 16 << 20
+    """Bytes of a picture that is decoded."""
+    max_image_pixels: int = 25_000_000
+    """Pixels of a picture that is decoded, which take 3 bytes each in RGB."""
     timeout_s: float | None = None
     """Seconds that a request has where its caller gives none; None: any time."""
 

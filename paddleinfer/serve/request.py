@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paddleinfer.sentences import shown
+from paddleinfer.serve.images import IMAGE_FORMATS, decode_image, image_bytes
+from paddleinfer.serve.limits import ServiceLimits
 
-__all__ = ["Answer", "Request", "Upload"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Answer", "Request"]
 
 _NOTHING: Mapping[str, str] = {}
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A file of a form."""
-
-    body: bytes
-    """Its content."""
-    filename: str = ""
-    """As the client calls it: to be shown, not to be opened."""
-    media_type: str = "application/octet-stream"
-    """What the client says that it is."""
 
 
 class Request:
@@ -42,7 +35,7 @@ class Request:
         Gives the value, and is called once, when it is first asked for.
     """
 
-    __slots__ = ("_decode", "_value", "body", "headers", "media_type", "query")
+    __slots__ = ("_decode", "_value", "body", "headers", "limits", "media_type", "query")
 
     def __init__(
         self,
@@ -60,6 +53,8 @@ class Request:
         self.media_type = media_type
         self.headers = headers
         self.query = query
+        self.limits = ServiceLimits()
+        """The service's, once it has accepted the request."""
 
     @property
     def value(self) -> Any:
@@ -74,6 +69,34 @@ class Request:
             self._value = self._decode()
             self._decode = None
         return self._value
+
+    def image(
+        self, name: str | None = None, mode: str = "RGB", formats: Sequence[str] = IMAGE_FORMATS
+    ) -> Image:
+        """A picture that was sent: as the body, or as a file of a form. It is upright, as its EXIF says.
+
+        ``np.asarray(request.image())`` is its pixels, uint8 of shape (height, width, 3).
+
+        Parameters
+        ----------
+        name
+            Of the file in the form; None where there is one file, or no form.
+        mode
+            Of Pillow: "RGB", "L" for grey, …
+        formats
+            Those of Pillow's that may be read.
+
+        Raises
+        ------
+        InvalidInput
+            There is no picture, it is damaged, or it is larger than ``max_image_bytes`` and
+            ``max_image_pixels`` of the service's limits allow; the latter is seen before it is decoded.
+        ImportError
+            Pillow is not installed: ``pip install 'paddleinfer[image]'``.
+        """
+        limits = self.limits
+        data = image_bytes(self.value, name)
+        return decode_image(data, mode, limits.max_image_bytes, limits.max_image_pixels, formats)
 
     def __repr__(self) -> str:
         return f"<Request {self.media_type or 'value'} {shown(self.body if self._decode else self._value)}>"

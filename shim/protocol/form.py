@@ -9,7 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from paddleinfer.errors import InvalidInput
 from paddleinfer.sentences import shown
-from paddleinfer.serve.request import Upload
+from paddleinfer.serve.upload import Upload
 
 __all__ = ["Form"]
 

@@ -325,6 +325,18 @@ def test_a_service_needs_the_key() -> None:
         assert allowed.status_code == 200
 
 
+def test_a_picture_in_and_an_image_bomb_refused() -> None:
+    palette, frame = bytes(6), b",\x00\x00\x00\x00\x03\x00\x02\x00\x00\x02\x02\x84_\x00;"
+    picture = b"GIF89a\x03\x00\x02\x00\x80\x00\x00" + palette + frame
+    bomb = b"GIF89a\xff\xff\xff\xff" + picture[10:]
+    with client_of_services({"size": Service({}, handle=lambda request, _: request.image().size)}) as client:
+        assert client.post("/services/size", content=picture).json() == [3, 2]
+        assert client.post("/services/size", files={"page": ("a.gif", picture)}).json() == [3, 2]
+        assert "max_image_pixels" in error_of(client.post("/services/size", content=bomb), 400)
+        assert "damaged" in error_of(client.post("/services/size", content=b"no picture"), 400)
+        assert client.post("/services/size", content=picture).json() == [3, 2]
+
+
 # -- wrong services, and the command line
 
 
