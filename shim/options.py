@@ -10,8 +10,10 @@ import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from paddleinfer.config import check_timeout
+from paddleinfer.config.checks import check_choice
 from paddleinfer.errors import ConfigError
 from paddleinfer.options.parser import check_writable
 from paddleinfer.sentences import shown
@@ -106,6 +108,8 @@ class ServerOptions:
     """Write a line for each request."""
     reload_interval: float | None = None
     """Seconds between two checks of the models' files; a model whose files changed is reloaded."""
+    http_status: Literal["200", "real"] = "200"
+    """Status of a failed request in Paddle Serving's forms: "200" beside its err_no, or the "real" one."""
     repository_control: bool = False
     """Let clients load and unload models."""
     max_load_batch_size: int = 1024
@@ -126,6 +130,7 @@ class ServerOptions:
         for name in _SECONDS:
             if getattr(self, name) is None:
                 raise ConfigError(f"{name} must be a number of seconds, not None")
+        check_choice("http_status", self.http_status, ("200", "real"))
         for name in ("access_log", "repository_control", "otel"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, not {shown(getattr(self, name))}")
@@ -228,6 +233,7 @@ class ServerOptions:
             request_timeout_s=self.request_timeout,
             write_timeout_s=self.write_timeout,
             min_bytes_per_s=self.min_bytes_per_s,
+            http_status=self.http_status,
             repository_control=self.repository_control,
             max_load_batch_size=self.max_load_batch_size,
             server_name=self.server_name,

@@ -111,6 +111,17 @@ def test_every_folder_has_a_layer_and_imports_from_earlier_ones_only(
             )
 
 
+def test_of_paddle_servings_classes_the_server_imports_the_formats_alone() -> None:
+    for name, tree in sources(SHIM):
+        for imported in imports_of(tree, ("shim", *name.split("/")[:-1])):
+            if imported[:2] == ("paddleinfer", "serving"):
+                assert imported[2] == "formats", f"{name} must not import {'.'.join(imported)}"
+    for name, tree in sources(PACKAGE / "serving/formats"):
+        for imported in imports_of(tree, ("paddleinfer", "serving", "formats")):
+            beside = imported[:2] == ("paddleinfer", "serving") and imported[2] != "formats"
+            assert not beside, f"{name} must not import {'.'.join(imported)}"
+
+
 def test_the_package_never_imports_the_server() -> None:
     for name, tree in sources(PACKAGE):
         assert all(

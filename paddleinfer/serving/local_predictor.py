@@ -15,7 +15,7 @@ from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError, EngineClosed, InvalidInput
 from paddleinfer.sentences import shown
 from paddleinfer.serving import profiling
-from paddleinfer.serving.feeds import engine_inputs, wanted_names
+from paddleinfer.serving.formats.feeds import engine_inputs, wanted_names
 from paddleinfer.serving.translated_options import Translation, refuse_unless
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from ..service.service import Service, ServiceOptions
 from .answers import error_answer, error_body
 from .asgi_request import AsgiRequest
 from .client_watch import ClientWatch
+from .paddle_serving import GeneralModelRequest, PredictionRequest
 from .routes import OPERATIONS, routes
 from .service_request import ServiceRequest
 
@@ -39,6 +40,8 @@ _log = logging.getLogger("paddleinfer.http")
 
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]*))?/infer")
 _SERVICE = re.compile(r"/services/([^/]+)")
+_PREDICTION = re.compile(r"/([^/]+)/prediction")
+_GENERAL = frozenset(f"/GeneralModelService/{method}" for method in ("inference", "debug"))
 _SHARED_MEMORY = re.compile(r"/v2/(system|cuda)sharedmemory/")
 _WITHOUT_KEY = frozenset(path for one in OPERATIONS if not one.needs_key for path in one.paths.values())
 _OF_ANY_HOST = frozenset(path for one in OPERATIONS if not one.checks_host for path in one.paths.values())
@@ -123,15 +126,24 @@ class Application(Starlette):
             asked = ServiceRequest(self.service, self._watch, headers, query, receive, send)
             await asked.answer(service[1])
             return
-        match = _INFER.fullmatch(path) if is_post else None
-        if match is None:
+        if not is_post or not await self._infer(path, scope, headers, receive, send):
             await super().__call__(scope, receive, send)
-            return
-        span = self._span(scope, headers, versioned=match[2] is not None)
+
+    async def _infer(self, path: str, scope: Any, headers: Headers, receive: Receive, send: Send) -> bool:
+        """Answers an inference request; False where this is none."""
         client = scope.get("client")
-        address = None if client is None else client[0]
-        request = AsgiRequest(self.service, self._watch, address, headers, receive, send, span)
-        await request.answer(match[1], match[2])
+        given = (self.service, self._watch, None if client is None else client[0], headers, receive, send)
+        if (match := _INFER.fullmatch(path)) is not None:
+            route = "/v2/models/{model}" + ("/infer" if match[2] is None else "/versions/{version}/infer")
+            await AsgiRequest(*given, self._span(scope, headers, route)).answer(match[1], match[2])
+        elif path in _GENERAL:
+            await GeneralModelRequest(*given, self._span(scope, headers, path)).answer_sole()
+        elif (match := _PREDICTION.fullmatch(path)) is not None:
+            span = self._span(scope, headers, "/{model}/prediction")
+            await PredictionRequest(*given, span).answer(match[1], None)
+        else:
+            return False
+        return True
 
     def _refusal(self, path: str, headers: Headers) -> RequestError | None:
         """Why this client may not ask this, whatever it is."""
@@ -147,7 +159,7 @@ class Application(Starlette):
             return error
         return None
 
-    def _span(self, scope: Any, headers: Headers, *, versioned: bool) -> HttpSpan | None:
+    def _span(self, scope: Any, headers: Headers, route: str) -> HttpSpan | None:
         if self.service.spans is None:
             return None
         return self.service.spans.of_http(
@@ -156,7 +168,7 @@ class Application(Starlette):
             scope["scheme"],
             scope.get("client"),
             root_path=scope.get("root_path", ""),
-            versioned=versioned,
+            route=route,
         )
 
     @contextlib.asynccontextmanager

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from paddleinfer.models.reader import TensorSpec
 from paddleinfer.sentences import shown
 
 from ..protocol.body import ClientGone, Headers, Receive, Send, accepted_encoding, compressed, read_body
-from ..protocol.errors import ServerEnded, to_request_error
-from ..protocol.request import has_binary, parse_request
+from ..protocol.errors import RequestError, ServerEnded, to_request_error
+from ..protocol.request import InferRequest, has_binary, parse_request
 from ..protocol.response import encode_response, is_long_response, result_bytes
 from ..service.models import VERSION
 from ..service.served_request import ServedRequest
@@ -27,8 +29,14 @@ __all__ = ["AsgiRequest"]
 _log = logging.getLogger("paddleinfer.http")
 
 
+Fields = list[tuple[bytes, bytes]]
+
+
 class AsgiRequest(ServedRequest):
-    """One inference request; `headers` in lower case."""
+    """One inference request; `headers` in lower case.
+
+    Other protocols over HTTP derive theirs, which read, write and refuse in another form.
+    """
 
     __slots__ = ("_address", "_has_answer", "_headers", "_receive", "_send", "_service", "_watch")
 
@@ -94,7 +102,7 @@ class AsgiRequest(ServedRequest):
         with self._watch.over(self._receive):
             inputs = self.model.open_engine().inputs  # meanwhile another may have taken its place
             is_long = self._service.limits.is_long(body, self._headers)
-            decoding = self.work(len(body), is_long, parse_request, body, self._headers, inputs)
+            decoding = self.work(len(body), is_long, self._read, body, inputs)
             del body
             request = await decoding
             results = await self.infer(request)
@@ -102,23 +110,16 @@ class AsgiRequest(ServedRequest):
             held.resize(size_bytes := result_bytes(results))
             with self._watch.over(self._receive):
                 is_long = is_long_response(request, size_bytes)
-                given = (self.model.name, VERSION, request, results)
-                encoding = self.work(size_bytes, is_long, encode_response, *given)
-                del results, given
-                payload, json_bytes = await encoding
-            fields: list[tuple[bytes, bytes]] = list(JSON_FIELDS)
-            if json_bytes is not None:
-                fields = [
-                    (b"content-type", b"application/octet-stream"),
-                    (b"inference-header-content-length", b"%d" % json_bytes),
-                ]
+                encoding = self.work(size_bytes, is_long, self._write, request, results)
+                del results
+                payload, fields, is_json = await encoding
             accepted = accepted_encoding(self._headers, len(payload))
             if accepted is not None:
                 payload = await compressed(payload, accepted)
                 fields.append((b"content-encoding", accepted.encode()))
         self.note_encoded()
         await self._send_answer(payload, fields)
-        self.note_sent(is_json=json_bytes is None and not has_binary(self._headers))
+        self.note_sent(is_json=is_json and not has_binary(self._headers))
 
     async def _send_answer(self, payload: Any, fields: list[tuple[bytes, bytes]]) -> None:
         self._has_answer = True
@@ -128,5 +129,29 @@ class AsgiRequest(ServedRequest):
         refused = to_request_error(error)
         if refused.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("a request to %s failed", shown(name), exc_info=error)
-        await error_answer(self._send, refused)
-        self.note_refused(error, refused.status)
+        status = await self._send_refusal(refused)
+        self.note_refused(error, status)
+
+    # The form
+
+    def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
+        """What a body asks of a model with these inputs."""
+        return parse_request(body, self._headers, inputs)
+
+    def _write(
+        self, request: InferRequest, results: Mapping[str, Any]
+    ) -> tuple[bytes | bytearray, Fields, bool]:
+        """The answer's body, its headers, and whether it has no binary tensors."""
+        payload, json_bytes = encode_response(self.model.name, VERSION, request, results)
+        if json_bytes is None:
+            return payload, list(JSON_FIELDS), True
+        fields = [
+            (b"content-type", b"application/octet-stream"),
+            (b"inference-header-content-length", b"%d" % json_bytes),
+        ]
+        return payload, fields, False
+
+    async def _send_refusal(self, error: RequestError) -> int:
+        """Answers without a result; gives the status."""
+        await error_answer(self._send, error)
+        return error.status

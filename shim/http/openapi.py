@@ -92,7 +92,7 @@ def _described(operation: Operation, suffix: str, path: str, values: dict[str, l
     described: Schema = {
         "operationId": operation.name + suffix,
         "summary": operation.summary,
-        "responses": {"200": answer, **{status: _failure(status) for status in statuses}},
+        "responses": {"200": answer, **{status: _failure(status, operation.failure) for status in statuses}},
     }
     in_path = [Parameter(name, "path") for name in re.findall(r"{(\w+)}", path)]
     parameters = [_parameter(one, values) for one in (*in_path, *operation.parameters)]
@@ -126,8 +126,8 @@ def _add_unauthorised(paths: Schema) -> None:
                 operation["responses"]["401"] = _failure("401")
 
 
-def _failure(status: str) -> Schema:
-    failure: Schema = {"description": _WHY[status], "content": json_of(ref("Error"))}
+def _failure(status: str, content: Schema | None = None) -> Schema:
+    failure: Schema = {"description": _WHY[status], "content": content or json_of(ref("Error"))}
     if status in _HEADERS:
         name, schema = _HEADERS[status]
         failure["headers"] = {name: {"schema": schema}}

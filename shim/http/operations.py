@@ -41,6 +41,8 @@ class Operation:
     """Media type -> schema, of a 200."""
     failures: tuple[int, ...] = ()
     """Further statuses, beside those that any request may get."""
+    failure: Schema | None = None
+    """Media type -> schema, of those; None: as all errors."""
     parameters: tuple[Parameter, ...] = ()
     """Beside those in the path."""
     body: Schema | None = None

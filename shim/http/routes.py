@@ -26,7 +26,20 @@ from .diagnoses import Diagnoses
 from .openapi import document
 from .operations import Operation, Parameter, answers, operations_of
 from .page import page
-from .schemas import ANY, BINARY, FORM, Schema, json_of, object_with, ref, text_of
+from .schemas import (
+    ANY,
+    BINARY,
+    FORM,
+    GENERAL_FAILURE,
+    PREDICTION,
+    PREDICTION_FAILURE,
+    PROTO_BODY,
+    Schema,
+    json_of,
+    object_with,
+    ref,
+    text_of,
+)
 from .traces import TraceRecorder, seconds_of
 
 __all__ = ["OPERATIONS", "Handlers", "routes"]
@@ -37,6 +50,7 @@ _MOST_OBJECT_BYTES: Final = 1 << 16
 _JSON_BYTES: Final = "Inference-Header-Content-Length"
 _LENGTH: Final[Schema] = {"type": "integer", "minimum": 0}
 _MICROSECONDS: Final[Schema] = {"type": "integer", "minimum": 1}
+_OF_INFERENCE: Final = (400, 404, 413, 415, 429, 500, 503, 504)
 _SECONDS: Final[Schema] = {"type": "number", "exclusiveMinimum": 0, "maximum": 60, "default": 1}
 _ONLY_READY: Final[Schema] = {
     "type": "object",
@@ -245,7 +259,7 @@ class Handlers:
     @answers(
         Operation(
             *("POST", _model("/infer"), "infer", {**json_of(ref("InferResponse")), **BINARY}),
-            (400, 404, 413, 415, 429, 500, 503, 504),
+            _OF_INFERENCE,
             parameters=(Parameter(_JSON_BYTES, "header", _LENGTH),),
             body={**json_of(ref("InferRequest")), **BINARY},
             body_is_required=True,
@@ -281,7 +295,7 @@ class Handlers:
     @answers(
         Operation(
             *("POST", _server("/services/{service}"), "ask_service", ANY),
-            (400, 404, 413, 415, 429, 500, 503, 504),
+            _OF_INFERENCE,
             parameters=(Parameter("Paddleinfer-Timeout-Us", "header", _MICROSECONDS),),
             body={**json_of({}), **FORM, **BINARY},
         )
@@ -289,6 +303,40 @@ class Handlers:
     async def ask_service(self, request: Request) -> Response:
         """Ask a service."""
         # As of infer: the application answers it before.
+        raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {request.url.path}")
+
+    # Paddle Serving's forms, which the application answers, too
+
+    @answers(
+        Operation(
+            *("POST", _server("/{model}/prediction"), "prediction", json_of(PREDICTION)),
+            _OF_INFERENCE,
+            failure=json_of(PREDICTION_FAILURE),
+            body=json_of(object_with()),
+            body_is_required=True,
+        )
+    )
+    async def prediction(self, request: Request) -> Response:
+        """Run the model, as Paddle Serving's web services do."""
+        raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {request.url.path}")
+
+    @answers(
+        Operation(
+            "POST",
+            {
+                "": "/GeneralModelService/inference",
+                "_debug": "/GeneralModelService/debug",
+            },
+            "general_model",
+            {**json_of(object_with("err_no")), **PROTO_BODY},
+            _OF_INFERENCE,
+            failure={**json_of(GENERAL_FAILURE), **PROTO_BODY},
+            body={**json_of(object_with()), **PROTO_BODY},
+            body_is_required=True,
+        )
+    )
+    async def general_model(self, request: Request) -> Response:
+        """Run the only model, as Paddle Serving's server does."""
         raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {request.url.path}")
 
     def _model(self, request: Request) -> ServedModel:

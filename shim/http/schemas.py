@@ -6,7 +6,21 @@ from typing import Any, Final
 
 from ..protocol.datatypes import DTYPE_OF
 
-__all__ = ["ANY", "BINARY", "FORM", "Schema", "components", "json_of", "object_with", "ref", "text_of"]
+__all__ = [
+    "ANY",
+    "BINARY",
+    "FORM",
+    "GENERAL_FAILURE",
+    "PREDICTION",
+    "PREDICTION_FAILURE",
+    "PROTO_BODY",
+    "Schema",
+    "components",
+    "json_of",
+    "object_with",
+    "ref",
+    "text_of",
+]
 
 Schema = dict[str, Any]
 
@@ -37,6 +51,17 @@ def ref(name: str) -> Schema:
 def object_with(*required: str) -> Schema:
     """An object that has at least these."""
     return {"type": "object", "required": list(required)} if required else {"type": "object"}
+
+
+# Paddle Serving's
+
+PROTO_BODY: Final = {"application/proto": {"schema": {"type": "string", "format": "binary"}}}
+PREDICTION: Final[Schema] = {
+    "type": "object",
+    "anyOf": [object_with("err_no", "err_msg"), object_with("result")],
+}
+PREDICTION_FAILURE: Final[Schema] = {"type": "object", "anyOf": [ref("Error"), PREDICTION]}
+GENERAL_FAILURE: Final[Schema] = {"type": "object", "anyOf": [ref("Error"), object_with("err_no", "err_msg")]}
 
 
 def _live() -> Schema:

@@ -24,10 +24,9 @@ from ..protocol.errors import RequestError, ServerEnded
 from .models import VERSION, ServedModel
 from .stage_log import ServedTimes
 
-__all__ = ["HttpSpan", "RpcSpan", "ServerSpans"]
+__all__ = ["INFER_ROUTE", "HttpSpan", "RpcSpan", "ServerSpans"]
 
-_ROUTE: Final = "/v2/models/{model}/infer"
-_VERSION_ROUTE: Final = "/v2/models/{model}/versions/{version}/infer"
+INFER_ROUTE: Final = "/v2/models/{model}/infer"
 # Of a field that a propagator reads, and of the client's name in a span.
 _MOST_FIELD_CHARACTERS: Final = 8192
 _MOST_AGENT_CHARACTERS: Final = 1024
@@ -126,13 +125,13 @@ class ServerSpans:
         client: tuple[str, int] | None,
         *,
         root_path: str = "",
-        versioned: bool = False,
+        route: str = INFER_ROUTE,
     ) -> HttpSpan | None:
         """The span of an inference request whose headers are there; None where the sampler wants none.
 
-        `versioned`: its path names the model's version.
+        `route`: the path that it came by, with names in the place of what differs.
         """
-        route = root_path + (_VERSION_ROUTE if versioned else _ROUTE)
+        route = root_path + route
         attributes = {
             "http.request.method": "POST",
             "http.route": route,

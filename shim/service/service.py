@@ -54,6 +54,8 @@ class ServiceOptions:
     """Seconds in which a client must take something of an answer that waits to be read."""
     min_bytes_per_s: int = 500
     """At which a request must come, and an answer be read, when they take longer than these silences."""
+    http_status: str = "200"
+    """Of requests in Paddle Serving's forms that get no result: "200", as its servers answer, or "real"."""
     repository_control: bool = False
     """Offer to load and unload models."""
     max_load_batch_size: int = 1024

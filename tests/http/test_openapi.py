@@ -27,6 +27,8 @@ KEY = {"Authorization": "Bearer s3cret"}
 INPUT = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
 REQUEST = {"inputs": [INPUT]}
 INFER = "/v2/models/{model}/infer"
+GENERAL = {"tensor": [{"name": "x", "shape": [1, 3], "elem_type": 1, "float_data": [1, 2, 3]}]}
+PROTO = {"Content-Type": "application/proto"}
 METHODS = {"get", "post"}
 
 
@@ -177,6 +179,12 @@ CASES: list[tuple[str, str, dict[str, Any], int]] = [
     ("/services/{service}", "post", {"content": b"", "headers": {"Content-Encoding": "br"}}, 415),
     ("/services/{service}", "post", {"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
     ("/services/q", "post", {"json": {}}, 404),
+    ("/{model}/prediction", "post", {"json": {"key": ["x"], "value": ["1,2,3"]}}, 200),
+    ("/{model}/prediction", "post", {"json": {"feed": [{"x": [1, 2, 3]}], "fetch": ["y"]}}, 200),
+    ("/{model}/prediction", "post", {"content": b" " * 5000}, 413),
+    ("/GeneralModelService/inference", "post", {"json": GENERAL}, 200),
+    ("/GeneralModelService/debug", "post", {"content": b"", "headers": PROTO}, 200),
+    ("/GeneralModelService/inference", "post", {"content": b"", "headers": {"Content-Encoding": "br"}}, 415),
 ]
 
 

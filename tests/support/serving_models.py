@@ -8,6 +8,7 @@ import numpy as np
 
 import paddleinfer
 from paddleinfer.backends.paddle.installed import import_paddle
+from paddleinfer.models.reader import load_spec
 
 # The first house of the data set that fit_a_line uses, as its documents send it.
 HOUSE = [
@@ -43,7 +44,7 @@ def make_fit_a_line(directory: Path, seed: int = 3) -> Path:
             inputs={"x": ("float32", (-1, 13))},
             format="json" if paddle.__version__.startswith("3") else "legacy",
         )
-    (fetched,) = (tensor.name for tensor in paddleinfer.models.reader.load_spec(directory).outputs)
+    (fetched,) = (tensor.name for tensor in load_spec(directory).outputs)
     (directory / "serving_server_conf.prototxt").write_text(CONF.format(fetched=fetched))
     return directory
 

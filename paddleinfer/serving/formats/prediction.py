@@ -1,0 +1,193 @@
+"""What Paddle Serving's web services take and give: ``/{name}/prediction``, in its two forms.
+
+The pipeline's has lists of keys and values, or tensors; the older one a list of feeds and a list of fetches.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from paddleinfer.errors import InvalidInput
+from paddleinfer.models.reader import TensorSpec
+from paddleinfer.sentences import listed, shown
+from paddleinfer.serving.formats.feeds import engine_inputs
+from paddleinfer.serving.formats.tensors import array_of, field_text, fields_of, sequence_of
+
+__all__ = [
+    "ERROR_NUMBERS",
+    "failure",
+    "is_feed_form",
+    "read_feeds",
+    "read_keys_and_values",
+    "tensor_answer",
+    "value_answer",
+]
+
+Array = npt.NDArray[Any]
+
+ERROR_NUMBERS: Final = {400: 5000, 404: 3002, 429: 3002, 500: 9000, 503: 3001, 504: 6000}
+"""HTTP status -> ``err_no``, by Paddle Serving's table of errors. All else is 10000, unknown."""
+_UNKNOWN: Final = 10000
+_MOST_KEYS: Final = 1024
+_MOST_DIMENSIONS: Final = 32
+
+
+def is_feed_form(document: Mapping[str, Any]) -> bool:
+    """Whether it is of the older form."""
+    return "feed" in document or "fetch" in document
+
+
+def read_keys_and_values(
+    document: Mapping[str, Any], inputs: Sequence[TensorSpec], parse: Callable[[str], Any]
+) -> tuple[dict[str, Array], bool]:
+    """The inputs, and whether tensors brought them, so that tensors are what its client reads.
+
+    Parameters
+    ----------
+    document
+        ``key`` and ``value``, texts that are JSON or numbers with commas between; or ``tensors``.
+    inputs
+        What the model takes.
+    parse
+        Text -> its value in JSON; raises ValueError.
+
+    Raises
+    ------
+    InvalidInput
+        It is no such request.
+    """
+    keys, values = sequence_of(document, "key"), sequence_of(document, "value")
+    tensors = sequence_of(document, "tensors")
+    if len(keys) != len(values):
+        raise InvalidInput(
+            f"the request has {len(keys)} keys and {len(values)} values; each key has its value"
+        )
+    if len(keys) > _MOST_KEYS or len(tensors) > _MOST_KEYS:
+        raise InvalidInput(
+            f"the request has {max(len(keys), len(tensors))} keys or tensors, and {_MOST_KEYS} is the most"
+        )
+    if keys and tensors:
+        raise InvalidInput('give "key" and "value", or "tensors", and not both')
+    if not keys and not tensors:
+        raise InvalidInput('the request needs "key" and "value", or "tensors"; it has neither')
+    by_name = {name: spec for spec in inputs for name in (spec.name, spec.alias) if name is not None}
+    arrays: dict[str, Array] = {}
+    for name, array in itertools.chain(_of_texts(keys, values, by_name, parse), _of_tensors(tensors)):
+        if name in arrays:
+            raise InvalidInput(f"{name!r} is given twice")
+        arrays[name] = array
+    return arrays, bool(tensors)
+
+
+def read_feeds(
+    document: Mapping[str, Any], inputs: Sequence[TensorSpec]
+) -> tuple[dict[str, Array], list[str]]:
+    """The inputs, and the outputs that are wanted.
+
+    Raises
+    ------
+    InvalidInput
+        It is no such request.
+    """
+    fetch = document.get("fetch")
+    if not isinstance(fetch, list) or not fetch or not all(isinstance(name, str) for name in fetch):
+        raise InvalidInput(f'"fetch" must be a list of the outputs\' names, not {shown(fetch)}')
+    feeds = document.get("feed")
+    if not isinstance(feeds, list) or not all(isinstance(feed, dict) for feed in feeds):
+        raise InvalidInput(f'"feed" must be a list of objects, one for each row, not {shown(feeds)}')
+    for feed in feeds:
+        for name, value in feed.items():
+            _check_numbers(value, name)
+    return engine_inputs(feeds, inputs, batch=False), fetch
+
+
+def value_answer(results: Mapping[str, str]) -> dict[str, Any]:
+    """Name -> JSON text of an array."""
+    return {
+        "err_no": 0,
+        "err_msg": "",
+        "key": list(results),
+        "value": list(results.values()),
+        "tensors": [],
+    }
+
+
+def tensor_answer(results: Mapping[str, Array]) -> dict[str, Any]:
+    """The same as tensors."""
+    tensors = [fields_of(name, name, array) for name, array in results.items()]
+    for tensor in tensors:
+        del tensor["alias_name"]  # which these have not
+    return {**value_answer({}), "tensors": tensors}
+
+
+def failure(status: int, sentence: str) -> dict[str, Any]:
+    """An answer to a request that gets no result."""
+    number = ERROR_NUMBERS.get(status, _UNKNOWN)
+    return {"err_no": number, "err_msg": sentence, "key": [], "value": [], "tensors": []}
+
+
+def _of_texts(
+    keys: Sequence[Any], values: Sequence[Any], inputs: Mapping[str, TensorSpec], parse: Callable[[str], Any]
+) -> Iterator[tuple[str, Array]]:
+    for name, text in zip(keys, values, strict=True):
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise InvalidInput(
+                f'"key" and "value" must be lists of texts, not of {shown(name)} and {shown(text)}'
+            )
+        spec = inputs.get(name)
+        if spec is None:
+            raise InvalidInput(f"there is no input {shown(name)}; the model takes {listed(inputs)}")
+        stripped = text.strip()
+        try:
+            value = parse(stripped if stripped.startswith("[") else f"[{stripped}]")
+        except ValueError:
+            raise InvalidInput(
+                f"the value of {name!r} must be a list in JSON, or numbers with commas between, "
+                f"not {shown(text)}"
+            ) from None
+        _check_numbers(value, name)
+        yield name, _rows_of(value, spec)
+
+
+def _of_tensors(tensors: Sequence[Any]) -> Iterator[tuple[str, Array]]:
+    for tensor in tensors:
+        if not isinstance(tensor, Mapping):
+            raise InvalidInput('each of "tensors" must be an object')
+        field_text(tensor, "name")
+        yield array_of(tensor)
+
+
+def _check_numbers(value: Any, name: object) -> None:
+    """Refuses what is no number or nested list of numbers, before NumPy makes room for it."""
+    level, depth = [value], 0
+    while any(type(part) is list for part in level):
+        depth += 1
+        if depth > _MOST_DIMENSIONS or not all(type(part) is list for part in level):
+            raise InvalidInput(f"the value of {shown(name)} is not a rectangular list of numbers")
+        level = list(itertools.chain.from_iterable(level))
+    others = set(map(type, level)) - {int, float, bool}
+    if others:
+        found = ", ".join(sorted("null" if kind is type(None) else kind.__name__ for kind in others))
+        raise InvalidInput(f"the value of {shown(name)} holds {found}, where the model takes numbers")
+
+
+def _rows_of(value: Any, spec: TensorSpec) -> Array:
+    """With the batch axis that it has, or one for one row; a flat list is cut into rows."""
+    row = None if spec.shape is None else spec.shape[1:]
+    try:
+        if row is not None and -1 not in row:
+            size = math.prod(row)
+            flat = np.asarray(value)
+            if flat.size == size or (flat.ndim == 1 and size and flat.size % size == 0):
+                return engine_inputs({spec.name: flat.reshape(-1, *row)}, [spec], batch=True)[spec.name]
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InvalidInput(f"the value of {spec.name!r} is not a rectangular list of numbers") from error
+    has_rows = row is None or array.ndim > len(row)
+    return engine_inputs({spec.name: array}, [spec], batch=has_rows)[spec.name]

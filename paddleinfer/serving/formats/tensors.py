@@ -1,0 +1,238 @@
+"""Tensors of Paddle Serving: fields with a type number, a shape and numbers <-> arrays."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from paddleinfer.errors import InvalidInput
+from paddleinfer.models.serving_conf import ELEM_TYPES
+from paddleinfer.sentences import shown
+
+__all__ = ["NUMBER_FIELDS", "array_of", "field_text", "fields_of", "numbers_of", "sequence_of"]
+
+Array = npt.NDArray[Any]
+
+DTYPE_OF: Final = {
+    number: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    for name, number in ELEM_TYPES.items()
+}
+_NUMBER_OF: Final = {dtype: number for number, dtype in DTYPE_OF.items()}
+
+NUMBER_FIELDS: Final = {
+    0: "int64_data",
+    1: "float_data",
+    2: "int_data",
+    3: "float64_data",
+    9: "bool_data",
+}
+"""Type number -> where its numbers stand; the others stand in ``tensor_content``, as bytes."""
+
+_SHORT_FIELDS: Final = {4: "int_data", 7: "uint32_data", 8: "int_data"}
+"""Where a web service's tensors have the short integers."""
+_TEXTS: Final = (12, 20)
+_NPY: Final = 13
+_MOST_DIMENSIONS: Final = 32
+_MOST_NAME_CHARACTERS: Final = 1024
+
+
+def array_of(tensor: Mapping[str, Any]) -> tuple[str, Array]:
+    """The name (its alias, where it has one) and the array of a tensor's fields.
+
+    Raises
+    ------
+    InvalidInput
+        The fields contradict each other, or hold what Paddle's models do not take.
+    """
+    name = field_text(tensor, "alias_name") or field_text(tensor, "name")
+    if not name or len(name) > _MOST_NAME_CHARACTERS:
+        raise InvalidInput(
+            f'a tensor needs a "name" of 1 to {_MOST_NAME_CHARACTERS} characters, not {shown(name)}'
+        )
+    elem_type = tensor.get("elem_type", 0)
+    if elem_type in _TEXTS:
+        raise InvalidInput(
+            f"tensor {name!r} has texts (elem_type {elem_type}), which Paddle's models do not take"
+        )
+    if sequence_of(tensor, "lod"):
+        raise InvalidInput(
+            f"tensor {name!r} has the lengths of sequences (lod), which Paddle 3's models do not take; "
+            "send padded rows, and their lengths or a mask as an input of the model"
+        )
+    if elem_type == _NPY:
+        return name, _array_of_npy(_content(tensor, "byte_data", name), name)
+    if type(elem_type) is not int or elem_type not in DTYPE_OF:
+        known = ", ".join(f"{number} {dtype}" for dtype, number in ELEM_TYPES.items())
+        raise InvalidInput(f"the elem_type of tensor {name!r} must be one of {known}, not {shown(elem_type)}")
+    dtype = DTYPE_OF[elem_type]
+    shape, count = _shape(sequence_of(tensor, "shape"), name)
+    content = tensor.get("tensor_content")
+    if content:
+        array = _array_of_bytes(_content(tensor, "tensor_content", name), dtype, name)
+    else:
+        field = NUMBER_FIELDS.get(elem_type) or _SHORT_FIELDS.get(elem_type)
+        if field is None or field not in tensor:
+            wanted = "tensor_content" if field is None else field
+            raise InvalidInput(f"tensor {name!r} of elem_type {elem_type} needs {wanted}")
+        array = numbers_of(tensor[field], dtype, f"{field} of tensor {name!r}")
+    if array.size != count:
+        raise InvalidInput(
+            f"tensor {name!r} has {array.size} numbers, and its shape {list(shape)} holds {count}"
+        )
+    return name, array.reshape(shape)
+
+
+def fields_of(name: str, alias: str, array: Array) -> dict[str, Any]:
+    """The fields of a tensor. Its numbers are an array, flat, or bytes under ``tensor_content``."""
+    elem_type = _NUMBER_OF[array.dtype]
+    field = NUMBER_FIELDS.get(elem_type)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    numbers = {"tensor_content": flat.tobytes()} if field is None else {field: flat}
+    return {
+        **numbers,
+        "elem_type": elem_type,
+        "shape": list(array.shape),
+        "name": name,
+        "alias_name": alias,
+    }
+
+
+def numbers_of(values: Sequence[Any], dtype: np.dtype[Any], what: str) -> Array:
+    """A flat array of a list's numbers, or of a repeated field's.
+
+    Raises
+    ------
+    InvalidInput
+        It holds something else, or a number that the dtype cannot have.
+    """
+    if type(values) is not list:  # of a message, where all are of the field's own kind
+        array = np.fromiter(values, _wide(dtype), count=len(values))
+    else:
+        kinds = set(map(type, values))
+        fits = {bool} if dtype.kind == "b" else {int, float} if _is_float(dtype) else {int}
+        if not kinds <= fits:
+            found = next(kind.__name__ for kind in kinds if kind not in fits)
+            raise InvalidInput(f"{what} holds a {found}, which is no {dtype.name}")
+        try:
+            array = np.array(values, _wide(dtype))
+        except OverflowError:
+            raise InvalidInput(f"{what} holds a number that {dtype.name} cannot") from None
+    if dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise InvalidInput(f"{what} holds a number that {dtype.name} cannot")
+    with np.errstate(over="ignore"):  # too large becomes infinite, as everywhere in NumPy
+        return array.astype(dtype, copy=False)
+
+
+def sequence_of(owner: Mapping[str, Any], field: str) -> Sequence[Any]:
+    """A repeated field of a document or message; () where it is not there.
+
+    Raises
+    ------
+    InvalidInput
+        It is no list.
+    """
+    value = owner.get(field)
+    if value is None:
+        return ()
+    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__len__"):
+        raise InvalidInput(f'"{field}" must be a list, not {shown(value)}')
+    return value  # type: ignore[no-any-return]
+
+
+def field_text(owner: Mapping[str, Any], field: str) -> str:
+    """A text of a document or message; "" where it is not there.
+
+    Raises
+    ------
+    InvalidInput
+        It is no text.
+    """
+    value = owner.get(field)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidInput(f'"{field}" must be a text, not {shown(value)}')
+    return value
+
+
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" or dtype == ml_dtypes.bfloat16
+
+
+def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What numbers are read as, before they are looked at."""
+    if _is_float(dtype):
+        return np.dtype(np.float64)
+    return np.dtype(bool) if dtype.kind == "b" else np.dtype(np.int64)
+
+
+def _shape(given: Sequence[Any], name: str) -> tuple[tuple[int, ...], int]:
+    dims = list(itertools.islice(given, _MOST_DIMENSIONS + 1))
+    if not all(type(dim) is int and 0 <= dim < 1 << 31 for dim in dims) or len(dims) > _MOST_DIMENSIONS:
+        raise InvalidInput(
+            f"the shape of tensor {name!r} must be a list of at most {_MOST_DIMENSIONS} integers from 0 up, "
+            f"with the batch axis, not {shown(dims)}"
+        )
+    return tuple(dims), math.prod(dims)
+
+
+def _content(tensor: Mapping[str, Any], field: str, name: str) -> bytes:
+    """Bytes of a message, or of a document as base64."""
+    value = tensor.get(field)
+    if isinstance(value, bytes):
+        return value
+    try:
+        if isinstance(value, str):
+            return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidInput(f"{field} of tensor {name!r} must be bytes in base64, not {shown(value)}")
+
+
+def _array_of_bytes(data: bytes, dtype: np.dtype[Any], name: str) -> Array:
+    if len(data) % dtype.itemsize:
+        raise InvalidInput(
+            f"tensor_content of tensor {name!r} has {len(data)} bytes, "
+            f"and {dtype.name} takes {dtype.itemsize} for each number"
+        )
+    if dtype.kind == "b":
+        return np.frombuffer(data, np.uint8).astype(bool)  # any byte but 0 is true
+    return np.frombuffer(data, dtype)
+
+
+def _array_of_npy(data: bytes, name: str) -> Array:
+    """Of NumPy's file format, read where it lies and without objects, which would be a pickle."""
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, is_fortran, dtype = read(file)
+    except Exception as error:  # ast's and numpy's own, of a header that somebody made up
+        raise InvalidInput(
+            f"byte_data of tensor {name!r} is not an array of numpy.save: {shown(str(error))}"
+        ) from None
+    if dtype.hasobject or dtype not in _NUMBER_OF:
+        raise InvalidInput(
+            f"byte_data of tensor {name!r} is an array of {shown(str(dtype))}; "
+            "objects and pickles are not read"
+        )
+    count = math.prod(shape)
+    if count * dtype.itemsize != len(data) - file.tell():
+        raise InvalidInput(
+            f"byte_data of tensor {name!r} has {len(data) - file.tell()} bytes for its shape {shown(shape)}"
+        )
+    array = np.frombuffer(data, dtype, offset=file.tell())
+    return array.reshape(shape, order="F" if is_fortran else "C")

@@ -1,0 +1,218 @@
+"""Inference requests in the forms of Paddle Serving, answered as its servers answer them."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from paddleinfer.models.reader import TensorSpec
+from paddleinfer.sentences import listed
+from paddleinfer.serving.formats import general_model, prediction
+
+from ..protocol.errors import RequestError, bad_request
+from ..protocol.large_json import SMALL_BYTES
+from ..protocol.request import InferRequest, WantedOutput
+from .answers import JSON_FIELDS, answer
+from .asgi_request import AsgiRequest, Fields
+
+__all__ = ["PROTO", "GeneralModelRequest", "PredictionRequest"]
+
+Array = npt.NDArray[Any]
+
+PROTO: Final = "application/proto"
+
+# Statuses that say what became of the request itself; others concern the connection, and stay what they are.
+_IN_THE_ANSWER: Final = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+# A number takes 40 bytes as an object, and a list 60. One call of the parser makes them all.
+_MOST_COMMAS: Final = 1 << 20
+_MOST_CONTAINERS: Final = 1 << 16
+_COUNTED_BYTES: Final = 1 << 20
+# This many numbers are written in one call.
+_PIECE_ELEMENTS: Final = 1 << 16
+
+
+class _ServingRequest(AsgiRequest):
+    """What both forms have in common: a request that failed gets 200 unless real statuses are asked for."""
+
+    __slots__ = ()
+
+    async def _send_refusal(self, error: RequestError) -> int:
+        if error.status not in _IN_THE_ANSWER:
+            return await super()._send_refusal(error)
+        status = error.status if self._service.options.http_status == "real" else int(HTTPStatus.OK)
+        payload, fields = self._failed(error)
+        fields += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+        await answer(self._send, status, payload, fields)
+        return status
+
+    def _failed(self, error: RequestError) -> tuple[bytes, Fields]:
+        """The body and the headers of an answer without a result."""
+        raise NotImplementedError
+
+
+class PredictionRequest(_ServingRequest):
+    """``/{name}/prediction``: keys and values, tensors, or feeds and fetches."""
+
+    __slots__ = ("_has_feeds", "_has_tensors")
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._has_feeds = self._has_tensors = False
+
+    def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
+        document = _object(body)
+        wanted: list[str] = []
+        self._has_feeds = prediction.is_feed_form(document)
+        if self._has_feeds:
+            arrays, wanted = prediction.read_feeds(document, inputs)
+        else:
+            arrays, self._has_tensors = prediction.read_keys_and_values(document, inputs, orjson.loads)
+        return _request(arrays, wanted or self._aliases())
+
+    def _aliases(self) -> list[str]:
+        return [tensor.alias or tensor.name for tensor in self.model.open_engine().outputs]
+
+    def _write(self, request: InferRequest, results: Mapping[str, Array]) -> tuple[bytes, Fields, bool]:
+        document: dict[str, Any]
+        if self._has_feeds:
+            document = {"result": {name: orjson.Fragment(_text_of(array)) for name, array in results.items()}}
+        elif self._has_tensors:
+            document = prediction.tensor_answer(results)
+            for tensor in document["tensors"]:
+                _make_jsonable(tensor)
+        else:
+            document = prediction.value_answer(
+                {name: _text_of(array).decode() for name, array in results.items()}
+            )
+        return orjson.dumps(document), list(JSON_FIELDS), True
+
+    def _failed(self, error: RequestError) -> tuple[bytes, Fields]:
+        if self._has_feeds:
+            return orjson.dumps({"result": error.message}), list(JSON_FIELDS)
+        return orjson.dumps(prediction.failure(error.status, error.message)), list(JSON_FIELDS)
+
+
+class GeneralModelRequest(_ServingRequest):
+    """``/GeneralModelService/inference``: a document or a message of tensors."""
+
+    __slots__ = ("_log_id",)
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._log_id = 0
+
+    async def answer_sole(self) -> None:
+        """On the one model there is."""
+        names = [model.name for model in self._service.models]
+        if len(names) == 1:
+            await self.answer(names[0], None)
+            return
+        several = f"the server has several models, {listed(names)}; ask one by /NAME/prediction"
+        error = RequestError(HTTPStatus.NOT_FOUND, several)
+        self.note_refused(error, await self._send_refusal(error))
+
+    @property
+    def _is_proto(self) -> bool:
+        media_type = self._headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        return media_type in (PROTO.encode(), b"application/x-protobuf")
+
+    def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
+        if self._is_proto:
+            from .general_model_message import read_message  # brings protobuf
+
+            document = read_message(body)
+        else:
+            document = _object(body)
+        read = general_model.read_request(document)
+        self._log_id = read.log_id
+        return _request(read.inputs, read.fetch)
+
+    def _write(self, request: InferRequest, results: Mapping[str, Array]) -> tuple[bytes, Fields, bool]:
+        document = general_model.response(results, self.model.open_engine().outputs, self._log_id)
+        if self._is_proto:
+            return (*self._message(document), False)
+        for tensor in document["outputs"][0]["tensor"]:
+            _make_jsonable(tensor)
+        return orjson.dumps(document), list(JSON_FIELDS), True
+
+    def _failed(self, error: RequestError) -> tuple[bytes, Fields]:
+        document = general_model.failure(error.status, error.message)
+        if self._is_proto:
+            return self._message(document)
+        return orjson.dumps(document), list(JSON_FIELDS)
+
+    def _message(self, document: Mapping[str, Any]) -> tuple[bytes, Fields]:
+        from .general_model_message import write_message
+
+        return write_message(document), [(b"content-type", PROTO.encode())]
+
+
+def _request(inputs: dict[str, Array], wanted: Sequence[str]) -> InferRequest:
+    if len(set(wanted)) < len(wanted):
+        raise bad_request(f"an output is asked for twice: {listed(wanted)}")
+    outputs = [WantedOutput(name, False) for name in wanted] or None
+    return InferRequest(inputs, outputs, False, None, 1, None)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """The document, if it is known to hold few enough things."""
+    if len(body) > SMALL_BYTES:
+        for signs, most, what in (
+            (b",", _MOST_COMMAS, "values"),
+            (b"[{", _MOST_CONTAINERS, "lists and objects"),
+        ):
+            pieces = (body[begin : begin + _COUNTED_BYTES] for begin in range(0, len(body), _COUNTED_BYTES))
+            counts = (sum(piece.count(sign) for sign in map(bytes, zip(signs))) for piece in pieces)
+            if any(count > most for count in itertools.accumulate(counts)):
+                raise bad_request(
+                    f"the JSON has more than {most} {what}, which is the most; "
+                    "/v2/models/NAME/infer takes larger tensors, as bytes"
+                )
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"the body is not JSON: {error.msg}") from None
+    if type(document) is not dict:
+        raise bad_request("the body must be a JSON object")
+    return document
+
+
+def _text_of(array: Array) -> bytes:
+    """Nested lists in JSON, written in pieces between which others may use the interpreter."""
+    if array.dtype.name in ("float16", "bfloat16"):
+        array = array.astype(np.float32)
+    array = np.ascontiguousarray(array)
+    if array.size <= _PIECE_ELEMENTS or array.ndim == 0:
+        return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    if array.ndim > 1 and array[0].size > _PIECE_ELEMENTS:
+        return b"[" + b",".join(_text_of(part) for part in array) + b"]"
+    rows = max(1, _PIECE_ELEMENTS // max(1, array[0].size))
+    parts = [array[begin : begin + rows] for begin in range(0, len(array), rows)]
+    return (
+        b"[" + b",".join(orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for part in parts) + b"]"
+    )
+
+
+def _make_jsonable(tensor: dict[str, Any]) -> None:
+    """Numbers become text; bytes become base64."""
+    for name, value in tensor.items():
+        if isinstance(value, np.ndarray):
+            tensor[name] = orjson.Fragment(_text_of(value))
+        elif isinstance(value, bytes):
+            tensor[name] = base64.b64encode(value).decode()

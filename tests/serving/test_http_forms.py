@@ -1,0 +1,425 @@
+"""Paddle Serving's forms of requests over HTTP: what they ask is run, and answers look as its own."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+import serving_wire as wire
+from engine_helpers import echo_engine, engine_of, rows
+from http_helpers import client_of
+from serving_models import HOUSE, price_of
+from starlette.testclient import TestClient
+
+from paddleinfer import Engine
+from paddleinfer.models.serving_conf import ELEM_TYPES
+from paddleinfer.shim import ServiceOptions, create_app
+
+GENERAL = "/GeneralModelService/inference"
+PROTO = {"Content-Type": "application/proto"}
+
+
+@pytest.fixture(scope="module")
+def uci(fit_a_line: Path) -> Iterator[TestClient]:
+    """The documents' web service, by its name."""
+    with Engine(fit_a_line) as engine, TestClient(create_app({"uci": engine})) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def price(fit_a_line: Path) -> float:
+    return float(price_of(fit_a_line, np.array([HOUSE]))[0, 0])
+
+
+@pytest.fixture
+def doubling() -> Iterator[TestClient]:
+    with engine_of() as engine, client_of(engine) as client:
+        yield client
+
+
+# The documented snippets
+
+
+def test_the_web_service_answers_keys_and_values_as_documented(uci: TestClient, price: float) -> None:
+    value = "0.0137, -0.1136, 0.2553, -0.0692, 0.0582, -0.0727, -0.1583, "
+    value += "-0.0584, 0.6283, 0.4919, 0.1856, 0.0795, -0.0332"
+    data = {"key": ["x"], "value": [value], "logid": 10000, "clientip": "1.2.3.4"}
+    answer = uci.post("/uci/prediction", content=json.dumps(data))
+    assert answer.status_code == 200
+    assert list(answer.json()) == ["err_no", "err_msg", "key", "value", "tensors"]
+    document = answer.json()
+    assert (document["err_no"], document["err_msg"], document["tensors"]) == (0, "", [])
+    assert document["key"] == ["price"]
+    (text,) = document["value"]
+    np.testing.assert_allclose(json.loads(text), [[price]], rtol=1e-5)
+
+
+def test_the_older_web_service_answers_feeds_as_documented(uci: TestClient, price: float) -> None:
+    data = {"feed": [{"x": HOUSE}, {"x": HOUSE}], "fetch": ["price"]}
+    answer = uci.post("/uci/prediction", json=data)
+    assert answer.status_code == 200 and list(answer.json()) == ["result"]
+    np.testing.assert_allclose(answer.json()["result"]["price"], [[price], [price]], rtol=1e-5)
+
+
+def test_the_general_service_answers_json_as_documented(uci: TestClient, price: float) -> None:
+    tensor = {"float_data": HOUSE, "elem_type": 1, "name": "x", "alias_name": "x", "shape": [1, 13]}
+    data = {"tensor": [tensor], "fetch_var_names": ["price"], "log_id": 0}
+    answer = uci.post(GENERAL, content=json.dumps(data))
+    assert answer.status_code == 200
+    document = answer.json()
+    assert (document["err_no"], document["err_msg"]) == (0, "")
+    (output,) = document["outputs"]
+    assert output["engine_name"] == "GeneralInferOp_0"
+    (price_tensor,) = output["tensor"]
+    assert (price_tensor["alias_name"], price_tensor["elem_type"], price_tensor["shape"]) == (
+        "price",
+        1,
+        [1, 1],
+    )
+    np.testing.assert_allclose(price_tensor["float_data"], [price], rtol=1e-5)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_general_service_answers_messages_byte_for_byte(
+    uci: TestClient, fit_a_line: Path, price: float, packed: bool
+) -> None:
+    asked = wire.request(
+        wire.tensor("x", [1, 13], floats=HOUSE, packed=packed), fetch=("price",), log_id=1 << 40
+    )
+    answer = uci.post(GENERAL, content=asked, headers=PROTO)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/proto")
+    read = wire.read_response(answer.content)
+    (output,) = read["outputs"]
+    (tensor,) = output["tensor"]
+    np.testing.assert_allclose(tensor.pop("float_data"), [price], rtol=1e-5)
+    assert tensor.pop("name") != "price"
+    assert tensor == {"elem_type": 1, "shape": [1, 1], "alias_name": "price"}
+    assert (read["log_id"], read["err_no"], read["err_msg"]) == (1 << 40, 0, "")
+
+
+# Forms of values
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        ("1,2,3", 1),
+        ("[1, 2, 3]", 1),
+        ("[[1, 2, 3]]", 1),
+        (" [[1,2,3],[4,5,6]] ", 2),
+        ("1, 2, 3, 4, 5, 6", 2),
+        ("1.5e0,-2,3", 1),
+    ],
+)
+def test_values_are_json_or_numbers_with_commas(doubling: TestClient, value: str, count: int) -> None:
+    answer = doubling.post("/m/prediction", json={"key": ["x"], "value": [value]}).json()
+    assert answer["err_no"] == 0, answer
+    flat = json.loads(f"[{value.replace('[', '').replace(']', '')}]")
+    assert json.loads(answer["value"][0]) == (np.reshape(flat, (count, 3)) * 2).tolist()
+
+
+def test_a_row_of_free_length_keeps_its_shape() -> None:
+    with echo_engine("int64", (-1, -1)) as engine, client_of(engine) as client:
+        for value, rows_ in (("1,2,3", [[1, 2, 3]]), ("[[1,2],[3,4]]", [[1, 2], [3, 4]])):
+            answer = client.post("/m/prediction", json={"key": ["x"], "value": [value]}).json()
+            assert json.loads(answer["value"][0]) == rows_
+
+
+@pytest.mark.parametrize("dtype", ELEM_TYPES)
+def test_tensors_of_every_type_go_both_ways_in_each_form(dtype: str) -> None:
+    np_dtype = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    x = np.array([[0, 1, 1], [1, 0, 1]]).astype(np_dtype)
+    number = ELEM_TYPES[dtype]
+    field = {0: "int64_data", 1: "float_data", 2: "int_data", 3: "float64_data", 9: "bool_data"}.get(number)
+    if field is None:
+        data = {"tensor_content": base64.b64encode(x.tobytes()).decode()}
+    else:
+        data = {field: x.reshape(-1).tolist()}
+    tensor = {**data, "elem_type": number, "shape": [2, 3], "name": "x"}
+    with echo_engine(dtype) as engine, client_of(engine) as client:
+        general = client.post(GENERAL, json={"tensor": [tensor]}).json()
+        pipeline = client.post("/m/prediction", json={"tensors": [tensor]}).json()
+    assert general["err_no"] == 0 and pipeline["err_no"] == 0, (general, pipeline)
+    for name, answer in (("y", general["outputs"][0]["tensor"][0]), ("y", pipeline["tensors"][0])):
+        assert {key: answer[key] for key in ("elem_type", "shape", "name")} == {
+            "elem_type": number,
+            "shape": [2, 3],
+            "name": name,
+        }
+        if field is None:
+            assert base64.b64decode(answer["tensor_content"]) == x.tobytes()
+        else:
+            assert answer[field] == x.reshape(-1).tolist()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_tensor_may_be_a_file_of_numpy(doubling: TestClient, order: str) -> None:
+    x = np.array([[1, 2, 3], [4, 5, 6]], "float32", order=order)
+    file = io.BytesIO()
+    np.save(file, x)
+    tensor = {"name": "x", "elem_type": 13, "byte_data": base64.b64encode(file.getvalue()).decode()}
+    (answer,) = doubling.post("/m/prediction", json={"tensors": [tensor]}).json()["tensors"]
+    assert answer["float_data"] == (x * 2).reshape(-1).tolist()
+
+
+def test_bodies_and_answers_may_be_compressed(doubling: TestClient) -> None:
+    feed = {"feed": [{"x": [1, 2, 3]}] * 400, "fetch": ["y"]}
+    body = gzip.compress(json.dumps(feed).encode())
+    headers = {"Content-Encoding": "gzip", "Accept-Encoding": "gzip"}
+    answer = doubling.post("/m/prediction", content=body, headers=headers)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.json()["result"]["y"] == [[2, 4, 6]] * 400
+
+
+def test_large_answers_are_written_as_small_ones() -> None:
+    with echo_engine(shape=(-1, 70_000)) as engine, client_of(engine) as client:
+        x = np.arange(140_000, dtype="float32").reshape(2, -1)
+        asked = wire.request(wire.tensor("x", [2, 70_000], floats=x.reshape(-1).tolist(), packed=True))
+        answer = wire.read_response(client.post(GENERAL, content=asked, headers=PROTO).content)
+        assert answer["outputs"][0]["tensor"][0]["float_data"] == x.reshape(-1).tolist()
+        document = {"key": ["x"], "value": [json.dumps(x.tolist())]}
+        assert json.loads(client.post("/m/prediction", json=document).json()["value"][0]) == x.tolist()
+        tensor = {"float_data": x.reshape(-1).tolist(), "elem_type": 1, "shape": [2, 70_000], "name": "x"}
+        answer = client.post(GENERAL, json={"tensor": [tensor]}).json()
+        assert answer["outputs"][0]["tensor"][0]["float_data"] == x.reshape(-1).tolist()
+
+
+def test_requests_of_all_protocols_share_the_engine_and_its_metrics(doubling: TestClient) -> None:
+    doubling.post("/m/prediction", json={"key": ["x"], "value": ["1,2,3"]})
+    doubling.post("/m/prediction", json={"feed": [{"x": [1, 2, 3]}], "fetch": ["y"]})
+    tensor = {"float_data": [1, 2, 3], "elem_type": 1, "shape": [1, 3], "name": "x"}
+    doubling.post("/GeneralModelService/debug", json={"tensor": [tensor]})
+    assert 'paddleinfer_requests_total{model="m",outcome="result"} 3.0' in doubling.get("/metrics").text
+    (live,) = doubling.get("/v2/live").json()["models"]
+    assert live["latency"]["count"] == 3
+
+
+# What goes wrong
+
+TENSOR = {"float_data": [1, 2, 3], "elem_type": 1, "shape": [1, 3], "name": "x"}
+
+
+def feeds(*values: Any, fetch: Any = ("y",)) -> dict[str, Any]:
+    return {"feed": [{"x": value} for value in values], "fetch": list(fetch)}
+
+
+def pickled() -> str:
+    file = io.BytesIO()
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def npy_of_terabytes() -> str:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})
+    return base64.b64encode(file.getvalue() + b"....").decode()
+
+
+@pytest.mark.parametrize(
+    ("document", "number", "words"),
+    [
+        ({}, 5000, "neither"),
+        ({"key": ["x"]}, 5000, "1 keys and 0 values"),
+        ({"key": "x", "value": ["1"]}, 5000, '"key" must be a list'),
+        ({"key": [1], "value": ["1"]}, 5000, "lists of texts"),
+        ({"key": ["x"], "value": [1]}, 5000, "lists of texts"),
+        ({"key": ["y"], "value": ["1"]}, 5000, "no input 'y'; the model takes x"),
+        ({"key": ["x", "x"], "value": ["1,2,3"] * 2}, 5000, "'x' is given twice"),
+        ({"key": ["x"] * 2000, "value": ["1"] * 2000}, 5000, "2000 keys"),
+        ({"key": ["x"], "value": ["1,2"]}, 5000, "(1, 2)"),
+        ({"key": ["x"], "value": [""]}, 5000, "'x'"),
+        ({"key": ["x"], "value": ["array([1,2,3])"]}, 5000, "a list in JSON, or numbers with commas"),
+        ({"key": ["x"], "value": ["__import__('os')"]}, 5000, "a list in JSON, or numbers with commas"),
+        ({"key": ["x"], "value": ['["a",1,2]']}, 5000, "holds str"),
+        ({"key": ["x"], "value": ["[[1,2,3],[1]]"]}, 5000, "rectangular"),
+        ({"key": ["x"], "value": ["[[1,2,3],1]"]}, 5000, "rectangular"),
+        ({"key": ["x"], "value": ["[" * 500 + "]" * 500]}, 5000, "rectangular"),
+        ({"key": ["x"], "value": ["1,2,null"]}, 5000, "holds null"),
+        ({"key": ["x"], "value": ["1,2,3"], "tensors": [TENSOR]}, 5000, "not both"),
+        ({"tensors": [{**TENSOR, "elem_type": 20, "data": ["a"]}]}, 5000, "texts"),
+        ({"tensors": [{**TENSOR, "elem_type": 10}]}, 5000, "elem_type of tensor 'x' must be one of"),
+        ({"tensors": [{**TENSOR, "elem_type": "1"}]}, 5000, "elem_type of tensor 'x' must be one of"),
+        ({"tensors": [{**TENSOR, "elem_type": [1]}]}, 5000, "elem_type of tensor 'x' must be one of"),
+        ({"tensors": [{**TENSOR, "lod": [0, 3]}]}, 5000, "lengths of sequences"),
+        ({"tensors": [{**TENSOR, "shape": [2, 3]}]}, 5000, "has 3 numbers, and its shape [2, 3] holds 6"),
+        ({"tensors": [{**TENSOR, "shape": [-1, 3]}]}, 5000, "integers from 0 up"),
+        ({"tensors": [{**TENSOR, "shape": [1] * 40}]}, 5000, "at most 32"),
+        ({"tensors": [{**TENSOR, "shape": 3}]}, 5000, '"shape" must be a list'),
+        ({"tensors": [{**TENSOR, "name": ""}]}, 5000, 'needs a "name"'),
+        ({"tensors": [{**TENSOR, "name": 3}]}, 5000, '"name" must be a text'),
+        ({"tensors": [{**TENSOR, "float_data": ["a"] * 3}]}, 5000, "holds a str"),
+        ({"tensors": [{**TENSOR, "tensor_content": "%%%"}]}, 5000, "base64"),
+        ({"tensors": [{**TENSOR, "tensor_content": "AAA="}]}, 5000, "2 bytes"),
+        ({"tensors": [{"name": "x", "elem_type": 1, "shape": [1, 3]}]}, 5000, "needs float_data"),
+        ({"tensors": [{"name": "x", "elem_type": 5, "shape": [1, 3]}]}, 5000, "needs tensor_content"),
+        (
+            {"tensors": [{"name": "x", "elem_type": 2, "int_data": [1 << 40] * 3, "shape": [1, 3]}]},
+            5000,
+            "int32",
+        ),
+        ({"tensors": [{"name": "x", "elem_type": 13, "byte_data": pickled()}]}, 5000, "pickles are not read"),
+        ({"tensors": [{"name": "x", "elem_type": 13, "byte_data": npy_of_terabytes()}]}, 5000, "has 4 bytes"),
+        ({"tensors": [{"name": "x", "elem_type": 13, "byte_data": "AAAA"}]}, 5000, "numpy.save"),
+        ({"tensors": ["x"]}, 5000, "must be an object"),
+    ],
+)
+def test_a_request_that_is_wrong_gets_200_with_its_number_and_a_sentence(
+    doubling: TestClient, document: dict[str, Any], number: int, words: str
+) -> None:
+    answer = doubling.post("/m/prediction", json=document)
+    assert answer.status_code == 200
+    said = answer.json()
+    assert list(said) == ["err_no", "err_msg", "key", "value", "tensors"]
+    assert said["err_no"] == number and words in said["err_msg"], said
+    assert (said["key"], said["value"], said["tensors"]) == ([], [], [])
+    good = doubling.post("/m/prediction", json={"key": ["x"], "value": ["1,2,3"]}).json()
+    assert good["value"] == ["[[2.0,4.0,6.0]]"]
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (feeds([1, 2, 3], fetch=()), '"fetch" must be a list'),
+        ({"feed": [{"x": [1, 2, 3]}]}, '"fetch" must be a list'),
+        ({"fetch": ["y"]}, '"feed" must be a list'),
+        ({"feed": {"x": [1, 2, 3]}, "fetch": ["y"]}, '"feed" must be a list of objects'),
+        (feeds([1, 2, 3], fetch=["z"]), "z"),
+        (feeds([1, 2, 3], fetch=["y", "y"]), "twice"),
+        (feeds([1, 2]), "a row of shape [3]"),
+        (feeds(["a" * 1000, 1, 2]), "holds str"),
+        (feeds({"a": 1}), "holds dict"),
+        ({"feed": [], "fetch": ["y"]}, "feed"),
+        ({"feed": [{"y": [1, 2, 3]}], "fetch": ["y"]}, "no input 'y'"),
+    ],
+)
+def test_a_wrong_request_of_feeds_gets_its_sentence_as_the_result(
+    doubling: TestClient, document: dict[str, Any], words: str
+) -> None:
+    answer = doubling.post("/m/prediction", json=document)
+    assert answer.status_code == 200
+    assert list(answer.json()) == ["result"] and words in answer.json()["result"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"3", b"\xff\xfe", b'{"key":["x"],"value":["1,2,3"]', b"{}" * 3]
+)
+def test_what_is_no_document_gets_its_sentence(doubling: TestClient, body: bytes) -> None:
+    for path in ("/m/prediction", GENERAL):
+        answer = doubling.post(path, content=body)
+        assert answer.status_code == 200 and answer.json()["err_no"] != 0
+        assert "JSON" in answer.json()["err_msg"]
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"tensor": {"name": "x"}}, '"tensor" must be a list'),
+        ({"tensor": ["x"]}, "must be an object"),
+        ({"tensor": [TENSOR, TENSOR]}, "given twice"),
+        ({"tensor": [TENSOR] * 1025}, "1025 tensors"),
+        ({"tensor": [TENSOR], "fetch_var_names": ["z"]}, "z"),
+        ({"tensor": [TENSOR], "fetch_var_names": [3]}, "list of names"),
+        ({"tensor": [TENSOR], "log_id": -1}, '"log_id"'),
+        ({"tensor": []}, "missing input 'x'"),
+    ],
+)
+def test_a_wrong_request_of_the_general_service_gets_its_number_and_a_sentence(
+    doubling: TestClient, document: dict[str, Any], words: str
+) -> None:
+    answer = doubling.post(GENERAL, json=document)
+    assert answer.status_code == 200
+    assert answer.json()["err_no"] == -5000 and words in answer.json()["err_msg"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x0a",
+        b"\x0a\x05abc",
+        b"\xff" * 30,
+        wire.request(*[b""] * 1025),
+        wire.request(wire.tensor("x" * 2000, [1, 3], floats=[1, 2, 3])),
+        wire.request(wire.tensor("x", [1, 3], int64s=[1, 2, 3])),
+        wire.request(fetch=("y",)),
+        b"{}",
+    ],
+)
+def test_a_damaged_message_gets_a_message_with_a_sentence(doubling: TestClient, body: bytes) -> None:
+    answer = doubling.post(GENERAL, content=body, headers=PROTO)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/proto")
+    read = wire.read_response(answer.content)
+    assert read["err_no"] == -5000 and read["err_msg"] and read["outputs"] == []
+    good = wire.request(wire.tensor("x", [1, 3], floats=[1, 2, 3]))
+    assert wire.read_response(doubling.post(GENERAL, content=good, headers=PROTO).content)["err_no"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "status", "number"),
+    [
+        ("/m/prediction", {}, 400, 5000),
+        ("/other/prediction", {"key": ["x"], "value": ["1,2,3"]}, 404, 3002),
+        ("/m/prediction", {"key": ["x"], "value": ["-1,2,3"]}, 500, 9000),
+        (GENERAL, {}, 400, -5000),
+        (GENERAL, {"tensor": [{**TENSOR, "float_data": [-1, 2, 3]}]}, 500, -5100),
+    ],
+)
+def test_real_statuses_are_an_option(path: str, document: dict[str, Any], status: int, number: int) -> None:
+    def fail(inputs: dict[str, Any]) -> dict[str, Any]:
+        if (inputs["x"] < 0).any():
+            raise ValueError("negative")
+        return {"y": inputs["x"]}
+
+    for option, expected in (("200", 200), ("real", status)):
+        with engine_of(fail) as engine, client_of(engine, http_status=option) as client:
+            answer = client.post(path, json=document)
+        assert (answer.status_code, answer.json()["err_no"]) == (expected, number)
+
+
+def test_what_concerns_the_connection_keeps_its_status() -> None:
+    with (
+        engine_of() as engine,
+        client_of(engine, max_body_bytes=1000, max_json_bytes=1000, api_key="k") as client,
+    ):
+        assert client.post("/m/prediction", json={}).status_code == 401
+        key = {"Authorization": "Bearer k"}
+        assert client.post("/m/prediction", content=b" " * 2000, headers=key).status_code == 413
+        unknown = {**key, "Content-Encoding": "br"}
+        assert client.post(GENERAL, content=b"{}", headers=unknown).status_code == 415
+        assert client.get("/m/prediction", headers=key).status_code == 405
+
+
+def test_of_several_models_the_general_service_names_them() -> None:
+    with (
+        engine_of() as engine,
+        TestClient(create_app({"a": engine, "b": engine}, ServiceOptions())) as client,
+    ):
+        said = client.post(GENERAL, json={"tensor": [TENSOR]}).json()
+        assert said["err_no"] == -5000 and "a, b" in said["err_msg"]
+        assert client.post("/b/prediction", json={"key": ["x"], "value": ["1,2,3"]}).json()["err_no"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"feed":[' + b"[]," * 70_000 + b"1]}", "lists and objects"),
+        (b'{"key":["x"],"value":["' + b"1," * 1_100_000 + b'1"]}', "values"),
+    ],
+)
+def test_a_document_of_too_many_things_is_refused_before_it_is_parsed(
+    doubling: TestClient, body: bytes, words: str
+) -> None:
+
+    said = doubling.post("/m/prediction", content=body).json()
+    assert (
+        said["err_no"] == 5000
+        and f"more than {1 << 20 if words == 'values' else 1 << 16} {words}" in said["err_msg"]
+    )
+    assert doubling.post("/m/prediction", json=feeds(rows()[0].tolist())).json()["result"]["y"] == [[2, 2, 2]]
