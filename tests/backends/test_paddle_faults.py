@@ -13,7 +13,7 @@ from engine_helpers import assert_close
 from zoo import Zoo
 
 import paddleinfer
-from paddleinfer.backends.paddle.faults import KNOWN_FAULTS, Situation, workarounds_for
+from paddleinfer.backends.paddle.faults import KNOWN_FAULTS, FaultContext, workarounds_for
 from paddleinfer.backends.paddle.installed import import_paddle
 from paddleinfer.backends.paddle.runtime import prepare
 from paddleinfer.config import EngineConfig, RuntimeOptions
@@ -55,12 +55,12 @@ def export_interpolation(directory: Path, mode: str, axes: int, told: str, dtype
     return directory
 
 
-def situation(program: bytes, **changes: Any) -> Situation:
+def context(program: bytes, **changes: Any) -> FaultContext:
     given = {
         "version": (3, 3, 1), "onednn": True, "ir_optim": False, "legacy": False,
         "processor": frozenset({"avx2"}), "program": program, **changes,
     }  # fmt: skip
-    return Situation(**given)
+    return FaultContext(**given)
 
 
 def program_of(*kinds: tuple[str, str, str]) -> bytes:
@@ -134,7 +134,7 @@ def test_the_rewritten_program_is_gone_once_the_engine_is_open(
 
 def test_the_program_is_rewritten_and_nothing_else_of_it_changes() -> None:
     program = program_of(("1.relu", "0.t_f32", "NCHW"), NEAREST, ("1.bilinear_interp", "0.t_f16", "NCHW"))
-    (workaround,) = workarounds_for(situation(program))
+    (workaround,) = workarounds_for(context(program))
     assert workaround.program is not None and workaround.delete_passes == ()
     before, after = json.loads(program), json.loads(workaround.program)
     operators = after["program"]["regions"][0]["blocks"][0]["ops"]
@@ -145,7 +145,7 @@ def test_the_program_is_rewritten_and_nothing_else_of_it_changes() -> None:
 
 def test_what_another_kernel_could_not_take_over_is_kept_from_onednn_with_all_the_rest() -> None:
     bytes_too = program_of(NEAREST, ("1.nearest_interp", "0.t_ui8", "NCHW"))
-    (workaround,) = workarounds_for(situation(bytes_too))
+    (workaround,) = workarounds_for(context(bytes_too))
     assert workaround.program is None and workaround.delete_passes == ("onednn_placement_pass",)
     assert "nearest_interp" in workaround.sentence
 
@@ -155,7 +155,7 @@ def test_what_another_kernel_could_not_take_over_is_kept_from_onednn_with_all_th
     [{"version": (3, 2, 2)}, {"version": (3, 4, 0)}, {"version": ()}, {"onednn": False}, {"legacy": True}],
 )
 def test_nothing_is_changed_where_the_fault_is_not_met(changes: dict[str, Any]) -> None:
-    assert workarounds_for(situation(program_of(NEAREST), **changes)) == []
+    assert workarounds_for(context(program_of(NEAREST), **changes)) == []
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_nothing_is_changed_where_the_fault_is_not_met(changes: dict[str, Any]) 
     ],
 )
 def test_what_onednn_leaves_alone_is_left_alone(kind: tuple[str, str, str]) -> None:
-    assert workarounds_for(situation(program_of(kind))) == []
+    assert workarounds_for(context(program_of(kind))) == []
 
 
 def test_every_known_fault_says_what_it_is() -> None:
@@ -178,12 +178,12 @@ def test_every_known_fault_says_what_it_is() -> None:
 
 def test_a_pass_for_avx512_is_left_out_where_the_processor_has_none() -> None:
     legacy = {"version": (2, 6, 2), "legacy": True, "onednn": False, "ir_optim": True}
-    (workaround,) = workarounds_for(situation(b"", **legacy))
+    (workaround,) = workarounds_for(context(b"", **legacy))
     assert workaround.delete_passes == ("self_attention_fuse_pass",)
     assert workaround.about == "ir_optim" and "AVX-512" in workaround.sentence
-    assert workarounds_for(situation(b"", **legacy, processor=frozenset({"avx2", "avx512f"}))) == []
-    assert workarounds_for(situation(b"", **{**legacy, "ir_optim": False})) == []
-    assert workarounds_for(situation(b"", **{**legacy, "version": (3, 3, 1)})) == []
+    assert workarounds_for(context(b"", **legacy, processor=frozenset({"avx2", "avx512f"}))) == []
+    assert workarounds_for(context(b"", **{**legacy, "ir_optim": False})) == []
+    assert workarounds_for(context(b"", **{**legacy, "version": (3, 3, 1)})) == []
 
 
 @pytest.mark.paddle2
@@ -208,25 +208,25 @@ def test_the_pass_for_avx512_is_one_of_paddles_and_a_model_runs_without_it(
 @pytest.mark.parametrize("layout", ["NHWC", "NDHWC", "NWC", "NLC"])
 def test_channels_last_programs_never_use_onednn(layout: str) -> None:
     program = program_of(("1.relu", "0.t_f32", "NCHW"), ("1.conv2d", "0.t_f32", layout))
-    (workaround,) = workarounds_for(situation(program))
+    (workaround,) = workarounds_for(context(program))
     assert workaround.without_onednn and "(conv2d)" in workaround.sentence
-    assert workarounds_for(situation(program, onednn=False)) == []
-    (only,) = workarounds_for(situation(program_of(NEAREST, ("1.nearest_interp", "0.t_f32", layout))))
+    assert workarounds_for(context(program, onednn=False)) == []
+    (only,) = workarounds_for(context(program_of(NEAREST, ("1.nearest_interp", "0.t_f32", layout))))
     assert only.without_onednn
-    assert workarounds_for(situation(program_of(("1.conv2d", "0.t_f32", "NCHW")))) == []
+    assert workarounds_for(context(program_of(("1.conv2d", "0.t_f32", "NCHW")))) == []
 
 
 @pytest.mark.parametrize("kind", ["if", "while"])
 def test_a_program_with_inner_blocks_renews_its_predictors(kind: str) -> None:
     inner = {"#": f"1.{kind}", "regions": [{"blocks": [{"ops": []}]}], "O": []}
     program = json.dumps({"program": {"regions": [{"blocks": [{"ops": [inner]}]}]}}).encode()
-    (workaround,) = workarounds_for(situation(program))
+    (workaround,) = workarounds_for(context(program))
     assert workaround.renew_predictors and "if or while" in workaround.sentence
-    assert workarounds_for(situation(program, onednn=False)) == []
-    assert workarounds_for(situation(program_of(("1.relu", "0.t_f32", "")))) == []
+    assert workarounds_for(context(program, onednn=False)) == []
+    assert workarounds_for(context(program_of(("1.relu", "0.t_f32", "")))) == []
     blocks = {"legacy": True, "ir_optim": True}
-    assert workarounds_for(situation(b"\x0a\x00", **blocks)) == []
-    (workaround,) = workarounds_for(situation(b"\x0a\x00\x0a\x00", **blocks))
+    assert workarounds_for(context(b"\x0a\x00", **blocks)) == []
+    (workaround,) = workarounds_for(context(b"\x0a\x00\x0a\x00", **blocks))
     assert workaround.without_onednn and not workaround.renew_predictors
 
 

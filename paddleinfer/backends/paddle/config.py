@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paddleinfer.backends.paddle.faults import Situation, Workaround
+from paddleinfer.backends.paddle.faults import FaultContext, Workaround
 from paddleinfer.backends.paddle.graph_passes import WORTH
 from paddleinfer.backends.paddle.installed import InstalledPaddle
 from paddleinfer.backends.processors import cpu_flags
@@ -17,7 +17,7 @@ from paddleinfer.models.files import read_whole, readable
 from paddleinfer.models.reader import ModelFormat, ModelSpec
 from paddleinfer.resolved_options import ResolvedOptions
 
-__all__ = ["build_config", "refuse_impossible", "situation_of"]
+__all__ = ["build_config", "fault_context_of", "refuse_impossible"]
 
 # Paddle's TensorRT subgraphs: what its own documentation proposes.
 _TENSORRT_WORKSPACE_BYTES = 1 << 30
@@ -64,13 +64,13 @@ def _refuse_missing_gpu(options: RuntimeOptions, installed: InstalledPaddle, wha
             raise ConfigError(f"device {device}: this process sees {count} GPUs")
 
 
-def situation_of(spec: ModelSpec, options: RuntimeOptions, installed: InstalledPaddle) -> Situation:
+def fault_context_of(spec: ModelSpec, options: RuntimeOptions, installed: InstalledPaddle) -> FaultContext:
     """What decides which of Paddle's known faults the model would meet."""
     assert spec.program_path is not None
     onednn = options.devices[0] == "cpu" and installed.onednn and options.onednn is not False
     if onednn and options.onednn == "auto" and options.precision != "bfloat16":
         onednn = _enabled(installed.module.inference.Config())
-    return Situation(
+    return FaultContext(
         version=installed.version_numbers,
         onednn=onednn,
         ir_optim=options.ir_optim,

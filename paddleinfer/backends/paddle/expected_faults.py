@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 
-from paddleinfer.backends.paddle.faults import Situation, Workaround, workarounds_for
+from paddleinfer.backends.paddle.faults import FaultContext, Workaround, workarounds_for
 from paddleinfer.backends.paddle.installed import installed_package, numbers_of
 from paddleinfer.backends.processors import cpu_flags
 from paddleinfer.config import RuntimeOptions
@@ -20,7 +20,7 @@ def expected_faults(spec: ModelSpec, options: RuntimeOptions) -> tuple[str, list
     if package is None or spec.program_path is None:
         return "", []
     name, version = package
-    situation = Situation(
+    context = FaultContext(
         version=numbers_of(version),
         onednn=_uses_onednn(options),
         ir_optim=options.ir_optim,
@@ -29,7 +29,7 @@ def expected_faults(spec: ModelSpec, options: RuntimeOptions) -> tuple[str, list
         program=read_whole(spec.program_path),
     )
     with refusing_damage(spec.program_path):
-        return f"{name} {version}", workarounds_for(situation)
+        return f"{name} {version}", workarounds_for(context)
 
 
 def _uses_onednn(options: RuntimeOptions) -> bool:

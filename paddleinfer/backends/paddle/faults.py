@@ -14,13 +14,13 @@ from typing import Any, Final
 from paddleinfer.models.pir import all_operators
 from paddleinfer.models.program_blocks import blocks_of
 
-__all__ = ["KNOWN_FAULTS", "KnownFault", "Situation", "Workaround", "workarounds_for"]
+__all__ = ["KNOWN_FAULTS", "FaultContext", "KnownFault", "Workaround", "workarounds_for"]
 
 Operators = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Situation:
+class FaultContext:
     """What decides whether a fault is met: Paddle, the options in force, the processor, the model."""
 
     version: tuple[int, ...]
@@ -66,18 +66,18 @@ class KnownFault:
     """In words."""
     symptom: str
     """What Paddle does without the workaround."""
-    find: Callable[[Situation], Workaround | None]
+    find: Callable[[FaultContext], Workaround | None]
     """The workaround, where the fault would be met."""
 
 
-def workarounds_for(situation: Situation) -> list[Workaround]:
+def workarounds_for(context: FaultContext) -> list[Workaround]:
     """One for each known fault that the model would meet."""
     found = []
     for fault in KNOWN_FAULTS:
-        workaround = fault.find(situation)
+        workaround = fault.find(context)
         if workaround is not None:
             found.append(workaround)
-            situation = replace(situation, onednn=situation.onednn and not workaround.without_onednn)
+            context = replace(context, onednn=context.onednn and not workaround.without_onednn)
     return found
 
 
@@ -92,11 +92,11 @@ _INTERPOLATED_BY_ALL = frozenset(("0.t_f32", "0.t_f16"))
 _NEVER_PLACED = frozenset(("0.t_f64", "0.t_i32", "0.t_i64"))
 
 
-def _interpolation(situation: Situation) -> Workaround | None:
-    affected = situation.version[:2] == (3, 3) and situation.onednn and not situation.legacy
-    if not affected or b"_interp" not in situation.program:
+def _interpolation(context: FaultContext) -> Workaround | None:
+    affected = context.version[:2] == (3, 3) and context.onednn and not context.legacy
+    if not affected or b"_interp" not in context.program:
         return None
-    document = json.loads(situation.program)
+    document = json.loads(context.program)
     found = [
         op
         for op in all_operators(document)
@@ -106,7 +106,7 @@ def _interpolation(situation: Situation) -> Workaround | None:
         return None
     names = ", ".join(sorted({op["#"].partition(".")[2] for op in found}))
     them = names if len(found) == 1 else f"{names} ({len(found)} operators)"
-    why = f"Paddle {'.'.join(map(str, situation.version))} cannot run {them} on oneDNN"
+    why = f"Paddle {'.'.join(map(str, context.version))} cannot run {them} on oneDNN"
     coarse = Workaround(
         "onednn-interp",
         f"{why}, so its {_PLACEMENT_PASS} is left out and only fused operators stay on oneDNN",
@@ -130,15 +130,13 @@ _CHANNELS_LAST = re.compile(rb"N(?:HWC|DHWC|WC|LC)")
 _LAYOUT_ATTRIBUTES = ("data_format", "data_layout")
 
 
-def _channels_last(situation: Situation) -> Workaround | None:
+def _channels_last(context: FaultContext) -> Workaround | None:
     # A legacy program uses oneDNN with ir_optim only.
-    affected = (
-        situation.onednn and situation.version[:1] == (3,) and (situation.ir_optim or not situation.legacy)
-    )
-    if not affected or _CHANNELS_LAST.search(situation.program) is None:
+    affected = context.onednn and context.version[:1] == (3,) and (context.ir_optim or not context.legacy)
+    if not affected or _CHANNELS_LAST.search(context.program) is None:
         return None
-    layouts = _legacy_layouts if situation.legacy else _layouts
-    found = sorted({name for name, layout in layouts(situation.program) if _is_channels_last(layout)})
+    layouts = _legacy_layouts if context.legacy else _layouts
+    found = sorted({name for name, layout in layouts(context.program) if _is_channels_last(layout)})
     if not found:
         return None
     return Workaround(
@@ -178,11 +176,11 @@ def _element(op: dict[str, Any]) -> str:
 # -- if and while under oneDNN
 
 
-def _inner_blocks(situation: Situation) -> Workaround | None:
-    affected = situation.onednn and (situation.ir_optim or not situation.legacy)
-    if not affected or not _has_inner_blocks(situation):
+def _inner_blocks(context: FaultContext) -> Workaround | None:
+    affected = context.onednn and (context.ir_optim or not context.legacy)
+    if not affected or not _has_inner_blocks(context):
         return None
-    if situation.legacy:
+    if context.legacy:
         return Workaround(
             "onednn-inner-blocks",
             "off, because threads that Paddle begins for a legacy model with if or while empty oneDNN's "
@@ -197,12 +195,12 @@ def _inner_blocks(situation: Situation) -> Workaround | None:
     )
 
 
-def _has_inner_blocks(situation: Situation) -> bool:
-    if situation.legacy:
-        return len(blocks_of(situation.program)) > 1
-    if situation.program.count(b'"regions"') < 2:
+def _has_inner_blocks(context: FaultContext) -> bool:
+    if context.legacy:
+        return len(blocks_of(context.program)) > 1
+    if context.program.count(b'"regions"') < 2:
         return False
-    return any(op.get("regions") for op in all_operators(json.loads(situation.program)))
+    return any(op.get("regions") for op in all_operators(json.loads(context.program)))
 
 
 # -- instructions that the processor lacks
@@ -211,9 +209,9 @@ def _has_inner_blocks(situation: Situation) -> bool:
 _AVX512_PASS: Final = "self_attention_fuse_pass"
 
 
-def _avx512(situation: Situation) -> Workaround | None:
-    affected = situation.version[:2] == (2, 6) and situation.ir_optim and situation.legacy
-    if not affected or "avx512f" in situation.processor:
+def _avx512(context: FaultContext) -> Workaround | None:
+    affected = context.version[:2] == (2, 6) and context.ir_optim and context.legacy
+    if not affected or "avx512f" in context.processor:
         return None
     return Workaround(
         "avx512-pass",

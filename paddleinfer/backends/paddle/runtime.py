@@ -10,7 +10,7 @@ from typing import Any
 
 from paddleinfer import _ext
 from paddleinfer.backends.paddle import onednn_cache, process_settings
-from paddleinfer.backends.paddle.config import build_config, program_file, refuse_impossible, situation_of
+from paddleinfer.backends.paddle.config import build_config, fault_context_of, program_file, refuse_impossible
 from paddleinfer.backends.paddle.empty_inputs import EmptyInputs
 from paddleinfer.backends.paddle.errors import is_of_onednn, useful_line
 from paddleinfer.backends.paddle.faults import Workaround, workarounds_for
@@ -246,8 +246,8 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
     refuse_impossible(options, installed)
     process_settings.apply_malloc_tuning(options, resolved)
     with refusing_damage(spec.program_path):
-        situation = situation_of(spec, options, installed)
-        workarounds = workarounds_for(situation)
+        context = fault_context_of(spec, options, installed)
+        workarounds = workarounds_for(context)
     rewritten = _rewritten(workarounds)
     program = None if rewritten is None else rewritten.path
     try:
@@ -256,7 +256,7 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
             for device in options.devices
         ]
         fall_back_config = None
-        in_use = situation.onednn and (situation.ir_optim or not situation.legacy)
+        in_use = context.onednn and (context.ir_optim or not context.legacy)
         if in_use and resolved.source("onednn") == "paddle" and options.precision == "float32":
             without = replace(options, onednn=False)
             fall_back_config = build_config(spec, without, installed, "cpu", ResolvedOptions(config))
@@ -272,7 +272,7 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
     onednn_kernels = onednn_cache.prepare(
         options, library, resolved, by_renewal=any(one.renew_predictors for one in workarounds)
     )
-    size_check = size_check_of(situation.program, legacy=situation.legacy)
+    size_check = size_check_of(context.program, legacy=context.legacy)
     return Runtime(
         spec,
         options,
@@ -285,7 +285,7 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
         resolved,
         fall_back_config,
         size_check,
-        size_check is not None or b"conv" not in situation.program,
+        size_check is not None or b"conv" not in context.program,
         rewritten,
     )
 
