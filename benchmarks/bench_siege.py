@@ -26,7 +26,7 @@ from benchmarks.models import directory
 
 _PATIENCE_S = 90.0
 _CALLERS = 8
-# Of what a lone request takes: room for a run that has begun, one's own, and company.
+# How many times its lone run a request may take: a run that has begun comes first, and others share its own.
 _DEADLINE_IN_RUNS = 20
 # Ends that a good request may come to; anything else is a loss.
 _TOLD = {"200", "429", "503", "504"}

@@ -272,8 +272,8 @@ class Batch:
     wake_at: int | None
     reason: str
     predicted_ns: int
-    held_since: int | None
-    held_until: int | None
+    delayed_since: int | None
+    delayed_until: int | None
 
 @final
 class RequestHolder: ...

@@ -81,7 +81,7 @@ cdef extern from "requests/request.h" namespace "paddleinfer" nogil:
         all_callers_queued
         delay_expired
         deadline
-        alone
+        unbatchable
         closing
         inline_run
         warmup

@@ -78,8 +78,8 @@ cdef class Scheduler:
         batch.rows = rows_of(decision.batch)
         batch.reason = reason_name(decision.reason)
         batch.predicted_ns = decision.predicted_ns
-        batch.held_since = None if decision.held_since == kNever else decision.held_since
-        batch.held_until = None if decision.held_since == kNever else decision.held_until
+        batch.delayed_since = None if decision.delayed_since == kNever else decision.delayed_since
+        batch.delayed_until = None if decision.delayed_since == kNever else decision.delayed_until
         batch.batch = decision.batch
         self.batches[batch.number] = batch
         batch.holders = []
@@ -150,7 +150,7 @@ cdef class Batch:
         (request, first row, rows) of each request in it.
     late
         (request, "expired" or "shed") of requests that will not run.
-    held_since, held_until
+    delayed_since, delayed_until
         While an idle instance held it back for others to join; None: not at all.
     wake_at
         When to look again if nothing happens before; None: not at all.
@@ -163,8 +163,8 @@ cdef class Batch:
     cdef readonly object wake_at
     cdef readonly str reason
     cdef readonly int64_t predicted_ns
-    cdef readonly object held_since
-    cdef readonly object held_until
+    cdef readonly object delayed_since
+    cdef readonly object delayed_until
     cdef list holders  # of its requests: one that ended early may still run
 
 
@@ -184,7 +184,7 @@ cdef SchedulerOptions scheduler_options(batching, str merging) except *:
     options.preferred_sizes = batching.preferred_batch_sizes
     options.max_queue_rows = batching.max_queue_rows
     options.max_queue_bytes = batching.max_queue_bytes
-    options.max_hold = kNever if delay_us is None else <Nanos>(delay_us * 1000)
+    options.max_delay = kNever if delay_us is None else <Nanos>(delay_us * 1000)
     options.merging = Merging.probe
     if merging == "yes":
         options.merging = Merging.yes

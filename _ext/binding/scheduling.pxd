@@ -27,7 +27,7 @@ cdef extern from "scheduling/scheduler_types.h" namespace "paddleinfer" nogil:
         int64_t max_batch_size
         int64_t max_queue_rows
         size_t max_queue_bytes
-        Nanos max_hold
+        Nanos max_delay
         Merging merging
         vector[int64_t] preferred_sizes
 
@@ -59,8 +59,8 @@ cdef extern from "scheduling/scheduler_types.h" namespace "paddleinfer" nogil:
         vector[RequestPtr] shed
         Nanos wake_at
         Nanos predicted_ns
-        Nanos held_since
-        Nanos held_until
+        Nanos delayed_since
+        Nanos delayed_until
         DispatchReason reason
 
 

@@ -71,9 +71,9 @@ struct CoreState {
       Request& request = *slice.request;
       if (slice.first_row > 0 || request.first_started > 0) continue;
       request.first_started = now;
-      if (decision.held_since != kNever) {
-        const Nanos since = std::max(decision.held_since, request.arrival);
-        request.hold_ns = std::max<Nanos>(0, decision.held_until - since);
+      if (decision.delayed_since != kNever) {
+        const Nanos since = std::max(decision.delayed_since, request.arrival);
+        request.hold_ns = std::max<Nanos>(0, decision.delayed_until - since);
       }
       if (!request.outside_queue) {
         Counters::add(counters.queue_ns, now - request.arrival);

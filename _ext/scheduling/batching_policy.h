@@ -43,8 +43,8 @@ class BatchingPolicy {
   }
 
   // Until when a bucket should be held back; `now`: it should go, and `reason` says why.
-  Nanos hold_until(Bucket& bucket, Nanos now, DispatchReason& reason) const noexcept {
-    return std::max(now, wanted_hold(bucket, now, reason));
+  Nanos delay_until(Bucket& bucket, Nanos now, DispatchReason& reason) const noexcept {
+    return std::max(now, wanted_delay(bucket, now, reason));
   }
 
  private:
@@ -52,7 +52,7 @@ class BatchingPolicy {
     return std::min(options_.max_batch_size, bucket.memory_cap);
   }
 
-  Nanos wanted_hold(Bucket& bucket, Nanos now, DispatchReason& reason) const noexcept {
+  Nanos wanted_delay(Bucket& bucket, Nanos now, DispatchReason& reason) const noexcept {
     reason = DispatchReason::idle;
     if (status_.merging == Merging::probing && bucket.first()->in_queue &&
         bucket.first()->rows > options_.max_batch_size) {
@@ -65,13 +65,13 @@ class BatchingPolicy {
     } else if (bucket.queued_rows >= target_rows(bucket)) {
       const bool full = bucket.queued_rows >= std::min(most_rows(bucket), bucket.times.best_rows());
       reason = full ? DispatchReason::full : DispatchReason::all_callers_queued;
-    } else if (bucket.queued_rows > 0 && options_.max_hold != 0) {
+    } else if (bucket.queued_rows > 0 && options_.max_delay != 0) {
       if (options_.policy == Policy::fixed_delay) {
         reason = DispatchReason::delay_expired;
-        return bucket.fixed_hold_until(now, options_.max_hold);
+        return bucket.fixed_delay_until(now, options_.max_delay);
       }
       if (options_.policy == Policy::adaptive && status_.idle() <= 1) {
-        return bucket.hold_until(now, options_.max_hold, reason);
+        return bucket.delay_until(now, options_.max_delay, reason);
       }
     }
     return now;

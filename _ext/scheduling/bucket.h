@@ -76,44 +76,44 @@ class Bucket {
     std::make_heap(heap_.begin(), heap_.end(), later);
   }
 
-  // Until when what waits here, fewer rows than a batch, should wait for more; `now`: it should go.
+  // Until when what waits here, fewer rows than a full batch, should wait for more; `now` if it should go at once.
   //
   // With n rows waiting, a run time of a + b * n, and m more rows expected after a gap g: run together, the n are
   // done g + b * m later and the m are done a - g sooner than if the n went now. That pays in sum while
-  // (n / m + 1) * g + n * b < a. A step ends when hardly anybody will come, all of them after a, or after `max_hold` of
-  // the first request, or when that one could no longer be in time.
-  Nanos hold_until(Nanos now, Nanos max_hold, DispatchReason& reason) noexcept {
-    if (!hold_over_) {
-      const Nanos until = wanted_hold(now, max_hold, over_because_);
+  // (n / m + 1) * g + n * b < a. A step ends when hardly anybody will come, all of them after a, or when the first
+  // request has waited for `max_delay` or could no longer be in time.
+  Nanos delay_until(Nanos now, Nanos max_delay, DispatchReason& reason) noexcept {
+    if (!delay_over_) {
+      const Nanos until = wanted_delay(now, max_delay, over_because_);
       if (until > now) return until;
-      hold_over_ = true;  // who plans a batch and who takes it must find the same
+      delay_over_ = true;  // who plans a batch and who takes it must find the same
     }
     reason = over_because_;
     return now;
   }
 
-  // The classic rule: until the first request has waited so long.
-  Nanos fixed_hold_until(Nanos now, Nanos delay) noexcept {
-    if (held_since == kNever) held_since = now;
+  // The fixed rule: until the first request has waited for `delay`.
+  Nanos fixed_delay_until(Nanos now, Nanos delay) noexcept {
+    if (delayed_since == kNever) delayed_since = now;
     return first()->arrival + delay;
   }
 
   // It has gone.
-  void end_hold() noexcept {
-    held_since = held_until = step_end_ = kNever;
-    hold_over_ = false;
+  void end_delay() noexcept {
+    delayed_since = delayed_until = step_end_ = kNever;
+    delay_over_ = false;
   }
 
   // Another bucket has taken the last idle instance: from now on it waits like any.
-  void interrupt_hold(Nanos now) noexcept {
-    if (held_since == kNever || hold_over_) return;
-    hold_over_ = true;
+  void interrupt_delay(Nanos now) noexcept {
+    if (delayed_since == kNever || delay_over_) return;
+    delay_over_ = true;
     over_because_ = DispatchReason::delay_expired;
-    held_until = now;
+    delayed_until = now;
   }
 
-  Nanos held_since = kNever;  // when the batch that is being held was first held back
-  Nanos held_until = kNever;  // when it was interrupted
+  Nanos delayed_since = kNever;  // when the batch that is being held was first held back
+  Nanos delayed_until = kNever;  // when it was interrupted
 
   // A run that was out of memory halves what the next ones are given; every so many good ones double it again.
   void note_memory(const RunRecord& run) noexcept {
@@ -154,7 +154,7 @@ class Bucket {
   };
   static bool later(const Entry& a, const Entry& b) noexcept { return b.place < a.place; }
 
-  Nanos wanted_hold(Nanos now, Nanos max_hold, DispatchReason& reason) noexcept {
+  Nanos wanted_delay(Nanos now, Nanos max_delay, DispatchReason& reason) noexcept {
     reason = DispatchReason::idle;
     if (arrivals.outstanding() >= arrivals.callers()) {
       reason = DispatchReason::all_callers_queued;
@@ -165,16 +165,16 @@ class Bucket {
     const double rows = double(queued_rows);
     const double gap = arrivals.gap_ns();
     if ((rows / arrivals.rows_at_once() + 1) * gap + rows * line.per_row_ns >= line.fixed_ns) {
-      if (held_since != kNever) reason = DispatchReason::delay_expired;
+      if (delayed_since != kNever) reason = DispatchReason::delay_expired;
       return now;
     }
-    if (held_since == kNever) {
-      held_since = now;
+    if (delayed_since == kNever) {
+      delayed_since = now;
       step_requests_ = 0;
     }
     const Request& head = *first();
-    Nanos end = held_since + Nanos(line.fixed_ns);
-    if (max_hold != kNever) end = std::min(end, head.arrival + max_hold);
+    Nanos end = delayed_since + Nanos(line.fixed_ns);
+    if (max_delay != kNever) end = std::min(end, head.arrival + max_delay);
     const Nanos latest_start = latest_start_of(head);
     if (step_requests_ != queued_requests) {
       step_requests_ = queued_requests;
@@ -195,7 +195,7 @@ class Bucket {
   std::vector<Entry> heap_;
   Nanos step_end_ = kNever;
   std::int64_t step_requests_ = 0;
-  bool hold_over_ = false;
+  bool delay_over_ = false;
   int trials_ = 0;  // since the last run that was much quicker than predicted
   DispatchReason over_because_ = DispatchReason::idle;
 };

@@ -33,13 +33,13 @@ class Deadlines {
     if (!minds_deadlines(request) || !bucket.times.knows_usual()) return Admission::accepted;
     const LatencyModel& times = bucket.times;
     const std::int64_t full = std::max(policy_.target_rows(bucket), std::min(request.rows, policy_.split_rows(bucket)));
-    const double alone_ns = alone(request, bucket, full);
+    const double own_ns = run_ns_by_itself(request, bucket, full);
     const Nanos idle_ns = now - bucket.last_ended;
     const bool unused = bucket.running == 0 && bucket.queued_rows == 0;
-    if (double(now) + alone_ns * times.least_ratio() > run_by(request)) {
+    if (double(now) + own_ns * times.least_ratio() > run_by(request)) {
       request.on_trial = unused && status_.idle() > 0 && queue_.requests() == 0 && bucket.tries_again_after(idle_ns);
       if (request.on_trial) return Admission::accepted;
-      request.needs_ns = Nanos(alone_ns + delivery_latency_ns);
+      request.needs_ns = Nanos(own_ns + delivery_latency_ns);
       return Admission::infeasible;
     }
     if (unused && double(idle_ns) > times.predict_p95_ns(1)) return Admission::accepted;  // it may be out of date
@@ -71,8 +71,8 @@ class Deadlines {
   double delivery_latency_ns = 0;
 
  private:
-  // What it would take if it were the only one.
-  double alone(const Request& request, const Bucket& bucket, std::int64_t full) const noexcept {
+  // What it would take if it were the only request.
+  double run_ns_by_itself(const Request& request, const Bucket& bucket, std::int64_t full) const noexcept {
     const std::int64_t before = (request.rows - 1) / full / std::max<std::int64_t>(1, status_.instances);
     return double(before) * bucket.times.predict_ns(full) + bucket.times.predict_ns(std::min(request.rows, full));
   }

@@ -148,7 +148,7 @@ class RequestQueue {
     request.in_queue = false;
     queued_bytes_ -= request.bytes;
     --queued_requests_;
-    if (--bucket.queued_requests == 0) bucket.end_hold();
+    if (--bucket.queued_requests == 0) bucket.end_delay();
   }
 
   // Takes requests out of the queue, in the order in which they would have run, and then from the admission queue,

@@ -107,8 +107,8 @@ class Scheduler {
       decision.wake_at = select_bucket(now, bucket, decision.reason);
       if (queue_.is_stuck()) decision.wake_at = std::min(decision.wake_at, now + kMemoryPause);
       if (bucket == nullptr) return decision;
-      decision.held_since = bucket->held_since;  // taking its last request ends the hold
-      decision.held_until = std::min(now, bucket->held_until);
+      decision.delayed_since = bucket->delayed_since;  // taking its last request ends the delay
+      decision.delayed_until = std::min(now, bucket->delayed_until);
       try {
         assembly_.fill(decision, *bucket, now);
       } catch (const std::bad_alloc&) {
@@ -117,10 +117,10 @@ class Scheduler {
         return decision;
       }
     } while (decision.batch.empty());
-    bucket->end_hold();
+    bucket->end_delay();
     ++bucket->running;
     ++status_.running;
-    if (status_.idle() < 1) interrupt_holds(now);
+    if (status_.idle() < 1) interrupt_delays(now);
     decision.predicted_ns = Nanos(bucket->times.predict_ns(rows_of(decision.batch)));
     predicted_runs_.add(now + decision.predicted_ns);
     decision.sole_caller_run_ns = decision.batch.front().request->sole_caller_run_ns;
@@ -237,21 +237,21 @@ class Scheduler {
     Nanos wake_at = kNever;
     int looked_at = 0;
     for (const Head& head : queue_.buckets.heads()) {
-      const Nanos hold = policy_.hold_until(*head.bucket, now, reason);
-      if (hold <= now) {
+      const Nanos until = policy_.delay_until(*head.bucket, now, reason);
+      if (until <= now) {
         bucket = head.bucket;
         return kNever;
       }
-      wake_at = std::min(wake_at, hold);
+      wake_at = std::min(wake_at, until);
       if (++looked_at == kBucketsToLookAt) break;
     }
     return wake_at;
   }
 
-  void interrupt_holds(Nanos now) noexcept {
+  void interrupt_delays(Nanos now) noexcept {
     int looked_at = 0;
     for (const Head& head : queue_.buckets.heads()) {
-      head.bucket->interrupt_hold(now);
+      head.bucket->interrupt_delay(now);
       if (++looked_at == kBucketsToLookAt) break;
     }
   }

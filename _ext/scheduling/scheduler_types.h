@@ -20,7 +20,7 @@ enum class Merging : std::uint8_t {
 enum class Policy : std::uint8_t {
   adaptive,     // by cost, gaps and deadlines, as measured
   eager,        // an idle instance takes what waits, up to a batch
-  fixed_delay,  // a batch goes when it is full, or when its first request has waited max_hold
+  fixed_delay,  // a batch goes when it is full, or when its first request has waited max_delay
 };
 inline constexpr std::size_t kPolicies = std::size_t(Policy::fixed_delay) + 1;
 
@@ -41,7 +41,7 @@ struct SchedulerOptions {
   std::int64_t max_batch_size = 32;
   std::int64_t max_queue_rows = 4096;
   std::size_t max_queue_bytes = std::size_t{256} << 20;
-  Nanos max_hold = kNever;  // longest a request waits to be batched with others; 0 never holds
+  Nanos max_delay = kNever;  // longest a request waits to be batched with others; 0 never holds
   Merging merging = Merging::yes;
   std::vector<std::int64_t> preferred_sizes;  // rising; a batch that is held back is full at one of them
 };
@@ -96,8 +96,8 @@ struct Decision {
   bool verify = false;                // compare one of its requests later on with a run alone
   Nanos sole_caller_run_ns = kNever;  // predicted, if its caller is the only recently active one
   Nanos predicted_ns = 0;             // of the run; 0 where nothing is known
-  Nanos held_since = kNever;          // when it was first held back
-  Nanos held_until = kNever;          // and how long an instance was idle for it
+  Nanos delayed_since = kNever;       // when it was first held back
+  Nanos delayed_until = kNever;       // and how long an instance was idle for it
   DispatchReason reason = DispatchReason::idle;
   std::vector<RequestPtr> expired;  // their deadline has passed
   std::vector<RequestPtr> shed;     // it could no longer be met

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkloadSummary"]
 
 _MANY_SHAPES = 4
-# With more runs of each, a shape finds company.
+# With more runs of each shape, requests find others to batch with.
 _SHARE_OF_RUNS = 0.1
 
 

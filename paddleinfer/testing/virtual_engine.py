@@ -217,8 +217,10 @@ class VirtualEngine:
             if request.queue_s is None:
                 arrival = _ns(request.arrival_s)
                 request.queue_s = (self._clock.now - arrival) / _NS
-                if decision.held_since is not None and decision.held_until is not None:
-                    request.hold_s = max(0, decision.held_until - max(decision.held_since, arrival)) / _NS
+                if decision.delayed_since is not None and decision.delayed_until is not None:
+                    request.hold_s = (
+                        max(0, decision.delayed_until - max(decision.delayed_since, arrival)) / _NS
+                    )
         assert decision.number is not None
         execution = VirtualExecution(self.predictor, batch, decision.number, self._sizes)
         self._step(execution, execution.steps())

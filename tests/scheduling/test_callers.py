@@ -160,9 +160,7 @@ def test_one_caller_never_waits(instances: int, think_ns: int) -> None:
 
 @SPACINGS
 @pytest.mark.parametrize("callers", [2, 16])
-def test_where_a_run_costs_nothing_by_itself_nobody_is_held_for_company(
-    callers: int, spacing_ns: int
-) -> None:
+def test_where_a_run_costs_nothing_by_itself_nobody_is_held_for_others(callers: int, spacing_ns: int) -> None:
     loop = ClosedLoop(
         _ext.Scheduler(BatchingOptions()),
         callers=callers,

@@ -1,4 +1,4 @@
-"""What holds of the scheduler whatever comes, in any order: nobody is lost, limits hold, and holds end.
+"""What holds of the scheduler whatever comes, in any order: nobody is lost, limits hold, and delays end.
 
 Time is an argument here: nothing sleeps.
 """
@@ -88,7 +88,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.max_queue_rows = max_queue_rows
         self.max_queue_bytes = max_queue_bytes
         self.merges = merging == "yes"
-        self.may_hold = self.merges and max_queue_delay_us != 0
+        self.may_delay = self.merges and max_queue_delay_us != 0
         self.run_ns = linear(fixed_ns, per_row_ns)
         self.buckets = buckets
         self.longest_pause_ns = longest_pause_ns
@@ -259,17 +259,17 @@ class AnyOrder(RuleBasedStateMachine):
         self.running[given.number] = given.slices
 
     def is_held(self, wake_at: int | None) -> None:
-        """Nothing runs now; if somebody waits, then only for company, and not for ever."""
+        """Nothing runs now; if somebody waits, then only for others to batch with, and not for ever."""
         if not self.queue:
             assert wake_at is None
             return
         assert wake_at is not None and wake_at > self.now
-        assert self.may_hold and self.idle == 1
+        assert self.may_delay and self.idle == 1
         event("held")
 
     @rule()
     def work_until_it_runs(self) -> None:
-        """If nobody comes every hold ends, with a batch."""
+        """If nobody comes, every delay ends with a batch."""
         looks = 0
         while self.idle > 0 and self.queue:
             given = self.look(planned=looks % 2 == 0)
@@ -340,8 +340,8 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(self.queue) == 1
 
 
-class Company(AnyOrder):
-    """The same, where holding back for company pays as a rule."""
+class Delaying(AnyOrder):
+    """The same, where delaying a batch for others pays as a rule."""
 
     @initialize(
         instances=st.integers(1, 2),
@@ -368,7 +368,7 @@ class Company(AnyOrder):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestCompany = Company.TestCase
-TestAnyOrder.settings = TestCompany.settings = settings(
+TestDelaying = Delaying.TestCase
+TestAnyOrder.settings = TestDelaying.settings = settings(
     max_examples=100, stateful_step_count=50, deadline=None
 )

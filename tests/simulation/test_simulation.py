@@ -167,7 +167,7 @@ class Checked(Watched):
         self.waiting: dict[int, tuple[int, int, dict[str, Any]]] = {}  # number -> key, arrival, what it is
         self.never: set[int] = set()  # refused, shed or expired
         self.ran: set[int] = set()
-        self.longest_hold_ms = 0.0
+        self.longest_delay_ms = 0.0
 
     def admit(self, number: int, now: int, **about: Any) -> str:
         admission = super().admit(number, now, **about)
@@ -186,7 +186,7 @@ class Checked(Watched):
             self.never.add(number)
             del self.waiting[number]
         if batch.number is None:
-            self.check_hold(now, batch.wake_at)
+            self.check_delay(now, batch.wake_at)
             return batch
         self.idle -= 1
         numbers = [number for number, _, _ in batch.slices]
@@ -199,15 +199,17 @@ class Checked(Watched):
         if self.policy == "eager":
             first = [min(gone, key=lambda entry: entry[0])]
             self.check_order(first, same=lambda a, b: True)
-        if batch.held_since is not None:
-            self.longest_hold_ms = max(self.longest_hold_ms, (batch.held_until - batch.held_since) / MS)
+        if batch.delayed_since is not None:
+            self.longest_delay_ms = max(
+                self.longest_delay_ms, (batch.delayed_until - batch.delayed_since) / MS
+            )
         return batch
 
     def done(self, batch: int, run_ns: int, now: int) -> list[Any]:
         self.idle += 1
         return super().done(batch, run_ns, now)
 
-    def check_hold(self, now: int, wake_at: int | None) -> None:
+    def check_delay(self, now: int, wake_at: int | None) -> None:
         """Nothing waits while an instance idles, unless it is held, and only until a time that is known."""
         if not self.waiting:
             return
@@ -253,16 +255,16 @@ def test_every_decision_keeps_the_rules(policy: Policy, seed: int) -> None:
     assert len(checked.never) == result.refused + result.shed + result.expired
     assert len(checked.ran) == result.in_time + result.late
     if policy is ADAPTIVE:
-        assert checked.longest_hold_ms <= 1.3 * table.mean_us(0) / 1e3
+        assert checked.longest_delay_ms <= 1.3 * table.mean_us(0) / 1e3
 
 
 @pytest.mark.parametrize("load", [0.1, 0.3, 0.6])
-def test_holds_happen_pay_and_end_within_what_a_run_costs_by_itself(load: float) -> None:
+def test_delays_happen_pay_and_end_within_what_a_run_costs_by_itself(load: float) -> None:
     options = {"instances": 2, "requests": 5_000}
     arrivals = Poisson(load * capacity(TABLE, 2), URGENT)
     result, checked = watch(Checked, arrivals, TABLE, **options)
     assert result.reasons["delay_expired"] > 0
-    assert 0 < checked.longest_hold_ms <= 1.3 * 9  # what a run costs by itself is learned from noisy runs
+    assert 0 < checked.longest_delay_ms <= 1.3 * 9  # what a run costs by itself is learned from noisy runs
     assert result.mean_ms <= 1.03 * simulate(arrivals, TABLE, EAGER, **options).mean_ms
 
 

@@ -26,7 +26,7 @@ EngineOptions random_engine(std::mt19937& random) {
   options.scheduler.max_batch_size = 1 + random() % 8;
   const Merging kinds[] = {Merging::yes, Merging::yes, Merging::probe, Merging::no};
   options.scheduler.merging = kinds[random() % 4];
-  if (random() % 3 == 0) options.scheduler.max_hold = random() % 100'000;
+  if (random() % 3 == 0) options.scheduler.max_delay = random() % 100'000;
   options.outputs = {"plus_one", "row_numbers", "one"};
   if (random() % 2 == 0) options.outputs.resize(1);  // else a probe finds that rows differ
   options.on_rows = [](const std::vector<float>& rows) {

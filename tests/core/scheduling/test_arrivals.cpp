@@ -171,7 +171,7 @@ TEST("an arrival of no rows still counts as one row at least") {
   CHECK_EQ(arrivals.rows_at_once(), 1.0);
 }
 
-TEST("company that did not come halves the callers expected beside those who are there") {
+TEST("callers who did not come halve the number expected beside those who are there") {
   Arrivals arrivals;
   rounds(arrivals, 17, 20, 50, 0);
   arrivals.arrived(1, 1'000'000);
@@ -184,7 +184,7 @@ TEST("company that did not come halves the callers expected beside those who are
   CHECK_EQ(arrivals.outstanding(), 1);
 }
 
-TEST("company that did not come never makes fewer callers than are there") {
+TEST("callers who did not come never lower the number below those who are there") {
   Arrivals arrivals;
   for (int caller = 0; caller < 5; ++caller) arrivals.arrived(3, 10);
   for (int turn = 0; turn < 5; ++turn) arrivals.nobody_came();

@@ -29,7 +29,7 @@ struct Governed {
     bucket.arrivals.arrived(rows, now);
     return request;
   }
-  Nanos until() { return policy.hold_until(bucket, now, reason); }
+  Nanos until() { return policy.delay_until(bucket, now, reason); }
 
   const SchedulerOptions options;
   EngineStatus status;
@@ -40,10 +40,10 @@ struct Governed {
   std::uint64_t order = 0;
 };
 
-SchedulerOptions by(Policy policy, Nanos max_hold = kNever) {
+SchedulerOptions by(Policy policy, Nanos max_delay = kNever) {
   SchedulerOptions options;
   options.policy = policy;
-  options.max_hold = max_hold;
+  options.max_delay = max_delay;
   return options;
 }
 
@@ -65,7 +65,7 @@ TEST("the adaptive policy takes the callers' rows over the instances for a batch
   }
 }
 
-TEST("the adaptive policy holds for company, the eager one never") {
+TEST("the adaptive policy delays a batch for others, the eager one never") {
   Governed adaptive(by(Policy::adaptive));
   adaptive.add();
   CHECK(adaptive.until() > adaptive.now);
@@ -84,7 +84,7 @@ TEST("a fixed delay ends when the first request has waited so long, or when the 
   governed.now += 5'000;
   for (int place = 0; place < 30; ++place) governed.add();
   CHECK_EQ(governed.until(), came + 7'000);  // all twelve callers are there, and more: that does not matter either
-  CHECK_EQ(governed.bucket.held_since, came);
+  CHECK_EQ(governed.bucket.delayed_since, came);
   governed.add();
   CHECK_EQ(governed.until(), governed.now);
   CHECK(governed.reason == DispatchReason::full);
@@ -120,7 +120,7 @@ TEST("a batch is full at the largest preferred size that fits, where one does") 
   CHECK_EQ(governed.policy.max_rows(governed.bucket), 8);
 }
 
-TEST("a batch that goes says whether it is full, all are there, it is alone, or the engine closes") {
+TEST("a batch that goes says whether it is full, all are there, nothing may join it, or the engine closes") {
   Governed all(by(Policy::adaptive));
   for (int place = 0; place < 12; ++place) all.add();
   CHECK_EQ(all.until(), all.now);
@@ -131,11 +131,11 @@ TEST("a batch that goes says whether it is full, all are there, it is alone, or 
   for (int place = 0; place < 8; ++place) full.add();
   CHECK_EQ(full.until(), full.now);
   CHECK(full.reason == DispatchReason::full);
-  Governed alone(by(Policy::adaptive));
-  alone.status.merging = Merging::no;
-  alone.add();
-  CHECK_EQ(alone.until(), alone.now);
-  CHECK(alone.reason == DispatchReason::unbatchable);
+  Governed unbatchable(by(Policy::adaptive));
+  unbatchable.status.merging = Merging::no;
+  unbatchable.add();
+  CHECK_EQ(unbatchable.until(), unbatchable.now);
+  CHECK(unbatchable.reason == DispatchReason::unbatchable);
   Governed closing(by(Policy::fixed_delay, 1'000));
   closing.status.closing = true;
   closing.add();

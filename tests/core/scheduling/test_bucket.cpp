@@ -1,4 +1,4 @@
-// One bucket: the order of what waits, and how long it is held back for company.
+// One bucket: the order of what waits, and how long it is held back for others.
 #include "ledger.h"
 #include "scheduling/bucket.h"
 
@@ -39,7 +39,7 @@ struct Held {
     bucket.arrivals.arrived(1, when);
     return request;
   }
-  Nanos until(Nanos when, Nanos max_hold = kNever) { return bucket.hold_until(when, max_hold, reason); }
+  Nanos until(Nanos when, Nanos max_delay = kNever) { return bucket.delay_until(when, max_delay, reason); }
   DispatchReason reason = DispatchReason::idle;
 
   Bucket bucket{views_of(1, 2)};
@@ -143,13 +143,13 @@ TEST("nobody is held when all who call are there, or too little is known") {
   unmeasured.arrivals = Held(10'000, 0, 100).bucket.arrivals;
   unmeasured.push({0, 0}, std::make_shared<Request>());
   unmeasured.queued_rows = unmeasured.queued_requests = 1;
-  CHECK_EQ(unmeasured.hold_until(now, kNever, reason), now);
+  CHECK_EQ(unmeasured.delay_until(now, kNever, reason), now);
   unmeasured.times.note(4, 10'000, false);
-  unmeasured.end_hold();
-  CHECK_EQ(unmeasured.hold_until(now, kNever, reason), now);  // what one more row costs is not known
-  unmeasured.end_hold();
+  unmeasured.end_delay();
+  CHECK_EQ(unmeasured.delay_until(now, kNever, reason), now);  // what one more row costs is not known
+  unmeasured.end_delay();
   unmeasured.times.note(8, 10'000, false);
-  CHECK(unmeasured.hold_until(now, kNever, reason) > now);
+  CHECK(unmeasured.delay_until(now, kNever, reason) > now);
 
   Held few_gaps(10'000, 0, 100);
   few_gaps.bucket.arrivals = Arrivals();
@@ -174,7 +174,7 @@ TEST("a step ends two gaps after the last who came") {
   CHECK_EQ(held.until(end), end);
 }
 
-TEST("a whole hold is no longer than what a run costs by itself") {
+TEST("a whole delay is no longer than what a run costs by itself") {
   constexpr Nanos kFixed = 10'000;
   Held held(kFixed, 0, 1'000);
   const Nanos begin = held.now;
@@ -195,7 +195,7 @@ TEST("a whole hold is no longer than what a run costs by itself") {
   CHECK(now <= begin + kFixed);
 }
 
-TEST("a hold ends when its first request has waited for max_hold") {
+TEST("a delay ends when its first request has waited for max_delay") {
   Held held(100'000, 0, 100);
   const Nanos begin = held.now;
   held.add(begin);
@@ -209,7 +209,7 @@ TEST("a hold ends when its first request has waited for max_hold") {
   CHECK_EQ(late.until(came + 60, 50), came + 60);  // it has waited long enough behind a run
 }
 
-TEST("a hold ends when its first request could no longer be in time") {
+TEST("a delay ends when its first request could no longer be in time") {
   Held held(100'000, 10, 100);
   const Nanos begin = held.now;
   const double run_ns = held.bucket.times.predict_ns(1);
@@ -221,7 +221,7 @@ TEST("a hold ends when its first request could no longer be in time") {
   CHECK_EQ(too_late.until(now), now);
 }
 
-TEST("company that did not come is expected less") {
+TEST("callers who did not come are expected less") {
   Held held(100'000, 0, 100);
   const Nanos begin = held.now;
   held.add(begin);
@@ -233,7 +233,7 @@ TEST("company that did not come is expected less") {
   const Nanos now = cut_short.now;
   cut_short.add(now);
   CHECK_EQ(cut_short.until(now + 60, 50), now + 60);
-  CHECK_EQ(cut_short.bucket.arrivals.callers(), 10);  // that says nothing about company
+  CHECK_EQ(cut_short.bucket.arrivals.callers(), 10);  // that says nothing about other callers
 }
 
 TEST("what should go is not held back again by another look") {
@@ -245,7 +245,7 @@ TEST("what should go is not held back again by another look") {
   for (const Nanos later : {0, 0, 1, 50}) CHECK_EQ(held.until(end + later), end + later);
   CHECK_EQ(held.until(begin), begin);                               // should the clock go back
   CHECK_EQ(held.bucket.arrivals.callers(), 1 + (callers - 1) / 2);  // one look has counted
-  held.bucket.end_hold();
+  held.bucket.end_delay();
   held.add(end + 100);
   CHECK(held.until(end + 100) > end + 100);  // the next batch
 }

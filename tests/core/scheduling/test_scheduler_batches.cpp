@@ -269,9 +269,9 @@ TEST("a prediction for a lone caller is made for the only one who calls, once a 
   const RequestPtr second = request_of(1);
   scheduler.admit(second, 20);
   CHECK_EQ(second->sole_caller_run_ns, 7'000);
-  const RequestPtr company = request_of(1);
-  scheduler.admit(company, 21);
-  CHECK_EQ(company->sole_caller_run_ns, kNever);
+  const RequestPtr third = request_of(1);
+  scheduler.admit(third, 21);
+  CHECK_EQ(third->sole_caller_run_ns, kNever);
   decision = scheduler.next(30);
   CHECK_EQ(decision.sole_caller_run_ns, 7'000);
 }

@@ -60,7 +60,7 @@ struct Served {
 SchedulerOptions policy(Policy policy) {
   SchedulerOptions options;
   options.policy = policy;
-  options.max_hold = 0;
+  options.max_delay = 0;
   return options;
 }
 
@@ -278,18 +278,20 @@ TEST("a batch is no larger than its most urgent request allows") {
   CHECK(decision.shed.empty());
 }
 
-TEST("a large request is shed when not even its next part can be in time; alone, that part is as small as it must be") {
-  for (const bool alone : {false, true}) {
+TEST(
+    "a large request is shed when not even its next part can be in time; by itself, that part is as small as it must "
+    "be") {
+  for (const bool by_itself : {false, true}) {
     Served served;
     const RequestPtr large = served.accepted(2 * kFullRun + 1'000, 64);
     RequestPtr other;
-    if (!alone) other = served.accepted(kNever);
+    if (!by_itself) other = served.accepted(kNever);
     served.now += 2 * kFullRun - kFixed - 8 * kPerRow;
     const Decision decision = served.scheduler.next(served.now);
     REQUIRE(decision.batch.size() == 1);
-    CHECK(decision.shed == (alone ? std::vector<RequestPtr>{} : std::vector<RequestPtr>{large}));
-    CHECK(decision.batch[0].request == (alone ? large : other));
-    if (alone) CHECK_EQ(decision.batch[0].rows, 8);
+    CHECK(decision.shed == (by_itself ? std::vector<RequestPtr>{} : std::vector<RequestPtr>{large}));
+    CHECK(decision.batch[0].request == (by_itself ? large : other));
+    if (by_itself) CHECK_EQ(decision.batch[0].rows, 8);
   }
 }
 

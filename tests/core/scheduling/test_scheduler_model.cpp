@@ -1,5 +1,5 @@
 // Random histories of the scheduler against what must hold whatever happens: nobody is lost, ends twice, or runs
-// after its end; limits hold; nothing is mixed; every hold ends.
+// after its end; limits hold; nothing is mixed; every delay ends.
 #include <map>
 #include <random>
 
@@ -80,7 +80,7 @@ class History {
     options.max_batch_size = 1 + pick(20);
     options.max_queue_rows = 20 + pick(200);
     options.max_queue_bytes = static_cast<std::size_t>(100 + pick(3'000));
-    options.max_hold = pick(3) == 0 ? pick(2'000) : kNever;
+    options.max_delay = pick(3) == 0 ? pick(2'000) : kNever;
     const Merging kinds[] = {Merging::yes, Merging::yes, Merging::yes, Merging::probe, Merging::no};
     options.merging = kinds[pick(5)];
     if (pick(4) == 0) options.policy = Policy::eager;
@@ -197,14 +197,14 @@ class History {
       CHECK_EQ(decision.wake_at, kNever);
       return;
     }
-    // Held back. If nothing else happens the hold ends by itself.
+    // Held back. If nothing else happens the delay ends by itself.
     if (scheduler_.merging() == Merging::probing) {  // large ones wait for what it finds
       CHECK_EQ(decision.wake_at, kNever);
       CHECK(large_ones_wait());
       return;
     }
     CHECK(decision.wake_at != kNever && decision.wake_at > now_);
-    CHECK(scheduler_.merging() == Merging::yes && options_.max_hold != 0);
+    CHECK(scheduler_.merging() == Merging::yes && options_.max_delay != 0);
     CHECK_EQ(std::int64_t(running_.size()), instances_ - 1);
     if (pick(2) == 0 || decision.wake_at == kNever) return;
     now_ = decision.wake_at;

@@ -238,11 +238,11 @@ TEST("a large request is one caller until its last part is over") {
   std::vector<Batch> batches;
   for (int part = 0; part < 3; ++part) batches.push_back(parts.scheduler.next(0).batch);
   end(parts.scheduler, batches[2], kFixed, 10);
-  const RequestPtr company = parts.come(1, 1, 15);
-  CHECK_EQ(company->sole_caller_run_ns, kNever);  // two of its parts still run
-  CHECK(parts.scheduler.forget(*company, 15));
+  const RequestPtr small = parts.come(1, 1, 15);
+  CHECK_EQ(small->sole_caller_run_ns, kNever);  // two of its parts still run
+  CHECK(parts.scheduler.forget(*small, 15));
   for (const int part : {0, 1}) end(parts.scheduler, batches[std::size_t(part)], kFixed, 20);
-  // From now on two at a time are company, one after the other are not.
+  // From now on two at a time count as several callers, one after the other do not.
   Nanos now = 100;
   for (int call = 0; call < 100; ++call) {
     const RequestPtr lone = parts.come(1, 1, now);

@@ -1,5 +1,5 @@
-// A batch that is held back for company ends well, whatever happens meanwhile. Runs on the real clock: whether one
-// was held just then is looked at, and does not decide.
+// A batch that is delayed, so that others may join it, ends well, whatever happens meanwhile. Runs on the real clock:
+// whether one was held just then is looked at, and does not decide.
 #include "engine.h"
 
 using namespace fakes;
@@ -86,7 +86,7 @@ TEST("a request of another shape runs while one is held") {
   CHECK(has_result(*held, 7));
 }
 
-TEST("a hold ends with the engine: drained, at once, or dropped") {
+TEST("a delay ends with the engine: drained, at once, or dropped") {
   for (const int ending : {0, 1, 2}) {
     Holding engine(1 + ending % 2);
     const RequestPtr request = engine.submit(7);

@@ -1,4 +1,4 @@
-// When an idle instance waits for company, and until when.
+// When an idle instance waits for others to batch with, and until when.
 #include "scheduling.h"
 
 using namespace fakes;
@@ -62,7 +62,7 @@ TEST("the last idle instance waits for callers who were there a moment ago, and 
   CHECK_EQ(rows_of(scheduler.next(now).batch), kCallers);  // all are there: nobody else will come
 }
 
-TEST("a hold ends by itself, and what came goes") {
+TEST("a delay ends by itself, and what came goes") {
   for (std::int64_t come = 1; come < kCallers; ++come) {
     Callers callers;
     Nanos now = callers.now;
@@ -74,7 +74,7 @@ TEST("a hold ends by itself, and what came goes") {
   }
 }
 
-TEST("the plan and the next decision agree that a hold has ended, whoever looks first, and how often") {
+TEST("the plan and the next decision agree that a delay has ended, whoever looks first, and how often") {
   for (const int plans : {0, 1, 2, 5}) {
     Callers callers;
     callers.come(callers.now += kGap);
@@ -149,16 +149,16 @@ TEST("nothing is held where the gaps cost more than a run") {
   }
 }
 
-TEST("max_hold caps the wait of a request, 0 forbids it") {
+TEST("max_delay caps the wait of a request, 0 forbids it") {
   SchedulerOptions options;
-  options.max_hold = 300;
+  options.max_delay = 300;
   Callers capped(1, options);
   capped.come(capped.now += kGap);
   CHECK_EQ(capped.scheduler.next(capped.now).wake_at, capped.now + 300);
   capped.come(capped.now + 200);
   CHECK_EQ(capped.scheduler.next(capped.now + 200).wake_at, capped.now + 300);
   CHECK_EQ(rows_of(capped.scheduler.next(capped.now + 300).batch), 2);
-  options.max_hold = 0;
+  options.max_delay = 0;
   Callers never(1, options);
   never.come(never.now += kGap);
   CHECK_EQ(never.scheduler.next(never.now).batch.size(), 1u);
@@ -265,8 +265,8 @@ TEST("a batch says since when it was held, and why it went in the end") {
   REQUIRE(held.batch.empty());
   const Decision over = callers.scheduler.next(held.wake_at);
   CHECK_EQ(over.batch.size(), 1u);
-  CHECK_EQ(over.held_since, came);
-  CHECK_EQ(over.held_until, held.wake_at);
+  CHECK_EQ(over.delayed_since, came);
+  CHECK_EQ(over.delayed_until, held.wake_at);
   CHECK(over.reason == DispatchReason::delay_expired);
   CHECK(over.predicted_ns >= kFixed);
 
@@ -276,7 +276,7 @@ TEST("a batch says since when it was held, and why it went in the end") {
     const Decision decision = all.scheduler.next(all.now);
     CHECK_EQ(decision.batch.empty(), caller + 1 < kCallers);
     if (decision.batch.empty()) continue;
-    CHECK_EQ(decision.held_since, all.now - (kCallers - 1) * kGap);
+    CHECK_EQ(decision.delayed_since, all.now - (kCallers - 1) * kGap);
     CHECK(decision.reason == DispatchReason::all_callers_queued);
   }
 
@@ -288,7 +288,7 @@ TEST("a batch says since when it was held, and why it went in the end") {
   CHECK(urgent.scheduler.next(waits.wake_at).reason == DispatchReason::deadline);
 }
 
-TEST("a hold is over when another bucket has taken the last idle instance") {
+TEST("a delay is over when another bucket has taken the last idle instance") {
   Callers callers;
   const Nanos came = callers.now += kGap;
   const RequestPtr held = callers.come(came);
@@ -296,12 +296,12 @@ TEST("a hold is over when another bucket has taken the last idle instance") {
   CHECK_EQ(callers.scheduler.admit(request_of(2), came + 10), Admission::accepted);
   const Decision other = callers.scheduler.next(came + 10);
   REQUIRE(only(other) != held);
-  CHECK_EQ(other.held_since, kNever);
+  CHECK_EQ(other.delayed_since, kNever);
   end(callers.scheduler, other.batch, kFixed, came + kFixed);
   const Decision decision = callers.scheduler.next(came + kFixed);
   CHECK(only(decision) == held);
-  CHECK_EQ(decision.held_since, came);
-  CHECK_EQ(decision.held_until, came + 10);  // from then on it waited like any
+  CHECK_EQ(decision.delayed_since, came);
+  CHECK_EQ(decision.delayed_until, came + 10);  // from then on it waited like any
   CHECK(decision.reason == DispatchReason::delay_expired);
 }
 
@@ -309,6 +309,6 @@ TEST("what was never held says so") {
   Scheduler scheduler({});
   scheduler.admit(request_of(1), 5);
   const Decision decision = scheduler.next(7);
-  CHECK_EQ(decision.held_since, kNever);
+  CHECK_EQ(decision.delayed_since, kNever);
   CHECK_EQ(decision.predicted_ns, 0);  // nothing was known
 }
