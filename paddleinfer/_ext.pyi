@@ -1,4 +1,4 @@
-"""Types of the compiled core; its own docstrings stand in ``_ext/_ext.pyx``."""
+"""Types of the compiled core; its docstrings are in ``_ext/binding/``."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence

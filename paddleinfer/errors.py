@@ -30,7 +30,7 @@ class PaddleInferError(Exception):
     """Base of everything paddleinfer raises on purpose."""
 
     def __str__(self) -> str:
-        """The sentence, `printable` and no longer than `shortened` has it."""
+        """Returns the sentence, `printable` and `shortened`."""
         return shortened(printable(shortened(super().__str__())))
 
 
@@ -69,8 +69,8 @@ class DeadlineExceeded(PaddleInferError, TimeoutError):
     Attributes
     ----------
     shed
-        Whether it was dropped before it ran, for no result could be in time; at once where no run could meet
-        the deadline at all.
+        Whether it was dropped before it ran because no result could be in time. It is dropped at once where
+        no run could meet the deadline at all.
     """
 
     def __init__(self, message: str, *, shed: bool = False) -> None:
@@ -102,14 +102,14 @@ class ModelError(PaddleInferError, RuntimeError):
     Attributes
     ----------
     info
-        Why the request went as it did, where its call asked for that by ``return_info=True``; else None.
+        Why the request went as it did, where its call asked for that with ``return_info=True``; else None.
     """
 
     info: InferInfo | None = None
 
 
 class OutOfMemory(ModelError, MemoryError):
-    """There was no memory to queue or to run this request: one of fewer rows, or a later one, may run."""
+    """There was no memory to queue or to run this request; one of fewer rows, or a later one, may run."""
 
 
 class ServiceError(PaddleInferError, RuntimeError):
@@ -127,11 +127,11 @@ class ServiceError(PaddleInferError, RuntimeError):
 
 
 class ThreadStartError(PaddleInferError, RuntimeError):
-    """The system gave no further thread; what had been started for it was ended, and nothing was queued."""
+    """The system gave no further thread; those started for the purpose were ended, and nothing was queued."""
 
     @classmethod
     def of(cls, purpose: str, reason: object) -> ThreadStartError:
-        """The error where the thread was for this purpose, by what the system says."""
+        """Makes the error from what the thread was for and what the system said."""
         return cls(
             f"no thread could be started for {purpose} ({reason}): the process has as many as it may, or no "
             "memory for another; use fewer instances and engines, or raise the limit (ulimit -u, or the "

@@ -19,9 +19,9 @@ def engine_stages(
     scatter_end_ns: int,
     hold_ns: int,
 ) -> list[Stage]:
-    """Of a request that ran: its stages one after the other, from the call to its outputs."""
+    """Returns the stages of a request that ran, in order, from the call to its outputs."""
     held_from = started_ns - hold_ns
-    # Of a request in parts, or whose batch failed before, the model's time begins with the first.
+    # If the request ran in parts, or its batch failed before, the model's time begins with the first run.
     gathered = max(gather_end_ns, started_ns)
     return [
         ("submit", called_ns, arrival_ns),
@@ -35,7 +35,7 @@ def engine_stages(
 
 @dataclass(frozen=True)
 class InferInfo:
-    """What happened to one request. Of a request in parts: of the part that ended last."""
+    """What happened to one request. A request in parts has the values of the part that ended last."""
 
     queue_us: float
     """Microseconds from arrival to the start of its batch."""
@@ -50,18 +50,18 @@ class InferInfo:
     run_us: float
     """Microseconds the model ran."""
     predicted_us: float | None
-    """What was predicted for that; None while nothing was known."""
+    """Microseconds that the model was predicted to run; None while nothing was known."""
     instance: int
     """The number of the instance that ran it."""
     dispatch_reason: str
-    """Why the batch went when it went: "idle" (an instance was, and waiting was not predicted to pay),
+    """Why the batch went when it went: "idle" (an instance was idle, and waiting was not predicted to pay),
     "full", "all_callers_queued" (all recently active callers were queued), "delay_expired" (the batching
     delay was over), "deadline" (its most urgent request left no more time), "unbatchable" (nothing else may
     share its run), "closing", "inline" (it ran on the thread of its only caller), "warmup"."""
     rows: int
-    """Of the request itself."""
+    """Rows of the request itself."""
     run: int
-    """The number of its run, as in ``Trace.runs``: requests that ran together have the same. 0 where
+    """The number of its run, as in ``Trace.runs``: requests that ran together share it. It is 0 where
     ``trace_requests`` is 0 and nothing is traced."""
     stages: tuple[Stage, ...]
     """When it was in which stage: "submit", "queue", "hold", "gather", "run" and "scatter"."""

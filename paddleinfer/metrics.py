@@ -20,7 +20,7 @@ from paddleinfer.engine.engine import Engine
 __all__ = ["CONTENT_TYPE", "EngineCollector", "exposition"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-"""Of what exposition() gives."""
+"""The media type of what exposition() returns."""
 
 _OUTCOMES = {
     "results": "result",
@@ -84,13 +84,13 @@ _GAUGES = {
 
 
 class EngineCollector(Collector):
-    """For any prometheus_client registry: ``REGISTRY.register(EngineCollector({"name": engine}))``."""
+    """A collector for prometheus_client: ``REGISTRY.register(EngineCollector({"name": engine}))``."""
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:
         self._engines = engines
 
     def collect(self) -> Iterator[Metric]:
-        """Reads every engine once."""
+        """Yields all metrics; it reads every engine once."""
         stats = {name: engine.stats() for name, engine in self._engines.items()}
         ends = CounterMetricFamily(
             "paddleinfer_requests", "Requests by how they ended.", labels=("model", "outcome")
@@ -130,9 +130,9 @@ class EngineCollector(Collector):
 
 
 def _histogram(batch_rows: Mapping[int, int], most_rows: int) -> tuple[list[tuple[str, float]], float]:
-    """Cumulative counts up to 1, 2, 4 and so on, and the sum of all rows.
+    """Returns cumulative counts of runs of up to 1, 2, 4 and so on rows, and the sum of all rows.
 
-    The buckets end with `most_rows`, not with what ran so far: one that comes later would lack its past.
+    The buckets end with `most_rows`, not with the largest run so far: one added later would lack its past.
     """
     buckets: list[tuple[str, float]] = []
     bound = 1
@@ -146,14 +146,14 @@ def _histogram(batch_rows: Mapping[int, int], most_rows: int) -> tuple[list[tupl
 
 
 def _duration_buckets(counts: Mapping[float, int]) -> list[tuple[str, float]]:
-    """Cumulative counts by upper bounds in seconds, of counts by nanoseconds; the last bound is infinite."""
+    """Turns counts by bounds in nanoseconds into cumulative ones in seconds; the last bound is infinite."""
     bounds = sorted(counts)
     texts = [f"{bound / 1e9}" for bound in bounds[:-1]] + ["+Inf"]
     return list(zip(texts, itertools.accumulate(counts[bound] for bound in bounds), strict=True))
 
 
 def exposition(engines: Mapping[str, Engine]) -> bytes:
-    """All metrics of these engines, by name, as the body of a scrape."""
+    """Returns all metrics of these named engines as the body of a scrape."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(EngineCollector(engines))
     text: Any = generate_latest(registry)

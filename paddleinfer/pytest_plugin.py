@@ -1,6 +1,6 @@
 """Fixtures for testing code that uses paddleinfer. See docs/testing.md.
 
-Everything heavy is imported where a fixture is used: this module is loaded in every run of pytest.
+Each fixture imports what it needs when it is used, because this module is loaded in every run of pytest.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def _close_timeout_s(config: pytest.Config) -> float:
 
 @pytest.fixture
 def fake_predictor() -> Iterator[Callable[..., FakePredictor]]:
-    """Makes models to script: ``fake_predictor(run_time_s=0.01, fail_on=[3])``. Arguments: FakePredictor.
+    """Makes scripted models: ``fake_predictor(run_time_s=0.01, fail_on=[3])``.
 
-    What hangs is let go of when the test ends.
+    It takes FakePredictor's arguments. Calls that hang are released when the test ends.
     """
     from paddleinfer.testing import FakePredictor
 
@@ -76,7 +76,7 @@ def fake_predictor() -> Iterator[Callable[..., FakePredictor]]:
 def virtual_engine() -> type[VirtualEngine]:
     """Makes engines on a virtual clock: ``virtual_engine(predictor, max_batch_size=4)``.
 
-    Arguments: VirtualEngine.
+    It takes VirtualEngine's arguments.
     """
     from paddleinfer.testing import VirtualEngine
 
@@ -87,7 +87,7 @@ def virtual_engine() -> type[VirtualEngine]:
 def paddle_model(tmp_path_factory: pytest.TempPathFactory) -> ExportedModels:
     """Exports a layer or a function once a session: ``paddle_model(Net, {"x": ("float32", (-1, 4))})``.
 
-    Gives the directory. Skips the test where Paddle is not installed. Arguments: ExportedModels.
+    It takes ExportedModels' arguments, returns the directory, and skips the test where Paddle is missing.
     """
     if importlib.util.find_spec("paddle") is None:
         pytest.skip(_NO_PADDLE)
@@ -98,9 +98,9 @@ def paddle_model(tmp_path_factory: pytest.TempPathFactory) -> ExportedModels:
 
 @pytest.fixture
 def paddle_engine(request: pytest.FixtureRequest) -> Iterator[EngineOpener]:
-    """Opens engines: ``paddle_engine(path, max_batch_size=4)``. Arguments: EngineOpener.
+    """Opens engines: ``paddle_engine(path, max_batch_size=4)``. It takes EngineOpener's arguments.
 
-    They are closed when the test ends. It fails if one has lost a request or leaked a thread.
+    The engines are closed when the test ends, which fails if one has lost a request or leaked a thread.
     """
     from paddleinfer.testing import EngineOpener
 
@@ -121,7 +121,7 @@ def assert_batches() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def assert_same_alone_and_batched() -> Callable[..., None]:
-    """``assert_same_alone_and_batched(engine, inputs)`` fails if a row is not in a batch what it is alone."""
+    """``assert_same_alone_and_batched(engine, inputs)`` fails where a row differs alone and in a batch."""
     from paddleinfer.testing import assert_same_alone_and_batched
 
     return assert_same_alone_and_batched

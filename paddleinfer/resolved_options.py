@@ -1,4 +1,4 @@
-"""The options of an engine as they are in force for one load of a model, and who decided each."""
+"""The options in force for one load of a model, and who decided each of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paddleinfer.models.spec import Batchable
 __all__ = ["Decision", "Note", "ResolvedOptions", "Source"]
 
 Note = str | Callable[[], str]
-"""What is worth knowing; a function where it says what was measured up to now."""
+"""A sentence on an option; a function where the sentence says what has been measured so far."""
 Source = Literal["default", "option", "auto", "paddle", "model", "measured", "environment"]
 """See ``Engine.effective_config``."""
 
@@ -27,7 +27,7 @@ class Decision:
     note: Note = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """A line of the report, as plain data."""
+        """Returns a line of the report as plain data."""
         line = {
             "value": self.value.value if isinstance(self.value, Enum) else self.value,
             "source": self.source,
@@ -37,7 +37,7 @@ class Decision:
 
 
 class ResolvedOptions:
-    """The options in force. They begin as they were given; what decides otherwise says so, and why.
+    """The options in force. They begin as the caller gave them; code that decides otherwise says so, and why.
 
     Parameters
     ----------
@@ -53,21 +53,21 @@ class ResolvedOptions:
         }
 
     def decide(self, name: str, value: Any, source: Source, note: Note = "") -> None:
-        """`value` is in force from now on."""
+        """Puts `value` in force from now on."""
         if name not in self._decisions:
             raise KeyError(name)
         self._decisions[name] = Decision(value, source, note)
 
     def note(self, name: str, note: Note) -> None:
-        """What is in force stays so, and this is worth knowing about it."""
+        """Adds a sentence about the value in force, which stays."""
         self._decisions[name] = replace(self._decisions[name], note=note)
 
     def name_paddle(self, version: str) -> None:
-        """The report names the installed Paddle."""
+        """Has the report name the installed Paddle."""
         self._decisions = {"paddle": Decision(version, "paddle"), **self._decisions}
 
     def source(self, name: str) -> Source:
-        """Who decided this option."""
+        """Returns who decided this option."""
         return self._decisions[name].source
 
     def report(self) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What others gave, in our sentences: short, and made by little work, however large it is."""
+"""Shows values from outside in our sentences: shortened, and with little work however large they are."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Final
 __all__ = ["MOST_CHARACTERS", "listed", "printable", "shortened", "shown"]
 
 MOST_CHARACTERS: Final = 2048
-"""Of a sentence that goes to a client."""
+"""The longest sentence that a client is sent."""
 
 _MOST_OF_A_TEXT: Final = 200
 _MOST_OF_A_VALUE: Final = 400
 _MOST_BITS: Final = 1024
 _MOST_NAMES: Final = 50
-# What a terminal or a log would act upon, or begin a line at; and what no encoding can write.
+# Characters that a terminal or a log would act upon or begin a line at, and those that no encoding can write.
 _NOT_PRINTED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -34,11 +34,11 @@ class _Shown(reprlib.Repr):
         return _beginning(x)
 
     def repr_int(self, x: int, level: int) -> str:
-        # The digits of a large one take quadratic time.
+        # The digits of a large integer take quadratic time.
         return repr(x) if x.bit_length() <= _MOST_BITS else f"an integer of {x.bit_length()} bits"
 
     def repr_dict(self, x: Mapping[Any, Any], level: int) -> str:
-        # The library's own sorts all keys.
+        # reprlib's own method sorts all keys.
         if level <= 0 and x:
             return "{...}"
         pairs = itertools.islice(x.items(), self.maxdict)
@@ -54,22 +54,22 @@ def _beginning(text: Any) -> str:
 
 
 def shown(value: object) -> str:
-    """As ``repr`` has it, and of what is long or deep the beginning."""
+    """Returns the ``repr`` of a value; of a long or deep one, the beginning."""
     text = _shown.repr(value)
     return text if len(text) <= _MOST_OF_A_VALUE else f"{text[:_MOST_OF_A_VALUE]}..."
 
 
 def listed(names: Any) -> str:
-    """Names with commas between; of many the first. "none" for none."""
+    """Joins names with commas; of many names it keeps the first. Without names it returns "none"."""
     parts = list(itertools.islice(names, _MOST_NAMES + 1))
     return ", ".join([*parts[:_MOST_NAMES], *(["..."] if len(parts) > _MOST_NAMES else [])]) or "none"
 
 
 def shortened(sentence: str) -> str:
-    """The sentence, or as much of it as a client is told."""
+    """Returns the sentence, or as much of it as a client is sent."""
     return sentence if len(sentence) <= MOST_CHARACTERS else f"{sentence[: MOST_CHARACTERS - 3]}..."
 
 
 def printable(text: str) -> str:
-    """The text with such characters escaped, as ``\\x1b``: names and reports come from files and models."""
+    """Escapes such characters, as in ``\\x1b``: names and reports come from files and models."""
     return _NOT_PRINTED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,4 +1,4 @@
-"""Instances that serve the scheduler on a virtual clock: no threads, and nothing waits for real time."""
+"""Drives the scheduler's instances on a virtual clock, without threads and without waiting for real time."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ _Event = tuple[int, int, int, Callable[[], None], Callable[[], bool] | None]
 
 
 class Happening:
-    """What happens at one instant, in this order: a decision knows of all of it."""
+    """The order of events at one instant; the scheduler decides once all of them have happened."""
 
     RUN_ENDS, DEADLINE, ARRIVAL = range(3)
 
 
 class ServesRequests(Protocol):
-    """The scheduler, as far as the clock goes."""
+    """The part of the scheduler that the clock uses."""
 
     def next(self, now: int) -> _ext.Batch:
-        """What an idle instance is told."""
+        """Tells an idle instance what to run, or when to ask again."""
 
 
 class VirtualClock:
-    """The one event loop of what runs on a virtual clock. Times are nanoseconds since it began.
+    """The event loop of a virtual clock. Times are nanoseconds since it began.
 
     Parameters
     ----------
     scheduler
-        Is asked whenever something has happened and an instance is idle.
+        It is asked whenever something has happened and an instance is idle.
     instances
-        How many there are.
+        The number of instances.
     start
-        Called with a batch and its instance; ``free`` says that this has ended.
+        It is called with a batch and its instance; ``free`` reports the batch's end.
     drop
-        Called with a request that the scheduler gives up, and "expired" or "shed".
+        It is called with a request that the scheduler gives up, and "expired" or "shed".
     """
 
     def __init__(
@@ -62,15 +62,15 @@ class VirtualClock:
     def at(
         self, time: int, kind: int, action: Callable[[], None], over: Callable[[], bool] | None = None
     ) -> None:
-        """Has `action` called then, unless it is `over` by then, and then no time passes for it."""
+        """Calls `action` at that time. If `over` is true by then, the event is skipped and takes no time."""
         heapq.heappush(self._events, (time, kind, next(self._order), action, over))
 
     def free(self, instance: int) -> None:
-        """The instance has ended its batch."""
+        """Marks an instance idle: it has ended its batch."""
         self._idle.append(instance)
 
     def run(self, until: int | None = None, stop: Callable[[], bool] | None = None) -> None:
-        """Goes on while anything is to happen, up to an instant, or until `stop` says so after a decision."""
+        """Runs until no event is left, time `until` is reached, or `stop` returns true after a decision."""
         self.decide()
         while stop is None or not stop():
             event, wake_at = self._next_event(), self._wake_at
@@ -86,7 +86,7 @@ class VirtualClock:
             self.decide()
 
     def decide(self) -> None:
-        """Gives the idle instances what there is for them now, and knows when to look again."""
+        """Gives the idle instances their batches, and notes when to look again."""
         self._wake_at = None
         while self._idle:
             batch = self._scheduler.next(self.now)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: what was under their name before stays until then."""
+"""Writes files so that their name holds the old content or the whole new one, never a part."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["replacing", "write_whole"]
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A file to write, beside the one that it replaces once the block has ended without an exception.
+    """Yields a temporary file, which replaces `path` when the block ends without an exception.
 
-    What is no regular file (a pipe, a terminal) is written to as it is, and so is a file in a directory where
-    no other can be made. A symbolic link stays one.
+    A pipe, a terminal or anything else that is not a regular file is written to directly, and so is a file in
+    a directory where no other can be made. A symbolic link stays one.
 
     Raises
     ------
     OSError
-        It cannot be written, or be put in its place; it names `path`.
+        The file cannot be written or put in its place; the error names `path`.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -35,7 +35,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             yield temporary
             with temporary.open("rb") as file:
-                os.fsync(file.fileno())  # some file systems tell only now that they are full
+                os.fsync(file.fileno())  # some file systems report only now that they are full
             _put_in_place(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -45,13 +45,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file, or leaves the one that is there. Raises OSError as `replacing`."""
+    """Writes a file whole, or leaves the old one. Raises OSError as `replacing` does."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def _beside(target: Path) -> Path | None:
-    """A new file with the permissions of the target's; None where there can be none."""
+    """Makes a file beside the target, with its permissions; returns None where none can be made."""
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A Python function in the place of a model."""
+"""Runs a Python function in the place of a model."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Description = Mapping[str, tuple[str, Sequence[int]]]
 
 
 def spec_of(fn: object, inputs: Description, outputs: Sequence[str] | Description) -> ModelSpec:
-    """The description of a callable as a ModelSpec.
+    """Describes a callable as a ModelSpec.
 
     Raises
     ------
     ConfigError
-        It is not understood.
+        An argument is wrong.
     """
     if not callable(fn):
         raise ConfigError(f"from_callable takes a function, not {shown(fn)}")
@@ -91,30 +91,30 @@ def _tensor(kind: str, name: object, value: object) -> TensorSpec:
 
 @dataclass(frozen=True)
 class FunctionModel:
-    """A function that is ready to be started on an engine's core."""
+    """A Python function, ready to be started on an engine's core."""
 
     fn: Callable[[dict[str, Array]], Any]
     spec: ModelSpec
     resolved: ResolvedOptions
     inline: bool = False
     memory_bytes: int = 0
-    """Nobody knows what a function needs."""
+    """None: nobody knows what a function needs."""
     empty_inputs: None = None
 
     check_shapes: None = None
 
     def explain(self, failure: str) -> str:
-        """The useful line of a failure; the function may have called Paddle."""
+        """Returns the useful line of a failure; the function may have called Paddle."""
         return useful_line(failure)
 
     def start(self, core: _ext.Core) -> None:
-        """Has each of its threads ready to call it."""
+        """Starts the threads that call it."""
         backends = _ext.PythonBackends(_opener(self.fn, self.spec))
         core.start_instances(backends, self.resolved.instances)
 
 
 def prepare(fn: Callable[[dict[str, Array]], Any], spec: ModelSpec, config: EngineConfig) -> FunctionModel:
-    """Decides on its instances.
+    """Decides how many instances it has.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _resolve_runtime(config: EngineConfig, resolved: ResolvedOptions) -> None:
 def _opener(
     fn: Callable[[dict[str, Array]], Any], spec: ModelSpec
 ) -> Callable[[int], Callable[[list[Array]], list[Array]]]:
-    """What the core calls on each instance's thread."""
+    """Makes what the core calls on each instance's thread."""
     names = tuple(tensor.name for tensor in spec.inputs)
 
     def call(arrays: list[Array]) -> list[Array]:
@@ -153,7 +153,7 @@ def _opener(
 
 
 def _ordered(given: object, outputs: tuple[TensorSpec, ...]) -> list[Array]:
-    """The function's outputs in order, as contiguous arrays the core can read."""
+    """Returns the function's outputs in order, as contiguous arrays that the core can read."""
     if isinstance(given, Mapping):
         missing = [tensor.name for tensor in outputs if tensor.name not in given]
         if missing:

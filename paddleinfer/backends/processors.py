@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores, memory, and whose processor it is."""
+"""Tells what this process may use of the machine: cores and memory, and what the processor can do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _first_line(path: Path) -> str | None:
 
 
 def cgroup_cores(root2: Path = _CGROUP2, root1: Path = _CGROUP1) -> float | None:
-    """Cores the control group's quota is worth; None without a quota."""
+    """Returns the cores that the control group's quota allows; None without a quota."""
     line = _first_line(root2 / "cpu.max")
     if line is not None:
         quota, _, period = line.partition(" ")
@@ -34,14 +34,14 @@ def cgroup_cores(root2: Path = _CGROUP2, root1: Path = _CGROUP1) -> float | None
 
 
 def usable_cores() -> int:
-    """Cores this process may run on: its affinity, cut by the control group's quota."""
+    """Returns the cores this process may run on: its affinity, limited by the control group's quota."""
     cores = len(os.sched_getaffinity(0))
     quota = cgroup_cores()
     return cores if quota is None else max(1, min(cores, math.floor(quota)))
 
 
 def free_memory_bytes() -> int | None:
-    """Memory that is free or can be freed, cut by the control group's limit; None when unknown."""
+    """Returns memory that is free or can be freed, limited by the control group; None if unknown."""
     free: int | None = None
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
@@ -53,13 +53,13 @@ def free_memory_bytes() -> int | None:
 
 
 def resident_memory_bytes() -> int:
-    """What this process has in memory now."""
+    """Returns the resident memory of this process."""
     pages = Path("/proc/self/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _cgroup_memory_left_bytes() -> int | None:
-    """The control group's limit less what it uses and cannot give back; None without a limit."""
+    """Returns the control group's limit less what it uses and cannot give back; None without a limit."""
     for limit_path, used_path, stat_path, cache in (
         (_CGROUP2 / "memory.max", _CGROUP2 / "memory.current", _CGROUP2 / "memory.stat", "inactive_file"),
         (
@@ -79,7 +79,7 @@ def _cgroup_memory_left_bytes() -> int | None:
 
 
 def is_amd() -> bool:
-    """Whether the processor is AMD's."""
+    """Tells whether the processor is AMD's."""
     try:
         return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -87,7 +87,7 @@ def is_amd() -> bool:
 
 
 def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """What the processor can do, in the kernel's words: "avx2", "avx512f"…; empty when it is unknown."""
+    """Returns the processor's flags, in the kernel's words: "avx2", "avx512f"…; empty if unknown."""
     try:
         lines = path.read_text().splitlines()
     except OSError:

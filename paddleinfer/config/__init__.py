@@ -1,8 +1,8 @@
 """Every option of an engine: its type, its default, its limits.
 
-``runtime`` has what Paddle is told, ``batching`` and ``padding`` how requests are merged, ``engine`` all of
-it, and ``checks`` the sentences that refuse a value. Command line, environment and TOML files derive from
-these dataclasses. May import: errors, sentences.
+``runtime`` holds Paddle's options, ``batching`` and ``padding`` say how requests are merged, ``engine``
+combines them, and ``checks`` has the sentences that refuse a value. Command line, environment and TOML files
+derive from these dataclasses. May import: errors, sentences.
 """
 
 from paddleinfer.config.batching import BatchingOptions

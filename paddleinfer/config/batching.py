@@ -20,7 +20,7 @@ _POLICIES = ("adaptive", "eager", "fixed_delay")
 
 
 class BatchingKeywords(TypedDict, total=False):
-    """The fields of BatchingOptions as keywords; what they are is said there."""
+    """The fields of BatchingOptions as keywords; BatchingOptions describes them."""
 
     batchable: bool | Literal["auto"]
     max_batch_size: int
@@ -50,7 +50,7 @@ class BatchingOptions:
     allowed_batch_sizes: tuple[int, ...] = ()
     """Rising sizes that the model may see; a batch is padded to the next. Empty: any."""
     verify_every: int = 1000
-    """How many requests that shared a run there are to each that runs again alone to be compared; 0: none."""
+    """One in so many requests that shared a run runs again alone and is compared; 0: none is."""
     pad: tuple[PadAxis, ...] = ()
     """Axes that are padded, so that requests of different lengths share batches."""
     max_queue_delay_us: int | None = None

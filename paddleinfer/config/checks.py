@@ -1,4 +1,4 @@
-"""What a value must be like; each failure is one sentence that names what would be right."""
+"""Checks the values of options; each failure is one sentence that names what would be right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
 
 def is_int(value: object) -> bool:
-    """A number, and no truth value, which Python counts among them."""
+    """Tells whether a value is an integer; Python's truth values do not count as such here."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -70,14 +70,14 @@ def checked_shapes(value: object) -> dict[str, tuple[int, ...]]:
 
 
 def check_timeout(name: str, value: object) -> None:
-    """A timeout is None or a finite number of seconds that is not negative."""
+    """Raises unless a timeout is None or a finite number of seconds that is not negative."""
     if value is None:
         return
     if not is_real(value):
         raise ConfigError(f"{name} must be None or a number of seconds, not {shown(value)}")
     if (
         not 0 <= cast("float", value) < 2**1000
-    ):  # also without a float's range, and false for NaN and infinity
+    ):  # compares integers beyond a float's range, too, and is false for NaN and infinity
         raise ConfigError(f"{name} must be a finite number of seconds >= 0, not {shown(value)}")
 
 

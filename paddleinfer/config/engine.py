@@ -19,14 +19,14 @@ __all__ = ["EngineConfig", "EngineOptions", "option_names"]
 CheckLoad = Literal["auto", "here", "process"]
 
 CHECKS_OF_LOADS = ("auto", "here", "process")
-# Characters of an unknown name that are compared with the options.
+# How many characters of an unknown name are compared with the options' names.
 _MOST_COMPARED = 100
 
 
 class EngineOptions(RuntimeKeywords, BatchingKeywords, total=False):
     """Every option of an engine as a keyword of ``Engine(path, **options)``, for type checkers.
 
-    What each one is, its default and its limits are said by RuntimeOptions, BatchingOptions and EngineConfig.
+    RuntimeOptions, BatchingOptions and EngineConfig describe each one, its default and its limits.
     """
 
     strict_dtypes: bool
@@ -56,11 +56,11 @@ class EngineConfig:
     strict_dtypes: bool = False
     """Refuse every conversion of an input's dtype."""
     check: bool = True
-    """Run one row of made-up values at load, where input sizes are known, and refuse what cannot run."""
+    """Run a row of made-up values at load where input sizes are known, and refuse a model that fails."""
     example_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Input -> its sizes beyond the rows, for the check at load and for warm-ups."""
     check_load: CheckLoad = "auto"
-    """"process": try a load in another process first, as "auto" does in a server that serves; "here": not."""
+    """"process" tries a load in another process first, "here" does not; "auto" does in a serving server."""
     warmup: bool = False
     """Run every batch size on every instance before the engine is ready."""
     default_timeout: float | None = None

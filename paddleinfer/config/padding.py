@@ -26,17 +26,17 @@ class PadAxis:
     inputs: Mapping[str, int]
     """Input -> its axis, 1 or more."""
     outputs: Mapping[str, int] = field(default_factory=dict)
-    """Output -> its axis that is as long, or shorter by ``per``; the result is cropped there."""
+    """Output -> its axis that is as long as the input's, or shorter by ``per``; results are cropped there."""
     per: Mapping[str, int] = field(default_factory=dict)
-    """Output -> elements of the input for one of its own, rounded up: 8 where 220 columns give 28 steps."""
+    """Output -> input elements that give one of its own, rounded up: 8 if 220 columns give 28 steps."""
     sizes: tuple[int, ...] = ()
     """Rising lengths; a request is padded to the next. One longer than all is left as it is."""
     multiple: int = 1
-    """Instead of sizes: padded to the next multiple."""
+    """A number instead of sizes: a request is padded to its next multiple."""
     fill: Mapping[str, float] = field(default_factory=dict)
     """Input -> the value of its padding; 0 where not given."""
     max_waste: float = 1.0
-    """A request of which more than this share would be padding is left as it is."""
+    """The largest share of padding: a request that would need more is left as it is."""
     mask: str | None = None
     """An input of shape (rows, length) that is 1 where data is and 0 where padding is; made if not given."""
     lengths: str | None = None
@@ -44,7 +44,7 @@ class PadAxis:
     split_rows: bool = False
     """Rows whose own ``lengths`` (or ``mask``) differ run in the batches of their lengths, and are joined."""
     output_fill: Mapping[str, float] = field(default_factory=dict)
-    """Output -> the value after the end of a shorter row, where rows were split; 0 where not given."""
+    """Output -> the value put after the end of a shorter row where rows were split; 0 where not given."""
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs"):

@@ -1,4 +1,4 @@
-"""What Paddle is told, and how its predictors are driven."""
+"""Options of Paddle, and of how its predictors are driven."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DRIVERS = ("auto", "native", "python")
 
 
 class RuntimeKeywords(TypedDict, total=False):
-    """The fields of RuntimeOptions as keywords; what they are is said there."""
+    """The fields of RuntimeOptions as keywords; RuntimeOptions describes them."""
 
     ir_optim: bool
     mem_optim: bool
@@ -50,10 +50,10 @@ class RuntimeKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """What Paddle is told, and how its predictors are driven."""
+    """Options of Paddle, and of how its predictors are driven."""
 
     ir_optim: bool = False
-    """Paddle's graph passes. On a ``.json`` model Paddle runs passes either way."""
+    """Run Paddle's graph passes. On a ``.json`` model Paddle runs passes either way."""
     mem_optim: bool = True
     """Let Paddle reuse the memory of intermediate tensors."""
     device: str | tuple[str, ...] = "cpu"
@@ -63,7 +63,7 @@ class RuntimeOptions:
     cpu_threads: int = 1
     """Threads of Paddle's math library inside one instance."""
     onednn: bool | Literal["auto"] = "auto"
-    """oneDNN kernels; "auto" is the installed Paddle's own default."""
+    """Run oneDNN's kernels; "auto" is the installed Paddle's own default."""
     max_onednn_shapes: int = 128
     """Input shapes after which an instance empties its oneDNN kernel cache, however small they are."""
     max_onednn_cache_bytes: int = 64 << 20
@@ -85,7 +85,7 @@ class RuntimeOptions:
     inline: bool = True
     """Let a lone caller without a deadline run the model on its own thread."""
     params: str | None = None
-    """The parameter file, where it is not named after the program: its name beside that, or its path."""
+    """The parameter file, if it is not named after the program: its name beside the program, or its path."""
     paddle_log: bool = False
     """Let Paddle write its log lines to standard error while it loads."""
 
@@ -109,5 +109,5 @@ class RuntimeOptions:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """The devices as a tuple, also when one was given."""
+        """The devices as a tuple, also if only one was given."""
         return (self.device,) if isinstance(self.device, str) else self.device

@@ -1,4 +1,4 @@
-"""Which input or output of a program is the first, and which the next: its ``feed`` or ``fetch`` says so."""
+"""Puts the inputs or outputs of a program in order, by the columns of its ``feed`` or ``fetch`` operators."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Entry = TypeVar("Entry")
 
 
 class ColumnError(ValueError):
-    """A column that no program has. Paddle takes it, unchecked, for an index of a list as long as it asks."""
+    """A program has an impossible column. Paddle would use it unchecked, and make a list that long."""
 
 
 class Columns(Generic[Entry]):
-    """Inputs, or outputs, by their column. Paddle writes 0, 1 and so on, and runs what leaves some out."""
+    """Inputs, or outputs, by their column. Paddle writes 0, 1 and so on, but runs programs with gaps, too."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._entries: dict[int, Entry] = {}
 
     def add(self, column: object, entry: Entry) -> None:
-        """Raises ColumnError where the column is none, or taken."""
+        """Adds a tensor; raises ColumnError if the column is impossible or taken."""
         if type(column) is not int or not 0 <= column < MOST_OPERATORS:
             raise ColumnError(
                 f"an {self._kind} has the column {shown(column)}, and columns are whole numbers from 0 to "
@@ -35,5 +35,5 @@ class Columns(Generic[Entry]):
         self._entries[column] = entry
 
     def in_order(self) -> tuple[Entry, ...]:
-        """All of them."""
+        """Returns all of them, by column."""
         return tuple(self._entries[column] for column in sorted(self._entries))

@@ -1,4 +1,4 @@
-"""From a path that a caller gave to the files of exactly one model."""
+"""Finds the files of exactly one model from the path that a caller gave."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ModelFiles:
     format: ModelFormat
     program: Path
     params: Path | None
-    """The combined parameter file that is there, or None."""
+    """The combined parameter file, if it exists, or None."""
     expected_params: str
-    """What the combined parameter file would be called."""
+    """The path at which the combined parameter file is expected."""
     conf: Path | None
     """Paddle Serving's configuration beside the program."""
 
@@ -39,14 +39,14 @@ def find(given: Path, params: str | None = None) -> ModelFiles:
     Parameters
     ----------
     given
-        The path.
+        The path that the caller gave.
     params
-        The name, beside the program, or the path of the parameter file, if it is given.
+        The parameter file's name beside the program, or its path, if given.
 
     Raises
     ------
     ModelLoadError
-        There is nothing, no model, or more than one.
+        Nothing is there, or no model, or more than one.
     OSError
         A directory or file cannot be read.
     """
@@ -94,12 +94,12 @@ def _is_candidate(path: Path) -> bool:
         return False
     if not is_file(path):
         return False
-    # A model's directory often holds other JSON: config.json, tokenizer.json.
+    # A model's directory often holds other JSON files: config.json, tokenizer.json.
     return path.suffix != ".json" or pir.is_program(_head(path))
 
 
 def _is_serving_program(path: Path) -> bool:
-    # Paddle Serving also takes any name that ends so, such as model beside params.
+    # Paddle Serving also takes any name that ends like this, such as model beside params.
     return path.name.endswith("model") and path.name != "encrypt_model" and is_file(path)
 
 
@@ -109,7 +109,7 @@ def _head(path: Path) -> bytes:
 
 
 def _program_by_name(given: Path) -> Path:
-    """The program for a file, or for a stem such as ``dir/inference``."""
+    """Returns the program for a file, or for a stem such as ``dir/inference``."""
     stem = given.name
     if is_file(given):
         refuse_foreign([given])
@@ -166,7 +166,7 @@ def _with_companions(program: Path) -> ModelFiles:
 
 
 def _sole_unclaimed_params(program: Path, names: Sequence[str]) -> str | None:
-    """``params.pdiparams`` beside ``model.pdmodel``: Paddle Serving's names, and unambiguous."""
+    """Finds Paddle Serving's ``params.pdiparams`` beside ``model.pdmodel``, if nothing else claims it."""
     params = [name for name in names if name.endswith(".pdiparams")]
     programs = [name for name in names if _is_candidate(program.with_name(name))]
     return params[0] if len(params) == 1 and programs == [program.name] else None

@@ -1,4 +1,4 @@
-"""Whether files are still what they were: a model is checked, and read by Paddle some time after that."""
+"""Tells whether files have changed between a model's check and the moment when Paddle reads them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from paddleinfer.errors import ModelLoadError
 
 __all__ = ["FileState", "refuse_changed", "settled_states"]
 
-# Kernels count the time of a change in steps of up to 10 ms: two changes in one step look like one.
+# Kernels record the time of a change in steps of up to 10 ms: two changes in one step look like one.
 _STEP_S = 0.02
 
 
 @dataclass(frozen=True)
 class FileState:
-    """What differs once a file has been written to, or replaced."""
+    """The facts about a file that differ once it has been written to or replaced."""
 
     path: Path
     device: int
@@ -26,11 +26,11 @@ class FileState:
     size: int
     modified_ns: int
     changed_ns: int
-    """Of its inode; nobody can set it back."""
+    """When its inode last changed; nobody can set this time back."""
 
     @classmethod
     def of(cls, path: Path) -> FileState:
-        """Raises OSError where there is none."""
+        """Reads a file's state; raises OSError if there is no such file."""
         found = os.stat(path)
         return cls(path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -40,7 +40,7 @@ def settled_states(
     now_ns: Callable[[], int] = time.time_ns,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[FileState, ...]:
-    """The states of files that are about to be read, once a further change of each would show.
+    """Returns the states of files that are about to be read, once any further change of them would show.
 
     Raises
     ------
@@ -52,18 +52,18 @@ def settled_states(
         states = tuple(FileState.of(path) for path in paths)
         newest_ns = max((state.changed_ns for state in states), default=None)
         age_s = _STEP_S if newest_ns is None else (now_ns() - newest_ns) / 1e9
-        if not 0 <= age_s < _STEP_S:  # a change in the future is another computer's clock
+        if not 0 <= age_s < _STEP_S:  # a change in the future comes from another computer's clock
             return states
         sleep(_STEP_S - age_s)
 
 
 def refuse_changed(states: Sequence[FileState], meanwhile: str) -> None:
-    """Says so of the first file that is no longer what it was; `meanwhile` is what went on.
+    """Raises for the first file that has changed; `meanwhile` says what was going on.
 
     Raises
     ------
     ModelLoadError
-        There is one.
+        A file has changed.
     """
     for before in states:
         try:

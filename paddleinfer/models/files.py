@@ -1,4 +1,4 @@
-"""Opening a model's files, and refusing what only stands in for one."""
+"""Opens a model's files, and refuses files that only stand in for one."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ __all__ = [
 ]
 
 MOST_PROGRAM_BYTES = 256 << 20
-"""Of a program file, which is read whole; those of the largest models have some tens of megabytes."""
+"""The size limit of a program file, which is read whole; the largest models' have tens of megabytes."""
 
 _LFS_POINTER = b"version https://git-lfs"
 _HEAD_BYTES = 64
-# What a program that is not laid out as expected raises where it is looked into.
+# The exceptions that reading a program of an unexpected layout may raise.
 _MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 
 
-# pathlib's own questions say False, in some Pythons, where the answer is that nobody may look.
+# In some Pythons pathlib's own methods return False where the directory may not be searched.
 def is_directory(path: Path) -> bool:
-    """Whether a directory is there.
+    """Tells whether the path is a directory.
 
     Raises
     ------
     OSError
-        A directory on the way may not be searched.
+        A directory of the path may not be searched.
     """
     try:
         return stat.S_ISDIR(path.stat().st_mode)
@@ -47,18 +47,18 @@ def is_directory(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file is there.
+    """Tells whether the path is a regular file.
 
     Raises
     ------
     ModelLoadError
-        It is a symbolic link to nothing, as an unfinished download leaves it.
+        It is a dangling symbolic link, as an unfinished download leaves.
     OSError
-        A directory on the way may not be searched.
+        A directory of the path may not be searched.
     """
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except ValueError:  # a NUL in its name, of which there are no files
+    except ValueError:  # no file's name contains a NUL
         return False
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
@@ -69,7 +69,7 @@ def is_file(path: Path) -> bool:
 
 
 def readable(name: str) -> str:
-    """A file's name as text that can be written anywhere: what is not UTF-8 is escaped."""
+    """Returns a file's name as text that can be written anywhere; bytes that are not UTF-8 are escaped."""
     return name.encode(errors="backslashreplace").decode()
 
 
@@ -91,12 +91,12 @@ def refuse_stand_in(path: Path, head: bytes) -> None:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """A model's file, to be read: a pipe that has taken its place meanwhile is not waited for.
+    """Opens a model's file for reading. A pipe that has taken its place meanwhile does not block.
 
     Raises
     ------
     ModelLoadError
-        It is no regular file.
+        It is not a regular file.
     OSError
         It cannot be opened.
     """
@@ -113,7 +113,7 @@ def read_whole(path: Path, most_bytes: int = MOST_PROGRAM_BYTES) -> bytes:
     Raises
     ------
     ModelLoadError
-        As `refuse_stand_in`; or there are more than `most_bytes`, of which no more is read.
+        `refuse_stand_in` refuses it, or it has more than `most_bytes`, of which no more is read.
     OSError
         The file cannot be read.
     """
@@ -122,7 +122,7 @@ def read_whole(path: Path, most_bytes: int = MOST_PROGRAM_BYTES) -> bytes:
         refuse_stand_in(path, data)
         size = os.fstat(file.fileno()).st_size
         if size <= most_bytes:
-            data += file.read(size + 1)  # one more, in case that it grows
+            data += file.read(size + 1)  # one more, in case it grows
             size = len(data)
     if size > most_bytes:
         raise ModelLoadError(
@@ -133,12 +133,12 @@ def read_whole(path: Path, most_bytes: int = MOST_PROGRAM_BYTES) -> bytes:
 
 @contextlib.contextmanager
 def refusing_damage(path: Path | None) -> Iterator[None]:
-    """For a look into a program that has been read before: what is wrong with it then is damage, too.
+    """Wraps a second look into a program: whatever goes wrong in it is reported as damage of the file.
 
     Raises
     ------
     ModelLoadError
-        The block raised what a program of another layout than expected raises; or a file has gone.
+        The block raised what a program of an unexpected layout raises, or a file has gone.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files that people take for a model that can be run: what they are, and the way on from them."""
+"""Recognises files that people mistake for a model, and says how to get a model from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["refuse_foreign"]
 
 _WAYS_ON = {
     (".pdparams", ".pdopt", ".pdstates"): (
-        "holds the state of a training, and no program; build the network in Paddle, give it the weights "
+        "holds the state of a training, not a program; build the network in Paddle, give it the weights "
         "with set_state_dict, and export it with paddle.jit.save or paddleinfer.export"
     ),
     (".onnx",): (
@@ -25,12 +25,12 @@ _WAYS_ON = {
 
 
 def refuse_foreign(paths: Sequence[Path]) -> None:
-    """Says of the first of such files what to do with it.
+    """Raises for the first such file, and says what to do with it.
 
     Raises
     ------
     ModelLoadError
-        There is one.
+        There is such a file.
     """
     for endings, sentence in _WAYS_ON.items():
         found = [path for ending in endings for path in sorted(paths) if path.name.lower().endswith(ending)]

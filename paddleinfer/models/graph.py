@@ -1,7 +1,7 @@
 """The operators of a program in one form for both of Paddle's formats.
 
-Names of operators and attributes stay as the program has them, but for what the formats merely spell
-differently; the arguments of a ``.json`` operator, which have no names there, get those of its definition.
+Names of operators and attributes stay as the program has them, except where the formats only spell them
+differently; a ``.json`` program does not name arguments, so they get the names of the operator's definition.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 __all__ = ["Block", "Graph", "Operation", "Output", "TensorType"]
 
 Key = int | str
-"""A value: its number in a ``.json`` program, its name in a legacy one."""
+"""A value is identified by its number in a ``.json`` program, and by its name in a legacy one."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """What a program says of one tensor."""
+    """What a program declares about one tensor."""
 
     shape: tuple[int, ...] | None
     """-1 where a size is not known; None when not even the number of axes is."""
@@ -34,7 +34,7 @@ class Output:
     types: tuple[TensorType, ...]
     is_list: bool = False
     slot: str = ""
-    """What a legacy operator calls this result, in lower case."""
+    """The name that a legacy operator gives this result, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +42,24 @@ class Operation:
     """One operator."""
 
     name: str
-    """As the program calls it, without its dialect."""
+    """The operator's name in the program, without its dialect."""
     kind: str
     """The name that both formats share: "add" for ``elementwise_add``."""
     arguments: Mapping[str, tuple[Key, ...]]
-    """Argument -> its values, names in lower case; what is not given is left out."""
+    """Argument -> its values, names in lower case; arguments that are not given are left out."""
     attributes: Mapping[str, Any]
     outputs: tuple[Output, ...]
     blocks: tuple[Block, ...] = ()
-    """Bodies of control flow."""
+    """The bodies of control flow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Operators in order."""
+    """The operators in order."""
 
     operations: tuple[Operation, ...]
     arguments: tuple[Output, ...] = ()
-    """What a loop's body is given at each turn; its last operation, ``yield``, gives the next."""
+    """The values a loop's body gets at each turn; its last operation, ``yield``, gives the next ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +71,4 @@ class Graph:
     """Its parameters."""
     inputs: tuple[Output, ...]
     outputs: tuple[tuple[str, Key], ...]
-    """Name, and the value that is fetched."""
+    """Each output's name and value."""

@@ -1,9 +1,9 @@
-"""Whether inputs of given shapes are large enough for a model's convolutions.
+"""Tells whether inputs of given shapes are large enough for a model's convolutions.
 
-Paddle does not ask: a convolution whose kernel is larger than its input computes with memory that is not
-its own, or ends in an exception without a reason. So sizes are followed through the program, from the inputs
-to each convolution, as far as operators are known here; what is not followed is as large as the program says,
-or unknown, and never a reason to refuse.
+Paddle does not check this: a convolution whose kernel is larger than its input computes with memory that is
+not its own, or ends in an exception without a reason. So sizes are followed through the program, from the
+inputs to each convolution, as far as the operators are known here. A value that cannot be followed has the
+size that the program declares, or an unknown one, and is never a reason to refuse.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CONVOLUTIONS: Final = frozenset(
     )
 )
 _POOLS: Final = frozenset(("pool2d", "pool3d", "max_pool2d_with_index", "max_pool3d_with_index"))
-# One argument, or further ones that change no size.
+# Operators whose result has the size of their first argument.
 _AS_THEIR_INPUT: Final = frozenset(
     (
         "abs",
@@ -100,7 +100,7 @@ _BROADCASTING: Final = frozenset(
     )
 )
 _INTERPOLATIONS: Final = frozenset(("nearest_interp", "bilinear_interp", "bicubic_interp"))
-# Anything that a program of another layout than expected may raise.
+# The exceptions that a program of an unexpected layout may raise.
 _MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
@@ -110,13 +110,13 @@ class TooSmall:
 
     operator: str
     given: tuple[int, ...]
-    """The sizes that it would see, with its padding."""
+    """The sizes that it would be given, its padding included."""
     needed: tuple[int, ...]
-    """What its kernel covers."""
+    """The sizes that its kernel covers."""
 
 
 def size_check_of(program: bytes, *, legacy: bool) -> SizeCheck | None:
-    """The check for a program file; None where it has no convolution, or its operators cannot be read."""
+    """Makes the check for a program file; None if it has no convolution or its operators cannot be read."""
     if b"conv" not in program:
         return None
     try:
@@ -152,12 +152,12 @@ class SizeCheck:
         ]
         self._nested = any(op.blocks for op in operations)
         self.convolutions = sum(op.kind in _CONVOLUTIONS for op in operations)
-        """How many there are outside of control flow."""
+        """The number of convolutions outside of control flow."""
 
     def look_at(self, shapes: Sequence[Sequence[int]]) -> tuple[TooSmall | None, bool]:
-        """The first convolution that inputs of these shapes are too small for, and whether all are known.
+        """Returns the first convolution these shapes are too small for, and whether all sizes are known.
 
-        When not all are known, one of the others may not fit, either.
+        If not all are known, an unknown one may not fit, either.
         """
         found, followed = self._follow(shapes)
         return found, not self._nested and followed == self.convolutions
@@ -198,7 +198,7 @@ class SizeCheck:
         return None
 
     def _convolution(self, op: Operation, sizes: Known) -> Sizes | TooSmall | None:
-        """The result's sizes; None where the input's are not known."""
+        """Returns the result's sizes; None if the input's are not known."""
         x, kernel = sizes.get(_argument(op, "x", 0)), sizes.get(_argument(op, "filter", 1))
         if x is None or kernel is None or len(x) != len(kernel):
             return None
@@ -269,17 +269,17 @@ class SizeCheck:
         return tuple(joined)
 
     def _parts(self, key: Key, sizes: Known) -> list[Sizes | None]:
-        """The tensors of a list of a ``.json`` program, or the tensor itself."""
+        """Returns the tensors of a ``.json`` program's list, or the tensor itself."""
         return [sizes.get(part) for part in self._lists.get(key, [key])]
 
 
 def _read(op: Operation) -> Operation:
-    """With its attributes parsed once."""
+    """Returns the operation with its attributes parsed."""
     return replace(op, attributes=dict(op.attributes))
 
 
 def _small_numbers(graph: Graph) -> dict[Key, list[int]]:
-    """Values of the operators that hold a few integers."""
+    """Finds the values of operators that hold a few integers."""
     found: dict[Key, list[int]] = {}
     for op in graph.block.operations:
         value = op.attributes.get("value")
@@ -296,7 +296,7 @@ def _declared(types: Sequence[TensorType]) -> Sizes | None:
 
 
 def _main(op: Operation) -> int:
-    """The place of the result that an operator is about; legacy ones name theirs, in no order."""
+    """Returns the index of an operator's main result; legacy operators name theirs, in any order."""
     names = [output.slot for output in op.outputs]
     return next((names.index(name) for name in ("out", "output", "y") if name in names), 0)
 
@@ -310,13 +310,13 @@ def _is_channels_last(op: Operation) -> bool:
 
 
 def _each(op: Operation, name: str, axes: int, default: int) -> list[int]:
-    """One number for each axis."""
+    """Returns one number for each axis."""
     given = [int(number) for number in op.attributes.get(name) or [default]]
     return given * axes if len(given) == 1 else given
 
 
 def _pads(op: Operation, axes: int) -> list[int]:
-    """Before and after each axis."""
+    """Returns the padding before and after each axis."""
     given = _each(op, "paddings", axes, 0)
     if len(given) == axes:
         return [pad for pad in given for _ in range(2)]
@@ -326,7 +326,7 @@ def _pads(op: Operation, axes: int) -> list[int]:
 
 
 def _broadcast(op: Operation, sizes: Known) -> Sizes | None:
-    """The first argument's sizes, widened by the second's where those lie further out or are larger."""
+    """Returns the first argument's sizes, widened where the second has more axes or larger sizes."""
     x, y = (sizes.get(_argument(op, name, place)) for place, name in enumerate("xy"))
     if x is None or y is None or op.attributes.get("axis", -1) != -1:
         return x if y is not None and x is not None and len(y) <= len(x) else None

@@ -1,7 +1,7 @@
-"""The sizes that PaddleOCR's ``inference.yml`` names for a model's inputs: the least, the usual, the largest.
+"""Reads PaddleOCR's ``inference.yml`` for the least, the usual and the largest sizes of a model's inputs.
 
-It is read as the small part of YAML that such files are written in, and only as far as the sizes; a file
-that is something else names none. Nothing in it can make the reader do more than a pass over its lines.
+Only the small part of YAML that such files use is understood, and only the sizes are read; any other file
+names no sizes. No file can make the reader do more than one pass over its lines.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ANCHOR = re.compile(r"&(\S+)\s*")
 
 @dataclass(frozen=True)
 class NamedSizes:
-    """Shapes of one input, with the rows."""
+    """The shapes of one input, their rows included."""
 
     least: tuple[int, ...]
     usual: tuple[int, ...]
@@ -43,11 +43,11 @@ class NamedSizes:
 
 
 class _OtherYamlError(ValueError):
-    """The lines are not of the part of YAML that is read here."""
+    """The lines use YAML that is not understood here."""
 
 
 def read_sizes(path: Path) -> dict[str, NamedSizes]:
-    """Input -> its sizes; empty where the file is missing, or names none in a form that is known."""
+    """Returns input -> its sizes; empty if the file is missing or names none in a known form."""
     try:
         if not is_file(path):
             return {}
@@ -69,7 +69,7 @@ def read_sizes(path: Path) -> dict[str, NamedSizes]:
 def _sizes(value: Any) -> NamedSizes | None:
     if not isinstance(value, list) or len(value) != 3:
         return None
-    # An alias costs its writer nothing, and a copy of what it stands for its reader much.
+    # An alias costs its writer nothing, but copying what it stands for could cost its reader much.
     fit = all(isinstance(shape, list) and len(shape) <= _MOST_DIMENSIONS for shape in value)
     if not fit:
         return None
@@ -81,7 +81,7 @@ def _sizes(value: Any) -> NamedSizes | None:
 
 
 def _section(text: str, name: str) -> list[tuple[int, str]]:
-    """Indent and text of the lines below a key of the outermost mapping."""
+    """Returns indent and text of the lines below a key of the outermost mapping."""
     lines: list[tuple[int, str]] = []
     inside = False
     for line in text.splitlines():
@@ -101,7 +101,7 @@ def _section(text: str, name: str) -> list[tuple[int, str]]:
 
 
 class _Reader:
-    """Mappings and lists by indentation, integers, anchors and aliases."""
+    """Reads mappings and lists by indentation, integers, anchors and aliases."""
 
     def __init__(self, lines: list[tuple[int, str]]) -> None:
         self._lines = lines
@@ -109,11 +109,11 @@ class _Reader:
         self._anchors: dict[str, Any] = {}
 
     def read(self) -> Any:
-        """What the lines hold; None for no lines."""
+        """Returns what the lines hold; None if there are no lines."""
         return self._block(0) if self._lines else None
 
     def _block(self, depth: int) -> Any:
-        """The mapping, list or scalar that begins at the next line."""
+        """Reads the mapping, list or scalar that begins at the next line."""
         if depth > _DEEPEST:
             raise _OtherYamlError
         indent, text = self._lines[self._next]
@@ -125,7 +125,7 @@ class _Reader:
         return self._scalar(text)
 
     def _at(self, indent: int) -> str | None:
-        """The next line's text, if it is of this block."""
+        """Returns the next line's text, if it belongs to this block."""
         if self._next >= len(self._lines) or self._lines[self._next][0] < indent:
             return None
         found, text = self._lines[self._next]
@@ -137,7 +137,7 @@ class _Reader:
         items: list[Any] = []
         while (text := self._at(indent)) is not None and (text == "-" or text.startswith("- ")):
             rest = text[1:].lstrip()
-            if rest:  # what follows the dash stands where it stands
+            if rest:  # the text after the dash keeps its column
                 self._lines[self._next] = (indent + len(text) - len(rest), rest)
                 items.append(self._block(depth + 1))
             else:
@@ -163,7 +163,7 @@ class _Reader:
         return found
 
     def _below(self, indent: int, depth: int, lists_too: bool) -> Any:
-        """The block below a key or a dash; a list may stand as far left as its key."""
+        """Reads the block below a key or a dash; a list may be indented as little as its key."""
         if self._next >= len(self._lines):
             return None
         found, text = self._lines[self._next]

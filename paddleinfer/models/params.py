@@ -1,7 +1,7 @@
 """Checks parameter files against the program, without reading the weights.
 
-Paddle does not: it loads a file whose last bytes are missing without a word, and the model then
-computes with whatever memory held. Each tensor carries a header with its dtype and shape, so a
+Paddle does not check them: it silently loads a file whose last bytes are missing, and the model then
+computes with whatever memory held. Each tensor has a header with its dtype and shape, so a
 walk over the headers finds a file that is cut off or belongs to another model.
 """
 
@@ -50,7 +50,7 @@ _MAX_DESCRIPTION = 4096
 
 
 class _ForeignError(Exception):
-    """The bytes are no parameter header."""
+    """The bytes are not a parameter header."""
 
 
 class _CutOffError(Exception):
@@ -58,7 +58,7 @@ class _CutOffError(Exception):
 
 
 def check_combined(path: Path, parameters: Sequence[Parameter], program: Path) -> None:
-    """Check that a combined file holds these parameters, whole.
+    """Check that a combined file holds exactly these parameters, each of them whole.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def check_combined(path: Path, parameters: Sequence[Parameter], program: Path) -
         size = os.fstat(file.fileno()).st_size
         refuse_stand_in(path, file.read(64))
         if any(parameter.shape is None for parameter in parameters):
-            return  # vocabularies and the like have a layout of their own
+            return  # vocabularies and other types have a layout of their own
         file.seek(0)
         for index, parameter in enumerate(parameters):
             if index and file.tell() == size:
@@ -97,7 +97,7 @@ def check_combined(path: Path, parameters: Sequence[Parameter], program: Path) -
 
 
 def check_separate(directory: Path, parameters: Sequence[Parameter], program: Path) -> tuple[FileState, ...]:
-    """Check that a directory holds one whole file for each parameter, named like it; gives their states.
+    """Check that a directory holds one whole file for each parameter, named after it; return their states.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def check_separate(directory: Path, parameters: Sequence[Parameter], program: Pa
     OSError
         A file cannot be read.
     """
-    # As Paddle joins them: a name may contain, or even begin with, a slash.
+    # The names are joined as Paddle does it: a name may contain, or even begin with, a slash.
     paths = [Path(f"{directory}/{parameter.name}") for parameter in parameters]
     pairs = list(zip(parameters, paths, strict=True))
     missing = [parameter.name for parameter, path in pairs if not is_file(path)]
@@ -153,7 +153,7 @@ def _check_tensor(file: BinaryIO, size: int, parameter: Parameter, path: Path, p
 
 
 def _read_header(file: BinaryIO, size: int) -> tuple[str, tuple[int, ...]]:
-    """The dtype and shape at the file's position, which moves to the tensor's first byte."""
+    """Reads the dtype and shape at the file's position, and moves that to the tensor's first byte."""
     (version, levels) = struct.unpack("<IQ", _take(file, 12))
     if version != 0 or levels > _MAX_LOD_LEVELS:
         raise _ForeignError(f"no version 0 of Paddle's tensor format but {version}")

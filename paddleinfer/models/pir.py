@@ -25,8 +25,8 @@ HEAD_SIZE = 4096
 
 _HEAD = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"base_code"\s*:\s*\{[^{}]*"magic"\s*:\s*"pir"')
 
-# What Python makes of JSON takes about so many bytes for each of these characters, at most. A program that
-# Paddle wrote comes to 20 times its size so, and really takes half of that.
+# The most bytes that Python's objects take for each of these characters of JSON. By this estimate a program
+# that Paddle wrote takes 20 times its size; in fact it takes half of that.
 _PARSED_BYTES = {b"{": 240, b"[": 72, b'"': 30, b",": 40}
 _MOST_PARSED = 28
 _SMALL_BYTES = 1 << 20
@@ -52,12 +52,12 @@ _DTYPES = {
 
 
 def is_program(head: bytes) -> bool:
-    """Whether a file with these first bytes is a Paddle 3 program, and not some other JSON."""
+    """Tells whether a file with these first bytes is a Paddle 3 program and not some other JSON."""
     return _HEAD.match(head) is not None
 
 
 def read_program(data: bytes, path: Path) -> Program:
-    """The inputs, outputs and parameters of a ``.json`` program.
+    """Reads the inputs, outputs and parameters of a ``.json`` program.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def read_program(data: bytes, path: Path) -> Program:
     Raises
     ------
     ModelLoadError
-        The bytes are cut off, no JSON, other JSON, or a program that Paddle cannot run.
+        The bytes are cut off, not JSON, other JSON, or a program that Paddle cannot run.
     """
     known = is_program(data[:HEAD_SIZE])
     parsed_bytes = sum(data.count(sign) * each for sign, each in _PARSED_BYTES.items())
@@ -106,12 +106,12 @@ def read_program(data: bytes, path: Path) -> Program:
 
 
 def all_operators(document: Any) -> Iterator[dict[str, Any]]:
-    """Those of a parsed program, and of its nested blocks.
+    """Yields the operators of a parsed program and of its nested blocks.
 
     Raises
     ------
     KeyError, IndexError, TypeError, AttributeError
-        It is of another layout.
+        The program has another layout.
     """
     blocks = [block for region in document["program"]["regions"] for block in region["blocks"]]
     while blocks:
@@ -170,7 +170,7 @@ def _parameter(op: Any) -> Parameter:
 
 def _name(given: object) -> str:
     name = str(given)
-    name.encode()  # half of a pair of surrogates, which JSON can hold, is no text for Paddle
+    name.encode()  # JSON can hold half of a surrogate pair, which Paddle cannot read as text
     return name
 
 
@@ -188,7 +188,7 @@ def _dimensions(kind: Any) -> tuple[int, ...]:
 
 
 def _refuse_passed_through_inputs(program: Program, path: Path) -> None:
-    """Paddle names such an output like the input, and then refuses to create the predictor.
+    """Refuses an input that is also an output: Paddle gives both one name, and then makes no predictor.
 
     Paddle 3.3 also writes it, wrongly, where a model returns an input plus a constant.
     """

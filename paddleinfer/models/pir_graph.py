@@ -11,10 +11,10 @@ __all__ = ["dimensions", "read_graph"]
 
 _FLOATING = {"0.t_f16", "0.t_bf16", "0.t_f32", "0.t_f64"}
 
-# Lists of axes and sizes are shorter; what is longer is data.
+# Lists of axes and sizes are shorter; longer ones are data.
 _LONGEST_LIST = 4096
 
-# Arguments have positions, not names, in the file. Where only one matters, the default does: x and the rest.
+# In the file arguments have positions, not names. An operator that is not listed has x, then the rest.
 _ARGUMENTS = {
     "arange": ("start", "end", "step"),
     "argmax": ("x", "axis"),
@@ -122,7 +122,7 @@ def _attributes(op: Any) -> dict[str, Any]:
 
 
 def _plain(attribute: Any) -> Any:
-    """The value of an attribute; lists of attributes are lists of their values, those of data None."""
+    """Returns an attribute's value; a list of attributes becomes a list of values, and data becomes None."""
     value = attribute.get("D")
     if isinstance(value, list):
         if len(value) > _LONGEST_LIST:
@@ -146,12 +146,12 @@ def _type(kind: Any) -> TensorType:
 
 
 def dimensions(shape: Any) -> tuple[int, ...]:
-    """Sizes as the program writes them; -1 where one is not known.
+    """Returns the sizes that a program writes; an unknown one is -1.
 
     Raises
     ------
     TypeError, ValueError, OverflowError
-        They are no sizes of a tensor.
+        They are not the sizes of a tensor.
     """
     if len(shape) > MOST_DIMENSIONS:
         raise ValueError(f"a tensor of {len(shape):,} dimensions")

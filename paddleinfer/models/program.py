@@ -38,7 +38,7 @@ DATA_TYPES = {
     37: "uint32",
     38: "uint64",
 }
-"""Paddle's VarType.Type, where it is the type of an element."""
+"""The values of Paddle's VarType.Type that are types of elements."""
 
 _DENSE_TENSOR = 7
 _OTHER_TYPES = {
@@ -51,7 +51,7 @@ _OTHER_TYPES = {
     30: "sparse tensor",
     31: "sparse tensor",
 }
-# FEED_MINIBATCH, FETCH_LIST and RAW: persistable in the file, but never loaded.
+# FEED_MINIBATCH, FETCH_LIST and RAW are persistable in the file, but never loaded.
 _NOT_LOADED = {9, 10, 17}
 
 _BLOCK_ATTRIBUTE = 8
@@ -61,7 +61,7 @@ _FIRST_BLOCK = re.compile(rb"\x0a[\x80-\xff]{0,9}[\x00-\x7f]\x08\x00\x10")
 
 
 def read_program(data: bytes, path: Path) -> Program:
-    """The inputs, outputs and parameters of a serialized ProgramDesc.
+    """Reads the inputs, outputs and parameters of a serialized ProgramDesc.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def read_program(data: bytes, path: Path) -> Program:
     Raises
     ------
     ModelLoadError
-        The bytes are cut off, damaged, or no ProgramDesc.
+        The bytes are cut off, damaged, or not a ProgramDesc.
     """
     try:
         return _read(data)
@@ -113,7 +113,7 @@ def _read(data: bytes) -> Program:
 
 
 def _check_blocks(blocks: list[Message]) -> None:
-    """A file cut off between two blocks parses; the operators that own the lost ones tell."""
+    """Finds lost blocks by the operators that own them: a file cut off between two blocks still parses."""
     for index, block in enumerate(blocks):
         if block.integer(1) != index:
             raise WireError(f"block {index} is missing")
@@ -124,7 +124,7 @@ def _check_blocks(blocks: list[Message]) -> None:
                 inner = attribute.integer(12)
                 if inner >= len(blocks):
                     raise WireError(f"block {inner} is missing")
-                if inner <= index:  # Paddle would go round for ever
+                if inner <= index:  # Paddle would loop for ever
                     raise WireError(f"block {index} holds block {inner}, and blocks hold later ones only")
 
 
@@ -165,7 +165,7 @@ def _lod_level(variable: Message) -> int:
 
 
 def _variables(block: Message, wanted: set[str]) -> tuple[dict[str, Message], tuple[Parameter, ...]]:
-    """The variables of these names, and the parameters; the others are let go."""
+    """Returns the variables of these names, and the parameters; it keeps no others."""
     variables: dict[str, Message] = {}
     parameters: dict[str, Parameter] = {}
     for variable in block.messages(3):

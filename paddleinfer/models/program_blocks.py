@@ -1,4 +1,4 @@
-"""The blocks of a legacy program, unless it holds more of anything than a program can."""
+"""Reads the blocks of a legacy program, and refuses one that holds more parts than a program can."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["blocks_of"]
 
 _MOST_BLOCKS = 4096
 _MOST_VARIABLES = 4 * MOST_OPERATORS
-# What these take at least in a program that Paddle wrote, on average over the file: a fifth of what is usual.
+# The least bytes of the file for each of these parts, on average: a fifth of what Paddle's own programs take.
 _LEAST_BLOCK_BYTES = 4
 _LEAST_VARIABLE_BYTES = 16
 _LEAST_OPERATOR_BYTES = 64
@@ -17,12 +17,12 @@ _FEW = 1000
 
 
 def blocks_of(data: bytes) -> list[Message]:
-    """The blocks of a ProgramDesc.
+    """Returns the blocks of a ProgramDesc.
 
     Raises
     ------
     WireError
-        It is damaged, or holds more than any program does: each part takes memory here.
+        It is damaged, or holds more parts than any program: each of them takes memory here.
     """
     program = Message(data)
     _check_count("blocks", program.count(1), _MOST_BLOCKS, len(data) // _LEAST_BLOCK_BYTES)

@@ -1,4 +1,4 @@
-"""The operators of a legacy program as a Graph."""
+"""Reads the operators of a legacy program as a Graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DENSE_TENSOR = 7
 _FLOATING = {4, 5, 6, 22}
 _UNKNOWN = TensorType(None, False)
 
-# What Paddle 3 calls the operators that a legacy program calls otherwise.
+# Paddle 3's names of operators that have another name in a legacy program.
 _KINDS = {
     "arg_max": "argmax",
     "arg_min": "argmin",
@@ -71,7 +71,7 @@ _KINDS = {
     "unsqueeze2": "unsqueeze",
     "where_index": "nonzero",
 }
-# The arguments that both formats have, under Paddle 3's names; others keep theirs, in lower case.
+# Paddle 3's names of arguments that both formats have; other arguments keep their names, in lower case.
 _ARGUMENTS = {
     "axistensor": "axis",
     "axestensor": "axis",
@@ -99,11 +99,11 @@ _SPELLED = {
     "transpose_x": ("transpose_x", "trans_x", "transpose_X"),
     "transpose_y": ("transpose_y", "trans_y", "transpose_Y"),
 }
-"""Attributes under Paddle 3's names."""
+"""Legacy name -> Paddle 3's name of the attribute."""
 
 
 def read_graph(data: bytes) -> Graph:
-    """The graph of a serialized ProgramDesc.
+    """Reads the graph of a serialized ProgramDesc.
 
     Raises
     ------
@@ -174,7 +174,7 @@ _WITH_BODY = ("while", "conditional_block", "conditional_block_infer")
 
 
 class _Attributes(Mapping[str, Any]):
-    """Read when they are asked for: an operator has thirty of them, and most are of no interest here."""
+    """Parses attributes when they are asked for: an operator has thirty of them, and few matter here."""
 
     def __init__(self, op: Message) -> None:
         self._op = op
@@ -195,7 +195,7 @@ class _Attributes(Mapping[str, Any]):
 
 
 def _value(attribute: Message) -> Any:
-    """Integers, texts, truths, blocks and lists of integers; None for other types."""
+    """Returns an integer, a text, a truth value, a block or a list of integers; None for other types."""
     kind = attribute.integer(2)
     if kind == 6:
         return bool(attribute.integer(10))
@@ -206,10 +206,10 @@ def _value(attribute: Message) -> Any:
     return attribute.text(5) if kind == 2 else None
 
 
-# By AttrType: an int, a block and a long; lists of ints, of truths and of longs.
+# The keys are AttrType: an int, a block and a long; then lists of ints, of truth values and of longs.
 _NUMBER_FIELDS = {0: 3, 8: 12, 9: 13}
 _LIST_FIELDS = {3: 6, 7: 11, 11: 15}
-# Lists of axes and sizes are shorter; what is longer is data.
+# Lists of axes and sizes are shorter; longer ones are data.
 _LONGEST_LIST = 4096
 
 

@@ -1,7 +1,7 @@
-"""A path -> ModelSpec: which files, which tensors, and whether requests may share a run.
+"""Makes a ModelSpec from a path: its files, its tensors, and whether requests may share a run.
 
-Nothing here imports Paddle, so a model can be looked into in milliseconds and refused in a
-sentence, also where Paddle itself would crash or compute with garbage.
+Nothing here imports Paddle, so a model is inspected in milliseconds, and refused with a
+sentence even where Paddle itself would crash or compute with garbage.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def load_spec(path: str | os.PathLike[str], params: str | None = None) -> ModelS
         ``.json`` or ``.pdmodel`` program with its ``.pdiparams``, ``__model__`` with
         ``__params__`` or with one file per parameter, or a Paddle Serving directory of any of these.
     params
-        The name, beside the program, or the path of its parameter file; None: what is named after it.
+        The parameter file's name beside the program, or its path; None: the file named after the program.
 
     Raises
     ------
     ModelLoadError
-        There is no model, more than one, or one that is incomplete, damaged or of no use here.
+        There is no model, more than one, or one that is incomplete, damaged or cannot be run here.
     """
     given = _as_path(path)
     try:
@@ -53,14 +53,14 @@ def load_spec(path: str | os.PathLike[str], params: str | None = None) -> ModelS
         sentence = str(error)
         if len(sentence) <= _LONGEST_SENTENCE:
             raise
-        # A name in a file may be as long as the file.
+        # A name in a model file may be as long as the file.
         half = _LONGEST_SENTENCE // 2
         raise ModelLoadError(f"{sentence[:half]} […] {sentence[-half:]}") from error.__cause__
     return spec
 
 
 def is_model(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a model's program, whole or damaged."""
+    """Tells whether the path leads to a model's program, whole or damaged."""
     try:
         discovery.find(_as_path(path))
     except (ModelLoadError, OSError):
@@ -143,13 +143,13 @@ def _refuse_lod(program: Program, path: Path) -> None:
 def _check_parameters(
     parameters: Sequence[Parameter], files: discovery.ModelFiles
 ) -> tuple[Path | None, Sequence[FileState]]:
-    """The combined file, if these parameters are in one, or the states of their own; all are whole."""
+    """Returns the combined file, or the states of the parameters' own files; all of them are whole."""
     if not parameters:
-        return None, ()  # a file that is there nevertheless would make Paddle fail
+        return None, ()  # a parameter file would make Paddle fail
     if files.params is not None:
         params.check_combined(files.params, parameters, files.program)
         return files.params, ()
-    # Paddle finds one file per parameter only through a directory with a file of this very name.
+    # Paddle finds one file per parameter only in a directory that holds a file of exactly this name.
     if files.program.name != "__model__":
         others = sorted(path.name for path in files.program.parent.glob("*params"))
         found = f"; {', '.join(others)} cannot be told to belong to it" if others else ""
@@ -195,7 +195,7 @@ def _repeated(names: Iterable[str]) -> str | None:
 
 
 def _batchable(program: Program) -> tuple[Batchable, str, bool]:
-    """The verdict, why, and whether it is the operators'. No file says "yes": its -1 may follow anything."""
+    """Returns the verdict, why, and whether operators decided it. A file's -1 alone never means "yes"."""
     if not program.inputs:
         return Batchable.NO, "the model has no inputs", False
     for spec in program.inputs:

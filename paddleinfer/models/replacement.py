@@ -1,4 +1,4 @@
-"""Whether one model can take the place of another under its callers."""
+"""Checks whether one model can replace another under its callers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["check_replacement"]
 
 
 def check_replacement(old: ModelSpec, new: ModelSpec) -> None:
-    """Callers of `old` must be able to go on with `new`.
+    """Checks that callers of `old` can go on with `new`.
 
     Names, aliases, their order and dtypes must be the same. An input must take every shape that it took
     before; the known sizes of an output must not change.
@@ -34,7 +34,7 @@ def check_replacement(old: ModelSpec, new: ModelSpec) -> None:
 
 
 def _difference(was: TensorSpec, now: TensorSpec, narrows: bool) -> str:
-    """What is different, up to "in service"; `narrows`: a free size must stay free."""
+    """Returns the difference as words before "in service"; `narrows`: a free size must stay free."""
     if was.alias != now.alias:
         return f"the alias {now.alias!r}, and {was.alias!r}"
     if was.dtype != now.dtype:

@@ -1,7 +1,7 @@
-"""Reads Paddle Serving's configurations: other names for a model's tensors, and what it says of each.
+"""Reads Paddle Serving's configurations: other names for a model's tensors, and facts about each.
 
-Its shapes leave out the batch axis and every dynamic one, and its dtypes only repeat the program's, so a
-model's names are all that is taken from it. A client without the model has the rest from there, too.
+Its shapes leave out the batch axis and every dynamic one, and its dtypes only repeat the program's, so a model
+takes only the names from it. A client without the model takes the rest from it, too.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-# One has some thousand tokens for a model of a hundred tensors.
+# A model of a hundred tensors needs about a thousand tokens.
 _MOST_BYTES = 1 << 20
 _MOST_TOKENS = 200_000
-"""Words, signs, and the spaces between them."""
+"""The most words, signs, and spaces between them."""
 _DEEPEST = 32
 _MOST_DIGITS = 20
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
@@ -63,16 +63,16 @@ class ServingVar:
 
     name: str
     alias: str
-    """As the name where the file gives none."""
+    """The other name; equal to the name if the file gives none."""
     elem_type: int
     """One of ELEM_TYPES, or another number."""
     shape: tuple[int, ...]
-    """Without the batch axis and without dynamic ones."""
+    """The sizes without the batch axis and dynamic axes."""
 
 
 @dataclass(frozen=True)
 class ServingConf:
-    """What it says, in the file's order."""
+    """The tensors of a configuration, in the file's order."""
 
     feeds: tuple[ServingVar, ...]
     fetches: tuple[ServingVar, ...]
@@ -84,7 +84,7 @@ def read_conf(path: Path) -> ServingConf:
     Raises
     ------
     ModelLoadError
-        The file is empty, no text protobuf, or describes no feed and fetch.
+        The file is empty, not a text protobuf, or describes no feed and no fetch.
     OSError
         The file cannot be read.
     """
@@ -128,7 +128,7 @@ def _number(text: _Value, what: str) -> int:
 
 
 class _Parser:
-    """Recursive descent over the text format, of which Paddle Serving uses a corner."""
+    """A recursive-descent parser of the small part of the text format that Paddle Serving uses."""
 
     def __init__(self, text: str, path: Path) -> None:
         self._text = text
@@ -140,7 +140,7 @@ class _Parser:
         self._advance()
 
     def message(self, closing: str | None) -> list[tuple[str, _Value]]:
-        """The fields up to the closing bracket, or up to the end of the file."""
+        """Reads the fields up to the closing bracket or the end of the file."""
         fields: list[tuple[str, _Value]] = []
         while self._kind != "end" and self._token != closing:
             if self._kind != "word":
@@ -185,7 +185,7 @@ class _Parser:
         if self._kind != "string":
             self._fail("a value")
         parts = []
-        while self._kind == "string":  # neighbouring strings are one, as in C
+        while self._kind == "string":  # adjacent strings are one, as in C
             parts.append(_unescape(self._token[1:-1]))
             self._advance()
         try:

@@ -1,4 +1,4 @@
-"""What a model is to the rest of paddleinfer: its files, tensors and parameters, without Paddle."""
+"""Describes a model for the rest of paddleinfer, without Paddle: its files, tensors and parameters."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = [
 ]
 
 MOST_DIMENSIONS = 64
-"""Of a tensor in a program; Paddle's own have nine at most."""
+"""The most dimensions of a tensor in a program; Paddle's own tensors have nine at most."""
 MOST_OPERATORS = 65_536
-"""Of a program that is read; a language model of a hundred layers has some ten thousand."""
+"""The most operators of a program; a language model of a hundred layers has about ten thousand."""
 
 DTYPES = (
     "float32",
@@ -69,7 +69,7 @@ class Batchable(str, Enum):
     YES = "yes"
     NO = "no"
     UNKNOWN = "unknown"
-    """The first batches tell: they are compared with what their rows give alone."""
+    """The first batches decide: they are compared with what their rows give alone."""
 
     def __str__(self) -> str:
         return self.value
@@ -86,7 +86,7 @@ class TensorSpec:
     dtype: str
     """One of DTYPES."""
     shape: tuple[int, ...] | None
-    """-1 where a dimension is dynamic; None when the file does not say."""
+    """The sizes, -1 for a dynamic one; None if the file does not give them."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ModelSpec:
     """A model as its files describe it."""
 
     path: Path
-    """What the caller gave."""
+    """The path that the caller gave."""
     format: ModelFormat
     """How its files are laid out."""
     program_path: Path | None
@@ -102,21 +102,21 @@ class ModelSpec:
     params_path: Path | None
     """The combined parameter file; None without parameters, or with one file per parameter."""
     model_dir: Path | None
-    """Set only when every parameter has a file of its own beside ``__model__``."""
+    """The directory, if every parameter has a file of its own beside ``__model__``; else None."""
     inputs: tuple[TensorSpec, ...]
-    """In the order of Paddle's ``get_input_names()``."""
+    """The inputs, in the order of Paddle's ``get_input_names()``."""
     outputs: tuple[TensorSpec, ...]
-    """In the order of Paddle's ``get_output_names()``."""
+    """The outputs, in the order of Paddle's ``get_output_names()``."""
     parameters: tuple[str, ...]
     """Names of the parameters that Paddle loads, in the order of the combined file."""
     batchable: Batchable
     """Whether rows of several requests may share a run."""
     batchable_reason: str
-    """Why, in one sentence."""
+    """The reason for `batchable`, in one sentence."""
     operators_forbid: bool = False
     """Whether a "no" comes from the program's operators; ``batchable=True`` overrules those."""
     files: tuple[FileState, ...] = field(default=(), compare=False, repr=False)
-    """Its files as they were when they were read."""
+    """The states of its files when they were read."""
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,17 @@ class Parameter:
 
     name: str
     shape: tuple[int, ...] | None
-    """None when it is not a dense tensor, so that its bytes cannot be checked."""
+    """None if it is not a dense tensor; then its bytes cannot be checked."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """What one program file says, before any check; dtypes may still be unsupported ones."""
+    """The contents of one program file, before any check; its dtypes may be unsupported."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     parameters: tuple[Parameter, ...]
-    """Sorted by name: the order in which Paddle reads the combined file."""
+    """The parameters, sorted by name: the order in which Paddle reads the combined file."""
     graph: Callable[[], Graph]
     """Reads its operators."""
     lod_inputs: tuple[str, ...] = ()

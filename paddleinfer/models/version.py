@@ -1,4 +1,4 @@
-"""Which Paddle wrote a program, where its file says so."""
+"""Tells which Paddle wrote a program, if its file says so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PIR_VERSION = re.compile(rb'"version"\s*:\s*(\d+)')
 
 
 def made_with(spec: ModelSpec) -> tuple[str | None, str]:
-    """The Paddle version or None, and a sentence about it."""
+    """Returns the Paddle version or None, and a sentence about it."""
     if spec.program_path is None:
         return None, "a function has no file"
     data = read_whole(spec.program_path)

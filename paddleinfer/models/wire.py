@@ -1,6 +1,6 @@
-"""A reader of protobuf's wire format: just enough for Paddle's program and parameter files.
+"""Reads protobuf's wire format, as far as Paddle's program and parameter files need it.
 
-Paddle's messages are read without its generated classes, so that looking into a model needs
+Paddle's messages are read without its generated classes, so that inspecting a model needs
 neither the protobuf package nor the 290 MB of paddle.
 """
 
@@ -12,20 +12,20 @@ from collections.abc import Iterator
 __all__ = ["MOST_FIELDS", "Message", "WireError"]
 
 MOST_FIELDS = 2_000_000
-"""Of all messages that are read of one file. The largest programs need a few hundred thousand."""
+"""The most fields in all messages read from one file. The largest programs need a few hundred thousand."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZE = {_FIXED64: 8, _FIXED32: 4}
-# Paddle's messages have no field with a higher number that is of interest here.
+# No field with a higher number is needed here.
 _HIGHEST_NUMBER = 31
 
 
 class WireError(ValueError):
-    """The bytes are no such protobuf message, are cut off, or have more fields than any program."""
+    """The bytes are not such a protobuf message, are cut off, or have more fields than any program."""
 
 
 class _Allowance:
-    """How many more fields may be read, over all messages of one file."""
+    """Counts how many more fields may be read, over all messages of one file."""
 
     __slots__ = ("fields",)
 
@@ -53,12 +53,12 @@ def _signed(value: int) -> int:
 
 
 class Message:
-    """One message, by field number; messages inside it are parsed when they are asked for.
+    """One message, by field number; nested messages are parsed when they are asked for.
 
     Raises
     ------
     WireError
-        From the constructor and from every accessor: the bytes do not hold what was asked for.
+        The bytes do not hold what was asked for. The constructor and every accessor may raise it.
     """
 
     __slots__ = ("_allowance", "_data", "_numbers", "_spans")
@@ -69,7 +69,7 @@ class Message:
         end = len(data) if end is None else end
         self._data = data
         self._allowance = allowance = allowance or _Allowance()
-        # Arrays, for a list of Python's numbers takes twenty times the bytes of the smallest fields.
+        # Arrays: a list of Python's integers would take twenty times the bytes of the smallest fields.
         self._numbers: dict[int, array[int]] = {}
         self._spans: dict[int, array[int]] = {}  # a field's begin, its end, the next one's begin, ...
         left = allowance.fields
@@ -116,11 +116,11 @@ class Message:
         allowance.fields = left
 
     def count(self, number: int) -> int:
-        """How many values a repeated field of texts or messages has."""
+        """Returns how many values a repeated field of texts or messages has."""
         return len(self._spans.get(number, ())) // 2
 
     def integer(self, number: int, default: int | None = None) -> int:
-        """The last value of an integer field."""
+        """Returns the last value of an integer field."""
         values = self._numbers.get(number)
         if values:
             return values[-1]
@@ -129,7 +129,7 @@ class Message:
         return default
 
     def integers(self, number: int, most: int | None = None) -> tuple[int, ...]:
-        """A repeated integer field, packed or not; of more than `most` values it is an error."""
+        """Returns the values of a repeated integer field, packed or not; more than `most` are an error."""
         values = self._numbers.get(number, array("q"))[:]
         for start, end in self._pairs(number):
             position = start
@@ -143,14 +143,14 @@ class Message:
         return tuple(values)
 
     def texts(self, number: int) -> tuple[str, ...]:
-        """A repeated string field."""
+        """Returns the values of a repeated string field."""
         try:
             return tuple(self._data[start:end].decode() for start, end in self._pairs(number))
         except UnicodeDecodeError as error:
             raise WireError(f"field {number} is not UTF-8") from error
 
     def text(self, number: int) -> str:
-        """The last value of a string field."""
+        """Returns the last value of a string field."""
         spans = self._spans.get(number)
         if not spans:
             raise WireError(f"field {number} is missing")
@@ -160,7 +160,7 @@ class Message:
             raise WireError(f"field {number} is not UTF-8") from error
 
     def messages(self, number: int, *needles: bytes) -> Iterator[Message]:
-        """A repeated message field; with needles, only the messages whose bytes contain one of them.
+        """Returns a repeated message field; with needles, only the messages whose bytes contain one of them.
 
         A search for bytes costs a hundredth of parsing them.
         """
@@ -169,7 +169,7 @@ class Message:
                 yield Message(self._data, start, end, self._allowance)
 
     def message(self, number: int) -> Message:
-        """The last value of a message field."""
+        """Returns the last value of a message field."""
         spans = self._spans.get(number)
         if not spans:
             raise WireError(f"field {number} is missing")

@@ -1,4 +1,4 @@
-"""Options -> a ``paddle.inference.Config``, and what Paddle made of them."""
+"""Makes a ``paddle.inference.Config`` from options, and reports what Paddle made of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from paddleinfer.resolved_options import ResolvedOptions
 
 __all__ = ["build_config", "fault_context_of", "refuse_impossible"]
 
-# Paddle's TensorRT subgraphs: what its own documentation proposes.
+# The values that Paddle's documentation proposes for its TensorRT subgraphs.
 _TENSORRT_WORKSPACE_BYTES = 1 << 30
 _TENSORRT_MIN_SUBGRAPH = 3
 
@@ -30,7 +30,7 @@ def refuse_impossible(options: RuntimeOptions, installed: InstalledPaddle) -> No
     Raises
     ------
     ConfigError
-        One sentence that names the option and what would make it possible.
+        An option is not possible; the sentence names it, and what would make it possible.
     """
     what = f"the installed {installed.distribution} {installed.version}"
     on_gpu = options.devices[0] != "cpu"
@@ -65,7 +65,7 @@ def _refuse_missing_gpu(options: RuntimeOptions, installed: InstalledPaddle, wha
 
 
 def fault_context_of(spec: ModelSpec, options: RuntimeOptions, installed: InstalledPaddle) -> FaultContext:
-    """What decides which of Paddle's known faults the model would meet."""
+    """Collects what decides which of Paddle's known faults the model would meet."""
     assert spec.program_path is not None
     onednn = options.devices[0] == "cpu" and installed.onednn and options.onednn is not False
     if onednn and options.onednn == "auto" and options.precision != "bfloat16":
@@ -89,12 +89,12 @@ def build_config(
     workarounds: Sequence[Workaround] = (),
     program: Path | None = None,
 ) -> Any:
-    """A config for one device. Decides in `resolved` what is in force.
+    """Makes a config for one device, and decides in `resolved` what is in force.
 
     `program` is a file to load instead of the model's own.
     """
     inference = installed.module.inference
-    # As bytes, for a name need not be UTF-8.
+    # The paths are passed as bytes, because a name need not be UTF-8.
     config = inference.Config(*map(os.fsencode, _model_files(spec)))
     if program is not None:
         config.set_prog_file(os.fsencode(program))
@@ -104,7 +104,7 @@ def build_config(
         config.disable_glog_info()
     _resolve_params(spec, options, resolved)
     if spec.format is ModelFormat.JSON:
-        # Paddle 3.3.1 cannot make a predictor of a .json program with memory optimisation otherwise.
+        # Without it Paddle 3.3.1 cannot make a predictor of a .json program with memory optimisation.
         config.enable_new_executor(True)
         config.enable_new_ir(True)
     _set_ir_optim(config, spec, options, resolved, workarounds)
@@ -120,23 +120,23 @@ def build_config(
 
 
 def _model_files(spec: ModelSpec) -> tuple[str, ...]:
-    """The arguments of Paddle's Config for this form of model."""
+    """Returns the arguments of Paddle's Config for this form of model."""
     if spec.model_dir is not None:
         return (str(spec.model_dir),)
     assert spec.program_path is not None
     if spec.params_path is not None:
         return str(spec.program_path), str(spec.params_path)
-    # Without parameters a .json program wants the path of a file that need not be there, a legacy one none.
+    # Without parameters a .json program needs the path of a file that need not exist, a legacy one none.
     return str(spec.program_path), str(
         spec.program_path.with_suffix(".pdiparams")
     ) if spec.format is ModelFormat.JSON else ""
 
 
 def program_file(config: Any) -> str:
-    """The program that a config holds."""
+    """Returns the path of the program that a config holds."""
     try:
         return str(config.prog_file())
-    except UnicodeDecodeError as error:  # Paddle takes any name, and gives back those in UTF-8
+    except UnicodeDecodeError as error:  # Paddle accepts any name, but returns only those in UTF-8
         return os.fsdecode(error.object)
 
 
@@ -171,7 +171,7 @@ def _enabled(config: Any) -> bool:
 
 
 def _call_either(config: Any, new: str, old: str, *arguments: Any) -> None:
-    """Paddle 3.3 renamed its mkldnn_ methods to onednn_."""
+    """Calls a method under either name: Paddle 3.3 renamed its mkldnn_ methods to onednn_."""
     getattr(config, new if hasattr(config, new) else old)(*arguments)
 
 
@@ -203,7 +203,7 @@ def _set_cpu(
         _set_bfloat16(config)
     on = installed.onednn and _enabled(config)
     if on:
-        # Any other capacity counts the cached kernels without a lock, and crashes under threads.
+        # With any other capacity Paddle counts the cached kernels without a lock, and crashes under threads.
         _call_either(config, "set_onednn_cache_capacity", "set_mkldnn_cache_capacity", 0)
     resolved.note("gpu_memory_mb", "without effect: on the CPU")
     _report_onednn(on, forbidden, spec, options, installed, resolved, workarounds)

@@ -1,7 +1,7 @@
-"""Arrays without elements that would end the process: what Paddle's operators make of them, by operator.
+"""Recognises requests whose arrays without elements would make Paddle end the process.
 
 With oneDNN Paddle 3 overwrites its stack where pooling in a .json program gets no elements, and reads through
-a null pointer where all that a concatenation joins is empty; Paddle 2 does the latter with any kernel. The
+a null pointer where a concatenation joins only empty arrays; Paddle 2 does the latter with any kernel. The
 other operators raise, or run.
 """
 
@@ -23,7 +23,7 @@ _JOINING = "concat"
 
 @dataclass(frozen=True)
 class EmptyInputs:
-    """What a model does not survive."""
+    """The inputs without elements that a model does not survive."""
 
     pools: bool
     joins: bool
@@ -32,7 +32,7 @@ class EmptyInputs:
 
     @classmethod
     def of(cls, spec: ModelSpec, *, onednn: bool, paddle2: bool) -> EmptyInputs | None:
-        """By the operators that its program names; None where it survives all."""
+        """Finds them by the operators that the program names; None if the model survives all."""
         if not (onednn or paddle2):
             return None
         kinds = _operator_kinds(spec)
@@ -40,7 +40,7 @@ class EmptyInputs:
         return cls(pools, _JOINING in kinds, len(spec.inputs), paddle2)
 
     def refusal(self, empty: Sequence[str]) -> str | None:
-        """Why a request whose inputs of these names have no elements must not run; None where it may."""
+        """Says why a request must not run whose inputs of these names have no elements; None if it may."""
         operator = ""
         if self.pools:
             operator = "its pooling (pool2d)"

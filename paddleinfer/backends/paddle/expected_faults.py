@@ -1,4 +1,4 @@
-"""Known faults of the installed Paddle that a model would meet, told from files: Paddle is not imported."""
+"""Predicts from files, without importing Paddle, which of its known faults a model would meet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["expected_faults"]
 
 
 def expected_faults(spec: ModelSpec, options: RuntimeOptions) -> tuple[str, list[Workaround]]:
-    """The installed Paddle, "" for none, and what an engine would do about each fault that it would meet."""
+    """Returns the installed Paddle ("" for none), and what an engine would do about each expected fault."""
     package = installed_package()
     if package is None or spec.program_path is None:
         return "", []
@@ -33,6 +33,6 @@ def expected_faults(spec: ModelSpec, options: RuntimeOptions) -> tuple[str, list
 
 
 def _uses_onednn(options: RuntimeOptions) -> bool:
-    """As the wheels have it: on x86 it is built in, and on by default."""
+    """Guesses from the wheels: on x86 oneDNN is built in and on by default."""
     possible = options.devices[0] == "cpu" and platform.machine() == "x86_64"
     return possible and (options.onednn is not False or options.precision == "bfloat16")

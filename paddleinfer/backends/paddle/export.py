@@ -1,4 +1,4 @@
-"""A Paddle layer or function -> a model directory that an Engine loads.
+"""Writes a Paddle layer or function as a model directory that an Engine loads.
 
 The layer is wrapped before Paddle traces it: `paddle.jit.save` alone loses the input names of a
 decorated layer, refuses bound methods and lambdas, and drops the weights a function closes over.
@@ -58,11 +58,11 @@ def export(
         A ``paddle.nn.Layer``, one of its methods, or any callable on tensors. The weights of layers
         that a function closes over or names as globals are exported with it.
     directory
-        Where the model goes; made if missing. An earlier export of the same ``name`` is replaced
-        once the new one is complete.
+        The directory to write to; it is made if missing. An earlier export of the same ``name`` is
+        replaced once the new one is complete.
     inputs
         Input name -> ``(dtype, shape)``, a ``TensorSpec`` or a ``paddle.static.InputSpec``; -1 or None
-        is a dimension that varies. When all names are parameters of the layer's ``forward`` they are
+        is a dimension that varies. If all names are parameters of the layer's ``forward``, the inputs are
         passed by name, otherwise in order.
     format
         "json" (Paddle 3) or "legacy" (``.pdmodel``, the only one Paddle 2.6 writes).
@@ -81,7 +81,7 @@ def export(
 
     Notes
     -----
-    The layer is in eval mode during the export and gets its modes back.
+    The layer is put in eval mode during the export; afterwards it has its earlier modes again.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def _shape(name: str, shape: Any) -> tuple[int, ...]:
 
 
 def _program_format(paddle: Any, format: Format) -> contextlib.AbstractContextManager[Any]:
-    """Make Paddle write `format`, whatever FLAGS_enable_pir_api was when it was imported."""
+    """Makes Paddle write `format`, whatever FLAGS_enable_pir_api was at its import."""
     guards = importlib.import_module("paddle.pir_utils")
     if not hasattr(guards, "DygraphPirGuard"):
         if format == "json":
@@ -194,7 +194,7 @@ def _save(
     specs = [paddle.static.InputSpec(shape, dtype, name) for name, (dtype, shape) in signature.items()]
     try:
         with _as_exported(wrapper), warnings.catch_warnings():
-            # A model without weights is as good as any other.
+            # A model without weights is a model, too.
             warnings.filterwarnings("ignore", "no variable in your model")
             paddle.jit.save(wrapper, str(stem), input_spec=[specs])
     except Exception as error:
@@ -203,7 +203,7 @@ def _save(
         ) from error
 
 
-# Paddle reads the source of these two, and knows a method by the name `self`.
+# Paddle reads the source of these two functions, and recognises a method by the name `self`.
 def _forward_in_order(self: Any, tensors: Any) -> Any:
     return self.target(*tensors)
 
@@ -213,7 +213,7 @@ def _forward_by_name(self: Any, tensors: Any) -> Any:
 
 
 def _takes_names(label: str, target: Any, signature: Mapping[str, Any]) -> bool:
-    """Whether the inputs can be passed by name; raises when they cannot be passed at all."""
+    """Tells whether the inputs can be passed by name; raises if they cannot be passed at all."""
     try:
         parameters = inspect.signature(_undecorated(getattr(target, "forward", target)))
     except (TypeError, ValueError):
@@ -232,12 +232,12 @@ def _takes_names(label: str, target: Any, signature: Mapping[str, Any]) -> bool:
 
 
 def _undecorated(target: Any) -> Any:
-    """What `paddle.jit.to_static` was applied to: its traces are of another format and other inputs."""
+    """Returns what `paddle.jit.to_static` was applied to: its own traces have other formats and inputs."""
     return getattr(target, "dygraph_function", target)
 
 
 def _layers_of(layer_type: type, target: Any) -> list[Any]:
-    """The layers a callable reaches without being one: bound, closed over, or named as globals."""
+    """Returns the layers that a callable uses: bound, closed over, or named as globals."""
     if isinstance(target, layer_type):
         return []
     found: list[Any] = []
@@ -257,7 +257,7 @@ def _layers_of(layer_type: type, target: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def _as_exported(wrapper: Any) -> Iterator[None]:
-    """Eval mode and undecorated ``forward``s; both are given back, layer by layer."""
+    """Sets eval mode and undecorated ``forward``s inside the block, and restores both, layer by layer."""
     layers = wrapper.sublayers(include_self=False)
     modes = [(layer, layer.training) for layer in layers]
     decorated = [layer for layer in layers if hasattr(getattr(layer, "forward", None), "dygraph_function")]
@@ -272,14 +272,14 @@ def _as_exported(wrapper: Any) -> Iterator[None]:
         for layer, mode in modes:
             layer.training = mode
         for layer, forward in own:
-            # Without one of its own, the instance had the decorated method of its class.
+            # An instance without a ``forward`` of its own had the decorated method of its class.
             vars(layer).pop("forward", None)
             if forward is not None:
                 layer.forward = forward
 
 
 def _reason(error: Exception, format: Format) -> str:
-    """Paddle's own reason out of a long report: the line in its own form, else the last one."""
+    """Finds Paddle's reason in a long report: the line in its own form, else the last one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines or "state_var_dict" in lines[-1]:
         return "it uses weights of a layer that it does not hold; export the layer, or a method of it"
@@ -295,7 +295,7 @@ def _reason(error: Exception, format: Format) -> str:
 
 def _put_in_place(written: Path, target: Path, name: str) -> None:
     if not target.exists():
-        # One rename: nobody sees half a directory.
+        # A single rename, so that nobody sees half a directory.
         written.rename(target)
         return
     for suffix in _ALL_SUFFIXES:
@@ -303,5 +303,5 @@ def _put_in_place(written: Path, target: Path, name: str) -> None:
         if fresh.exists():
             shutil.move(fresh, place)
         else:
-            # The other format, or parameters an earlier export had, would be loaded beside this one.
+            # Files of the other format, or parameters of an earlier export, would be loaded beside this one.
             place.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Known faults of Paddle: which versions have them, how a model is recognised, and what is done about it.
+"""Lists known faults of Paddle: which versions have them, how a model is recognised, and the workaround.
 
-What cannot be recognised before a run is left to the fall-back in ``runtime``.
+Faults that cannot be recognised before a run are left to the fall-back in ``runtime``.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ class FaultContext:
 
 @dataclass(frozen=True)
 class Workaround:
-    """What is done so that a model runs in spite of a fault."""
+    """What makes a model run in spite of a fault."""
 
     fault: str
     """The name of the fault in KNOWN_FAULTS."""
     sentence: str
     """What is done and why, for ``effective_config()``."""
     about: str = "onednn"
-    """The option whose line in ``effective_config()`` says it."""
+    """The option whose line in ``effective_config()`` shows the sentence."""
     without_onednn: bool = False
     """Whether nothing may run on oneDNN."""
     program: bytes | None = None
     """The program to load instead of the model's own."""
     without_file: Workaround | None = None
-    """What is done where no file can be written for the program."""
+    """The workaround to use where no file can be written for the program."""
     delete_passes: tuple[str, ...] = ()
     """Passes that Paddle must not run."""
     renew_predictors: bool = False
-    """Whether oneDNN's kernel cache is emptied by making an instance's predictor anew."""
+    """Whether oneDNN's kernel cache is emptied by making an instance's predictor again."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ class KnownFault:
 
     name: str
     versions: str
-    """In words."""
+    """The versions of Paddle that have it, in words."""
     symptom: str
     """What Paddle does without the workaround."""
     find: Callable[[FaultContext], Workaround | None]
-    """The workaround, where the fault would be met."""
+    """Returns the workaround if the model would meet the fault, else None."""
 
 
 def workarounds_for(context: FaultContext) -> list[Workaround]:
-    """One for each known fault that the model would meet."""
+    """Returns one workaround for each known fault that the model would meet."""
     found = []
     for fault in KNOWN_FAULTS:
         workaround = fault.find(context)
@@ -85,10 +85,10 @@ def workarounds_for(context: FaultContext) -> list[Workaround]:
 
 _PLACEMENT_PASS: Final = "onednn_placement_pass"
 _PLACED_INTERPOLATIONS = ("1.nearest_interp", "1.bilinear_interp")
-# It has no kernel in oneDNN. In Paddle's own library all kinds are one function, which goes by interp_method.
+# oneDNN has no kernel for it. Paddle's own library has one function for all kinds, chosen by interp_method.
 _UNPLACED_INTERPOLATION = "1.bicubic_interp"
 _INTERPOLATED_BY_ALL = frozenset(("0.t_f32", "0.t_f16"))
-# oneDNN has no kernels for these, so Paddle keeps its own.
+# oneDNN has no kernels for these, so Paddle uses its own.
 _NEVER_PLACED = frozenset(("0.t_f64", "0.t_i32", "0.t_i64"))
 
 
@@ -151,7 +151,7 @@ def _is_channels_last(layout: str) -> bool:
 
 
 def _layouts(program: bytes) -> Iterator[tuple[str, str]]:
-    """Operator and layout, of a ``.json`` program."""
+    """Yields operators with their layouts, from a ``.json`` program."""
     for op in all_operators(json.loads(program)):
         for attribute in op.get("A", ()):
             if isinstance(attribute, dict) and attribute["N"] in _LAYOUT_ATTRIBUTES:
@@ -159,7 +159,7 @@ def _layouts(program: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _legacy_layouts(program: bytes) -> Iterator[tuple[str, str]]:
-    """Operator and layout, of a legacy program."""
+    """Yields operators with their layouts, from a legacy program."""
     for block in blocks_of(program):
         for op in block.messages(4, *(name.encode() for name in _LAYOUT_ATTRIBUTES)):
             for attribute in op.messages(4, *(name.encode() for name in _LAYOUT_ATTRIBUTES)):
@@ -168,7 +168,7 @@ def _legacy_layouts(program: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _element(op: dict[str, Any]) -> str:
-    """The type of an element of its first output."""
+    """Returns the element type of an operator's first output."""
     kind = op["O"][0]["TT"]
     return str(kind["D"][0]["#"]) if kind["#"] == "0.t_dtensor" else ""
 
@@ -205,7 +205,7 @@ def _has_inner_blocks(context: FaultContext) -> bool:
 
 # -- instructions that the processor lacks
 
-# The only pass that Paddle builds for AVX-512 alone.
+# This is the only pass that Paddle builds for AVX-512 alone.
 _AVX512_PASS: Final = "self_attention_fuse_pass"
 
 

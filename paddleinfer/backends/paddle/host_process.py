@@ -1,7 +1,7 @@
-"""What importing Paddle changes in its host's process, and how it is left as it was.
+"""Undoes what importing Paddle changes in the process.
 
-Paddle gives the root logger a handler and a level, writes into ``os.environ``, and handles six signals with a
-report and the process's end, SIGTERM among them. What other threads change meanwhile is theirs and stays.
+Paddle gives the root logger a handler and a level, writes to ``os.environ``, and installs handlers for six
+signals, SIGTERM among them, that end the process with a report. Changes by other threads meanwhile stay.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Any
 __all__ = ["left_as_it_was"]
 
 _SA_RESTORER = 0x04000000  # set by the C library itself
-# Where Paddle starts its logging, and installs its handlers: paddle.base.core.init_glog().
+# paddle.base.core.init_glog() starts Paddle's logging and installs its handlers.
 _CORE, _STARTS_LOGGING = "paddle.base.core", "init_glog"
-# All that it does but for the handlers; Paddle's library exports it.
+# This does the same without the handlers; Paddle's library exports it.
 _START_LOGGING = "_ZN6google17InitGoogleLoggingEPKc"
 
 _one_at_a_time = threading.RLock()
@@ -34,7 +34,7 @@ _one_at_a_time = threading.RLock()
 
 @contextlib.contextmanager
 def left_as_it_was() -> Iterator[None]:
-    """For a block that imports Paddle."""
+    """Restores the process after a block that imports Paddle."""
     with _one_at_a_time, _handlers_kept(), _handlers_never_seen(), _root_logger_kept(), _environment_kept():
         yield
 
@@ -43,7 +43,7 @@ def left_as_it_was() -> Iterator[None]:
 
 
 class _SigAction(ctypes.Structure):
-    """glibc's struct, and more room than any C library needs."""
+    """glibc's struct, with more room than any C library needs."""
 
     _fields_ = (
         ("handler", ctypes.c_size_t),
@@ -54,7 +54,7 @@ class _SigAction(ctypes.Structure):
 
     @property
     def invocation(self) -> tuple[int, int]:
-        """How its handler is called."""
+        """The settings with which its handler is called."""
         return self.mask[0], self.flags & ~_SA_RESTORER
 
 
@@ -69,12 +69,12 @@ class _DlInfo(ctypes.Structure):
 
 @contextlib.contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Takes Paddle's handlers back, and puts in what was there before them.
+    """Removes Paddle's handlers, and restores those that were there before.
 
-    By the C library: signal.signal works on the main thread only, models are loaded on others, too, and an
-    application's handler need not be one of Python's.
+    It calls the C library, because signal.signal works on the main thread only, models are also loaded on
+    others, and an application's handler need not be one of Python's.
     """
-    # Without giving the GIL up: another thread would have it for milliseconds while Paddle's are in force.
+    # PyDLL keeps the GIL: another thread could hold it for milliseconds while Paddle's handlers are in force.
     sigaction = ctypes.PyDLL(None).sigaction
     before = {}
     for number in sorted(
@@ -89,14 +89,14 @@ def _handlers_kept() -> Iterator[None]:
         for number, action in before.items():
             present = _SigAction()
             sigaction(number, None, ctypes.byref(present))
-            # A library that tries an instruction out gives SIGILL its handler back, but not the flags.
+            # A library that tries an instruction out restores SIGILL's handler, but not the flags.
             flags_lost = present.handler == action.handler and present.invocation != action.invocation
             if flags_lost or (present.handler != action.handler and _is_paddles(present.handler)):
                 sigaction(number, ctypes.byref(action), None)
 
 
 def _is_paddles(address: int) -> bool:
-    """Whether the function is in one of Paddle's libraries, and not another thread's doing meanwhile."""
+    """Tells whether a handler is in one of Paddle's libraries; another thread may have set others."""
     info = _DlInfo()
     found = ctypes.PyDLL(None).dladdr(ctypes.c_void_p(address), ctypes.byref(info))
     return bool(found and info.file and "paddle" in Path(os.fsdecode(info.file)).parts)
@@ -104,9 +104,9 @@ def _is_paddles(address: int) -> bool:
 
 @contextlib.contextmanager
 def _handlers_never_seen() -> Iterator[None]:
-    """Paddle's handlers are not installed.
+    """Keeps Paddle from installing its handlers at all.
 
-    To take them back, however soon, would be too late: any thread, also one of NumPy's, may get a signal.
+    Removing them, however soon, would be too late: any thread, NumPy's included, may get a signal.
     """
     finder = _CoreFinder()
     sys.meta_path.insert(0, finder)
@@ -117,7 +117,7 @@ def _handlers_never_seen() -> Iterator[None]:
 
 
 class _CoreFinder(importlib.abc.MetaPathFinder):
-    """Finds Paddle's core where it is, and has its logging start without its handlers."""
+    """Finds Paddle's core as usual, and makes its logging start without the handlers."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -133,16 +133,16 @@ class _CoreFinder(importlib.abc.MetaPathFinder):
 class _CoreLoader(importlib.machinery.SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
-        if hasattr(module, _STARTS_LOGGING):  # else a Paddle that does it elsewhere
+        if hasattr(module, _STARTS_LOGGING):  # a Paddle without it installs them elsewhere
             setattr(module, _STARTS_LOGGING, _without_handlers(module))
 
 
 def _without_handlers(core: Any) -> Callable[[str], None]:
-    """Starts Paddle's logging, once: glog ends a process that starts it twice."""
+    """Starts Paddle's logging only once: glog ends a process that starts it twice."""
     with_handlers = getattr(core, _STARTS_LOGGING)
     try:
         start: Any = getattr(ctypes.PyDLL(core.libpaddle.__file__), _START_LOGGING)
-    except (AttributeError, OSError):  # not exported: they are in force for a moment
+    except (AttributeError, OSError):  # it is not exported: the handlers are in force for a moment
         start = None
 
     started: list[ctypes.Array[ctypes.c_char]] = []
@@ -152,7 +152,7 @@ def _without_handlers(core: Any) -> Callable[[str], None]:
             with _handlers_kept():
                 with_handlers(program)
         elif not started:
-            started.append(ctypes.create_string_buffer(os.fsencode(program)))  # glog keeps the address
+            started.append(ctypes.create_string_buffer(os.fsencode(program)))  # glog keeps the name's address
             start(started[0])
 
     return init_glog
@@ -163,7 +163,7 @@ def _without_handlers(core: Any) -> Callable[[str], None]:
 
 @contextlib.contextmanager
 def _root_logger_kept() -> Iterator[None]:
-    """This thread neither adds a handler to it nor sets its level; other threads do as they like."""
+    """Keeps this thread from changing the root logger's handlers or level; other threads still can."""
     root, importer = logging.getLogger(), threading.get_ident()
     changes = {name: getattr(root, name) for name in ("addHandler", "setLevel")}
 
@@ -188,7 +188,7 @@ def _root_logger_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment_kept() -> Iterator[None]:
-    """Takes back what this thread writes into ``os.environ``, unless somebody has written over it since."""
+    """Undoes what this thread writes to ``os.environ``, unless another thread has changed it since."""
     importer, environment = threading.get_ident(), os.environ
     kind: Any = type(environment)
     before: dict[str, str | None] = {}
@@ -225,7 +225,7 @@ def _environment_kept() -> Iterator[None]:
 
 
 def _read_by_openmp() -> None:
-    """Paddle's OpenMP reads OMP_NUM_THREADS when it is first used: that should be what Paddle wrote there."""
+    """Has Paddle's OpenMP read OMP_NUM_THREADS while it holds what Paddle wrote: it reads it at first use."""
     paddle = sys.modules.get("paddle")
     for folder in getattr(paddle, "__path__", ()):
         library = Path(folder, "libs", "libiomp5.so")

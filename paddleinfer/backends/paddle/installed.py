@@ -1,4 +1,4 @@
-"""The Paddle that is installed: what it can do, and the addresses of its objects."""
+"""Examines the installed Paddle: what it can do, and the addresses of its objects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INTERNALS = "__pybind11_internals_v"
 
 
 def import_paddle() -> ModuleType:
-    """Imports paddle and paddle.inference without their noise, and leaves the process as it was.
+    """Imports paddle and paddle.inference silently, and leaves the process as it was.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def import_paddle() -> ModuleType:
 
 
 def installed_package() -> tuple[str, str] | None:
-    """The package that Paddle came in and its version, without importing it."""
+    """Returns the package that Paddle came in and its version, without importing it."""
     for name in ("paddlepaddle-gpu", "paddlepaddle"):
         try:
             return name, importlib.metadata.version(name)
@@ -62,13 +62,13 @@ def installed_package() -> tuple[str, str] | None:
 
 
 def numbers_of(version: str) -> tuple[int, ...]:
-    """A version's leading numbers: (3, 3, 1), and nothing of a development build's 0.0.0."""
+    """Returns a version's leading numbers, as (3, 3, 1); a development build's 0.0.0 gives none."""
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     return numbers if any(numbers) else ()
 
 
 def _pybind_abi() -> bytes | None:
-    """The ABI name pybind11 gave itself in this process, as its conduit wants it."""
+    """Returns the name of pybind11's ABI in this process, as its conduit expects it."""
     for name in vars(builtins):
         if name.startswith(_INTERNALS) and name.endswith("__"):
             return name[len(_INTERNALS) : -2].lstrip("0123456789").encode()
@@ -76,10 +76,10 @@ def _pybind_abi() -> bytes | None:
 
 
 def native_address(instance: Any, typeinfo: int | None) -> int:
-    """The address of the C++ object inside a pybind11 instance.
+    """Returns the address of the C++ object inside a pybind11 instance.
 
-    pybind11 2.14 and later answer officially, through ``_pybind11_conduit_v1_``, given the address of the
-    class's ``std::type_info``. Earlier ones keep the pointer right behind the object header.
+    pybind11 2.14 and later give it officially, through ``_pybind11_conduit_v1_``, for the address of the
+    class's ``std::type_info``. Earlier versions keep the pointer right behind the object header.
     """
     abi = _pybind_abi()
     if typeinfo and abi and hasattr(instance, "_pybind11_conduit_v1_"):
@@ -100,7 +100,7 @@ def native_address(instance: Any, typeinfo: int | None) -> int:
 
 @dataclass(frozen=True)
 class InstalledPaddle:
-    """What the installed Paddle is and can do."""
+    """The installed Paddle, and what it can do."""
 
     module: ModuleType = field(repr=False)
     version: str
@@ -111,12 +111,12 @@ class InstalledPaddle:
     """Whether oneDNN is compiled in."""
 
     cpu_place: Any = field(repr=False)
-    """A phi::CPUPlace: native code holds its address as long as the process lives."""
+    """A phi::CPUPlace; native code uses its address as long as the process lives."""
 
     @classmethod
     @functools.cache
     def find(cls) -> InstalledPaddle:
-        """Imports Paddle and asks it, once."""
+        """Imports Paddle and examines it, once per process."""
         paddle = import_paddle()
         core = paddle.base.core
         tensorrt = paddle.inference.get_trt_compile_version()
@@ -141,7 +141,7 @@ class InstalledPaddle:
         return numbers_of(self.version)
 
     def typeinfo(self, symbol: str) -> int | None:
-        """The address of an exported std::type_info; None when it is not exported."""
+        """Returns the address of an exported std::type_info; None if it is not exported."""
         library = ctypes.CDLL(self.library_path)
         try:
             return ctypes.addressof(ctypes.c_char.in_dll(library, symbol))
@@ -149,11 +149,11 @@ class InstalledPaddle:
             return None
 
     def config_address(self, config: Any) -> int:
-        """The address of the paddle::AnalysisConfig in a ``paddle.inference.Config``."""
+        """Returns the address of the paddle::AnalysisConfig in a ``paddle.inference.Config``."""
         return native_address(config, self.typeinfo("_ZTIN6paddle14AnalysisConfigE"))
 
     def cpu_place_address(self) -> int:
-        """The address of the CPUPlace."""
+        """Returns the address of the CPUPlace."""
         return native_address(self.cpu_place, self.typeinfo("_ZTIN3phi8CPUPlaceE"))
 
 

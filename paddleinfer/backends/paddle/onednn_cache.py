@@ -1,4 +1,4 @@
-"""The bound on oneDNN's kernel caches, and what the kernels of a model are found to need and to be worth."""
+"""Sets the bound on oneDNN's kernel caches, and reports what a model's kernels need and save."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MB = 1e6
 def prepare(
     options: RuntimeOptions, library: _ext.PaddleLibrary, resolved: ResolvedOptions, *, by_renewal: bool
 ) -> _ext.OneDnnKernels:
-    """What the instances go by, and the two lines of the report.
+    """Makes the bound that the instances follow, and the two lines of the report.
 
-    `by_renewal`: the cache is emptied by making predictors anew.
+    `by_renewal`: the cache is emptied by making predictors again.
     """
     kernels = _ext.OneDnnKernels(options.max_onednn_shapes, options.max_onednn_cache_bytes, by_renewal)
     notes = ("", "")
@@ -40,7 +40,7 @@ def prepare(
 
 
 def _measured(figures: dict[str, int]) -> str:
-    """Sentences on what the instances have found out so far."""
+    """Returns sentences on what the instances have measured so far."""
     parts = ["for what further input shapes add, over all instances and engines of the process"]
     if figures["emptied"] > 1:
         parts.append(

@@ -1,4 +1,4 @@
-"""Settings that act on the whole process, not on one engine: offered, reported, and never silent."""
+"""Applies settings that act on the whole process and not on one engine, and always reports them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["apply_malloc_tuning", "arenas", "check_mkl", "eager_deletion", "prep
 
 _MKL_VARIABLE = "MKL_DEBUG_CPU_TYPE"
 _MKL_AVX2 = "5"
-_mkl_is_set = False  # by an engine before; MKL keeps it
+_mkl_is_set = False  # True once an engine has let MKL take the path, which MKL keeps
 _EAGER_FLAG = "FLAGS_eager_delete_tensor_gb"
-# The helper thread is woken so seldom that it costs next to nothing, and little waits for it.
+# With this size the helper thread is woken so rarely that it costs next to nothing, and little memory waits.
 _DELETION_LOT_BYTES = 4 << 20
-# Two engines made at once would restore each other's value. Predictors are made one at a time anyway.
+# Two engines made at once would restore each other's value; predictors are made one at a time anyway.
 _eager_flag_lock = threading.Lock()
 
 # mallopt(3), <malloc.h>
@@ -34,7 +34,7 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _TRIM_NEVER = 2**31 - 1
-# 1 GiB where glibc allows it; since 2.3x it allows half a heap at most.
+# 1 GiB where glibc allows it; newer versions (2.3x) allow half a heap at most.
 _MMAP_THRESHOLDS = (1 << 30, 32 << 20)
 
 
@@ -42,9 +42,9 @@ _MMAP_THRESHOLDS = (1 << 30, 32 << 20)
 def eager_deletion(
     paddle: ModuleType, spec: ModelSpec, options: RuntimeOptions, resolved: ResolvedOptions
 ) -> Iterator[None]:
-    """While predictors are made: decides on the executor's helper thread that frees tensors during a run.
+    """Decides, for predictors made in the block, whether a helper thread frees tensors during a run.
 
-    The mode is fixed per predictor, so the process's own flag is put back afterwards.
+    A predictor keeps the mode it was made with, so the process's own flag is restored afterwards.
     """
     on, threshold_gb, note = _deletion(spec, options)
     restored = "for this engine's predictors only; the process's flag is restored once they are made"
@@ -61,7 +61,7 @@ def eager_deletion(
 
 
 def _deletion(spec: ModelSpec, options: RuntimeOptions) -> tuple[bool, float, str]:
-    """Whether tensors are freed, past how many gigabytes of them at once, and why."""
+    """Returns whether tensors are freed, past how many gigabytes of them at once, and why."""
     if options.eager_deletion != "auto":
         return options.eager_deletion, (0.0 if options.eager_deletion else -1.0), ""
     free = [
@@ -81,7 +81,7 @@ def _deletion(spec: ModelSpec, options: RuntimeOptions) -> tuple[bool, float, st
 
 
 def apply_malloc_tuning(options: RuntimeOptions, resolved: ResolvedOptions) -> None:
-    """Keeps freed memory in the process, for good: glibc cannot tell what it was before."""
+    """Keeps freed memory in the process, for good: glibc cannot report the earlier setting."""
     if not options.malloc_tuning:
         return
     from paddleinfer import _ext
@@ -106,7 +106,7 @@ def apply_malloc_tuning(options: RuntimeOptions, resolved: ResolvedOptions) -> N
 
 
 def arenas() -> int | None:
-    """How many arenas malloc has; None where it does not say."""
+    """Returns the number of malloc's arenas; None if it cannot be read."""
     libc = ctypes.CDLL(None)
     if not all(hasattr(libc, name) for name in ("malloc_info", "open_memstream")):
         return None
@@ -123,7 +123,7 @@ def arenas() -> int | None:
 
 
 def prepare_mkl(options: RuntimeOptions, resolved: ResolvedOptions) -> bool:
-    """Before paddle is imported: lets MKL take its AVX2 path on AMD. Whether check_mkl() must follow."""
+    """Lets MKL take its AVX2 path on AMD, before Paddle is imported; tells if check_mkl() must follow."""
     wanted = options.mkl_amd
     source: Source = "auto" if wanted == "auto" else "option"
     if _MKL_VARIABLE in os.environ:
@@ -156,14 +156,14 @@ def prepare_mkl(options: RuntimeOptions, resolved: ResolvedOptions) -> bool:
 
 
 def check_mkl(library_path: str) -> None:
-    """Compares a product on MKL's chosen path with NumPy's, then takes the variable out again.
+    """Compares a product on MKL's chosen path with NumPy's, then removes the variable.
 
     MKL reads the variable at its first call, which this is.
 
     Raises
     ------
     ConfigError
-        They differ by more than 1e-5 of the largest element.
+        The products differ by more than 1e-5 of the largest element.
     """
     import numpy as np
 

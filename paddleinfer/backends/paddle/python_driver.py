@@ -1,6 +1,6 @@
-"""Paddle through its own Python ``run()``: for builds whose C++ symbols cannot be found.
+"""Drives Paddle through its own Python ``run()``, for builds whose C++ symbols cannot be found.
 
-The same instance threads call it, so the semantics are the same; each call holds the GIL.
+The same instance threads call it, so the semantics are the same, but each call holds the GIL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from paddleinfer.models.reader import ModelSpec
 
 __all__ = ["PythonPredictors", "refuse_unfeedable"]
 
-# Paddle's binding turns these into int32 without a word.
+# Paddle's binding silently turns these into int32.
 _UNFEEDABLE = ("bfloat16", "int16")
 
 
@@ -36,7 +36,7 @@ def refuse_unfeedable(spec: ModelSpec) -> None:
 
 
 class PythonPredictors:
-    """Called on each instance's thread: makes the root first, then its clones."""
+    """Makes predictors, on each instance's thread: the root first, then its clones."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class PythonPredictors:
         self._root: Any = None
 
     def __call__(self, instance: int) -> PythonPredictor | FallBackPredictor:
-        """The predictor of one instance."""
+        """Makes the predictor of one instance."""
         if self._fall_back is None:
             return self._made(instance)
         return FallBackPredictor(lambda: self._made(instance), self._without_onednn, self._fall_back)
@@ -70,7 +70,7 @@ class PythonPredictors:
         inference = self._installed.module.inference
         refuse_changed(self._spec.files, "in service")
         with _ext.predictor_lock():
-            # A copy, for each config makes one predictor only.
+            # A config makes only one predictor, so a copy is used.
             predictor = inference.create_predictor(inference.Config(self._fall_back_config))
         refuse_changed(self._spec.files, "in service")
         return PythonPredictor(predictor, self._spec, None)
@@ -80,7 +80,7 @@ class PythonPredictors:
             if instance == 0:
                 with _ext.OneDnnCacheGuard(self._library):
                     self._root = self._installed.module.inference.create_predictor(self._config)
-            # Nothing may be cloned from a predictor that runs: where they are made anew the root never does.
+            # A running predictor must not be cloned; where predictors are renewed, the root never runs.
             predictor = self._root if instance == 0 and not self._renews else self._clone()
         on_close = self._forget_root if instance == 0 else None
         return PythonPredictor(predictor, self._spec, self._new_part(), on_close, self._clone)
@@ -93,7 +93,7 @@ class PythonPredictors:
 
 
 class PythonPredictor:
-    """One predictor: lists of arrays in, lists of arrays out."""
+    """One predictor that takes and returns lists of arrays."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class PythonPredictor:
         return [self._predictor.get_input_handle(tensor.name) for tensor in self._spec.inputs]
 
     def __call__(self, arrays: list[Any]) -> list[Any]:
-        """One execution.
+        """Runs the model once.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class PythonPredictor:
                 refuse_changed(self._spec.files, "in service")
                 predictor = self._clone()
                 refuse_changed(self._spec.files, "in service")
-            except ModelLoadError:  # the kernels have to stay until the model is loaded anew
+            except ModelLoadError:  # the kernels have to stay until the model is loaded again
                 return
             kernels.begin_renewal()
             self._inputs.clear()
@@ -149,7 +149,7 @@ class PythonPredictor:
             self._inputs = self._opened()
 
     def close(self) -> None:
-        """Lets go of the predictor, on the thread it lived on."""
+        """Releases the predictor, on the thread it lived on."""
         with _ext.predictor_lock():
             self._inputs.clear()
             if self._kernels is not None:
@@ -160,7 +160,7 @@ class PythonPredictor:
 
 
 class FallBackPredictor:
-    """A predictor with oneDNN, until one without it runs what it fails on; see ``_ext.FallBack``."""
+    """A predictor with oneDNN, until one without it runs what the first fails on; see ``_ext.FallBack``."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class FallBackPredictor:
     ) -> None:
         self._second = second
         self._fall_back = fall_back
-        # The first one stays until the end, for others may be its clones.
+        # The first predictor stays until the end, because others may be its clones.
         self._first: PythonPredictor | None = None
         self._present: PythonPredictor | None = None
         if fall_back.in_force:
@@ -182,7 +182,7 @@ class FallBackPredictor:
             self._try(error, lambda predictor: predictor)
 
     def __call__(self, arrays: list[Any]) -> list[Any]:
-        """One execution.
+        """Runs the model once.
 
         Raises
         ------
@@ -196,20 +196,20 @@ class FallBackPredictor:
         try:
             return self._present(arrays)
         except Exception as error:
-            # One request without elements must not make all others do without oneDNN.
+            # One request without elements must not turn oneDNN off for all others.
             if changed or not all(array.size for array in arrays):
                 raise
             outputs: list[Any] = self._try(error, lambda predictor: predictor(arrays))
             return outputs
 
     def _try(self, error: Exception, use: Callable[[PythonPredictor], Any]) -> Any:
-        """Uses a predictor without oneDNN, and goes on with it if that does not fail as well."""
+        """Tries a predictor without oneDNN, and keeps it if it does not fail as well."""
         failure = f"{type(error).__name__}: {error}"
         if not self._fall_back.may_try(failure):
             raise error
         try:
             predictor = self._second()
-        except Exception:  # the first failure is the one to tell
+        except Exception:  # the first failure is the one to report
             raise error from None
         try:
             used = use(predictor)
@@ -221,7 +221,7 @@ class FallBackPredictor:
         return used
 
     def close(self) -> None:
-        """Lets go of the predictors, on the thread they lived on."""
+        """Releases the predictors, on the thread they lived on."""
         if self._present is not None and self._present is not self._first:
             self._present.close()
         if self._first is not None:

@@ -1,4 +1,4 @@
-"""Options -> Paddle's configs -> instances of an engine's core; and the report of what is in force."""
+"""Turns options into Paddle's configs and these into instances of a core, and reports what is in force."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Runtime:
-    """A model that is ready to be started on an engine's core."""
+    """A Paddle model, ready to be started on an engine's core."""
 
     spec: ModelSpec
     options: RuntimeOptions
@@ -47,33 +47,33 @@ class Runtime:
     instances: int
     library: _ext.PaddleLibrary
     native: bool
-    """Whether the predictors are driven through the library, not through Python."""
+    """Whether the predictors are driven through Paddle's library and not through Python."""
     onednn_kernels: _ext.OneDnnKernels
     resolved: ResolvedOptions
     fall_back_config: Any = None
-    """Makes predictors without oneDNN, for runs that fail with it; None where that is not to be tried."""
+    """Makes predictors without oneDNN, for runs that fail with it; None where that must not be tried."""
     size_check: SizeCheck | None = None
-    """Of a model with convolutions whose operators could be read."""
+    """The check of input sizes; None for a model without convolutions or with unreadable operators."""
     bare_failures: bool = False
-    """Whether a run may fail without a reason on oneDNN and not bring down the process without it."""
+    """Whether a run that fails on oneDNN without a reason may be repeated without oneDNN safely."""
     rewritten: TemporaryProgram | None = None
-    """The program that is loaded instead of the model's own, as long as instances are made of it."""
+    """The program that is loaded instead of the model's own, kept while instances are made of it."""
     _fall_back: _ext.FallBack | None = None
 
     @property
     def inline(self) -> bool:
-        """Whether a caller's thread may run the model: nothing of Paddle's may be tied to the thread."""
+        """Whether a caller's thread may run the model: Paddle must keep nothing that is tied to a thread."""
         return self.resolved.inline
 
     @property
     def memory_bytes(self) -> int:
-        """What the weights of all instances need, by estimate."""
+        """Estimates the memory of all instances' weights."""
         with refusing_damage(self.spec.params_path):
             return _memory_bytes(self.spec, self.options, self.instances, self.resolved)
 
     @functools.cached_property
     def empty_inputs(self) -> EmptyInputs | None:
-        """What arrays without elements would do to the process; None where they do nothing to it."""
+        """The inputs without elements that would end the process; None if none would."""
         in_use = self.resolved.onednn and (self.options.ir_optim or not self.spec.format.is_legacy)
         paddle2 = self.installed.version_numbers[:1] == (2,)
         refuse_changed(self.spec.files, "loaded")
@@ -88,15 +88,15 @@ class Runtime:
         ModelLoadError
             Paddle could not load the model; the sentence is Paddle's useful line.
         OutOfMemory
-            For want of memory, by what it says.
+            Paddle could not load the model for lack of memory, by its own message.
         """
-        # What has changed since it was checked may bring the process down; and what Paddle has read by its
-        # name is what was checked only if it has not changed until then.
+        # Files that have changed since the check may bring the process down, and Paddle reads them by name:
+        # they are the checked ones only if they have not changed once it is done.
         refuse_changed(self.spec.files, "loaded")
         with process_settings.eager_deletion(self.installed.module, self.spec, self.options, self.resolved):
             try:
                 weights = self._start(core)
-            except PaddleInferError:  # ours: no thread
+            except PaddleInferError:  # our own error: there was no thread
                 raise
             except RuntimeError as error:
                 refuse_changed(self.spec.files, "loaded")
@@ -106,7 +106,7 @@ class Runtime:
                 raise ModelLoadError(refusal) from error
             finally:
                 if self.rewritten is not None and not self.onednn_kernels.by_renewal:
-                    self.rewritten.remove()  # else it is read again
+                    self.rewritten.remove()  # otherwise it is read again
         refuse_changed(self.spec.files, "loaded")
         self._report_weights(*weights)
         if self.spec.format.is_legacy and not self.options.ir_optim and self.options.devices[0] == "cpu":
@@ -134,14 +134,14 @@ class Runtime:
             self._fall_back.forbid_bare()
 
     def explain(self, failure: str) -> str:
-        """The useful line of a failure of Paddle's, with what would help where that is known."""
+        """Returns the useful line of Paddle's failure, with what would help if that is known."""
         line = printable(useful_line(failure))
         if self.resolved.onednn and self.resolved.source("onednn") == "option" and is_of_onednn(failure):
             return f"{line}; onednn=False may run it"
         return line
 
     def _note_fall_back(self, failure: str) -> None:
-        """Called once all instances do without oneDNN because a run failed with it."""
+        """Records that all instances now run without oneDNN because a run failed with it."""
         failed = printable(useful_line(failure))
         reason = (
             f"a run failed with it and did not without: {failed}; it stays off until the model is loaded "
@@ -151,7 +151,7 @@ class Runtime:
         _log.warning("%s: oneDNN is off from now on, for %s", self.spec.path, reason)
 
     def _start(self, core: _ext.Core) -> tuple[int, int, str]:
-        """(parameters shared, bytes saved by each further instance, why not all are shared)."""
+        """Returns (parameters shared, bytes saved per further instance, why not all are shared)."""
         weights = (0, 0, "")
         onednn = self.resolved.onednn
         fall_back = None
@@ -196,13 +196,13 @@ class Runtime:
         return weights
 
     def _fall_back_configs(self, instances: int) -> list[Any]:
-        """As many as can be used: an instance's trials, and the one that it changes over to."""
+        """Makes as many configs as can be used: for an instance's trials, and for its final predictor."""
         copies = self.installed.module.inference.Config
         return [copies(self.fall_back_config) for _ in range(2 * instances + _FALL_BACK_TRIALS)]
 
     @property
     def _shares_weights(self) -> bool:
-        """Whether clones have to be made to share them; those of a legacy program do it by themselves."""
+        """Tells whether clones must be made to share weights; a legacy program's clones share them anyway."""
         return self.options.share_weights and not self.spec.format.is_legacy
 
     def _new_onednn_part(self) -> _ext.OneDnnPart:
@@ -295,9 +295,9 @@ def _sizes_text(sizes: Sequence[int]) -> str:
 
 
 def _rewritten(workarounds: list[Workaround]) -> TemporaryProgram | None:
-    """The program of a workaround as a file: Paddle reads it again for each clone.
+    """Writes a workaround's program to a file: Paddle reads it again for each clone.
 
-    Where none can be written the workaround is replaced by the one that needs none.
+    If no file can be written, the workaround is replaced by one that needs no file.
     """
     for place, workaround in enumerate(workarounds):
         if workaround.program is None:
@@ -319,7 +319,7 @@ def _choose_driver(
     config: Any,
     resolved: ResolvedOptions,
 ) -> bool:
-    """Whether Paddle's C++ predictor is driven directly."""
+    """Decides whether Paddle's C++ predictor is driven directly."""
     if options.driver == "python":
         resolved.decide("driver", "python", "option", "every run holds the GIL")
         return False
@@ -367,7 +367,7 @@ def _choose_instances(
 
 
 def _memory_bytes(spec: ModelSpec, options: RuntimeOptions, instances: int, resolved: ResolvedOptions) -> int:
-    """Bytes of the weights of all instances: shared ones count once, oneDNN's copies per thread."""
+    """Estimates the bytes of all instances' weights: shared ones count once, oneDNN's copies per thread."""
     weights = 0
     if spec.params_path is not None:
         weights = spec.params_path.stat().st_size

@@ -1,4 +1,4 @@
-"""A program as a file of its own, for as long as Paddle may read it."""
+"""Keeps a program in a file of its own as long as Paddle may read it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["TemporaryProgram"]
 
 
 class TemporaryProgram:
-    """A ``.json`` program in a directory that only this user can read; gone with the object at the latest.
+    """A ``.json`` program in a directory that only this user can read; it is removed with the object.
 
     Raises
     ------
@@ -26,5 +26,5 @@ class TemporaryProgram:
         self.path.write_bytes(program)
 
     def remove(self) -> None:
-        """Removes it now."""
+        """Removes the file now."""
         self._finalizer()

@@ -1,24 +1,24 @@
-"""From a program's operators: can rows of several requests share a run, or do they depend on each other?
+"""Decides from a program's operators whether rows depend on each other, or requests can share a run.
 
-Each value of the program is followed from the inputs to the outputs: does it depend on the inputs, which of
-its axes is the batch, is that axis folded together with others. The analysis says "no" where an output surely
+Each value of the program is followed from the inputs to the outputs: whether it depends on the inputs, which
+of its axes is the batch, whether that axis is folded with others. The answer is "no" where an output surely
 
 - depends on an operator that computes over rows (a reduction, softmax, sort or cumulative sum along the
   batch, a matrix product that sums over it or pairs its rows, batch normalisation in training form), or that
   takes rows out or puts them together by their place in the batch (slice, split, gather, flip, roll, concat);
 - depends on an operator whose number of results follows the data (nonzero, masked_select, unique, any nms);
 - depends on an `if` or `while` whose condition is computed from the inputs;
-- has its rows elsewhere than on axis 0, or other things on that axis, too; or is a constant.
+- has its rows on another axis than 0, or more than the rows on axis 0, or is a constant.
 
-What it assumes:
+The analysis assumes:
 
 - Axis 0 of every input is the batch, of the same number of rows for all of them. The engine asks this of
   requests that share a run.
-- Sizes of inputs beyond the rows are the same for all requests of a run, for requests are sorted by them. So
-  what is computed from such sizes, from parameters, or from numbers in the program is a constant.
-- Operators do what Paddle documents. The results of one that is not known here, such as a user's own, or
-  whose attributes are not, are unknown, unless all its arguments are constants.
-- Operators that are batch-wise by definition (convolution, pooling, interpolation) are so on axis 0.
+- Sizes of inputs beyond the rows are the same for all requests of a run, because requests are sorted by them.
+  So what is computed from such sizes, from parameters, or from numbers in the program is a constant.
+- Operators do what Paddle documents. The results of an unknown operator, such as a user's own, or of one with
+  unknown attributes are unknown, unless all its arguments are constants.
+- Operators that are batch-wise by definition (convolution, pooling, interpolation) have the batch on axis 0.
 - Random numbers are not followed.
 
 It never says "yes": kernels may still differ by batch size, and the engine compares rows alone with rows in a
@@ -55,7 +55,7 @@ _BY_ROWS = "whose condition is computed from the number of rows"
 _LOOP_TURNS = 3
 _MOST_LOOPS = 2
 
-# A malformed attribute or argument; the operator's results are then unknown.
+# These mean a malformed attribute or argument; the operator's results are then unknown.
 _MALFORMED = (
     NotKnownError,
     LookupError,
@@ -67,7 +67,7 @@ _MALFORMED = (
 )
 
 _KEEPING = frozenset(("arange", "expand", "flatten", "reshape", "squeeze", "tile", "transpose", "unsqueeze"))
-"""Nothing of their arguments is lost in their results."""
+"""Operators that lose nothing of their arguments."""
 _FROM_INPUTS = (Kind.ROWS, Kind.UNKNOWN, Kind.MIXED)
 _WRITES = {
     **dict.fromkeys(
@@ -78,23 +78,23 @@ _WRITES = {
     "assign_out": "output",
 }
 """Operators that may write into an argument, and that argument."""
-# Arguments that say how a result is laid out, and not what is in it.
+# Arguments that decide how a result is laid out, and not what is in it.
 _LAYOUT = ("shape", "axis", "repeat_times", "sections")
 _OF_OTHERS = {"expand_as": ("y",)}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the program tells of its rows."""
+    """What the program says about its rows."""
 
     batchable: Batchable
-    """NO or UNKNOWN: whether it is so is found out by running it."""
+    """NO or UNKNOWN; an unknown one is settled by running the model."""
     reason: str
     """Why, in one sentence."""
 
 
 def analyse(read_graph: Callable[[], Graph]) -> Verdict:
-    """Whether the outputs of the program that is read keep the rows of its inputs apart."""
+    """Judges whether the outputs of the program keep the rows of its inputs apart."""
     try:
         graph = read_graph()
         walk = _Walk(graph)
@@ -117,7 +117,7 @@ def analyse(read_graph: Callable[[], Graph]) -> Verdict:
 
 
 def _fault(name: str, value: Value) -> str | None:
-    """What is surely wrong with an output."""
+    """Returns what is surely wrong with an output, or None."""
     operator = f"the operator {value.cause.operator!r}" if value.cause is not None else "the model"
     if value.kind is Kind.MIXED:
         return f"output {name!r} depends on {operator}, {value.cause.why if value.cause else ''}"
@@ -143,7 +143,7 @@ class _Walk:
             self.values[tensor.key] = of_type(Value(Kind.ROWS), tensor.types[0])
 
     def run(self, block: Block, loops: int) -> list[Value]:
-        """Looks at each operator; gives what the last one yields."""
+        """Follows each operator, and returns what the last one yields."""
         yielded: list[Value] = []
         for operation in block.operations:
             if operation.kind == "yield":
@@ -176,13 +176,13 @@ class _Walk:
             self._set(operation.outputs, op.unknown())
         written = _WRITES.get(operation.kind)
         if written is not None and operation.outputs:
-            # In place: what stands for the argument further on is the result.
+            # The operator works in place: from here on the argument's name stands for the result.
             for key in operation.arguments.get(written, ())[:1]:
                 after = self.values[operation.outputs[0].key]
                 self.values[key] = join(self.values.get(key, after), after)
 
     def _list(self, op: Applied) -> bool:
-        """Lists of tensors, and arrays, which are known by what their elements have in common."""
+        """Follows lists of tensors, and arrays, of which only what their elements share is known."""
         kind, outputs = op.operation.kind, op.operation.outputs
         if kind == "list_combine":
             self.values[outputs[0].key] = Value(Kind.CONSTANT, elements=tuple(op.tensors()))
@@ -232,7 +232,7 @@ class _Walk:
             for place, output in enumerate(operation.outputs):
                 found = [values[place] for values in yields if place < len(values)]
                 self._set([output], _joined(found) if found else op.unknown())
-        else:  # a legacy branch writes its results under the names that they have outside
+        else:  # a legacy branch writes its results under their names outside
             for key, old in before.items():
                 if old is not None and key in self.values:
                     self.values[key] = join(old, self.values[key])
@@ -240,7 +240,7 @@ class _Walk:
     def _loop(self, operation: Operation, loops: int) -> None:
         op = Applied(operation, self.values)
         (body,) = operation.blocks
-        named = not body.arguments  # a legacy loop reads and writes its variables under their names
+        named = not body.arguments  # a legacy loop reads and writes its variables by their names outside
         keys = [out.key for out in operation.outputs] if named else [arg.key for arg in body.arguments]
         inputs = [] if named else op.tensors()
         conditions = op.tensors_of("condition") if named else inputs[:1]
@@ -284,7 +284,7 @@ def _joined(values: Sequence[Value]) -> Value:
 
 
 def _given_up(value: Value | None, op: Applied) -> Value | None:
-    """For a loop whose variables still change after some turns."""
+    """Gives up on a loop whose variables still change after some turns."""
     if value is None or value.kind in (Kind.MIXED, Kind.UNKNOWN):
         return value
     return Value(Kind.UNKNOWN, cause=Cause(op.operation.name, ""))
@@ -328,7 +328,7 @@ def _reduces_all(op: Applied) -> bool:
 
 
 def _shape(op: Applied) -> Value:
-    """The sizes of a tensor, or their product."""
+    """Returns the sizes of a tensor, or their product."""
     x = op.tensor()
     if x.follows_data:
         return replace(x, sizes=None, content=None, elements=None)
@@ -338,7 +338,7 @@ def _shape(op: Applied) -> Value:
 
 
 def _without_data(op: Applied, values: Sequence[Value]) -> Value:
-    """A result that depends on no input's data."""
+    """Returns a result that depends on no input's data."""
     sizes = [value for value in values if value.kind is Kind.SIZES]
     content = content_of(op)
     if content is not None:

@@ -1,4 +1,4 @@
-"""The numbers in shapes and other small tensors that do not depend on the inputs' data."""
+"""Computes the numbers in shapes and other small tensors that do not depend on the inputs' data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_NUMBERS = 64
 
 
 def content_of(op: Applied) -> Content | None:
-    """The numbers in the operator's result; None where they are not followed."""
+    """Returns the numbers in the operator's result; None if they cannot be followed."""
     reader = _READERS.get(op.operation.kind)
     if reader is None:
         return None
@@ -30,7 +30,7 @@ def content_of(op: Applied) -> Content | None:
 
 def _full(op: Applied) -> Content | None:
     numbers = op.attributes.get("value")
-    text = op.attributes.get("str_value")  # a legacy program has the number as text, too
+    text = op.attributes.get("str_value")  # a legacy program may store the number as text
     number = float(text) if text else numbers
     (count,) = [product(known(size) for size in op.integers("shape"))]
     if not isinstance(number, (int, float)) or int(number) != number or count is None:
@@ -81,7 +81,7 @@ def _scaled(op: Applied) -> Content | None:
         return tuple(_combined([size, factor[0]], Size.times) for size in content)
     if op.given("scale") and factor is not None and factor == [ONE] and int(bias) == bias:
         return tuple(_combined([size, known(int(bias))], _plus) for size in content)
-    # A legacy operator's factor is a number that is not read here.
+    # A legacy operator's factor is a float, which is not read here.
     return tuple(_combined([size], None) for size in content)
 
 
@@ -105,7 +105,7 @@ def _pairwise(exact: Callable[[Size, Size], Size | None] | None) -> Callable[[Ap
 
 
 def _combined(sizes: Sequence[Size | None], exact: Callable[[Size, Size], Size | None] | None) -> Size | None:
-    """The exact result where there is one; else, of sizes that do not follow the rows, some size."""
+    """Returns the exact result if there is one; else an unknown size, if no argument follows the rows."""
     known_sizes = [size for size in sizes if size is not None]
     if len(known_sizes) < len(sizes):
         return None
@@ -128,7 +128,7 @@ def _minus(one: Size, other: Size) -> Size | None:
 
 
 def _quotient(one: Size, other: Size) -> Size | None:
-    """Where it comes out even."""
+    """Divides, if the quotient is whole."""
     found = one.over(other)
     return found if found is not None and (found.factor.denominator == 1 or found.powers) else None
 

@@ -1,4 +1,4 @@
-"""What operators that move, fold, cut or choose entries do to the rows."""
+"""Says what operators that move, fold, cut or choose entries do to the rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def reshape(op: Applied) -> Value:
 
 
 def flatten(op: Applied) -> Value:
-    """Axes from one to another become one."""
+    """Folds a range of axes into one."""
     x = op.tensor("x")
     rank = op.rank(x)
     (start,), (stop,) = op.axes("start_axis", rank, [1]), op.axes("stop_axis", rank, [-1])
@@ -52,7 +52,7 @@ def flatten(op: Applied) -> Value:
 
 
 def legacy_flatten(op: Applied) -> Value:
-    """Two axes out of all, divided at one."""
+    """Folds all axes into two, divided at a given one."""
     x = op.tensor("x")
     axis = op.axes("axis", op.rank(x), [1])[0]
     assert x.sizes is not None
@@ -60,7 +60,7 @@ def legacy_flatten(op: Applied) -> Value:
 
 
 def _refolded(op: Applied, x: Value, sizes: Sequence[Size | None]) -> Value:
-    """The same entries in the same order, in axes of these sizes."""
+    """Returns the same entries in the same order, in axes of these sizes."""
     assert x.sizes is not None
     before = product((*x.sizes[: x.axis], x.outer))
     if before is None:
@@ -75,7 +75,7 @@ def _refolded(op: Applied, x: Value, sizes: Sequence[Size | None]) -> Value:
                 return op.mixed(_APART)
             return op.moved(x, axis, before, rest, sizes)
         if not size.divides(before):
-            # What does not divide it for sure may still do so, unless all of it is known.
+            # A size that does not surely divide it may still do so, unless all sizes are known.
             certain = before.number is not None and size.number is not None
             if certain:
                 return op.mixed(_APART)
@@ -88,7 +88,7 @@ def _refolded(op: Applied, x: Value, sizes: Sequence[Size | None]) -> Value:
 
 
 def transpose(op: Applied) -> Value:
-    """Axes in another order."""
+    """Puts axes in another order."""
     x = op.tensor("x")
     rank = op.rank(x)
     order = op.axes("perm" if "perm" in op.attributes else "axis", rank)
@@ -97,7 +97,7 @@ def transpose(op: Applied) -> Value:
 
 
 def unsqueeze(op: Applied) -> Value:
-    """Axes of size 1 more."""
+    """Adds axes of size 1."""
     x = op.tensor("x")
     axis, rank = x.axis, op.rank(x)
     for new in op.integers("axis" if op.given("axis") or "axis" in op.attributes else "axes"):
@@ -107,7 +107,7 @@ def unsqueeze(op: Applied) -> Value:
 
 
 def squeeze(op: Applied) -> Value:
-    """Axes of size 1 less; a batch of one row is such an axis."""
+    """Removes axes of size 1; a batch of one row is such an axis."""
     x = op.tensor("x")
     rank = op.rank(x)
     axes = op.axes("axis" if op.given("axis") or "axis" in op.attributes else "axes", rank, ())
@@ -122,7 +122,7 @@ def squeeze(op: Applied) -> Value:
 
 
 def concat(op: Applied) -> Value:
-    """Side by side along an axis; batches after each other are a fold that a split can undo."""
+    """Joins along an axis; joined batches are a fold that a split can undo."""
     values = op.tensors("axis")
     rank = max(op.rank(value) for value in values)
     (axis,) = op.axes("axis", rank, [0])
@@ -139,7 +139,7 @@ def concat(op: Applied) -> Value:
 
 
 def stack(op: Applied) -> Value:
-    """Along a new axis."""
+    """Joins along a new axis."""
     values = op.tensors("axis")
     first = next(value for value in values if value.kind is Kind.ROWS)
     (axis,) = op.axes("axis", op.rank(first) + 1, [0])
@@ -150,7 +150,7 @@ def stack(op: Applied) -> Value:
 
 
 def stacked(op: Applied) -> Value:
-    """An array's elements along a new axis."""
+    """Returns an array's elements along a new axis."""
     x = op.tensor("x")
     if x.kind is not Kind.ROWS:
         return x
@@ -159,7 +159,7 @@ def stacked(op: Applied) -> Value:
 
 
 def split(op: Applied) -> Value:
-    """Parts along an axis; of batches after each other each is one again."""
+    """Divides along an axis; joined batches become batches again."""
     x = op.tensor("x")
     (axis,) = op.axes("axis", op.rank(x), [0])
     if axis != x.axis:
@@ -172,14 +172,14 @@ def split(op: Applied) -> Value:
 
 
 def unstack(op: Applied) -> Value:
-    """Each entry along an axis by itself."""
+    """Separates the entries along an axis."""
     x = op.tensor("x")
     (axis,) = op.axes("axis", op.rank(x), [0])
     return op.mixed(_CUTS) if axis == x.axis else op.moved(x, x.axis - (axis < x.axis))
 
 
 def cut(op: Applied) -> Value:
-    """From some place to another along some axes."""
+    """Takes a range along some axes."""
     x = op.tensor("x")
     rank = op.rank(x)
     axes = op.axes("axes", rank)
@@ -214,7 +214,7 @@ def set_value(op: Applied) -> Value:
 
 
 def expand(op: Applied) -> Value:
-    """To more axes at the front, and from size 1 to others."""
+    """Adds axes at the front, and repeats axes of size 1."""
     x = op.tensor("x")
     rank = op.operation.outputs[0].types[0].shape
     if rank is None:
@@ -223,7 +223,7 @@ def expand(op: Applied) -> Value:
 
 
 def tile(op: Applied) -> Value:
-    """The whole of an axis so many times."""
+    """Repeats a whole axis."""
     x = op.tensor("x")
     times = op.sizes_of("repeat_times") or []
     shift = max(0, len(times) - op.rank(x))
@@ -237,7 +237,7 @@ def tile(op: Applied) -> Value:
 
 
 def repeat_interleave(op: Applied) -> Value:
-    """Each entry along an axis so many times."""
+    """Repeats each entry along an axis."""
     x = op.tensor("x")
     (axis,) = op.axes("axis" if "axis" in op.attributes else "dim", op.rank(x), [0])
     if axis != x.axis:
@@ -247,11 +247,11 @@ def repeat_interleave(op: Applied) -> Value:
 
 
 def gather(op: Applied) -> Value:
-    """Entries along an axis by their numbers."""
+    """Takes entries along an axis by their indices."""
     x, index = op.tensor("x"), op.tensor("index")
     name = "axis" if op.given("axis") or "axis" in op.attributes else "dim"
     (axis,) = op.axes(name, op.rank(x), [0])
-    # A column of numbers counts as a list of them.
+    # A column of indices counts as a list of them.
     ranks = 1 if op.operation.kind == "gather" and op.rank(index) == 2 else op.rank(index)
     if x.kind is not Kind.ROWS:
         return op.moved(index, axis + index.axis)
@@ -263,7 +263,7 @@ def gather(op: Applied) -> Value:
 
 
 def gather_nd(op: Applied) -> Value:
-    """Entries by the numbers of several axes."""
+    """Takes entries by their indices on several axes."""
     x, index = op.tensor("x"), op.tensor("index")
     deep = (index.sizes or (None,))[-1]
     depth = None if deep is None else deep.number
@@ -279,7 +279,7 @@ def gather_nd(op: Applied) -> Value:
 
 
 def take_along_axis(op: Applied) -> Value:
-    """Entries along an axis by numbers for each place."""
+    """Takes entries along an axis by an index for each place."""
     x, index = op.tensor("x"), op.tensor("index")
     name = "axis" if "axis" in op.attributes else "Axis"
     (axis,) = op.axes(name, op.rank(x))
@@ -292,7 +292,7 @@ def take_along_axis(op: Applied) -> Value:
 
 
 def put_along_axis(op: Applied) -> Value:
-    """Writes by numbers for each place."""
+    """Writes entries along an axis by an index for each place."""
     x, others = op.tensor("x"), op.tensors("x")
     (axis,) = op.axes("axis" if "axis" in op.attributes else "Axis", op.rank(x))
     rows = [value for value in (x, *others) if value.kind is Kind.ROWS]
@@ -302,13 +302,13 @@ def put_along_axis(op: Applied) -> Value:
 
 
 def scatter(op: Applied) -> Value:
-    """Writes whole entries of axis 0 by their numbers."""
+    """Writes whole entries of axis 0 by their indices."""
     rows = [value for value in op.tensors() if value.kind is Kind.ROWS]
     return op.mixed(_JOINS) if any(value.is_plain for value in rows) else op.unknown()
 
 
 def pad(op: Applied) -> Value:
-    """More entries at both ends of axes."""
+    """Adds entries at both ends of axes."""
     x = op.tensor("x")
     paddings = op.integers("paddings")
     if len(paddings) <= 2 * x.axis + 1:
@@ -318,13 +318,13 @@ def pad(op: Applied) -> Value:
 
 
 def pad_space(op: Applied) -> Value:
-    """Of images: never around the rows."""
+    """Pads images, never around the rows."""
     x = op.tensor("x")
     return op.moved(x, 0) if x.axis == 0 else op.unknown()
 
 
 def temporal_shift(op: Applied) -> Value:
-    """Between the frames of one clip, which axis 0 holds together."""
+    """Shifts between the frames of one clip, which lie together on axis 0."""
     x = op.tensor("x")
     frames = op.integer("seg_num")
     if x.axis == 0 and x.inner == known(frames):

@@ -1,4 +1,4 @@
-"""Operators that are alike in what they do to rows, by the names that Paddle 3 gives them."""
+"""Groups operators by what they do to rows, under Paddle 3's names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FULL_REDUCTIONS = _names(
     fake_quantize_dequantize_abs_max l1_norm mean_all squared_l2_norm
     """
 )
-"""Over everything, whatever the attributes say."""
+"""They compute over everything, whatever their attributes say."""
 
 REDUCTIONS = _names(
     """
@@ -64,7 +64,7 @@ BATCH_FIRST = _names(
     prelu shuffle_channel trilinear_interp trilinear_interp_v2 unfold yolo_box
     """
 )
-"""Axis 0 of each argument that holds rows is the batch by the operator's definition."""
+"""By their definition axis 0 of each argument with rows is the batch."""
 
 LINEAR_ALGEBRA = _names(
     """
@@ -89,7 +89,7 @@ BY_SIZES = _names(
     anchor_generator density_prior_box prior_box
     """
 )
-"""Their results depend on the sizes of their arguments only, and not on the rows."""
+"""Their results depend only on the sizes of their arguments."""
 LIKE = _names(
     """
     empty_like full_batch_size_like full_like ones_like zeros_like

@@ -1,4 +1,4 @@
-"""An operator with what is known of its arguments, for the rules that say what is known of its results."""
+"""Wraps an operator with what is known of its arguments, for the rules that derive its results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIXES = "which computes over the rows of the whole batch"
 
 
 class NotKnownError(Exception):
-    """A rule needs what the program does not say."""
+    """A rule needs something that the program does not say."""
 
 
 class Applied:
@@ -29,7 +29,7 @@ class Applied:
     # Arguments
 
     def tensors(self, *left_out: str) -> list[Value]:
-        """All argument tensors, those of lists one by one; without the arguments named."""
+        """Returns all argument tensors, those of lists one by one, except for the named arguments."""
         return [
             value
             for name in self.operation.arguments
@@ -38,7 +38,7 @@ class Applied:
         ]
 
     def tensors_of(self, name: str) -> list[Value]:
-        """The tensors of one argument; none if it was not given."""
+        """Returns the tensors of one argument; an empty list if it was not given."""
         found: list[Value] = []
         for key in self.operation.arguments.get(name, ()):
             value = self._values.get(key, Value(Kind.UNKNOWN, cause=Cause(self.operation.name, "")))
@@ -46,26 +46,26 @@ class Applied:
         return found
 
     def given(self, name: str) -> bool:
-        """Whether there is such an argument."""
+        """Tells whether this argument was given."""
         return name in self.operation.arguments
 
     def tensor(self, name: str = "x") -> Value:
-        """The one tensor of an argument."""
+        """Returns the single tensor of an argument."""
         found = self.tensors_of(name)
         if len(found) != 1:
             raise NotKnownError
         return found[0]
 
     def rank(self, value: Value) -> int:
-        """The number of a value's axes."""
+        """Returns the number of a value's axes."""
         if value.rank is None:
             raise NotKnownError
         return value.rank
 
-    # Attributes, some of which may be arguments
+    # Attributes, some of which may be given as arguments
 
     def sizes_of(self, name: str) -> list[Size | None] | None:
-        """Numbers of an attribute, or of an argument in its place; None if there is neither."""
+        """Returns the numbers of an attribute, or of an argument in its place; None if there is neither."""
         attribute = self.attributes.get(name)
         numbers = [attribute] if isinstance(attribute, (int, float)) else attribute
         if not isinstance(numbers, (list, tuple)):
@@ -74,14 +74,14 @@ class Applied:
             contents = [value.content for value in self.tensors_of(name)]
             if None not in contents:
                 return [size for content in contents if content is not None for size in content]
-            # A legacy operator has the numbers that are known in the attribute, too, and -1 for the others.
+            # A legacy operator repeats the known numbers in the attribute, with -1 for the others.
             if not numbers:
                 raise NotKnownError
             return [None if number == -1 else known(number) for number in numbers]
         return None if numbers is None else [known(int(number)) for number in numbers]
 
     def integers(self, name: str, default: Sequence[int] | None = None) -> list[int]:
-        """Known numbers of an attribute, or of an argument in its place."""
+        """Returns the known numbers of an attribute, or of an argument in its place."""
         sizes = self.sizes_of(name)
         if sizes is None:
             if default is None:
@@ -93,28 +93,28 @@ class Applied:
         return [number for number in numbers if number is not None]
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """One such number."""
+        """Returns one such number."""
         numbers = self.integers(name, None if default is None else [default])
         if len(numbers) != 1:
             raise NotKnownError
         return numbers[0]
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """An attribute that is true or false."""
+        """Returns an attribute that is true or false."""
         return bool(self.attributes.get(name, default))
 
     def axes(self, name: str, rank: int, default: Sequence[int] | None = None) -> list[int]:
-        """Axes, counted from the front."""
+        """Returns axes, counted from the front."""
         return [axis + rank if axis < 0 else axis for axis in self.integers(name, default)]
 
     # Results
 
     def mixed(self, why: str = MIXES, follows_data: bool = False) -> Value:
-        """A result that depends on several rows."""
+        """Returns a result that depends on several rows."""
         return Value(Kind.MIXED, cause=Cause(self.operation.name, why), follows_data=follows_data)
 
     def unknown(self) -> Value:
-        """A result that is not followed."""
+        """Returns a result that cannot be followed."""
         return Value(Kind.UNKNOWN, cause=Cause(self.operation.name, ""))
 
     def moved(
@@ -125,7 +125,7 @@ class Applied:
         inner: Size | None = None,
         sizes: Sequence[Size | None] | None = None,
     ) -> Value:
-        """The rows of a value, on another axis or folded otherwise."""
+        """Returns a value's rows on another axis, or folded in another way."""
         outer = value.outer if outer is None else outer
         inner = value.inner if inner is None else inner
         same = (axis, outer, inner) == (value.axis, value.outer, value.inner)
@@ -134,7 +134,7 @@ class Applied:
 
 
 def of_type(value: Value, kind: TensorType) -> Value:
-    """A result with the sizes that the program declares for it."""
+    """Returns a result with the sizes that the program declares for it."""
     shape = kind.shape
     if value.kind is not Kind.ROWS:
         if shape is None or value.sizes is not None:

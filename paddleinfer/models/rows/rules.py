@@ -1,7 +1,7 @@
-"""What operators that keep or remove axes do to the rows: one rule for each kind.
+"""Says what operators that keep or remove axes do to the rows, with one rule for each kind of operator.
 
-A rule is asked only where an argument holds rows and nothing worse. It gives one value that stands for all
-results of the operator, or one for each.
+A rule is asked only if an argument holds rows and none is MIXED or UNKNOWN. It returns one value that stands
+for all results of the operator, or one for each.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _ALONG_AXIS = {
     **dict.fromkeys(("cumprod", "fft_c2c", "fft_c2r", "fft_r2c"), None),
     "maxout": 1,
 }
-"""They keep the axes and work along some; the axis that stands for none given, None where one has to be."""
+"""Operators that keep the axes and work along some, with the default axis; None if it must be given."""
 
 
 def elementwise(op: Applied) -> Value:
-    """Entry by entry, with the arguments' axes aligned at the end."""
+    """An operator that works entry by entry, with the arguments' axes aligned at the end."""
     return broadcast(op, op.tensors())
 
 
 def broadcast(op: Applied, values: Sequence[Value]) -> Value:
-    """The result of some arguments of one operator, entry by entry."""
+    """Returns what an operator makes of arguments that it combines entry by entry."""
     if any(value.kind is Kind.SIZES for value in values):
         sure = all(value.certain for value in values if value.kind is Kind.SIZES)
         return op.mixed(_POSITION) if sure and op.operation.outputs[0].types[0].floating else op.unknown()
@@ -48,7 +48,9 @@ def broadcast(op: Applied, values: Sequence[Value]) -> Value:
     rank = max(ranks)
     offsets = [rank - one for one in ranks]
     if op.attributes.get("axis", -1) not in (-1, None) and len(values) == 2:
-        offsets[1] = op.integer("axis") - offsets[0]  # a legacy operator may align its second argument itself
+        offsets[1] = (
+            op.integer("axis") - offsets[0]
+        )  # a legacy operator may align its second argument elsewhere
     pairs = list(zip(values, offsets, strict=True))
     rows = [(value, value.axis + offset) for value, offset in pairs if _rows(value)]
     first, axis = rows[0]
@@ -79,7 +81,7 @@ def _widest(values: Sequence[Value], offsets: Sequence[int], rank: int) -> list[
 
 
 def reduction(op: Applied) -> Value:
-    """Some or all axes go."""
+    """An operator that removes some or all axes."""
     x = op.tensor()
     rank = op.rank(x)
     name = "dim" if "dim" in op.attributes else "axis"
@@ -94,7 +96,7 @@ def reduction(op: Applied) -> Value:
 
 
 def along_axis(op: Applied) -> Value:
-    """All axes stay, and the entries along one, or some, depend on each other."""
+    """An operator that keeps all axes; the entries along some of them depend on each other."""
     x = op.tensor()
     rank = op.rank(x)
     default = _ALONG_AXIS[op.operation.kind]
@@ -104,14 +106,14 @@ def along_axis(op: Applied) -> Value:
 
 
 def roll(op: Applied) -> Value:
-    """Along the axes given, or along everything."""
+    """Rolls along the given axes, or along everything."""
     x = op.tensor()
     axes = op.axes("axis", op.rank(x), ())
     return op.mixed() if not axes or x.axis in axes else op.moved(x, x.axis, sizes=x.sizes)
 
 
 def batch_first(op: Applied) -> Value:
-    """Batch-wise by definition, if the rows are where it expects them."""
+    """An operator that is batch-wise by definition, if the rows are on axis 0."""
     rows = [value for value in op.tensors() if _rows(value)]
     first = rows[0]
     if all((value.axis, value.outer) == (0, first.outer) for value in rows):
@@ -120,12 +122,12 @@ def batch_first(op: Applied) -> Value:
 
 
 def batch_norm(op: Applied) -> list[Value]:
-    """By the statistics in the model; in training form by those of the batch."""
+    """Normalises by the statistics in the model; in training form by those of the batch."""
     x = op.tensor()
     if not (op.flag("is_test") or op.flag("use_global_stats")):
         return [op.mixed("which normalises by the statistics of the batch, as in training")]
     result = op.moved(x, x.axis, sizes=x.sizes) if x.axis == 0 else op.unknown()
-    # A legacy operator names its results, and writes the statistics back to its parameters.
+    # A legacy operator names its results, and writes its statistics back to parameters.
     main = {"", "y"}
     first = op.operation.outputs[0].key
     return [
@@ -135,19 +137,19 @@ def batch_norm(op: Applied) -> list[Value]:
 
 
 def layer_norm(op: Applied) -> Value:
-    """Over all axes from one on."""
+    """Normalises over all axes from a given one on."""
     x = op.tensor()
     return op.mixed() if x.axis >= op.integer("begin_norm_axis", 1) else op.moved(x, x.axis, sizes=x.sizes)
 
 
 def dropout(op: Applied) -> Value:
-    """Nothing, in a model for inference."""
+    """Does nothing in a model for inference."""
     x = op.tensor()
     return op.moved(x, x.axis, sizes=x.sizes) if op.flag("is_test") else op.unknown()
 
 
 def linear_algebra(op: Applied) -> Value:
-    """On each matrix of the last two axes."""
+    """Works on each matrix of the last two axes."""
     values = op.tensors()
     rank = max(op.rank(value) for value in values)
     axes = {value.axis + rank - op.rank(value) for value in values if _rows(value)}
@@ -158,14 +160,14 @@ def linear_algebra(op: Applied) -> Value:
 
 
 def matmul(op: Applied) -> Value:
-    """Matrices of the last two axes, of matching axes before them."""
+    """Multiplies matrices of the last two axes; the axes before them match."""
     x, y = op.tensor("x"), op.tensor("vec" if op.operation.kind == "mv" else "y")
     ranks = op.rank(x), op.rank(y)
     if min(ranks) < 1:
         raise NotKnownError
     swapped = op.flag("transpose_x"), op.flag("transpose_y")
     rank = max(*ranks, 2)
-    # Where an axis of an argument ends up: None is the one that is summed over.
+    # Maps an argument's axis to the result's; the axis that is summed over becomes None.
     places: list[int | None] = []
     for side, (value, own, swap) in enumerate(zip((x, y), ranks, swapped, strict=True)):
         if not _rows(value):
@@ -194,7 +196,7 @@ def matmul(op: Applied) -> Value:
 
 
 def matmul_with_flatten(op: Applied) -> Value:
-    """The first axes of x against the others of it."""
+    """Multiplies matrices that have x's first axes as rows and the others as columns."""
     x, y = op.tensor("x"), op.tensor("y")
     if _rows(y):
         return op.mixed() if not _rows(x) else op.unknown()
@@ -203,7 +205,7 @@ def matmul_with_flatten(op: Applied) -> Value:
 
 
 def fc(op: Applied) -> Value:
-    """As above, with a bias."""
+    """Multiplies like `matmul_with_flatten`, and adds a bias."""
     x = op.tensor("x")
     if not _rows(x) or any(_rows(value) for value in op.tensors("x")):
         return op.unknown()
@@ -211,7 +213,7 @@ def fc(op: Applied) -> Value:
 
 
 def dot(op: Applied) -> Value:
-    """Over the last axis, which goes."""
+    """Sums over the last axis, which it removes."""
     paired = broadcast(op, op.tensors())
     if paired.kind is not Kind.ROWS:
         return paired
@@ -220,12 +222,12 @@ def dot(op: Applied) -> Value:
 
 
 def bmm(op: Applied) -> Value:
-    """Matrices by axis 0, of both or of neither."""
+    """Multiplies matrices pairwise along axis 0, which must be the batch of both or of neither."""
     return matmul(op)
 
 
 def addmm(op: Applied) -> Value:
-    """A matrix product, and a term more."""
+    """Adds a term to a matrix product."""
     x, y, term = op.tensor("x"), op.tensor("y"), op.tensors("x", "y")
     if _rows(y) or not _rows(x) or any(_rows(value) for value in term):
         return op.unknown()
@@ -233,7 +235,7 @@ def addmm(op: Applied) -> Value:
 
 
 def einsum(op: Applied) -> Value:
-    """By its letters."""
+    """Follows the axes by their letters."""
     equation = str(op.attributes.get("equation", "")).replace(" ", "")
     left, _, right = equation.partition("->")
     terms, values = left.split(","), op.tensors()
@@ -249,7 +251,7 @@ def einsum(op: Applied) -> Value:
 
 
 def rnn(op: Applied) -> Value:
-    """Steps come first, rows second."""
+    """Expects steps on axis 0 and rows on axis 1."""
     x = op.tensor("x")
     if not _rows(x):
         return op.unknown()
@@ -257,7 +259,7 @@ def rnn(op: Applied) -> Value:
 
 
 def embedding(op: Applied) -> Value:
-    """A vector for each number."""
+    """Gives a vector for each number."""
     if any(_rows(value) for value in op.tensors("ids")):
         return op.unknown()
     ids = op.tensor("ids")
@@ -265,13 +267,13 @@ def embedding(op: Applied) -> Value:
 
 
 def one_more_axis(op: Applied) -> Value:
-    """An axis more at the end, for each entry."""
+    """Adds an axis at the end."""
     x = op.tensor("x")
     return op.moved(x, x.axis) if _rows(x) else op.unknown()
 
 
 def sequence_mask(op: Applied) -> Value:
-    """As long as it is told, else as long as the longest row."""
+    """Gives masks of a given length, or as long as the longest row."""
     lengths = op.sizes_of("maxlen") or [ONE]
     if all(length is None or length.factor > 0 for length in lengths):
         return one_more_axis(op)

@@ -1,7 +1,7 @@
-"""What is known of a value inside a model: which of its axes is the batch, if any.
+"""Describes what is known of a value inside a model: which of its axes is the batch, if any.
 
 Sizes are products of the number of rows and of other free sizes, so that a reshape that folds the batch
-axis together with another one can be followed, and one that unfolds it again, too.
+axis with another one can be followed, and one that unfolds it, too.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class Size:
 
     @property
     def number(self) -> int | None:
-        """The size, where it is known before a run."""
+        """The size as a number, if it is known before a run."""
         if self.powers or self.factor.denominator != 1:
             return None
         return self.factor.numerator
 
     @property
     def has_rows(self) -> bool:
-        """Whether it grows with the number of rows."""
+        """Tells whether it grows with the number of rows."""
         return bool(self.powers) and self.powers[0][0] == 0
 
     def times(self, other: Size, sign: int = 1) -> Size | None:
-        """The product, or with `sign` -1 the quotient; None where it is not worth following."""
+        """Returns the product, or with `sign` -1 the quotient; None where following it does not pay."""
         if sign < 0 and not other.factor:
             return None
         powers = dict(self.powers)
@@ -54,7 +54,7 @@ class Size:
         return self.times(other, -1)
 
     def divides(self, other: Size) -> bool:
-        """Whether the other is surely a multiple of it."""
+        """Tells whether the other is surely a multiple of it."""
         quotient = other.over(self)
         return (
             quotient is not None
@@ -69,17 +69,17 @@ ROWS = Size(Fraction(1), ((0, 1),))
 
 
 def known(number: int) -> Size:
-    """A size that is known before a run."""
+    """Makes a size that is known before a run."""
     return Size(Fraction(number))
 
 
 def fresh_size() -> Size:
-    """One that is not, and does not follow the rows."""
+    """Makes an unknown size that does not follow the rows."""
     return Size(Fraction(1), ((next(_fresh), 1),))
 
 
 def product(sizes: Iterable[Size | None]) -> Size | None:
-    """None where one is not known."""
+    """Multiplies sizes; None if one of them is not known."""
     found: Size | None = ONE
     for size in sizes:
         if size is None or found is None:
@@ -92,15 +92,15 @@ class Kind(Enum):
     """What a value depends on."""
 
     CONSTANT = 1
-    """On nothing that a caller sends, or on sizes beyond the rows, by which requests are sorted."""
+    """It depends on nothing a caller sends, or only on sizes beyond the rows, which requests share."""
     SIZES = 2
-    """On the number of rows."""
+    """It depends on the number of rows."""
     ROWS = 3
-    """Its entries along one axis depend on one row of the inputs each."""
+    """Its entries along one axis each depend on one row of the inputs."""
     UNKNOWN = 4
-    """On the inputs, in a way that is not followed."""
+    """It depends on the inputs, in a way that is not followed."""
     MIXED = 5
-    """An entry depends on several rows, or on where its row stands, or the number of entries on the data."""
+    """Entries depend on several rows or on their row's place, or their number depends on the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,25 +117,25 @@ class Value:
 
     kind: Kind
     sizes: tuple[Size | None, ...] | None = None
-    """None where the number of axes is not known."""
+    """Its sizes; None if the number of axes is not known."""
     axis: int = 0
-    """Of ROWS: the axis that holds them: `outer` times all rows, each of them `inner` times."""
+    """For ROWS: the axis that holds the rows: `outer` times all rows, each of them `inner` times."""
     outer: Size = ONE
     inner: Size = ONE
     cause: Cause | None = None
-    """Of MIXED and UNKNOWN: where it began; of ROWS: what moved or folded the axis last."""
+    """For MIXED and UNKNOWN: the operator it began at; for ROWS: the last that moved or folded the axis."""
     content: tuple[Size | None, ...] | None = None
     """The numbers in a small tensor of whole numbers, such as a shape."""
     elements: tuple[Value, ...] | None = None
-    """Of a list of tensors."""
+    """The elements of a list of tensors."""
     follows_data: bool = False
-    """Of MIXED: the sizes depend on the data, too."""
+    """For MIXED: whether the sizes depend on the data, too."""
     certain: bool = True
-    """Of SIZES: it is certainly the rows that it depends on."""
+    """For SIZES: whether it surely depends on the number of rows."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether axis 0 is the batch and nothing else."""
+        """Tells whether axis 0 is the batch and nothing else."""
         return self.axis == 0 and self.outer == ONE and self.inner == ONE
 
     @property
@@ -145,7 +145,7 @@ class Value:
 
 
 def join(one: Value, other: Value) -> Value:
-    """What is known of a value that is either."""
+    """Returns what is known of a value that may be either of two."""
     if one == other:
         return one
     if one.kind is other.kind is Kind.ROWS:
