@@ -1,6 +1,6 @@
 """The engine: a model as a thread-safe, parallel, self-batching function, ``paddleinfer.Engine``.
 
-``engine`` opens and ends it, ``calls`` has what is called, ``generations`` reload, ``generation`` one load,
-and ``introspection`` what an engine says of itself.
+``engine`` opens and closes it, ``calls`` has its calls, ``generations`` reloads it, ``generation`` is one
+load, and ``introspection`` describes an engine.
 May import: backends, models, tracing, diagnosis.
 """

@@ -1,4 +1,4 @@
-"""What takes an event loop too long before a request is queued: conversion and padding of many numbers."""
+"""Converts and pads large inputs on a thread beside the event loop, which they would hold up for too long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Given = TypeVar("Given")
 
 
 def are_many(feeds: object) -> bool:
-    """Whether a caller's inputs hold so many numbers that a copy of them takes milliseconds."""
+    """Tells whether a caller's inputs hold so many numbers that copying them takes milliseconds."""
     if isinstance(feeds, np.ndarray):
         return feeds.size > _ext.MANY_NUMBERS
     if isinstance(feeds, Mapping):
@@ -30,10 +30,9 @@ def are_many(feeds: object) -> bool:
 
 
 class BesideLoop:
-    """One thread, from its first use until close(), which does one piece of work after the other.
+    """A thread that does one piece of work after the other, from the first use until close().
 
-    NumPy copies without the interpreter's lock, and the loop goes on. With more threads the memory of each
-    would be taken at once.
+    NumPy copies without the GIL, so the loop goes on. Several threads would need their memory all at once.
     """
 
     def __init__(self, label: str) -> None:
@@ -43,14 +42,14 @@ class BesideLoop:
         self._lock = threading.Lock()
 
     async def run(self, call: Callable[[Any], Given], feeds: object) -> Given:
-        """What the call gives of a caller's inputs.
+        """Runs the call on a caller's inputs, on the thread, and returns its result.
 
         Raises
         ------
         EngineClosed
             After close().
         ThreadStartError
-            There is no thread for it.
+            The thread could not be started.
         """
         with self._lock:
             if self._closed:
@@ -60,12 +59,12 @@ class BesideLoop:
             try:
                 work = self._executor.submit(call, feeds)
             except RuntimeError as error:
-                self._executor = None  # which has the work, and nobody to do it
+                self._executor = None  # it holds the work, and nobody would do it
                 raise ThreadStartError.of(f"the inputs of {self._label}", error) from None
         return await asyncio.wrap_future(work)
 
     def close(self) -> None:
-        """What was begun is done, and nothing new."""
+        """Ends the thread once the work that has begun is done; nothing new is taken."""
         with self._lock:
             self._closed = True
             executor, self._executor = self._executor, None

@@ -1,4 +1,4 @@
-"""The calls of an engine: one request and its result, a future, a coroutine, a stream, and a warm-up."""
+"""Defines the calls of an engine: infer, submit, ainfer, infer_many and warmup."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = ["EngineCalls"]
 
 
 class EngineCalls:
-    """The side of an engine that is called."""
+    """The part of an engine that callers call."""
 
     _observed: ObservedCalls | None = None
 
@@ -106,7 +106,7 @@ class EngineCalls:
             0, 1 or 2, the most urgent first. Without a deadline a request is due 0.1, 1 or 10 seconds after
             its arrival; of those that wait, the one that is due first goes first.
         return_info
-            Also return why the request went as it did; a ModelError's ``info`` says it, too.
+            Also return why the request went as it did; a ModelError has it as ``info``.
 
         Returns
         -------
@@ -121,7 +121,7 @@ class EngineCalls:
         QueueFull
             Too much waits, or so much that the result would come after the deadline; nothing ran.
         DeadlineExceeded, ModelError, EngineClosed
-            How else the request ended.
+            The request ended without a result.
         """
         if self._observed is not None:
             return self._observed.infer(inputs, timeout, outputs, priority, return_info)
@@ -133,7 +133,7 @@ class EngineCalls:
         if generation.green:
             return self._infer_in_greenlet(inputs, timeout, outputs, priority, return_info)
         seconds = self._timeout(timeout)
-        while True:  # without a call between: the way of most requests
+        while True:  # most requests take this branch, so it makes no further call
             try:
                 return infer_in(generation, inputs, seconds, outputs, priority, return_info)
             except EngineClosed as error:
@@ -147,12 +147,12 @@ class EngineCalls:
         priority: int,
         return_info: bool,
     ) -> Answer:
-        """The same, while the thread's other greenlets go on."""
+        """Does what ``infer`` does, while the thread's other greenlets go on."""
         future = self.submit(inputs, timeout=timeout, outputs=outputs, priority=priority)
         try:
             results = future.result()
         except BaseException as error:
-            future.give_up()  # for what a greenlet is ended with; of no effect on a request that is over
+            future.give_up()  # whatever ended the greenlet; this does nothing to a request that is over
             if return_info and isinstance(error, ModelError):
                 error.info = future.info
             raise
@@ -294,22 +294,22 @@ class EngineCalls:
         inputs
             Each item is what ``infer`` takes.
         timeout, outputs, priority
-            For each request, as of ``infer``.
+            They apply to each request, as in ``infer``.
         look_ahead
-            Items under way at once. None, and whatever it is for items of many rows, is what gives every
-            instance a full batch to run and another that waits, counted in rows, but never less than two.
+            Items under way at once. None, or for items of many rows any number, keeps as many rows under way
+            as give every instance a full batch to run and another one that waits, but at least two items.
         progress
-            Called with 1 before each result is given, as the ``update`` of tqdm's bars takes it, and with
-            ``functools.partial(progress.advance, task)`` rich's.
+            It is called with 1 before each result is given: pass the ``update`` of a tqdm bar, or
+            ``functools.partial(progress.advance, task)`` for rich.
 
         Raises
         ------
         ConfigError
             `look_ahead` is not a positive integer, or `progress` not a function.
         InvalidInput
-            `inputs` is no iterable of requests.
+            `inputs` is not an iterable of requests.
         Exception
-            What ``infer`` raises, or the iterable, after the results of the items before it.
+            An error of ``infer`` or of the iterable is raised after the results of the items before it.
         """
         few_batches = 2 * self._generations.present.resolved.instances * self._config.batching.most_rows
         if look_ahead is None:
@@ -324,7 +324,7 @@ class EngineCalls:
                 f"not one {type(inputs).__name__}"
             )
         start = self._starter(self._timeout(timeout), outputs, priority)
-        # As many items of one row as were asked for.
+        # With items of one row this is as many items as were asked for.
         return in_order(iter(inputs), start, look_ahead, max(look_ahead, few_batches), progress)
 
     def warmup(
@@ -353,12 +353,12 @@ class EngineCalls:
         return self._generations.call(Generation.warmup, inputs, batch_sizes)
 
     def _timeout(self, given: float | None) -> float | None:
-        """The one given, or the engine's default.
+        """Returns the given timeout, or the engine's default.
 
         Raises
         ------
         InvalidInput
-            It is none.
+            It is not a timeout.
         """
         if given is None:
             return self._default_timeout
@@ -385,7 +385,7 @@ class EngineCalls:
     def _starter(
         self, seconds: float | None, outputs: Sequence[str] | None, priority: int
     ) -> Callable[[Inputs], UnderWay]:
-        """What queues one item of a stream."""
+        """Returns the function that queues one item of a stream."""
         if self._observed is not None:
             return self._observed.starter(seconds, outputs, priority)
         return functools.partial(self.start, seconds, outputs, priority)

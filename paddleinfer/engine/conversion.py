@@ -1,7 +1,7 @@
-"""What callers pass -> arrays the model takes, or one sentence that says what is wrong.
+"""Converts what callers pass to arrays the model takes, or raises one sentence that says what is wrong.
 
-The core takes plain arrays of the right kind by itself; this is for everything else. Conversion goes by
-type, never by value: what is refused once is refused always, except that integers are range-checked.
+The core itself takes plain arrays of the right kind; this module converts everything else. Conversion depends
+on types, never on values: what is refused once is always refused, except that integers are range-checked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.ma import MaskedArray  # here: as np.ma its first use imports it, in the middle of a request
+from numpy.ma import (
+    MaskedArray,
+)  # imported here, because np.ma would import it at first use, in the middle of a request
 
 from paddleinfer import _ext
 from paddleinfer.backends.paddle.empty_inputs import EmptyInputs
@@ -38,9 +40,9 @@ class Converter:
     rows_follow_batch
         Whether axis 0 of every input counts the same rows.
     strict_dtypes
-        Refuse every conversion.
+        Whether every conversion of a dtype is refused.
     empty_inputs
-        What arrays without elements would do to the process; None where they do nothing to it.
+        The inputs without elements that would end the process; None if none would.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Converter:
         self._places.update({t.alias: place for place, t in enumerate(self._tensors) if t.alias is not None})
 
     def __call__(self, feeds: object) -> list[Array]:
-        """C-contiguous arrays of the model's dtypes, in the model's order.
+        """Returns C-contiguous arrays of the model's dtypes, in the model's order.
 
         Raises
         ------
@@ -124,7 +126,7 @@ class Converter:
                 array = self._converted(array, wanted, tensor)
         else:
             array = self._from_python(value, wanted, tensor)
-        # Also gives native byte order and drops ndarray's subclasses.
+        # This also makes the byte order native and drops ndarray's subclasses.
         return np.require(array, wanted, ["C", "A"])
 
     def _from_python(self, value: object, wanted: np.dtype[Any], tensor: TensorSpec) -> Array:
@@ -159,7 +161,7 @@ class Converter:
 
     def _converted(self, array: Array, wanted: np.dtype[Any], tensor: TensorSpec) -> Array:
         if wanted == _BFLOAT16 and array.dtype == np.uint16:
-            return array.view(_BFLOAT16)  # how Paddle itself hands bfloat16 to NumPy
+            return array.view(_BFLOAT16)  # Paddle itself passes bfloat16 to NumPy like this
         swapped = array.dtype.newbyteorder("=") == wanted
         if self._strict and not swapped:
             raise InvalidInput(
@@ -248,7 +250,7 @@ def _fits(shape: Sequence[int], declared: Sequence[int]) -> bool:
 
 
 def _shown(declared: Sequence[int]) -> str:
-    """A declared shape, its free dimensions as "?"."""
+    """Returns a declared shape as text, with "?" for its free dimensions."""
     inside = ", ".join("?" if size < 0 else str(size) for size in declared)
     return f"({inside},)" if len(declared) == 1 else f"({inside})"
 

@@ -1,4 +1,4 @@
-"""The engine: a model as a thread-safe, parallel, self-batching function, from its load to its end."""
+"""Defines Engine: a model as a thread-safe, parallel, self-batching function, from its load to its end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Engine(EngineCalls, EngineIntrospection):
         A directory, a file stem or a file of a model: ``*.json`` or ``*.pdmodel`` with ``*.pdiparams``,
         ``__model__`` with its parameters, or a Paddle Serving directory.
     config
-        All options, grouped; instead of keywords.
+        All options, grouped; it replaces the keywords.
     **options
         The fields of ``RuntimeOptions``, ``BatchingOptions`` and ``EngineConfig``.
 
@@ -76,23 +76,23 @@ class Engine(EngineCalls, EngineIntrospection):
         config: EngineConfig | None = None,
         **options: Unpack[EngineOptions],
     ) -> Self:
-        """An engine over any Python function, with the same semantics.
+        """Makes an engine over any Python function, with the same semantics.
 
         Parameters
         ----------
         fn
-            Gets a dict of arrays of its own (name -> array) and gives a dict of arrays, a list in the order
-            of `outputs`, or one array for one output. It is called on the instance threads, by
+            It gets a dict of arrays of its own (name -> array) and returns a dict of arrays, a list in the
+            order of `outputs`, or one array for one output. It is called on the instance threads, by
             ``instances`` of them at once (default: one).
         inputs
             Name -> (dtype, shape), -1 for a free dimension.
         outputs
-            Names, or name -> (dtype, shape) to have them checked.
+            Names, or name -> (dtype, shape) to have the function's outputs checked.
 
         Raises
         ------
         ConfigError
-            A description is not understood, or an option acts on Paddle only.
+            A description is wrong, or an option acts on Paddle only.
         """
         config = _one_config(config, options)
         spec = callables.spec_of(fn, inputs, outputs)
@@ -112,7 +112,7 @@ class Engine(EngineCalls, EngineIntrospection):
 
     @property
     def observer(self) -> RequestObserver | None:
-        """Who is told of every request that is made from now on; None: nobody, which costs nothing."""
+        """The observer of every request that is made from now on; None, which costs nothing, for nobody."""
         return self._observer
 
     @observer.setter
@@ -134,8 +134,8 @@ class Engine(EngineCalls, EngineIntrospection):
         """Puts another model, or a new version of this one, into service while requests go on.
 
         The new one is loaded with the engine's options, and warmed up where ``warmup=True`` asked for it.
-        Then new requests go to it, and the one before serves what it had accepted and is freed. Until then
-        both are in memory. Reloads of several threads go one after the other.
+        Then new requests go to it, and the previous model serves what it has accepted and is freed. Until
+        then both are in memory. Reloads by several threads run one after the other.
 
         The new model has to fit the callers: the same names, aliases and dtypes of inputs and outputs in the
         same order, inputs that take every shape they took before, and outputs whose known sizes stay.
@@ -143,24 +143,24 @@ class Engine(EngineCalls, EngineIntrospection):
         Parameters
         ----------
         path
-            As of ``Engine``; None is the path of the model in service. An engine over a function takes None
-            only, and makes its instances anew.
+            A path as ``Engine`` takes it; None is the path of the model in service. An engine over a function
+            takes None only, and makes new instances.
         timeout
-            Seconds for the model before to serve what it had accepted. Past them those requests end with
+            Seconds for the previous model to serve what it has accepted. After them those requests end with
             EngineClosed, as after ``close(timeout=)``; the new model is in service all the same. None waits
             for ever.
         check_load
-            As the option of this name, for this load; None is the engine's own.
+            The option of this name, for this load; None uses the engine's own.
 
         Raises
         ------
         ModelLoadError, ConfigError, ModelError
             The model is missing, broken, does not fit the callers or ``max_memory_bytes``, or failed its
-            warm-up. The model before stays in service, and the error says so.
+            warm-up. The previous model stays in service, and the error says so.
         OutOfMemory, ThreadStartError
-            There is no memory, or no thread, for it now; likewise.
+            There is no memory, or no thread, for it now. The previous model stays in service here, too.
         EngineClosed
-            The engine is closed, or was while this went on; nothing of it is left running.
+            The engine is closed, or was closed meanwhile; nothing of the load is left running.
         """
         return self._generations.reload(path, timeout, check_load)
 
@@ -172,8 +172,8 @@ class Engine(EngineCalls, EngineIntrospection):
         drain
             Let accepted requests end; False ends those that have not started with EngineClosed.
         timeout
-            Seconds to wait for what runs; past them its callers get EngineClosed, and the run is left to
-            itself with its memory. None waits for ever.
+            Seconds to wait for what runs. After them its callers get EngineClosed, and the run is abandoned
+            with its memory. None waits for ever.
         """
         self._generations.close(drain, timeout)
 

@@ -1,4 +1,4 @@
-"""Rows that the engine makes up, to warm up and to check that a model runs at all."""
+"""Makes up rows, to warm up and to check that a model runs at all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SEED = 1
 
 
 class ExampleShapes:
-    """The sizes beyond the rows that a made-up row has: from the option, else from the model.
+    """The sizes beyond the rows of a made-up row: from the option, else from the model.
 
     Raises
     ------
@@ -54,16 +54,16 @@ class ExampleShapes:
 
     @property
     def origin(self) -> str:
-        """Who names the sizes that the model leaves free: the option, a file beside the model, or nobody."""
+        """The source of sizes that the model leaves free: the option, a file beside the model, or none."""
         return "example_shapes" if self._given else FILE_NAME if self._named else ""
 
     def shapes(self, *, least: bool = False) -> list[Sizes]:
-        """The shape of one row of each input, in order.
+        """Returns the shape of one row of each input, in order.
 
         Raises
         ------
         InvalidInput
-            The sizes of an input are free, and nothing names any; the sentence names the input.
+            The sizes of an input are free, and nothing gives them; the sentence names the input.
         """
         return [self._shape(tensor, least) for tensor in self._spec.inputs]
 
@@ -115,7 +115,7 @@ def _text(sizes: Sizes) -> str:
 
 
 def row_of_numbers(spec: ModelSpec, shapes: list[Sizes], most_bytes: int, number: int) -> list[Array]:
-    """The same number everywhere.
+    """Makes rows that hold one number everywhere.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def row_of_numbers(spec: ModelSpec, shapes: list[Sizes], most_bytes: int, number
 
 
 def row_of_random(spec: ModelSpec, shapes: list[Sizes], most_bytes: int) -> list[Array]:
-    """Random numbers, and zeros for integers.
+    """Makes rows of random numbers, and of zeros for integers.
 
     Raises
     ------
@@ -154,10 +154,13 @@ def _made(
     for tensor, shape in zip(spec.inputs, shapes, strict=True):
         row = f"one row of input {tensor.name!r} with the sizes {_text(shape[1:])}"
         row_bytes = math.prod(shape) * _ext.NUMPY_DTYPES[tensor.dtype].itemsize
-        if row_bytes > most_bytes:  # then no request has one
+        if row_bytes > most_bytes:  # no request could have such a row
             raise InvalidInput(f"{row} has {row_bytes} bytes, and max_queue_bytes allows {most_bytes}")
         try:
             made.append(make(tensor, shape))
-        except (MemoryError, ValueError) as error:  # ValueError: an empty one whose other sizes are too large
+        except (
+            MemoryError,
+            ValueError,
+        ) as error:  # ValueError: an empty array whose other sizes are too large
             raise InvalidInput(f"there is no memory for {row}") from error
     return made

@@ -1,4 +1,4 @@
-"""The future of a submitted request: a ``concurrent.futures.Future`` over the core's own wait."""
+"""Defines the future of a submitted request: a ``concurrent.futures.Future`` over the core's own wait."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ _log = logging.getLogger("paddleinfer")
 
 Results = dict[str, npt.NDArray[Any]]
 
-# A greenlet that waits looks so often whether its future's hub has died with the thread that it was of.
+# A waiting greenlet looks this often whether its future's hub has died with its thread.
 _LOOK_S = 0.5
 
 
-# Before who found no memory to take what has ended asks again.
+# A completion thread that found no memory for what has ended asks again after this time.
 _MEMORY_PAUSE_S = 0.01
 
 
 class RequestHandle(Protocol):
-    """A request as its future sees it: the core's, or several of those as one."""
+    """A request as its future sees it: one of the core's requests, or several as one."""
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was cancelled before it ran."""
+        """Tells whether it was cancelled before it ran."""
 
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Tells whether it has ended."""
 
     def started(self) -> bool:
-        """Whether it runs, or did."""
+        """Tells whether it runs or has run."""
 
     def wait(self, timeout: float | None) -> bool:
-        """Waits for its end; whether it has come."""
+        """Waits for its end, and tells whether that has come."""
 
     def cancel(self) -> bool:
-        """Ends it unless it has started."""
+        """Ends it unless it has started; tells whether it did."""
 
     def give_up(self) -> None:
-        """Ends it, also when it runs."""
+        """Ends it, even if it runs."""
 
     def info(self) -> Any:
-        """Why it went as it did, as the core says it."""
+        """Returns the core's record of why it went as it did."""
 
     def result(self) -> Results:
-        """Its outputs, or raises its error."""
+        """Returns its outputs, or raises its error."""
 
 
 class InferFuture(concurrent.futures.Future[Results]):
@@ -68,14 +68,14 @@ class InferFuture(concurrent.futures.Future[Results]):
 
     ``result(timeout)`` only limits the wait; the request's own deadline is ``submit(timeout=)``.
     ``cancel()`` keeps a queued request from running. Callbacks run on the engine's completion thread, or at
-    once on the adding thread when the future is done already.
+    once on the adding thread if the future is already done.
     """
 
     def __init__(self, padded: Padded | None = None, inbox: Inbox | None = None) -> None:
         super().__init__()
         self._padded = padded
         self.inbox = inbox
-        """Where it is settled, for a greenlet's."""
+        """The inbox in which a greenlet's future is settled."""
         self._over = None if inbox is None else threading.Event()
         self._handle: RequestHandle | None = None
         self._taken = threading.Lock()
@@ -83,33 +83,33 @@ class InferFuture(concurrent.futures.Future[Results]):
         self._error: BaseException | None = None
 
     def attach(self, handle: RequestHandle) -> None:
-        """Called by the core, once, before the request is queued; `handle` is one, or stands for several."""
+        """Sets the request's handle; called once, before the request is queued. A handle may join several."""
         self._handle = handle
 
     @property
     def handle(self) -> RequestHandle:
-        """The request itself."""
+        """The handle of the request."""
         return self._own()
 
     def cancel(self) -> bool:
-        """True when the request was still queued: it will not run."""
+        """Cancels a queued request; True means that it will not run."""
         return self._own().cancel() or self.cancelled()
 
     def cancelled(self) -> bool:
-        """Whether the request was cancelled before it ran."""
+        """Tells whether the request was cancelled before it ran."""
         return self._own().cancelled
 
     def running(self) -> bool:
-        """Whether the request has started and not ended."""
+        """Tells whether the request has started and not ended."""
         handle = self._own()
         return handle.started() and not handle.done()
 
     def done(self) -> bool:
-        """Whether the request has ended, in whatever way."""
+        """Tells whether the request has ended, in whatever way."""
         return self._own().done()
 
     def result(self, timeout: float | None = None) -> Results:
-        """The outputs by name.
+        """Waits for the outputs, and returns them by name.
 
         Parameters
         ----------
@@ -119,21 +119,21 @@ class InferFuture(concurrent.futures.Future[Results]):
         Raises
         ------
         concurrent.futures.TimeoutError
-            It is not there yet.
+            The result is not there yet.
         Cancelled, DeadlineExceeded, ModelError, EngineClosed
-            How the request ended.
+            The request ended without a result.
         """
         error = self.exception(timeout)
         if error is not None:
             try:
                 raise error
             finally:
-                del error  # or the exception's traceback would keep itself alive
+                del error  # otherwise the exception's traceback would keep itself alive
         assert self._results is not None
         return self._results
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """The error the request ended with, None for a result. Waits and raises as ``result`` does."""
+        """Returns the error of the request, None for a result. It waits and raises as ``result`` does."""
         if not self.wait(timeout):
             raise concurrent.futures.TimeoutError(f"no result after {timeout:g} s of waiting")
         if self.cancelled():
@@ -142,33 +142,33 @@ class InferFuture(concurrent.futures.Future[Results]):
         return self._error
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits `timeout` seconds for the request's end; whether it is there."""
+        """Waits up to `timeout` seconds for the request's end, and tells whether it has come."""
         handle, over = self._own(), self._over
         if over is None:
             return handle.wait(timeout)
         end = None if timeout is None else time.monotonic() + timeout
-        while not handle.done():  # other greenlets go on meanwhile, and one of them settles it
+        while not handle.done():  # other greenlets go on meanwhile, and one of them settles the future
             left = _LOOK_S if end is None else min(_LOOK_S, end - time.monotonic())
             if left <= 0 or over.wait(left):
                 break
         return handle.done()
 
     def give_up(self) -> None:
-        """Ends the request, also one that runs: nobody wants its result any more."""
+        """Ends the request, even if it runs: nobody wants its result any more."""
         self._own().give_up()
 
     @property
     def info(self) -> InferInfo | None:
-        """Why the request went as it did; None before its end, and when it never ran."""
+        """Returns why the request went as it did; None before its end, or if it never ran."""
         facts = self._own().info()
         return None if facts is None else explained(facts, self._padded)
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        """As the standard library's; what `fn` raises is logged, SystemExit included."""
+        """Adds a callback as the standard library does; what `fn` raises is logged, SystemExit included."""
         super().add_done_callback(functools.partial(_called, fn))
 
     def settle(self) -> None:
-        """Called by the completion thread: wakes wait() and as_completed(), and runs the callbacks."""
+        """Wakes wait() and as_completed(), and runs the callbacks. The completion thread calls it."""
         if self._over is not None:
             self._over.set()
         if self.cancelled():
@@ -183,10 +183,10 @@ class InferFuture(concurrent.futures.Future[Results]):
             self.set_result(self._results)
 
     def settle_or_log(self) -> None:
-        """The same, whatever happens."""
+        """Settles the future, and logs it if that fails."""
         try:
             self.settle()
-        except BaseException:  # somebody else has set its result
+        except BaseException:  # somebody else has set the future's result
             _log.exception("%r could not be settled", self)
 
     def _own(self) -> RequestHandle:
@@ -195,7 +195,7 @@ class InferFuture(concurrent.futures.Future[Results]):
         return self._handle
 
     def _take(self) -> None:
-        """Takes the outcome out of the core, whoever comes first: a waiter or the completion thread."""
+        """Takes the outcome out of the core, once: a waiter or the completion thread comes first."""
         with self._taken:
             if self._results is not None or self._error is not None:
                 return
@@ -207,16 +207,16 @@ class InferFuture(concurrent.futures.Future[Results]):
 
 
 def deliver(core: _ext.Core) -> None:
-    """The completion thread: settles futures until the core is closed and all are settled."""
+    """Settles futures, on the completion thread, until the core is closed and all are settled."""
     while _deliver_some(core):
         pass
 
 
 def _deliver_some(core: _ext.Core) -> bool:
-    # A function of its own: what it delivers must not stay in its variables until the next ends.
+    # This is a separate function, so that its variables do not keep what it delivered until the next end.
     try:
         futures = core.wait_completions()
-    except MemoryError:  # all that ended is still to be had
+    except MemoryError:  # nothing that ended is lost
         time.sleep(_MEMORY_PAUSE_S)
         return True
     for future in futures or ():

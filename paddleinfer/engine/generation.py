@@ -1,4 +1,4 @@
-"""One load of an engine's model: its instances, its queue, and what is in force for them."""
+"""Defines one load of an engine's model: its instances, its queue, and the options in force for them."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ __all__ = ["Generation", "Loadable", "ReloadReport"]
 
 _log = logging.getLogger("paddleinfer")
 
-# For what never came into service: nothing but a warm-up can be running.
+# For a load that never came into service: only a warm-up can be running.
 _DISCARD_TIMEOUT_S = 10.0
 
 
 class Loadable(Protocol):
-    """A model that is ready to be started on a core."""
+    """A model, ready to be started on a core."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -53,7 +53,7 @@ class Loadable(Protocol):
 
     @property
     def resolved(self) -> ResolvedOptions:
-        """What is in force for it."""
+        """The options in force for it."""
 
     @property
     def inline(self) -> bool:
@@ -61,21 +61,21 @@ class Loadable(Protocol):
 
     @property
     def memory_bytes(self) -> int:
-        """What it is estimated to need once it is loaded."""
+        """The memory that it is estimated to need once it is loaded."""
 
     @property
     def empty_inputs(self) -> EmptyInputs | None:
-        """What arrays without elements would do to the process; None where they do nothing to it."""
+        """The inputs without elements that would end the process; None if none would."""
 
     def start(self, core: _ext.Core) -> None:
         """Makes the instances."""
 
     @property
     def check_shapes(self) -> Callable[[list[tuple[int, ...]]], None] | None:
-        """Raises InvalidInput for shapes that it cannot run; None where any will do."""
+        """A function that raises InvalidInput for shapes that it cannot run; None if it can run all."""
 
     def explain(self, failure: str) -> str:
-        """The sentence for the text of a failure."""
+        """Turns the text of a failure into a sentence."""
 
 
 @dataclass(frozen=True)
@@ -83,24 +83,24 @@ class ReloadReport:
     """What ``Engine.reload`` did."""
 
     generation: int
-    """The number of the model that is now in service; the one the engine began with is 1."""
+    """The number of the model that is now in service; the engine's first model has 1."""
     path: str
-    """Where it came from."""
+    """The path that it was loaded from."""
     load_ms: float
     """Milliseconds to load it and warm it up."""
     drained: bool
-    """Whether all requests that the model before had accepted ended by themselves, in time."""
+    """Whether all requests that the previous model had accepted ended by themselves, in time."""
 
 
 class Generation:
-    """What one load made. A request belongs to one generation with all its parts.
+    """What one load made. A request belongs to one generation, with all its parts.
 
     Parameters
     ----------
     number
         1 for the engine's first.
     model
-        Starts nothing before ``open``.
+        The model to load; nothing is started before ``open``.
     config
         The engine's options.
 
@@ -158,12 +158,12 @@ class Generation:
         self._completions_lock = threading.Lock()
         self.completions: threading.Thread | GreenCompletions | None = None
         self.green = greenlets.are_in_use()
-        """Whether its callers are greenlets, which must not wait natively."""
+        """Tells whether its callers are greenlets, which must not wait natively."""
 
     def open(self, model: Loadable) -> None:
-        """Makes the instances, checks them and warms them up where the options say so.
+        """Makes the instances, and checks and warms them up if the options say so.
 
-        To be discarded if that fails.
+        If this fails, the generation must be discarded.
         """
         model.start(self.core)
         check_runs(self)
@@ -179,16 +179,16 @@ class Generation:
         return warmup(self, inputs, batch_sizes, self.warmed.append)
 
     def discard(self) -> None:
-        """Ends what never came into service."""
+        """Ends a generation that never came into service."""
         self.core.close(False, _DISCARD_TIMEOUT_S)
 
     def arrays(self, feeds: object) -> dict[str, npt.NDArray[Any]]:
-        """A caller's inputs as the core takes them without a second look, by name."""
+        """Returns a caller's inputs by name, in the form that the core takes as it is."""
         names = (tensor.name for tensor in self.spec.inputs)
         return dict(zip(names, self.converter(feeds), strict=True))
 
     def start_completions(self) -> None:
-        """Has submitted futures told of their ends, from the first on."""
+        """Starts the completion thread, which settles futures, at the first ``submit``."""
         if self.completions is not None or self.core.closed or self.core.forked:
             return
         with self._completions_lock:
@@ -205,7 +205,7 @@ class Generation:
                 self.completions = thread
 
     def close(self, drain: bool, timeout: float | None) -> bool:
-        """Ends it within `timeout` seconds; whether nothing was ended unserved or left running."""
+        """Ends it within `timeout` seconds; tells whether all was served and nothing left running."""
         end = None if timeout is None else time.monotonic() + timeout
         if self.green:
             abandoned, ended = greenlets.on_a_real_thread(self.core.close, drain, timeout)
@@ -264,7 +264,7 @@ def _merging(rows_follow_batch: bool, config: EngineConfig) -> str:
 
 
 def _note_merging(label: str, resolved: ResolvedOptions, merges: bool, reason: str) -> None:
-    """Called once it has turned out whether requests may share a run."""
+    """Records whether requests may share a run, once that is known."""
     if merges:
         resolved.decide("batchable", Batchable.YES, "measured", "rows are in a batch what they are alone")
         return

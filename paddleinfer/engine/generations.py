@@ -1,4 +1,4 @@
-"""The generations of one engine: which one is in service, reload, and the end of all."""
+"""Keeps the generations of one engine: which one is in service, reloads, and the end of all of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Generations", "Prepare"]
 _log = logging.getLogger("paddleinfer")
 
 Prepare = Callable[[Any, CheckLoad, Opening], Loadable]
-"""Makes a model ready to be started, from its path."""
+"""Prepares a model for its start, from its path."""
 
 Given = TypeVar("Given")
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 
 class Generations:
-    """Those of one engine. A call reads `present` once, and from then on belongs to it.
+    """The generations of one engine. A call reads `present` once, and then belongs to that generation.
 
     Parameters
     ----------
     prepare
-        Called for each load.
+        The function that prepares each load.
     path
-        Of the first model.
+        The path of the first model.
     config, ring
-        For all of them.
+        They are the same for all generations.
 
     Raises
     ------
@@ -72,11 +72,11 @@ class Generations:
         self._config = config
         self._ring = ring
         self.present = generation
-        """The one in service."""
+        """The generation in service."""
         self.statistics = StatisticsAggregator()
-        """Of all of them together."""
+        """The statistics of all generations together."""
         self.statistics.add(generation.core)
-        # Loading, present, or not closed yet. Guarded by _changes, which is reentrant for signal handlers.
+        # The generations that load, are in service, or are not closed yet. _changes guards them.
         self._all = [generation]
         self._closing = False
         self._changes = threading.RLock()
@@ -88,7 +88,7 @@ class Generations:
         what: Callable[[Generation, Unpack[Arguments]], Given],
         *arguments: Unpack[Arguments],
     ) -> Given:
-        """What the call gives of the generation in service, also while a reload puts another there."""
+        """Runs a call on the generation in service, and again on the next one if a reload came between."""
         generation = self.present
         while True:
             try:
@@ -97,14 +97,14 @@ class Generations:
                 generation = self.next_after(generation, error)
 
     def next_after(self, generation: Generation, error: EngineClosed) -> Generation:
-        """The one in service, for a call that `generation` has refused because a reload closed it meanwhile.
+        """Returns the one in service, for a call that `generation` refused because a reload had closed it.
 
-        Its timeout begins anew; what has passed is no more than its inputs took to convert.
+        The call's timeout begins again; what has passed is only the time to convert its inputs.
 
         Raises
         ------
         EngineClosed
-            The same `error`, where the call had been queued, or no reload has closed the generation.
+            The same `error`, if the call had been queued, or no reload has closed the generation.
         """
         present = self.present
         if error.accepted or generation is present:
@@ -152,7 +152,7 @@ class Generations:
             generation.close(drain, _left(end))
 
     def _load(self, path: str | os.PathLike[str] | None, check_load: CheckLoad, load: Opening) -> Generation:
-        """Loads a model and puts it into service; on failure the present one stays, and the error says so."""
+        """Loads a model and puts it into service. If that fails, the present one stays; the error says so."""
         present = self.present
         self._refuse_when_closed(present)
         if path is None and present.spec.program_path is not None:
@@ -172,7 +172,7 @@ class Generations:
     def _successor(
         self, present: Generation, path: str | os.PathLike[str] | None, check_load: CheckLoad, load: Opening
     ) -> Generation:
-        """The next generation, in service; nothing of it is left where that fails."""
+        """Puts the next generation into service and returns it; nothing of it is left if that fails."""
         model = self._prepare(path, check_load, load)
         check_replacement(present.spec, model.spec)
         new = Generation(present.number + 1, model, self._config, self._ring)
@@ -193,11 +193,11 @@ class Generations:
         return new
 
     def _close_superseded(self, timeout: float | None) -> bool:
-        """Lets what was accepted before end; whether all of it did, in time."""
+        """Lets requests of earlier generations end; tells whether all of them did in time."""
         present = self.present
         end = _end_of(timeout)
         drained = True
-        # More than one only where Ctrl-C has cut an earlier reload short.
+        # There is more than one only if Ctrl-C has cut an earlier reload short.
         for generation in [generation for generation in self._all if generation is not present]:
             drained = generation.close(True, _left(end)) and drained
             with self._changes:
@@ -216,7 +216,7 @@ class Generations:
 
 
 def _end_of(timeout: float | None) -> float | None:
-    """The instant `timeout` seconds from now."""
+    """Returns the instant `timeout` seconds from now."""
     return None if timeout is None else time.monotonic() + min(timeout, threading.TIMEOUT_MAX / 2)
 
 

@@ -1,7 +1,7 @@
-"""Engines in a process whose threads are greenlets (gevent's monkey-patching).
+"""Serves processes whose threads are greenlets (gevent's monkey-patching).
 
 The core's threads are real ones, and a native wait would stop all greenlets of a thread. So a real thread
-waits for the core, and tells greenlets of ends in their own hub, where they wait by gevent's means.
+waits for the core, and notifies greenlets in their own hub, where they wait with gevent's own primitives.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _T = TypeVar("_T")
 
 
 def are_in_use() -> bool:
-    """Whether gevent has put greenlets in the place of threads."""
+    """Tells whether gevent has replaced threads by greenlets."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def refuse_eventlet() -> None:
-    """Raises ConfigError where eventlet has done the same: its hub hears nothing from other threads."""
+    """Raises ConfigError if eventlet has done the same: other threads cannot wake its hub."""
     patcher = sys.modules.get("eventlet.patcher")
     if patcher is not None and patcher.is_monkey_patched("thread"):
         raise ConfigError(
@@ -49,12 +49,12 @@ def refuse_eventlet() -> None:
 
 
 def start_real_thread(name: str, target: Callable[..., object], *arguments: Any) -> None:
-    """Also where greenlets have taken the place of threads. The process does not wait for it.
+    """Starts a real thread, even if greenlets have replaced threads. The process does not wait for its end.
 
     Raises
     ------
     ThreadStartError
-        The system gave none.
+        The system gave no thread.
     """
     try:
         if not are_in_use():
@@ -70,9 +70,9 @@ def start_real_thread(name: str, target: Callable[..., object], *arguments: Any)
 def on_a_real_thread(
     function: Callable[..., _T], *arguments: Any, unwanted: Callable[[_T], object] | None = None
 ) -> _T:
-    """What a function gives that waits natively; other greenlets of this thread go on meanwhile.
+    """Calls a function that waits natively, on a real thread, while other greenlets of this thread go on.
 
-    A greenlet may be ended while it waits here: `unwanted` is then called with what the function gives.
+    A greenlet may be ended while it waits here: `unwanted` is then called with the function's result.
     """
     if not are_in_use():
         return function(*arguments)
@@ -86,7 +86,7 @@ def on_a_real_thread(
     def called() -> BaseException | None:
         try:
             value = function(*arguments)
-        except BaseException as error:  # raised here it would be printed, too
+        except BaseException as error:  # an exception raised here would be printed, too
             return error
         with handing_over:
             given.append(value)
@@ -97,7 +97,7 @@ def on_a_real_thread(
 
     try:
         error = get_hub().threadpool.apply(called)
-    except RuntimeError as failure:  # what the function raises is given back, so this is the pool's
+    except RuntimeError as failure:  # the function's own errors come as a result, so this one is the pool's
         raise ThreadStartError.of("a greenlet's native wait", failure) from None
     except BaseException:
         with handing_over:
@@ -114,7 +114,7 @@ def on_a_real_thread(
 
 
 class GreenHandle:
-    """A request of a stream under way, that greenlets wait for."""
+    """A request of a stream, for which greenlets wait."""
 
     def __init__(self, handle: _ext.Handle) -> None:
         self._handle = handle
@@ -123,12 +123,12 @@ class GreenHandle:
         self.give_up, self.info = handle.give_up, handle.info
 
     def wait(self, timeout: float | None) -> bool:
-        """As of the handle; other greenlets go on meanwhile."""
+        """Waits as the handle does, while other greenlets go on."""
         return self._handle.done() or on_a_real_thread(self._handle.wait, timeout)
 
 
 class Inbox:
-    """Where the futures of one hub's greenlets come when they have ended."""
+    """Receives the ended futures of one hub's greenlets."""
 
     def __init__(self) -> None:
         from gevent import get_hub
@@ -137,13 +137,13 @@ class Inbox:
         self._watcher = self._hub.loop.async_()
         self._ended: deque[InferFuture | None] = deque()
         self._expected = (
-            0  # known to this hub's thread only; until none is, the watcher keeps the hub running
+            0  # only this hub's thread uses it; while it is above 0, the watcher keeps the hub running
         )
         self._settling: set[Any] = set()
 
     @classmethod
     def of_this_hub(cls) -> Inbox:
-        """One for each hub."""
+        """Returns the inbox of this thread's hub."""
         from gevent import get_hub
 
         hub = get_hub()
@@ -153,24 +153,24 @@ class Inbox:
         return inbox
 
     def expect(self) -> None:
-        """One more is to come."""
+        """Announces one more future."""
         self._expected += 1
         if self._expected == 1:
             self._watcher.start(self._take)
 
     def expect_less(self, count: int = 1) -> None:
-        """So many have come, or will not. On this hub's thread."""
+        """Notes that so many have come, or will not come. It runs on this hub's thread."""
         self._expected -= count
         if self._expected == 0:
             self._watcher.stop()
 
     def put(self, futures: Iterable[InferFuture | None]) -> None:
-        """From any thread; None for one that was expected and will not come."""
+        """Delivers ended futures, from any thread; None for an expected one that will not come."""
         self._ended.extend(futures)
         self._watcher.send()
 
     def join(self, timeout: float | None) -> None:
-        """Until what has come is settled, but for what this greenlet is about."""
+        """Waits until what has come is settled, except for what this greenlet itself is settling."""
         import gevent
 
         self._take()
@@ -184,7 +184,7 @@ class Inbox:
             return
         self.expect_less(len(come))
         futures = [future for future in come if future is not None]
-        # Callbacks may wait, which the hub itself must not.
+        # Callbacks may wait, and the hub itself must not.
         greenlet = gevent.spawn(_settle, futures)
         self._settling.add(greenlet)
         greenlet.link(self._settling.discard)
@@ -196,7 +196,7 @@ def _settle(futures: list[InferFuture]) -> None:
 
 
 class GreenCompletions:
-    """The real thread that waits for ends of submitted requests, and passes them on to their hubs."""
+    """A real thread that waits for ends of submitted requests, and passes them on to their hubs."""
 
     name = "paddleinfer-completions"
 
@@ -209,11 +209,11 @@ class GreenCompletions:
         start_real_thread(self.name, self._run)
 
     def is_alive(self) -> bool:
-        """Whether more may come."""
+        """Tells whether more may come."""
         return bool(self._alive.locked())
 
     def join(self, timeout: float | None = None) -> None:
-        """Until it has ended and this hub's greenlets have been told."""
+        """Waits until it has ended and this hub's greenlets have been notified."""
         wait_s = -1 if timeout is None else timeout
         if on_a_real_thread(functools.partial(self._alive.acquire, True, wait_s)):
             self._alive.release()
@@ -228,7 +228,7 @@ class GreenCompletions:
 
 
 def _pass_on(core: _ext.Core) -> bool:
-    # A function of its own: what it passes on must not stay in its variables until the next ends.
+    # This is a separate function, so that its variables do not keep what it passed on until the next end.
     futures = core.wait_completions()
     of_inbox: dict[Inbox | None, list[InferFuture]] = {}
     for future in futures or ():

@@ -1,4 +1,4 @@
-"""What an engine says of itself: its model, its statistics, its options in force, traces and diagnoses."""
+"""Describes an engine: its model, its statistics, its options in force, traces and diagnoses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["EngineIntrospection"]
 
 
 class EngineIntrospection:
-    """The side of an engine that callers look at."""
+    """The part of an engine that callers inspect."""
 
     _generations: Generations
     _config: EngineConfig
@@ -28,7 +28,7 @@ class EngineIntrospection:
 
     @property
     def _generation(self) -> Generation:
-        """The one in service."""
+        """The generation in service."""
         return self._generations.present
 
     @property
@@ -53,27 +53,28 @@ class EngineIntrospection:
 
     @property
     def closed(self) -> bool:
-        """Whether close() was called, or the engine belongs to a process that this one was forked from."""
+        """Whether close() was called, or the engine belongs to the process that this one was forked from."""
         core = self._generation.core
         return core.closed or core.forked
 
     def stats(self) -> dict[str, Any]:
-        """Counters since the engine began, and what is queued and running now. Durations in nanoseconds.
+        """Returns counters since the engine began, and what is queued and running now, in nanoseconds.
 
-        ``generation`` is the number of the model in service: 1, and one more after each reload. All else is
-        of all generations together.
+        ``generation`` is the number of the model in service: 1, and one more after each reload. All other
+        values cover all generations together.
 
-        ``requests`` and ``rows`` count what was accepted; it ends as ``results``, ``errors``, ``cancelled``,
-        ``expired``, ``shed`` or ``closed``; ``refused`` never was. ``executions`` counts runs of the model,
-        ``executed_rows`` their rows, ``batch_rows`` how many runs had how many rows; the few runs that find
-        out whether rows may share one are left out. ``queue_ns`` is the sum over requests, ``result_ns``
-        (arrival to result) over those with a result, ``gather_ns``, ``run_ns`` and ``scatter_ns`` over runs.
-        ``queue_ns_counts`` and ``result_ns_counts`` say how many of the former two took how long: up to each
-        bound in nanoseconds, and longer than the bound before it; the last bound is infinite.
+        ``requests`` and ``rows`` count accepted requests, each of which ends as one of ``results``,
+        ``errors``, ``cancelled``, ``expired``, ``shed`` and ``closed``; ``refused`` requests were never
+        accepted. ``executions`` counts runs of the model, ``executed_rows`` their rows, and ``batch_rows``
+        how many runs had how many rows; the few runs that find out whether rows may share one are left out.
+        ``queue_ns`` is the sum over requests, ``result_ns`` (arrival to result) over those with a result,
+        ``gather_ns``, ``run_ns`` and ``scatter_ns`` over runs. ``queue_ns_counts`` and ``result_ns_counts``
+        say how many requests took how long in the first two: up to each bound in nanoseconds, and longer than
+        the bound before it; the last bound is infinite.
 
-        What the engine runs for itself, to warm up or to check, is no traffic: ``internal_runs`` counts such
-        runs, and nothing else does. ``verified_requests`` counts requests whose rows in a shared run were
-        compared with what they give alone, ``verification_failures`` the comparisons that found a difference.
+        Only ``internal_runs`` counts the runs that the engine makes for itself, to warm up or to check.
+        ``verified_requests`` counts requests whose rows in a shared run were compared with what they give
+        alone, ``verification_failures`` the comparisons that found a difference.
         """
         present = self._generation
         present.check_process()
@@ -85,7 +86,7 @@ class EngineIntrospection:
         Parameters
         ----------
         max_requests
-            How many requests, and runs, are kept: the last ones. About 200 bytes each.
+            How many of the last requests, and of the last runs, are kept, at about 200 bytes each.
 
         Raises
         ------
@@ -95,7 +96,7 @@ class EngineIntrospection:
         return Trace(self._tracing, self._generation.label, max_requests)
 
     def recent_activity(self) -> Activity:
-        """The last ``trace_requests`` requests and runs, for ``timeline.chrome_trace``; also when closed."""
+        """Returns the last ``trace_requests`` requests and runs, even after close()."""
         requests, runs = self._tracing.recent()
         ended, _ = self._tracing.ring.recorded()
         return Activity(self._generation.label, requests, runs, max(0, ended - len(requests)))
@@ -105,20 +106,20 @@ class EngineIntrospection:
         outer_us: Mapping[str, Sequence[float]] | None = None,
         binary_us: Mapping[str, float] | None = None,
     ) -> Diagnosis:
-        """Where the time of the last ``trace_requests`` requests went, what would help, and by how much.
+        """Tells where the last ``trace_requests`` requests spent their time, and what would help how much.
 
         Parameters
         ----------
         outer_us
-            What happened to the same requests around the engine: "receive", "decode", "encode" or "send" ->
+            The stages of the same requests outside the engine: "receive", "decode", "encode" or "send" ->
             microseconds of each request.
         binary_us
-            Of requests in JSON: what the same stages would take with binary tensors, on average.
+            For requests in JSON: what the same stages would take with binary tensors, on average.
 
         Raises
         ------
         ConfigError
-            ``trace_requests`` is 0, so nothing is known.
+            ``trace_requests`` is 0, so nothing is recorded.
         """
         if self._config.trace_requests == 0:
             raise ConfigError("trace_requests=0 records nothing; diagnose() needs it to be above 0")
@@ -137,12 +138,12 @@ class EngineIntrospection:
         )
 
     def effective_config(self) -> dict[str, dict[str, Any]]:
-        """What is in force: option -> {"value", "source", and a "note" where there is something to know}.
+        """Returns the options in force: option -> {"value", "source", and in some cases a "note"}.
 
-        After a reload it is of the model then in service.
+        They are those of the model in service.
 
-        ``source`` is "default", "option", "auto" (decided here, the note says why), "paddle" (its own
-        default), "model" (its file says so), "measured" (found out by running it) or "environment".
+        ``source`` is "default", "option", "auto" (the engine decided, and the note says why), "paddle" (its
+        own default), "model" (its file says so), "measured" (runs have shown it) or "environment".
         """
         generation = self._generation
         generation.core.poll_updates()

@@ -1,4 +1,4 @@
-"""Ends that nobody calls: interpreter exit, fork, Ctrl-C, and an engine dropped without close()."""
+"""Handles ends without close(): interpreter exit, fork, Ctrl-C, and an engine that is dropped."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from paddleinfer.errors import ThreadStartError
 
 __all__ = ["defer_sigint", "end_at_once_by_sigint", "reap", "register"]
 
-# At interpreter exit a run that takes longer than this is left to itself.
+# At interpreter exit a run that takes longer than this is abandoned.
 _EXIT_TIMEOUT_S = 3.0
 _REAP_TIMEOUT_S = 30.0
 
 
 class Closable(Protocol):
-    """The core of an engine, as far as its end goes."""
+    """The part of an engine's core that ends it."""
 
     closed: bool
     forked: bool
@@ -35,7 +35,7 @@ class Closable(Protocol):
         """Makes every use raise EngineClosed."""
 
 
-# Cores, not engines: a dropped engine's core is still to be ended.
+# These are cores, not engines, because a dropped engine's core still has to be ended.
 _cores: weakref.WeakSet[Closable] = weakref.WeakSet()
 
 
@@ -50,13 +50,13 @@ def reap(core: Closable) -> None:
         return
     try:
         start_real_thread("paddleinfer-reaper", core.close, False, _REAP_TIMEOUT_S)
-    except ThreadStartError:  # the system has none, or the interpreter is on its way out
+    except ThreadStartError:  # the system has no thread, or the interpreter is exiting
         core.close(False, 0.0)
 
 
 @contextlib.contextmanager
 def defer_sigint() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt only at the end of the block, which must not be broken off."""
+    """Delays Ctrl-C: KeyboardInterrupt is raised at the end of the block, which must not be interrupted."""
     came: list[int] = []
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heard:
@@ -71,7 +71,7 @@ def defer_sigint() -> Iterator[None]:
 
 
 def end_at_once_by_sigint() -> None:
-    """For a process that is about to exit: a traceback from here on would say nothing."""
+    """Has Ctrl-C end a process that is about to exit, without a traceback, which would say nothing."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -79,7 +79,7 @@ def end_at_once_by_sigint() -> None:
 def _close_all() -> None:
     from paddleinfer import _ext
 
-    end = time.monotonic() + _EXIT_TIMEOUT_S  # for all of them together
+    end = time.monotonic() + _EXIT_TIMEOUT_S  # one limit for all of them together
     try:
         for core in list(_cores):
             if not core.forked:

@@ -1,4 +1,4 @@
-"""Ready means that a request can succeed: at load, a model runs one row of made-up values."""
+"""Checks at load that a request can succeed: the model runs one row of made-up values."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _log = logging.getLogger("paddleinfer")
 def check_runs(loaded: Loaded) -> None:
     """Runs one row on one instance, and reports it.
 
-    Values are made up: ones first, which are valid as ids, lengths, masks and divisors; then zeros, then
-    random numbers. A model that refuses all of them because of what they are may take those of a real
-    request, if it has integer inputs; one whose rows depend on each other may take several where it refuses
-    one. Then the engine warns and opens. What no values would change is an error.
+    It tries ones first, which are valid as ids, lengths, masks and divisors; then zeros, then random numbers.
+    A model with integer inputs that refuses all these values may take those of a real request, and one whose
+    rows depend on each other may take several where it refuses one: then the engine warns and opens. A
+    failure that other values would not change is an error.
 
     Raises
     ------
     ModelLoadError
         The model cannot run.
     OutOfMemory
-        It has no memory to run in now.
+        There is not enough memory now to run it.
     """
     spec, resolved = loaded.spec, loaded.resolved
     if not loaded.config.check:

@@ -1,7 +1,6 @@
-"""Loads a model in a process of its own first: a program that crashes Paddle does so there.
+"""Loads a model in another process first, so that a program that crashes Paddle does so there.
 
-Paddle checks little of what it reads. A damaged program can bring a process to its end by a signal, of which
-no exception tells.
+Paddle checks little of what it reads. A damaged program can end a process by a signal, without an exception.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ __all__ = ["run", "try_load"]
 _LONGEST_S = 600.0
 _MOST_ANSWER_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
-# What the child writes before it loads, and before its answer.
+# The child writes these before it loads, and before its answer.
 _BEGUN = b"!"
-# How a process ends by what it does; any other signal comes from outside.
+# The signals that a process gets for its own faults; any other comes from outside.
 _CRASHES = frozenset(
     (
         signal.SIGSEGV,
@@ -44,7 +43,7 @@ _CRASHES = frozenset(
     )
 )
 
-# The search path first: an editable install is found by it, and so is what the caller has added.
+# The child gets the search path first, to find an editable install and what the caller has added.
 _CHILD = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     "from paddleinfer.engine.load_trial import run; run()"
@@ -64,22 +63,22 @@ def try_load(
     Parameters
     ----------
     path, config
-        As of ``Engine``.
+        The arguments of ``Engine``.
     opening
-        The load that this belongs to; it ends the child.
+        The load that this trial belongs to; its end ends the child.
     child
-        What the child runs.
+        The command that the child runs.
     longest_s
         Seconds that it may take.
 
     Raises
     ------
     ModelLoadError, ConfigError, OutOfMemory, ThreadStartError
-        It cannot be loaded. What the child raised; or how it ended.
+        It cannot be loaded; the sentence is the child's, or says how the child ended.
     EngineClosed
         The load was ended meanwhile.
     """
-    if not sys.executable:  # as in some programs that embed Python
+    if not sys.executable:  # so it is in some programs that embed Python
         raise ModelLoadError(f"{_cannot_try(path)}: Python does not say where its interpreter is")
     answered, answers = os.pipe()
     with os.fdopen(answered, "rb") as reader:
@@ -108,7 +107,7 @@ def try_load(
         finally:
             process.kill()
             process.wait()
-            if process.stdin is not None:  # where its load was ended before it had its order
+            if process.stdin is not None:  # its load was ended before the child had its order
                 with contextlib.suppress(OSError):
                     process.stdin.close()
         answer = reader.read(_MOST_ANSWER_BYTES)
@@ -120,7 +119,7 @@ def _cannot_try(path: object) -> str:
 
 
 def _lone(config: EngineConfig) -> EngineConfig:
-    """What may crash is the first instance, and the row that checks it."""
+    """Returns the options of the trial: the first instance may crash, and the row that checks it."""
     return replace(
         config,
         runtime=replace(config.runtime, instances=1),
@@ -155,12 +154,12 @@ def _raise_of(path: object, code: int, answer: bytes) -> None:
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # most of the real-time ones have none
+    except ValueError:  # most real-time signals have no name
         return f"signal {number}"
 
 
 def run() -> None:
-    """The child's part: the order from its standard input, and its answer into a pipe."""
+    """Runs in the child: reads the order from standard input, and writes the answer to a pipe."""
     path, config, answers, parent = pickle.load(sys.stdin.buffer)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -169,7 +168,7 @@ def run() -> None:
     os.write(answers, _BEGUN)
     answer = _answer_of(path, config)
     os.write(answers, json.dumps(answer).encode()[:_MOST_ANSWER_BYTES])
-    os._exit(0)  # how a process with Paddle in it ends is not what is tried
+    os._exit(0)  # the trial is over: how Paddle's process exits does not matter
 
 
 def _answer_of(path: str, config: EngineConfig) -> tuple[str | None, str]:

@@ -1,4 +1,4 @@
-"""What a load of a model offers to those who try it: the check at load and warm-ups."""
+"""Declares what a load of a model offers to the check at load and to warm-ups."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Loaded"]
 
 
 class Loaded(Protocol):
-    """A model whose instances are there."""
+    """A model whose instances have started."""
 
     label: str
-    """What messages call it."""
+    """Its name in messages."""
     spec: ModelSpec
     config: EngineConfig
     resolved: ResolvedOptions

@@ -1,4 +1,4 @@
-"""What may be told of each request of an engine as it begins and ends: ``engine.observer``."""
+"""Tells ``engine.observer`` of each request as it begins and ends."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["ObservedCalls", "RequestObserver"]
 
 
 class RequestObserver(Protocol):
-    """It is told of every request, however it is made, on whichever thread that happens."""
+    """Is told of every request, by whichever call it is made, on the thread where that happens."""
 
     def begin(self, generation: int) -> Any:
-        """A request is made. What it returns stands for it below; None: it hears no more of this one."""
+        """A request is made. The methods below get what this returns; after None they are not called."""
 
     def end(self, request: Any, info: InferInfo | None, at_ns: int | None) -> None:
-        """It has a result, now or at an instant of ``time.monotonic_ns``."""
+        """The request has a result, now or at an instant of ``time.monotonic_ns``."""
 
     def fail(self, request: Any, error: BaseException, info: InferInfo | None, at_ns: int | None) -> None:
-        """It has none, for this error; Cancelled where nobody wants it any more."""
+        """The request ended with this error; with Cancelled if nobody wants its result any more."""
 
 
 class ObservedCalls:
@@ -37,7 +37,7 @@ class ObservedCalls:
     Parameters
     ----------
     calls
-        The same ones, without it.
+        The same calls without the observer.
     """
 
     def __init__(self, calls: EngineCalls, generation: Callable[[], int], observer: RequestObserver) -> None:
@@ -112,7 +112,7 @@ class ObservedCalls:
     def starter(
         self, seconds: float | None, outputs: Sequence[str] | None, priority: int
     ) -> Callable[[Inputs], UnderWay]:
-        """What queues an item of a stream. Each begins in the context of this call, not of who reads it."""
+        """Returns the function that queues a stream's items. Each begins in the context of this call."""
         context = contextvars.copy_context()
 
         def start(item: Inputs) -> UnderWay:
@@ -129,7 +129,7 @@ class ObservedCalls:
 
 
 class ObservedHandle:
-    """A request of a stream; it ends when it did, not when the stream's reader comes to it."""
+    """A request of a stream, which ends when it ends, not when the stream's reader comes to it."""
 
     def __init__(self, handle: StreamHandle, observer: RequestObserver, request: Any) -> None:
         self._handle = handle
@@ -138,19 +138,19 @@ class ObservedHandle:
 
     @property
     def rows(self) -> int:
-        """As of the handle."""
+        """Does what the handle does."""
         return self._handle.rows
 
     def done(self) -> bool:
-        """As of the handle."""
+        """Does what the handle does."""
         return self._handle.done()
 
     def wait(self, timeout: float | None) -> bool:
-        """As of the handle."""
+        """Does what the handle does."""
         return self._handle.wait(timeout)
 
     def result(self) -> Results:
-        """As of the handle."""
+        """Does what the handle does."""
         info = info_of(self._handle)
         ended_ns = None if info is None else info.stages[-1][2]
         try:
@@ -162,6 +162,6 @@ class ObservedHandle:
         return results
 
     def give_up(self) -> None:
-        """As of the handle."""
+        """Does what the handle does."""
         self._handle.give_up()
         self._observer.fail(self._request, Cancelled("its reader has left the stream"), None, None)

@@ -1,4 +1,4 @@
-"""A model's load that is under way, and that another thread may end."""
+"""Represents a model's load that is under way, and that another thread may end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Opening", "end_openings", "opening", "saying_what_lacks_memory"]
 
 
 class Opening:
-    """One load; its thread checks it between steps, and says what ends the step that it waits for."""
+    """One load. Its thread checks it between steps, and registers what ends the step that it waits for."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,7 +22,7 @@ class Opening:
         self._ends: list[Callable[[], object]] = []
 
     def end(self) -> None:
-        """Has the load raise EngineClosed as soon as it can. From any thread."""
+        """Has the load raise EngineClosed as soon as it can; any thread may call it."""
         with self._lock:
             self._ended = True
             ends = list(self._ends)
@@ -30,13 +30,13 @@ class Opening:
             end()
 
     def check(self) -> None:
-        """Raises EngineClosed once it was ended."""
+        """Raises EngineClosed if the load was ended."""
         if self._ended:
             raise EngineClosed("the load of the model was ended before it was over")
 
     @contextlib.contextmanager
     def ended_by(self, end: Callable[[], object]) -> Iterator[None]:
-        """For a block that waits until something is done, or until `end` is called.
+        """Wraps a block that waits for something; `end` is called to end the wait.
 
         Raises
         ------
@@ -59,7 +59,7 @@ _under_way: set[Opening] = set()
 
 @contextlib.contextmanager
 def opening() -> Iterator[Opening]:
-    """For the block that loads."""
+    """Makes the Opening of the block that loads."""
     one = Opening()
     _under_way.add(one)
     try:
@@ -70,12 +70,12 @@ def opening() -> Iterator[Opening]:
 
 @contextlib.contextmanager
 def saying_what_lacks_memory(model: object) -> Iterator[None]:
-    """For the block that loads this model.
+    """Turns a lack of memory in the block that loads this model into a sentence.
 
     Raises
     ------
     OutOfMemory
-        Something in the block had no memory, and said so in no sentence.
+        Something in the block had no memory, and had no sentence for that.
     """
     try:
         yield
@@ -91,9 +91,9 @@ def saying_what_lacks_memory(model: object) -> Iterator[None]:
 
 
 def end_openings() -> None:
-    """Ends all loads of this process, for a process that is about to end."""
+    """Ends all loads of this process, which is about to end."""
     for one in list(_under_way):
         one.end()
 
 
-os.register_at_fork(after_in_child=_under_way.clear)  # their threads are the parent's
+os.register_at_fork(after_in_child=_under_way.clear)  # their threads belong to the parent

@@ -1,4 +1,4 @@
-"""Padding of named axes, so that requests of different lengths can share a batch."""
+"""Pads named axes, so that requests of different lengths can share a batch."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ Results = dict[str, Array]
 
 @dataclass(frozen=True)
 class Crop:
-    """What remains of one axis of an output."""
+    """Describes which part of one axis of an output remains."""
 
     axis: int
     length: int
     """Elements that belong to the data."""
     padded_length: int
-    """All of them, as the options say."""
+    """All elements of the output's axis, by the options."""
     target: int
     """The length to which the inputs were padded."""
 
     def check(self, name: str, array: Array) -> None:
-        """Refuses an output of another length: cropped, it would be wrong."""
+        """Refuses an output of another length, because cropped it would be wrong."""
         if array.ndim > self.axis and array.shape[self.axis] == self.padded_length:
             return
         raise ModelError(
@@ -59,16 +59,16 @@ class Crop:
 
 @dataclass(frozen=True)
 class Padded:
-    """A request whose inputs have been padded, and how to undo that in its results."""
+    """A request with padded inputs, and how to undo the padding in its results."""
 
     feeds: dict[str, Array]
     crops: Mapping[str, tuple[Crop, ...]]
     """By output."""
     share: float
-    """Of the elements of its inputs, how many are padding."""
+    """How many of its inputs' elements are padding."""
 
     def crop(self, results: Results) -> Results:
-        """The results without what belongs to padding; arrays of their own.
+        """Returns new arrays of the results without their padding.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Padded:
 
 
 def explained(facts: Mapping[str, Any], padded: Padded | None) -> InferInfo:
-    """What the core says of a request, with its own padding counted."""
+    """Returns the core's record of a request, with the request's own padding counted."""
     own = 0.0 if padded is None else padded.share
     told = {name: value for name, value in facts.items() if name != "instants_ns"}
     told["padded_share"] = 1 - (1 - facts["padded_share"]) * (1 - own)
@@ -98,42 +98,42 @@ def explained(facts: Mapping[str, Any], padded: Padded | None) -> InferInfo:
 
 @dataclass(frozen=True)
 class PaddedHandle:
-    """A request under way, whose result is cropped."""
+    """A request under way whose result is cropped."""
 
     handle: _ext.Handle | GreenHandle
     padded: Padded
 
     @property
     def rows(self) -> int:
-        """As of the handle."""
+        """Does what the handle does."""
         return self.handle.rows
 
     def done(self) -> bool:
-        """As of the handle."""
+        """Does what the handle does."""
         return self.handle.done()
 
     def wait(self, timeout: float | None) -> bool:
-        """As of the handle."""
+        """Does what the handle does."""
         return self.handle.wait(timeout)
 
     def give_up(self) -> None:
-        """As of the handle."""
+        """Does what the handle does."""
         self.handle.give_up()
 
     def result(self) -> Results:
-        """The cropped outputs."""
+        """Returns the cropped outputs."""
         return self.padded.crop(self.handle.result())
 
 
 class TellsWhy(Protocol):
-    """What the core's handles have, and those that stand for several."""
+    """A handle, of one request or of several, that says why the request went as it did."""
 
     def info(self) -> Any:
-        """Why it went as it did; None before its end."""
+        """Returns why it went as it did; None before its end."""
 
 
 def info_of(request: TellsWhy | PaddedHandle) -> InferInfo | None:
-    """Why a request went as it did; None before its end, and when it never ran."""
+    """Returns why a request went as it did; None before its end, or if it never ran."""
     handle, padded = (
         (request.handle, request.padded) if isinstance(request, PaddedHandle) else (request, None)
     )
@@ -147,11 +147,11 @@ class Padding:
     Parameters
     ----------
     axes
-        What to pad.
+        The axes to pad.
     inputs, outputs
-        The model's.
+        The model's tensors.
     converter
-        Turns what callers give into arrays.
+        It turns what callers give into arrays.
 
     Raises
     ------
@@ -170,7 +170,7 @@ class Padding:
         self._inputs = {tensor.name: tensor for tensor in inputs}
         self._names = tuple(self._inputs)
         self._aliases = {tensor.alias: tensor.name for tensor in inputs if tensor.alias}
-        # An output goes by the name that the caller asked for.
+        # An output has the name that the caller asked for.
         self._called = {tensor.name: (tensor.name, *filter(None, (tensor.alias,))) for tensor in outputs}
         self._converter = converter
         for pad in self.axes:
@@ -187,7 +187,7 @@ class Padding:
         return self.padded(self.arrays(feeds))
 
     def arrays(self, feeds: object) -> dict[str, Array]:
-        """The request's arrays by name, with the masks and lengths that the caller left to us."""
+        """Returns the request's arrays by name, with the masks and lengths that the caller left out."""
         return dict(zip(self._names, self._converter(self._completed(feeds)), strict=True))
 
     def padded(self, given: Mapping[str, Array]) -> Padded:
@@ -212,14 +212,14 @@ class Padding:
         return Padded(arrays, {name: tuple(found) for name, found in crops.items()}, share)
 
     def _completed(self, feeds: object) -> object:
-        """The feeds with the masks and lengths that the caller left to us."""
+        """Adds the masks and lengths that the caller left out."""
         if not isinstance(feeds, Mapping):
             return feeds
         made = {self._aliases.get(name, name): value for name, value in feeds.items()}
         for pad in self.axes:
             first, axis = next(iter(pad.inputs.items()))
             if first not in made:
-                continue  # the converter says what is missing
+                continue  # the converter reports what is missing
             shape = np.shape(made[first])
             if len(shape) <= axis:
                 continue
@@ -237,7 +237,7 @@ class Padding:
 
 
 def padded_inputs(pad: PadAxis) -> list[tuple[str, int]]:
-    """The inputs that are padded, with their axes; a mask, too."""
+    """Returns the inputs that are padded, a mask included, with their axes."""
     masks = [(pad.mask, 1)] if pad.mask is not None and pad.mask not in pad.inputs else []
     return [*pad.inputs.items(), *masks]
 
@@ -264,7 +264,7 @@ def _check(pad: PadAxis, inputs: Mapping[str, TensorSpec], outputs: Mapping[str,
 
 
 def length_of(pad: PadAxis, arrays: Mapping[str, Array]) -> int:
-    """How long the axis is in a request."""
+    """Returns the length of the axis in a request."""
     lengths: dict[str, int] = {name: arrays[name].shape[axis] for name, axis in pad.inputs.items()}
     if pad.mask is not None:
         lengths[pad.mask] = arrays[pad.mask].shape[1]
@@ -275,7 +275,7 @@ def length_of(pad: PadAxis, arrays: Mapping[str, Array]) -> int:
 
 
 def target_of(pad: PadAxis, length: int) -> int:
-    """The length to which it is padded."""
+    """Returns the length to which it is padded."""
     if pad.sizes:
         target = next((size for size in pad.sizes if size >= length), length)
     else:

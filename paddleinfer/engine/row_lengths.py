@@ -1,4 +1,4 @@
-"""One request whose rows have lengths of their own: run in the batches of those lengths, and joined again."""
+"""Splits a request whose rows differ in length into parts of one length each, and joins their results."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ Submit = Callable[[list[dict[str, Array]], list[InferFuture]], None]
 
 @dataclass(frozen=True)
 class Split:
-    """A request in parts, each of rows that are padded to one length."""
+    """A request in parts; the rows of a part are padded to one length."""
 
     parts: tuple[Padded, ...]
     rows: tuple[npt.NDArray[np.intp], ...]
-    """Of each part: where its rows stood."""
+    """For each part, the places of its rows in the request."""
     lengths: npt.NDArray[np.int64]
-    """Of each row."""
+    """The length of each row."""
     length: int
-    """Of the whole request, on the axis."""
+    """The length of the whole request on the axis."""
     pad: PadAxis
 
     def join(self, results: Sequence[Results]) -> Results:
-        """One result, its rows in their order; past a row's own length stands the fill."""
+        """Joins the parts' results into one, its rows in order, with the fill after each row's own length."""
         return {name: self._joined(name, [part[name] for part in results]) for name in results[0]}
 
     def _joined(self, name: str, parts: list[Array]) -> Array:
@@ -66,12 +66,12 @@ class Split:
 
 
 def split_rows(padding: Padding | None, feeds: object) -> Split | None:
-    """The request in parts; None where rows are not to be split, or are all as long as the request.
+    """Splits a request; None if rows must not be split or are all as long as the request.
 
     Raises
     ------
     InvalidInput
-        It does not fit the model, or a row's length is none of this request.
+        It does not fit the model, or a row has an impossible length.
     """
     pad = None if padding is None else next((one for one in padding.axes if one.split_rows), None)
     if pad is None or padding is None:
@@ -104,7 +104,7 @@ def _own_lengths(pad: PadAxis, arrays: Mapping[str, Array], length: int) -> npt.
     known = arrays[pad.mask] != 0
     if length == 0:
         return np.zeros(len(known), np.int64)
-    # Up to the last that the mask lets through.
+    # A row ends with the last element that its mask admits.
     return np.where(known.any(axis=1), length - np.argmax(known[:, ::-1], axis=1), 0).astype(np.int64)
 
 
@@ -122,7 +122,7 @@ def _part(
 
 
 class JoinedHandle:
-    """The parts' futures as one handle, as ``InferFuture`` and ``infer_many`` use one."""
+    """Offers the parts' futures as one handle, for ``InferFuture`` and ``infer_many``."""
 
     def __init__(self, split: Split, futures: Sequence[InferFuture]) -> None:
         self._split = split
@@ -131,22 +131,22 @@ class JoinedHandle:
 
     @property
     def cancelled(self) -> bool:
-        """Whether no part ran."""
+        """Tells whether no part ran."""
         return (
             self.done() and any(handle.cancelled for handle in self._handles) and self._first_error() is None
         )
 
     @property
     def rows(self) -> int:
-        """Of all parts."""
+        """The rows of all parts."""
         return len(self._split.lengths)
 
     def done(self) -> bool:
-        """Whether all parts have ended."""
+        """Tells whether all parts have ended."""
         return all(handle.done() for handle in self._handles)
 
     def started(self) -> bool:
-        """Whether any runs, or did."""
+        """Tells whether any part runs or has run."""
         return any(handle.started() for handle in self._handles)
 
     def wait(self, timeout: float | None) -> bool:
@@ -158,7 +158,7 @@ class JoinedHandle:
         return True
 
     def cancel(self) -> bool:
-        """Only as a whole: a part that has started keeps the others."""
+        """Cancels the request as a whole; a part that has started keeps the others."""
         if self.started():
             return False
         return all([handle.cancel() for handle in self._handles])
@@ -169,21 +169,21 @@ class JoinedHandle:
             handle.give_up()
 
     def info(self) -> Any:
-        """Of the part that took longest."""
+        """Returns the record of the part that took longest."""
         if not self.done():
             return None
         facts = [found for handle in self._handles if (found := handle.info()) is not None]
         return max(facts, key=lambda found: found["queue_us"] + found["run_us"], default=None)
 
     def result(self) -> Results:
-        """The joined outputs, or raises what the first part failed with."""
+        """Returns the joined outputs, or raises the first part's error."""
         error = self._first_error()
         if error is not None:
             raise error
         return self._split.join([future.result() for future in self._futures])
 
     def _first_error(self) -> BaseException | None:
-        """What a part failed with; others may have been given up for that."""
+        """Returns the error that a part failed with; other parts may have been given up because of it."""
         for future in self._futures:
             if not future.cancelled() and (error := future.exception()) is not None:
                 return error
@@ -191,7 +191,7 @@ class JoinedHandle:
 
 
 class JoinedFuture(InferFuture):
-    """The future of a request whose rows were split: one end, which the first failure of a part decides."""
+    """The future of a request whose rows were split; the first failure of a part decides its end."""
 
     def __init__(self, split: Split, submit: Submit) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class JoinedFuture(InferFuture):
 
     @property
     def parts(self) -> JoinedHandle:
-        """Its requests as one."""
+        """Its requests as one handle."""
         return self._parts
 
     def _part_ended(self, future: InferFuture) -> None:
@@ -219,7 +219,7 @@ class JoinedFuture(InferFuture):
         self.settle()
 
     def joined(self) -> Results:
-        """What ``infer`` returns; whoever stops waiting gives the request up."""
+        """Returns what ``infer`` returns; a caller that stops waiting gives the request up."""
         try:
             return self.result()
         except BaseException:
@@ -227,7 +227,7 @@ class JoinedFuture(InferFuture):
             raise
 
     def joined_with_info(self) -> tuple[Results, InferInfo]:
-        """The same, with why it went as it did, which a ModelError says, too."""
+        """Returns the same with why the request went as it did, which a ModelError has, too."""
         try:
             results = self.joined()
         except ModelError as error:

@@ -1,4 +1,4 @@
-"""What all generations of an engine have counted together."""
+"""Adds up what all generations of an engine have counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paddleinfer import _ext
 __all__ = ["OUTCOMES", "StatisticsAggregator"]
 
 OUTCOMES = ("results", "errors", "cancelled", "expired", "shed", "closed")
-"""The counters of ``stats()`` whose sum is its ``requests``: every way in which an accepted request ends."""
+"""The counters of ``stats()`` that add up to its ``requests``: one for each way an accepted request ends."""
 
 _NOW = (
     "queued_requests",
@@ -26,19 +26,19 @@ class StatisticsAggregator:
     """Sums of counters that never fall, and what is queued and running now."""
 
     def __init__(self) -> None:
-        # Reentrant, because a signal handler may read what its thread is reading.
+        # The lock is reentrant, because a signal handler may read what its thread is reading.
         self._lock = threading.RLock()
         self._cores: list[_ext.Core] = []
         self._closed: list[_ext.Core] = []
         self._past: dict[str, Any] = {}
 
     def add(self, core: _ext.Core) -> None:
-        """`core` counts from now on."""
+        """Includes the counters of `core` from now on."""
         with self._lock:
             self._cores.append(core)
 
     def retire(self, core: _ext.Core) -> None:
-        """`core` is closed: it is dropped once it has counted all outcomes, and its sums stay."""
+        """Takes over the sums of a closed `core`, and drops it once it has counted all outcomes."""
         with self._lock:
             self._cores.remove(core)
             self._closed.append(core)
@@ -51,7 +51,7 @@ class StatisticsAggregator:
             return _sum([self._past, *(core.stats() for core in (*self._closed, *self._cores))])
 
     def _settle(self) -> None:
-        # A caller hears of the outcome before it is counted, and close() does not wait for that.
+        # A caller gets the outcome before it is counted, and close() does not wait for the counting.
         for core in list(self._closed):
             stats = core.stats()
             if stats["requests"] == sum(stats[outcome] for outcome in OUTCOMES):

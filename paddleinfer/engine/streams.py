@@ -1,4 +1,4 @@
-"""A stream of requests, several under way, whose results come in order."""
+"""Runs a stream of requests, several at once, and yields their results in order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["UnderWay", "in_order"]
 Results = dict[str, npt.NDArray[Any]]
 
 _LEAST_UNDER_WAY = 2
-# Further items are asked for so long before a result that is there is given.
+# The longest time that a ready result is held back while further items are asked for.
 _PATIENCE_S = 0.005
-# Of what a slow item took, how long is waited for a result before the next is asked for.
+# The share of a slow item's time that is spent waiting for a result before the next item is asked for.
 _WAIT_SHARE = 0.05
 
 
@@ -25,16 +25,16 @@ class UnderWay(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many it has."""
+        """The number of its rows."""
 
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Tells whether it has ended."""
 
     def wait(self, timeout: float | None) -> bool:
         """Waits for its end."""
 
     def result(self) -> Results:
-        """Its outputs, or raises its error."""
+        """Returns its outputs, or raises its error."""
 
     def give_up(self) -> None:
         """Ends it."""
@@ -48,16 +48,16 @@ def in_order(
     progress: Callable[[int], object] | None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Results]:
-    """Starts up to `most_items` requests, and `most_rows` rows, ahead of the result that is given next.
+    """Starts up to `most_items` requests and `most_rows` rows ahead of the next result.
 
-    What the iterator or `start` raises is raised after the results before it.
+    An error of the iterator or of `start` is raised after the results before it.
     """
     under_way: deque[UnderWay] = deque()
     failure: BaseException | None = None
     ended = False
     try:
         while True:
-            # Full batches need many under way, but a result that is there does not wait for a slow iterable.
+            # Full batches need many requests under way, but a ready result does not wait for a slow iterable.
             until = clock() + _PATIENCE_S
             due = False
             while not (ended or due) and _has_room(under_way, most_items, most_rows):
@@ -85,13 +85,13 @@ def in_order(
         if failure is not None:
             raise failure
     finally:
-        failure = None  # or its traceback would keep itself alive
+        failure = None  # otherwise its traceback would keep itself alive
         for handle in under_way:
             handle.give_up()
 
 
 def _has_room(under_way: Collection[UnderWay], most_items: int, most_rows: int) -> bool:
-    """Two large ones may always be under way: one runs while the other's result is used."""
+    """Tells whether another may start. Two always may: one runs while the other's result is used."""
     if len(under_way) >= most_items:
         return False
     return len(under_way) < _LEAST_UNDER_WAY or sum(handle.rows for handle in under_way) < most_rows

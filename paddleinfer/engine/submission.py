@@ -1,4 +1,4 @@
-"""How one request gets under way in one generation: padded, in parts, in a stream, from a greenlet."""
+"""Starts one request in one generation: padded, in parts, in a stream, or from a greenlet."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def split_in(
     waits: bool,
     blocks: bool,
 ) -> JoinedFuture | None:
-    """Queues one request in parts; None where its rows are all of one length.
+    """Queues one request in parts; None if all its rows have one length.
 
-    `waits`: for room, whatever ``on_full`` says. `blocks`: this call does so with it.
+    With `waits` the parts wait for room, whatever ``on_full`` says; with `blocks` this call waits, too.
     """
     split = split_rows(generation.padding, inputs)
     if split is None:
@@ -127,7 +127,7 @@ def start_in(
 
 
 def blame(error: ModelError, facts: Any, padded: Padded | None) -> None:
-    """Gives the error what the core says of its request, where that was asked for."""
+    """Adds the core's record of the request to the error, if the call asked for it."""
     error.info = None if facts is None else explained(facts, padded)
 
 
@@ -139,7 +139,7 @@ def _submit_in_greenlet(
     outputs: Sequence[str] | None,
     priority: int,
 ) -> InferFuture:
-    """A future that its greenlet's hub is told of."""
+    """Returns a future that is settled in its greenlet's hub."""
     inbox = Inbox.of_this_hub()
     future = InferFuture(padded, inbox)
 
@@ -154,7 +154,7 @@ def _submit_in_greenlet(
     if generation.config.batching.on_full == "wait":
         try:
             on_a_real_thread(queue, unwanted=_ext.Handle.give_up)
-        except ThreadStartError:  # it was never called
+        except ThreadStartError:  # the call was never made
             inbox.put([None])
             raise
     else:

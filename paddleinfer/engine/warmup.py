@@ -1,4 +1,4 @@
-"""Warming up: every instance runs every batch size, and rows are compared alone and together."""
+"""Warms an engine up: every instance runs every batch size, and rows are compared alone and together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger("paddleinfer")
 
 Array = npt.NDArray[Any]
 
-# Of each size on each instance; the first makes kernels and is not counted.
+# Runs of each size on each instance; the first makes kernels and is not counted.
 _FEWEST_RUNS = 3
 _MOST_RUNS = 20
 _ENOUGH_US = 20_000.0
@@ -33,10 +33,10 @@ _ENOUGH_US = 20_000.0
 
 @dataclass(frozen=True)
 class WarmupReport:
-    """What a warm-up found."""
+    """The results of a warm-up."""
 
     run_us: dict[int, float]
-    """Rows -> the mean microseconds of a run."""
+    """Rows -> the mean microseconds of a run of so many."""
     largest_difference: dict[str, float]
     """Output -> the largest difference between a row alone and in a batch, over the largest magnitude."""
     batchable: bool
@@ -45,13 +45,13 @@ class WarmupReport:
 
 @dataclass(frozen=True)
 class WarmedSize:
-    """What a run of one size took."""
+    """The run times of one batch size."""
 
     rows: int
     alone_us: float
-    """While no other instance ran."""
+    """The time while no other instance ran."""
     together_us: float
-    """While all of them did."""
+    """The time while all instances ran."""
 
 
 def warmup(
@@ -60,7 +60,7 @@ def warmup(
     batch_sizes: Sequence[int] | None,
     note: Callable[[WarmedSize], object],
 ) -> WarmupReport:
-    """See ``Engine.warmup``. `note` is told of each size that was measured."""
+    """Does what ``Engine.warmup`` says. `note` is called with each size that was measured."""
     core = loaded.core
     row = _example_row(loaded, inputs)
     core.poll_updates()
@@ -90,7 +90,7 @@ def warmup(
 
 
 def _taken_us(core: _ext.Core, feeds: list[Array], instances: int) -> list[float]:
-    """Microseconds of runs on `instances` instances at once, without the first run of each."""
+    """Returns the microseconds of runs on `instances` instances at once, without each one's first run."""
     taken_us: list[float] = []
     for run in range(_MOST_RUNS):
         handles = [core.warmup(feeds, instance) for instance in range(instances)]
@@ -128,14 +128,14 @@ def _sizes(loaded: Loaded, batch_sizes: Sequence[int] | None, row_bytes: int) ->
     if batching.allowed_batch_sizes:
         return list(batching.allowed_batch_sizes)
     sizes = [1]
-    # No more than may wait comes together in a batch.
+    # A batch cannot have more rows than may wait.
     while sizes[-1] < batching.most_rows and 2 * sizes[-1] * row_bytes <= batching.max_queue_bytes:
         sizes.append(min(2 * sizes[-1], batching.most_rows))
     return sizes
 
 
 def _compare(core: _ext.Core, row: list[Array], count: int) -> dict[str, tuple[float, bool]]:
-    """Output -> (largest difference between rows alone and together, whether they count as equal)."""
+    """Returns output -> (largest difference between rows alone and together, whether it counts as equal)."""
     feeds = [_varied(array, count) for array in row]
     together = _run(core, feeds)
     checked = sorted({0, count // 2, count - 1})
@@ -155,7 +155,7 @@ def _compare(core: _ext.Core, row: list[Array], count: int) -> dict[str, tuple[f
 
 
 def _varied(array: Array, count: int) -> Array:
-    """Rows that differ: the example times 1, 1/2, 1/3..., so that none leaves its range."""
+    """Makes rows that differ: the example times 1, 1/2, 1/3..., so that all stay in its range."""
     rows = np.repeat(array, count, axis=0)
     if array.dtype.kind in "iub":
         return rows

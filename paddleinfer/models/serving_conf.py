@@ -1,7 +1,7 @@
 """Reads Paddle Serving's configurations: other names for a model's tensors, and facts about each.
 
-Its shapes leave out the batch axis and every dynamic one, and its dtypes only repeat the program's, so a model
-takes only the names from it. A client without the model takes the rest from it, too.
+Its shapes leave out the batch axis and every dynamic one, and its dtypes only repeat the program's, so only
+the names are used where the model is there. A client without the model uses the rest, too.
 """
 
 from __future__ import annotations
