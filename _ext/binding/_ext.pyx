@@ -71,7 +71,6 @@ from running cimport (
     Dispatcher,
     DispatcherOptions,
     DurationHistogram,
-    FallBack as CppFallBack,
     OwnedInput,
     EngineSnapshot,
     PythonFunctions,
@@ -92,6 +91,7 @@ from running cimport (
 from paddle cimport (
     Abi,
     Config,
+    CppFallBack,
     FileState,
     Model,
     ModelOptions,
@@ -108,12 +108,11 @@ from paddle cimport (
 )
 from instance_factories cimport (
     CppBackendFactory,
-    HeldConfigs,
-    paddle_backend,
     python_backend,
     python_object,
     start_instance,
 )
+from paddle_factories cimport HeldConfigs, paddle_backend
 from wire cimport (
     Walked,
     WireCounts,
@@ -166,8 +165,8 @@ include "names.pxi"
 include "arrays.pxi"
 include "feeds.pxi"
 include "python_model.pxi"
-include "paddle.pxi"
 include "backend_factory.pxi"
+include "paddle.pxi"
 include "paddle_backends.pxi"
 include "trace.pxi"
 include "wire.pxi"

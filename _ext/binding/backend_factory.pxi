@@ -1,12 +1,20 @@
 # How the instances of an engine get their backends.
 
+cdef class BackendUpdates:
+    """What the backends of an engine find out while they run, for the engine to be told."""
+
+    cdef poll(self):
+        """Tells what is new; the core calls it again and again, on threads that hold the GIL."""
+        raise NotImplementedError
+
+
 cdef class BackendFactory:
     """Makes the backends of an engine's instances, each on its instance's thread.
 
     A backend is a C++ class with three methods (running/backend.h); a factory is a subclass of this that gives, for
     each instance, the function that makes its backend.
     """
-    cdef FallBack fall_back  # whose changes are to be told, if any
+    cdef BackendUpdates updates  # of its backends, if they find out anything
 
     cdef CppBackendFactory of_instance(self, const shared_ptr[Dispatcher]& dispatcher, size_t instance) except *:
         raise NotImplementedError
@@ -15,13 +23,13 @@ cdef class BackendFactory:
 cdef class PythonBackends(BackendFactory):
     """Calls `open_model(instance)` on each instance's thread; what it gives takes and gives array lists.
 
-    `fall_back` is what it uses, if any, for its changes to be told.
+    `updates` is what these find out, if anything.
     """
     cdef object open_model
 
-    def __init__(self, open_model, FallBack fall_back=None):
+    def __init__(self, open_model, BackendUpdates updates=None):
         self.open_model = open_model
-        self.fall_back = fall_back
+        self.updates = updates
 
     cdef CppBackendFactory of_instance(self, const shared_ptr[Dispatcher]& dispatcher, size_t instance) except *:
         cdef PythonFunctions functions

@@ -44,7 +44,7 @@ cdef class Core:
     cdef set submitted  # futures that wait_completions() has still to give
     cdef EventLoopBridge last_bridge
     cdef object on_merging
-    cdef FallBack fall_back
+    cdef BackendUpdates updates  # of its backends
     cdef object explain
     cdef unsigned long main_thread
     cdef object __weakref__
@@ -101,7 +101,7 @@ cdef class Core:
         cdef CppBackendFactory maker
         cdef size_t index
         cdef int error = 0
-        self.fall_back = factory.fall_back
+        self.updates = factory.updates
         for index in range(instances):
             maker = factory.of_instance(self.dispatcher, index)
             with nogil:
@@ -355,8 +355,8 @@ cdef class Core:
         if self.dispatcher.get().merging_changed() and self.on_merging is not None:
             change = self.dispatcher.get().take_merging_change()
             self.on_merging(change.first == Merging.yes, change.second.decode("utf-8", "replace"))
-        if self.fall_back is not None:
-            self.fall_back.poll_updates()
+        if self.updates is not None:
+            self.updates.poll()
 
     cdef Handle new_handle(self, kind, feeds, timeout, outputs, priority):
         cdef Handle handle = kind.__new__(kind)

@@ -19,6 +19,17 @@ cdef extern from "paddle/file_state.h" namespace "paddleinfer" nogil:
         int64_t changed_ns
 
 
+cdef extern from "paddle/fall_back.h" namespace "paddleinfer::paddle" nogil:
+    cdef cppclass CppFallBack "paddleinfer::paddle::FallBack":
+        CppFallBack(cbool bare_too)
+        cbool in_force() noexcept
+        void forbid_bare() noexcept
+        cbool may_try(const string&) except +
+        void helped(const string&) noexcept
+        cbool take_change() noexcept
+        string reason() except +
+
+
 cdef extern from "paddle/paddle_backend.h" namespace "paddleinfer::paddle" nogil:
     cdef cppclass Predictor:
         pass

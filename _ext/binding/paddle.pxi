@@ -97,7 +97,7 @@ cdef class OneDnnPart:
         self.cache.end_renewal()
 
 
-cdef class FallBack:
+cdef class FallBack(BackendUpdates):
     """What the instances of an engine do when a run fails that may not fail without oneDNN.
 
     Parameters
@@ -131,7 +131,7 @@ cdef class FallBack:
         """It did: from now on all instances are to do without."""
         self.shared.get().helped(failure.encode("utf-8", "replace"))
 
-    def poll_updates(self):
+    cdef poll(self):
         """Calls `on_change` if it has just come into force."""
         if self.shared.get().take_change():
             self.on_change(self.shared.get().reason().decode("utf-8", "replace"))

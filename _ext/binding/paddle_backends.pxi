@@ -9,6 +9,7 @@ cdef class PaddleBackends(BackendFactory):
     cdef shared_ptr[Model] model
     cdef const Config* config
     cdef ModelOptions without_onednn
+    cdef FallBack fall_back
     cdef list fall_back_configs
     cdef vector[uintptr_t] fall_back_addresses
     cdef shared_ptr[HeldConfigs] held
@@ -36,7 +37,7 @@ cdef class PaddleBackends(BackendFactory):
         options.onednn_record = onednn_kernels.record
         self.model = make_shared[Model](library.abi, options)
         self.config = <const Config*>config
-        self.fall_back = fall_back
+        self.fall_back = self.updates = fall_back
         self.fall_back_configs = fall_back_configs
         self.fall_back_addresses = fall_back_addresses
         self.without_onednn = options

@@ -200,14 +200,3 @@ cdef extern from "running/interpreter_gate.h" namespace "paddleinfer" nogil:
         void close() noexcept
         void forget_other_threads() noexcept
     InterpreterGate& interpreter_gate() noexcept
-
-
-cdef extern from "running/fall_back.h" namespace "paddleinfer" nogil:
-    cppclass FallBack:
-        FallBack(cbool bare_too)
-        cbool in_force() noexcept
-        void forbid_bare() noexcept
-        cbool may_try(const string&) except +
-        void helped(const string&) noexcept
-        cbool take_change() noexcept
-        string reason() except +

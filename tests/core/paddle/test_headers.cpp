@@ -1,5 +1,5 @@
 // The headers that need Paddle's library at run time: that they compile, and what they say without it.
-#include "binding/instance_factories.h"
+#include "binding/paddle_factories.h"
 #include "check.h"
 
 using namespace paddleinfer;
@@ -18,16 +18,4 @@ TEST("a library without the symbols names each of them") {
   CHECK(abi.missing.size() > 20);
   CHECK_EQ(abi.missing.at(0), "_ZN12paddle_infer15CreatePredictorERKN6paddle14AnalysisConfigE");
   CHECK(!paddle::OneDnnSymbols::load(abi, &abi).complete());
-}
-
-TEST("a Python object that is shared comes back once, when the last holder lets go") {
-  const auto releases = std::make_shared<ReleaseList>();
-  int object = 0;
-  std::shared_ptr<void> first = python_object(releases, &object);
-  std::shared_ptr<void> second = first;
-  first.reset();
-  CHECK(releases->take().empty());
-  second.reset();
-  CHECK(releases->take() == std::vector<void*>{&object});
-  CHECK(releases->take().empty());
 }

@@ -2,7 +2,7 @@
 // still each request ends once, the instance is free again, and nothing is lost or left.
 #include "allocations.h"
 #include "engine.h"
-#include "running/fall_back.h"
+#include "paddle/fall_back.h"
 
 using namespace fakes;
 
@@ -338,7 +338,7 @@ TEST("without memory a run falls back, or its request fails, and the next one ru
   const auto limited = [](const std::shared_ptr<FakeModel>& model) { return std::make_unique<FakeBackend>(model, 0); };
   for (std::int64_t nth = 1;; ++nth) {
     const auto other = std::make_shared<FakeModel>();
-    const auto shared = std::make_shared<FallBack>(true);
+    const auto shared = std::make_shared<paddle::FallBack>(true);
     EngineOptions options = of(Merging::yes);
     options.instances = 0;
     options.on_run = [](float first) {
@@ -346,8 +346,8 @@ TEST("without memory a run falls back, or its request fails, and the next one ru
     };
     Callers callers(options);
     callers.engine.dispatcher->start_instance(true, [&]() -> std::unique_ptr<Backend> {
-      return std::make_unique<FallBackBackend>([&] { return limited(callers.engine.model); },
-                                               [&] { return limited(other); }, shared, true);
+      return std::make_unique<paddle::FallBackBackend>([&] { return limited(callers.engine.model); },
+                                                       [&] { return limited(other); }, shared, true);
     });
     LackOfMemory lack(nth, 0);
     callers.admit(1, 2);

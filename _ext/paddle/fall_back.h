@@ -16,7 +16,7 @@
 #include "running/backend.h"
 #include "running/memory_pressure.h"
 
-namespace paddleinfer {
+namespace paddleinfer::paddle {
 
 // What the instances of one engine know of it. Once it has helped one of them, all change over.
 class FallBack {
@@ -197,4 +197,4 @@ class FallBackBackend final : public Backend {
   std::vector<Input> inputs_;         // of the batch that is gathered, where its backend keeps them
 };
 
-}  // namespace paddleinfer
+}  // namespace paddleinfer::paddle

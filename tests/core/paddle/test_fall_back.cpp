@@ -1,8 +1,9 @@
 // Falling back on another way to make a predictor.
 #include "check.h"
-#include "running/fall_back.h"
+#include "paddle/fall_back.h"
 
 using namespace paddleinfer;
+using namespace paddleinfer::paddle;
 
 namespace {
 
