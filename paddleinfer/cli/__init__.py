@@ -1,5 +1,5 @@
-"""The command ``paddleinfer``: one module a sub-command, found by its name.
+"""The command ``paddleinfer``: each sub-command is the module of its name.
 
-``main`` parses and dispatches; ``output`` and ``progress`` are how all of them speak.
+``main`` parses and dispatches; ``output`` and ``progress`` print for all of them.
 May import: everything but the server.
 """

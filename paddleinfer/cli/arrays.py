@@ -1,4 +1,4 @@
-"""Arrays for a model: from .npy and .npz files, random ones, and into a .npz file."""
+"""Reads arrays for a model from .npy and .npz files, makes random ones, and writes .npz files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SIZES = re.compile(r"\d+(x\d+)*")
 
 
 def read_inputs(given: Sequence[str], wanted: Sequence[TensorSpec]) -> dict[str, Array]:
-    """The arrays that ``--input`` names: ``x.npy`` for a sole input, ``NAME=x.npy``, or ``many.npz``.
+    """Reads the arrays that ``--input`` names: ``x.npy`` for a sole input, ``NAME=x.npy``, or ``many.npz``.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def read_inputs(given: Sequence[str], wanted: Sequence[TensorSpec]) -> dict[str,
 
 def _named_file(text: str, wanted: Sequence[TensorSpec]) -> tuple[str | None, Path]:
     name, separator, path = text.partition("=")
-    # A path may hold an equals sign itself; a model's input of this name goes first.
+    # A path may contain an equals sign, so what stands before the first is tried as an input's name first.
     if not separator or (_spec_of(name, wanted) is None and Path(text).exists()):
         return None, Path(text)
     if not path:
@@ -63,9 +63,9 @@ def _named_file(text: str, wanted: Sequence[TensorSpec]) -> tuple[str | None, Pa
 
 
 def _read(path: Path) -> dict[str | None, Array]:
-    """Name -> array; the name of what an .npy file holds is None."""
+    """Returns name -> array; the array of an .npy file has the name None."""
     try:
-        # Opened here, for NumPy leaves its own file open when it is no archive after all.
+        # The file is opened here, because NumPy leaves its own open if it is not an archive after all.
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str | None, Array]:
 
 
 def _with_bfloat16(array: Array) -> Array:
-    # NumPy's files do not know the type, and call it two bytes of anything.
+    # NumPy's files do not know the type, and store it as two bytes of unknown meaning.
     return array.view(_ext.NUMPY_DTYPES["bfloat16"]) if array.dtype == np.dtype("V2") else array
 
 
@@ -119,7 +119,7 @@ def _spec_of(name: str, specs: Sequence[TensorSpec]) -> TensorSpec | None:
 
 
 def add_input(parser: argparse._ActionsContainer, what_for: str) -> None:
-    """The option for arrays from files."""
+    """Adds the option for arrays from files."""
     parser.add_argument(
         "--input",
         metavar="[NAME=]FILE",
@@ -131,7 +131,7 @@ def add_input(parser: argparse._ActionsContainer, what_for: str) -> None:
 
 
 def add_shapes(parser: argparse._ActionsContainer) -> None:
-    """The option for sizes that the model leaves free."""
+    """Adds the option for sizes that the model leaves free."""
     parser.add_argument(
         "--shape",
         metavar="NAME=SIZES",
@@ -144,14 +144,14 @@ def add_shapes(parser: argparse._ActionsContainer) -> None:
 def random_inputs(
     wanted: Sequence[TensorSpec], shapes: Sequence[str], rows: int | None = None
 ) -> dict[str, Array]:
-    """Normal numbers for floats, 0 and 1 for integers, which are good as indices, too.
+    """Makes normal numbers for floats, and 0 and 1 for integers, which are also valid as indices.
 
     Parameters
     ----------
     shapes
-        Each ``NAME=1x3x224x224``.
+        Texts such as ``NAME=1x3x224x224``.
     rows
-        The first size where the model leaves it free; None: as in `shapes`, else 1.
+        The first size, if the model leaves it free; None: the one in `shapes`, else 1.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def _example(declared: Sequence[int] | None) -> str:
 
 
 def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
-    """An .npz file; numpy.savez would refuse an output that is called "file"."""
+    """Writes an .npz file; numpy.savez would refuse an output that is called "file"."""
     with replacing(path) as whole, zipfile.ZipFile(whole, "w") as archive:
         for name, array in outputs.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:

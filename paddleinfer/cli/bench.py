@@ -1,4 +1,4 @@
-"""``paddleinfer bench``: how fast an engine answers, under callers who wait or at a rate."""
+"""``paddleinfer bench`` measures how fast an engine answers callers who wait, or requests at a rate."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from paddleinfer.traffic.tally import Tally
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
-SUMMARY = "how fast an engine answers, under callers who wait or at a rate"
+SUMMARY = "measure how fast an engine answers callers who wait, or requests at a rate"
 
 _PERCENTILES = (50, 90, 99)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The sub-command's options."""
+    """Adds the sub-command's options."""
     add_model(parser)
     add_load(parser)
-    parser.add_argument("--png", metavar="FILE.png", type=Path, help="latency and throughput over time")
+    parser.add_argument("--png", metavar="FILE.png", type=Path, help="draw latency and throughput over time")
     add_trace(parser)
     add_engine_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the figures; gives the exit code."""
+    """Prints the figures, and returns the exit code."""
     config = engine_config(options)
     inputs = inputs_of(options, load_spec(options.model, config.runtime.params).inputs)
     trace = TraceFile(options.trace)

@@ -1,4 +1,4 @@
-"""The picture of ``paddleinfer bench --png``: latency and throughput over time."""
+"""Draws the picture of ``paddleinfer bench --png``: latency and throughput over time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORTEST_PART_S = 0.1
 
 
 def check_picture(path: Path) -> None:
-    """Before the load, so that it is not for nothing.
+    """Checks before the load that the picture can be drawn, so that the load is not in vain.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def check_picture(path: Path) -> None:
 
 
 def draw(path: Path, title: str, tally: Tally, rows: int) -> None:
-    """Percentiles of the latency, and rows a second, of each part of the time."""
+    """Draws the latency's percentiles and the rows per second for each part of the time."""
     importlib.import_module("matplotlib").use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
     count = int(np.clip(tally.seconds / _SHORTEST_PART_S, 1, _MOST_PARTS))

@@ -1,4 +1,4 @@
-"""``paddleinfer convert``: Paddle Serving's configurations for a model, written or checked."""
+"""``paddleinfer convert`` writes or checks Paddle Serving's configurations for a model."""
 
 from __future__ import annotations
 
@@ -21,26 +21,24 @@ from paddleinfer.whole_files import write_whole
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
-SUMMARY = "Paddle Serving's configurations for a model, written or checked"
+SUMMARY = "write or check Paddle Serving's configurations for a model"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The sub-command's options."""
+    """Adds the sub-command's options."""
     add_model(parser)
-    parser.add_argument(
-        "--check", action="store_true", help="look at those that are there, and write nothing"
-    )
+    parser.add_argument("--check", action="store_true", help="check the existing ones, and write nothing")
     parser.add_argument(
         *("--serving-server", "--serving_server"),
         metavar="OUT",
         type=model_path,
-        help=f"copy the model there, with its {FILE_NAME}; default: it stays, and gets one",
+        help=f"copy the model there, with its {FILE_NAME}; default: write that beside the model",
     )
     parser.add_argument(
         *("--serving-client", "--serving_client"),
         metavar="OUT",
         type=model_path,
-        help=f"where {CLIENT_FILE_NAME} goes; default: beside the other one",
+        help=f"where to write {CLIENT_FILE_NAME}; default: beside the other file",
     )
     for side in ("feed", "fetch"):
         parser.add_argument(
@@ -50,11 +48,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             default=[],
             help=f"other names for the {'inputs' if side == 'feed' else 'outputs'}, in the model's order",
         )
-    parser.add_argument("--params", metavar="FILE", help="the parameter file, where it has another name")
+    parser.add_argument(
+        "--params", metavar="FILE", help="the parameter file, if it is not named after the program"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes or checks them; gives the exit code."""
+    """Writes or checks them, and returns the exit code."""
     spec = load_spec(options.model, options.params)
     assert spec.program_path is not None
     _check_aliases(spec, options.feed_alias_names, options.fetch_alias_names)

@@ -1,4 +1,4 @@
-"""``paddleinfer demo``: what ``make demo`` runs."""
+"""``paddleinfer demo`` does what ``make demo`` does."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SUMMARY = "train a small model on handwritten digits and serve it, beside Paddle
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The sub-command's options."""
+    """Adds the sub-command's options."""
     demo.add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the demo; 1 when accuracy or labels are not as promised."""
+    """Runs the demo; returns 1 if accuracy or labels are not as promised."""
     demo.check_options(options)
     missing = demo.missing_packages()
     if missing:

@@ -1,4 +1,4 @@
-"""``paddleinfer diagnose``: where the time of an engine's requests goes under a load, and what would help."""
+"""``paddleinfer diagnose`` shows where an engine's requests spend their time, and what would help."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from paddleinfer.traffic.tally import Tally
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
-SUMMARY = "where the time of an engine's requests goes under a load, and what would help"
+SUMMARY = "show where an engine's requests spend their time under a load, and what would help"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The sub-command's options."""
+    """Adds the sub-command's options."""
     add_model(parser)
     add_load(parser)
     add_trace(parser)
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the stages and the verdict; gives the exit code."""
+    """Prints the stages and the verdict, and returns the exit code."""
     config = engine_config(options)
     inputs = inputs_of(options, load_spec(options.model, config.runtime.params).inputs)
     trace = TraceFile(options.trace)
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _with_refused(diagnosis: Diagnosis, tally: Tally) -> Diagnosis:
-    """The engine records no request that its queue refused."""
+    """Adds the refused requests, which the engine does not record."""
     if tally.refused == 0 or tally.refused < MANY * tally.sent:
         return diagnosis
     refused = f"the queue refused {tally.refused} of {tally.sent} requests sent"

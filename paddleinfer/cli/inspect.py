@@ -1,4 +1,4 @@
-"""``paddleinfer inspect``: what a model is, and what would run."""
+"""``paddleinfer inspect`` shows what a model is, and what would run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paddleinfer.models.version import made_with
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
-SUMMARY = "what a model is, and what would run"
+SUMMARY = "show what a model is, and what would run"
 
 _FORMATS = {
     ModelFormat.JSON: "json, a Paddle 3 program",
@@ -28,14 +28,14 @@ _FORMATS = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The sub-command's options."""
+    """Adds the sub-command's options."""
     add_model(parser)
     parser.add_argument("--no-load", action="store_true", help="read the files only, without Paddle")
     add_engine_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints it; gives the exit code."""
+    """Prints the description, and returns the exit code."""
     config = engine_config(options)
     spec = load_spec(options.model, config.runtime.params)
     document = {**_of_files(spec), **_faults(spec, config.runtime)}

@@ -1,4 +1,4 @@
-"""The load of ``paddleinfer bench`` and ``diagnose``: its options, how it comes, and how it is told."""
+"""Defines the load of ``paddleinfer bench`` and ``diagnose``: its options, its callers, its description."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECONDS = 5.0
 
 
 def add_load(parser: argparse.ArgumentParser) -> None:
-    """The options of a load."""
+    """Adds the options of a load."""
     group = parser.add_argument_group("the load")
     pace = group.add_mutually_exclusive_group()
     pace.add_argument(
@@ -34,22 +34,28 @@ def add_load(parser: argparse.ArgumentParser) -> None:
         "--rate", metavar="R", type=positive, help="requests a second, whether answered or not (Poisson)"
     )
     group.add_argument(
-        "--seconds", metavar="S", type=positive, default=_SECONDS, help=f"default: {_SECONDS:g}"
+        "--seconds",
+        metavar="S",
+        type=positive,
+        default=_SECONDS,
+        help=f"duration of the load; default: {_SECONDS:g}",
     )
     group.add_argument("--rows", metavar="N", type=count, help="rows of each request; default: 1")
-    group.add_argument("--deadline-ms", metavar="MS", type=positive, help="of each request; default: none")
-    add_input(group, "whose rows the requests take in turn; default: random numbers")
+    group.add_argument(
+        "--deadline-ms", metavar="MS", type=positive, help="deadline of each request; default: none"
+    )
+    add_input(group, "requests take its rows in turn; default: random numbers")
     add_shapes(group)
 
 
 def warm_up(engine: Engine, inputs: Mapping[str, Array]) -> None:
-    """So that no figure is of the first runs, which make kernels and know no run times."""
+    """Warms the engine up: the first runs make kernels and know no run times, and are not to be measured."""
     if all(spec.shape and spec.shape[0] < 0 for spec in engine.inputs):
         engine.warmup({name: array[:1] for name, array in inputs.items()})
 
 
 def drive(engine: Engine, inputs: LoadInputs, options: argparse.Namespace, advance: Advance) -> Tally:
-    """Has the load come; after Ctrl-C the engine is closed at once."""
+    """Drives the load; after Ctrl-C the engine is closed at once."""
     timeout_s = options.deadline_ms / 1e3 if options.deadline_ms else None
 
     def ask(number: int) -> None:
@@ -72,7 +78,7 @@ def drive(engine: Engine, inputs: LoadInputs, options: argparse.Namespace, advan
 
 
 def check_answered(tally: Tally) -> None:
-    """Raises PaddleInferError where nothing was."""
+    """Raises PaddleInferError if no request was answered."""
     if not tally.latencies_ms:
         raise PaddleInferError(
             f"none of {tally.sent} requests was answered ({tally.refused} refused, {tally.late} late); "
@@ -81,7 +87,7 @@ def check_answered(tally: Tally) -> None:
 
 
 def load_document(options: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for, for JSON."""
+    """Describes the load, for JSON."""
     kind = (
         {"kind": "rate", "requests_per_s": options.rate}
         if options.rate is not None
@@ -91,7 +97,7 @@ def load_document(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_text(load: Mapping[str, Any], rows: int) -> str:
-    """The same in a line."""
+    """Describes the load in a line."""
     if load["kind"] == "rate":
         asked = f"{load['requests_per_s']:,g} requests a second"
     else:

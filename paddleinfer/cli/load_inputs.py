@@ -1,4 +1,4 @@
-"""What the requests of a load carry: random arrays, the same each time, or the rows of files in turn."""
+"""Provides the inputs of a load's requests: random arrays, the same each time, or rows of files in turn."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["LoadInputs", "inputs_of"]
 
 
 class LoadInputs:
-    """The inputs of one request after the other.
+    """The inputs of successive requests.
 
     Parameters
     ----------
     arrays
-        Input -> what every request carries, or the rows that requests take in turn.
+        Input -> the array that every request carries, or the rows that requests take in turn.
     in_turn
-        Input -> how many rows a request takes, for those that are taken in turn.
+        Input -> how many rows a request takes, for inputs whose rows are taken in turn.
     """
 
     def __init__(self, arrays: Mapping[str, Array], in_turn: Mapping[str, int] | None = None) -> None:
@@ -34,7 +34,7 @@ class LoadInputs:
         self._in_turn = dict(in_turn or {})
 
     def of_request(self, number: int) -> dict[str, Array]:
-        """Of the one of this number, from 0 on; after the last row comes the first."""
+        """Returns the inputs of a request by its number, from 0 on; after the last row comes the first."""
         inputs = dict(self._arrays)
         for name, rows in self._in_turn.items():
             array = inputs[name]
@@ -46,16 +46,16 @@ class LoadInputs:
 
     @property
     def rows(self) -> int:
-        """Of each request."""
+        """The rows of each request."""
         return min((len(array) if array.ndim else 1 for array in self.of_request(0).values()), default=0)
 
     @property
     def rows_in_turn(self) -> int | None:
-        """How many rows there are before the first comes again; None where every request is the same."""
+        """How many rows there are before the first comes again; None if all requests are the same."""
         return max((len(self._arrays[name]) for name in self._in_turn), default=None)
 
     def described(self) -> list[dict[str, Any]]:
-        """Each input of a request, for JSON."""
+        """Describes each input of a request, for JSON."""
         return [
             {"name": name, "dtype": str(array.dtype), "shape": array.shape}
             for name, array in self.of_request(0).items()
@@ -69,12 +69,12 @@ class LoadInputs:
 
 
 def inputs_of(options: argparse.Namespace, wanted: Sequence[TensorSpec]) -> LoadInputs:
-    """As ``--input``, ``--shape`` and ``--rows`` have it.
+    """Makes the inputs that ``--input``, ``--shape`` and ``--rows`` describe.
 
     Raises
     ------
     ConfigError, InvalidInput
-        They do not fit the model, or not each other; or the model has no inputs.
+        They do not fit the model or each other, or the model has no inputs.
     """
     if not wanted:
         raise ConfigError(f"{options.model} has no inputs, so there is nothing to load it with")
@@ -108,7 +108,7 @@ def inputs_of(options: argparse.Namespace, wanted: Sequence[TensorSpec]) -> Load
 
 
 def _rows_of(spec: TensorSpec, rows: int | None) -> int | None:
-    """How many a request has; None: the input has no rows."""
+    """Returns how many rows a request has; None if the input has no rows."""
     if spec.shape is None or spec.shape[:1] == (-1,):
         return rows or 1
     own = spec.shape[0] if spec.shape else None

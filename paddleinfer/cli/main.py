@@ -1,4 +1,4 @@
-"""The command ``paddleinfer``: look into a model, run and measure it, see where its time goes."""
+"""The command ``paddleinfer`` inspects models, runs and measures them, and shows where time goes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from paddleinfer.sentences import shown
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = ("inspect", "run", "bench", "diagnose", "timeline", "simulate", "convert", "demo")
-"""Sub-commands. Each is a module ``paddleinfer.cli.NAME`` with
+"""The sub-commands. Each is a module ``paddleinfer.cli.NAME`` with
 
 - ``SUMMARY``, one line for the help;
 - ``add_options(parser)``; every sub-command has ``--json`` already, as ``options.json``;
-- ``run(options)``, which gives the exit code and raises PaddleInferError or OSError for what is wrong.
+- ``run(options)``, which returns the exit code, and raises PaddleInferError or OSError if something is wrong.
 """
 
 _FAILED = 1
@@ -37,19 +37,19 @@ exit codes: 0 done; 1 the model or the engine failed; 2 an option, a file or an 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carries out one sub-command; gives the process's exit code."""
+    """Carries out one sub-command, and returns the exit code of the process."""
     name = "paddleinfer"
     try:
         if arguments is None:
             keep_stdout_clean()
-        if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be what stdout can encode
+        if isinstance(sys.stdout, io.TextIOWrapper):  # stdout may be unable to encode a file's name
             sys.stdout.reconfigure(errors="backslashreplace")
         options = _parsed(sys.argv[1:] if arguments is None else arguments)
         name = f"paddleinfer {options.command}"
         code = int(options.run(options))
-        if sys.stdout is not None:  # as it is where somebody has closed it
+        if sys.stdout is not None:  # it is None if somebody has closed it
             sys.stdout.flush()
-    except SystemExit as end:  # of argparse, which has said what there is to say
+    except SystemExit as end:  # argparse has already printed its message
         code = int(end.code or 0)
     except (ConfigError, InvalidInput, ModelLoadError) as error:
         code = _say(name, error, _WRONG)
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _say(name, error, _FAILED)
     except KeyboardInterrupt:
         code = _say(name, "interrupted", _INTERRUPTED)
-    except BrokenPipeError:  # whoever read has gone, as head does
+    except BrokenPipeError:  # the reader has gone, as head does
         code = _FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _drop_what_cannot_be_written() -> None:
-    """Or Python's own flush at exit would fail on it once more, and say so."""
+    """Keeps Python's own flush at exit from failing on it again."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -85,21 +85,23 @@ def _say(name: str, what: object, code: int) -> int:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = OneSentenceParser(
         prog="paddleinfer",
-        description="Looks into PaddlePaddle models, runs and measures them.",
+        description="Inspect PaddlePaddle models, run and measure them.",
         epilog=_EPILOG,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"paddleinfer {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     parsers = {}
-    with defer_sigint():  # NumPy says that it is broken when its import is interrupted
+    with defer_sigint():  # NumPy claims to be broken if its import is interrupted
         modules = {name: importlib.import_module(f"paddleinfer.cli.{name}") for name in COMMANDS}
     for name, module in modules.items():
         parsers[name] = sub = commands.add_parser(
             name, help=module.SUMMARY, description=module.SUMMARY, allow_abbrev=False
         )
         module.add_options(sub)
-        sub.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
+        sub.add_argument(
+            "--json", action="store_true", help="print one JSON document on stdout, and nothing else"
+        )
         sub.set_defaults(run=module.run)
     first = arguments[0] if arguments else ""
     if first and not first.startswith("-") and first not in parsers:
@@ -110,5 +112,5 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         parsers.get(options.command, parser).refuse(unknown[0])
     if options.command is None:
-        parser.error(f"give a command: {', '.join(COMMANDS)}; paddleinfer --help tells what they do")
+        parser.error(f"give a command: {', '.join(COMMANDS)}; paddleinfer --help describes them")
     return options

@@ -1,4 +1,4 @@
-"""What sub-commands print: aligned text, or one JSON document."""
+"""Prints the results of sub-commands: aligned text, or one JSON document."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["as_columns", "keep_stdout_clean", "print_document", "shape_text", "v
 
 
 def print_document(document: Mapping[str, Any]) -> None:
-    """JSON that every reader takes: null where a number is not finite."""
+    """Prints JSON that every reader accepts: null stands for a number that is not finite."""
     text = json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
-    # A file's name that is not UTF-8 can only be escaped.
+    # A file's name that is not UTF-8 has to be escaped.
     writable = not any("\ud800" <= letter <= "\udfff" for letter in text)
     print(text if writable else json.dumps(_plain(document), indent=2, allow_nan=False))
 
 
 def keep_stdout_clean() -> None:
-    """Sends to stderr what native code writes to standard output, from now until the process ends.
+    """Redirects what native code writes to standard output to stderr, until the process ends.
 
-    Paddle prints lines of its own there, and some only leave the C library's buffer at the very end.
+    Paddle prints lines of its own there, and some leave the C library's buffer only at the very end.
     """
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # one of the two is closed
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # stdout or stderr is closed
         sys.stdout.flush()
         own = os.dup(sys.stdout.fileno())
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -44,7 +44,7 @@ def _plain(value: Any) -> Any:
 
 
 def as_columns(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
-    """Rows of cells, each column as wide as its widest cell; the last one is left as it is."""
+    """Aligns rows of cells: each column is as wide as its widest cell, except the last."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -53,14 +53,14 @@ def as_columns(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
 
 
 def shape_text(shape: Sequence[int] | None) -> str:
-    """A shape as ``--shape`` takes it: 1x3x224x224."""
+    """Writes a shape as ``--shape`` takes it: 1x3x224x224."""
     if shape is None:
         return "not said"
     return "x".join(map(str, shape)) if shape else "scalar"
 
 
 def value_text(value: Any) -> str:
-    """An option's value as a person reads it."""
+    """Writes an option's value for people."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""A bar on stderr where somebody looks, with rich or without; stdout is for the result alone."""
+"""Shows a progress bar on stderr if that is a terminal, with rich or without; stdout is for results only."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 __all__ = ["Advance", "progress"]
 
 Advance = Callable[[float], None]
-"""Called with how much of the total is done."""
+"""A function that is called with how much of the total is done."""
 
 
 @contextlib.contextmanager
 def progress(description: str, total: float) -> Iterator[Advance]:
-    """A bar for the block; nothing where stderr is no terminal, or one that cannot go back in its line."""
+    """Shows a bar during the block, unless stderr is not a terminal or cannot go back in its line."""
     if not sys.stderr.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
         yield lambda done: None
     elif importlib.util.find_spec("rich") is None:

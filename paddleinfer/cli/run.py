@@ -1,4 +1,4 @@
-"""``paddleinfer run``: a model on arrays from files."""
+"""``paddleinfer run`` runs a model on arrays from files."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ from paddleinfer.options.parser import check_writable, count
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
-SUMMARY = "a model on arrays from .npy and .npz files"
+SUMMARY = "run a model on arrays from .npy and .npz files"
 
 _PREVIEWED = 6
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The sub-command's options."""
+    """Adds the sub-command's options."""
     add_model(parser)
     add_input(parser, "all their rows are one request")
-    parser.add_argument("--output", metavar="FILE.npz", type=Path, help="where the outputs go")
-    parser.add_argument("--repeat", metavar="N", type=count, default=1, help="runs in turn; default: 1")
+    parser.add_argument("--output", metavar="FILE.npz", type=Path, help="write the outputs there")
+    parser.add_argument(
+        "--repeat", metavar="N", type=count, default=1, help="how many times to run it; default: 1"
+    )
     add_trace(parser)
     add_engine_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what came out; gives the exit code."""
+    """Prints the outputs, and returns the exit code."""
     config = engine_config(options)
     inputs = read_inputs(options.input, load_spec(options.model, config.runtime.params).inputs)
     if options.output is not None:
@@ -84,9 +86,9 @@ def _described(arrays: Mapping[str, Array]) -> list[dict[str, Any]]:
 
 
 def _preview(array: Array) -> list[Any]:
-    """The first values, in the order of memory, as Python's own numbers."""
+    """Returns the first values, in the order of memory, as Python's own numbers."""
     first = array.reshape(-1)[:_PREVIEWED]
-    # bfloat16 and its like are no numbers of Python's.
+    # bfloat16 and similar types are not Python's numbers.
     wide = first if first.dtype.kind in "biu" else first.astype(np.float64)
     return list(wide.tolist())
 

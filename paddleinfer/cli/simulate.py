@@ -1,4 +1,4 @@
-"""``paddleinfer simulate``: the scheduler under a load that is not there yet, on a virtual clock."""
+"""``paddleinfer simulate`` simulates the scheduler under a hypothetical load, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -24,40 +24,48 @@ from paddleinfer.simulation.simulation import POLICIES, simulate
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
-SUMMARY = "the scheduler under a load that is not there yet, on a virtual clock"
+SUMMARY = "simulate the scheduler under a hypothetical load, on a virtual clock"
 
 
-# Of the table, in columns of a terminal.
+# The width of the table, in columns of a terminal.
 _WIDEST = 1000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The sub-command's options."""
+    """Adds the sub-command's options."""
     parser.add_argument(
-        "model", metavar="DIR", type=model_path, nargs="?", help="a model whose run times are measured first"
+        "model", metavar="DIR", type=model_path, nargs="?", help="a model, whose run times are measured first"
     )
-    times = parser.add_argument_group("run times, where no model is given")
+    times = parser.add_argument_group("run times, if no model is given")
     times.add_argument(
         "--run-ms",
         metavar="ROWS=MS",
         action="append",
         default=[],
-        help="a run of so many rows takes so long; give several",
+        help="a run of ROWS rows takes MS milliseconds; may be given several times",
     )
-    parser.add_argument("--rate", metavar="R", type=positive, help="requests a second, a row each")
+    parser.add_argument("--rate", metavar="R", type=positive, help="requests per second, one row each")
     parser.add_argument("--callers", metavar="N", type=count, help="callers who wait for their answers")
     parser.add_argument("--think-ms", metavar="MS", type=positive, help="a caller's mean pause; default: 1")
-    parser.add_argument("--bursty", action="store_true", help="the rate comes in bursts")
-    parser.add_argument("--deadline-ms", metavar="MS", type=positive, help="of each request; default: none")
+    parser.add_argument("--bursty", action="store_true", help="let the requests come in bursts")
+    parser.add_argument(
+        "--deadline-ms", metavar="MS", type=positive, help="deadline of each request; default: none"
+    )
     parser.add_argument("--instances", metavar="N", type=count, default=1, help="runs at once; default: 1")
-    parser.add_argument("--max-batch-size", metavar="N", type=count, default=32, help="rows; default: 32")
-    parser.add_argument("--requests", metavar="N", type=count, default=20_000, help="default: 20000")
-    parser.add_argument("--seed", metavar="N", type=count, default=1, help="of all that is drawn; default: 1")
+    parser.add_argument(
+        "--max-batch-size", metavar="N", type=count, default=32, help="rows in a run at most; default: 32"
+    )
+    parser.add_argument(
+        "--requests", metavar="N", type=count, default=20_000, help="how many are simulated; default: 20000"
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=count, default=1, help="seed of all random numbers; default: 1"
+    )
     add_shapes(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what each policy makes of the load; gives the exit code."""
+    """Prints what each policy makes of the load, and returns the exit code."""
     arrivals = _arrivals(options)
     if not options.json and importlib.util.find_spec("rich") is None:
         raise ConfigError('rich must be installed: pip install "paddleinfer[demo]"; or ask for --json')
@@ -100,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
     for line in (f"rows of a run: {times}", f"capacity: {most_per_s:,.0f} rows a second"):
         console.print(line, soft_wrap=True, highlight=False)
     policies = report.table([Point(round(load, 2), None, results)], most_per_s)
-    # Lines that go on in the next one are better than columns that are cut.
+    # Wrapped lines are better than cut columns.
     whole = console.measure(policies, options=console.options.update(max_width=_WIDEST)).maximum
     console.width = max(console.width, whole)
     console.print(policies)

@@ -1,4 +1,4 @@
-"""``paddleinfer timeline``: traces and PROFILE lines turned into a sound Chrome trace, a table, a picture."""
+"""``paddleinfer timeline`` turns traces and PROFILE lines into a valid Chrome trace, a table or a picture."""
 
 from __future__ import annotations
 
@@ -17,25 +17,29 @@ from paddleinfer.tracing.paddle_profile import is_profile_line, to_chrome
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
-SUMMARY = "a Chrome trace, or Paddle Serving's PROFILE lines, as a Chrome trace, a table or a picture"
+SUMMARY = "turn a Chrome trace or Paddle Serving's PROFILE lines into a valid trace, a table or a picture"
 _RIGHT = "it must hold a Chrome trace in JSON or PROFILE lines of Paddle Serving"
 _MOST_SAID = 10
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The sub-command's options."""
+    """Adds the sub-command's options."""
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a Chrome trace in JSON, or a log with PROFILE lines"
     )
     parser.add_argument(
-        "output", metavar="OUT", type=Path, nargs="?", help="where a Chrome trace goes, for ui.perfetto.dev"
+        "output",
+        metavar="OUT",
+        type=Path,
+        nargs="?",
+        help="write a valid Chrome trace there, for ui.perfetto.dev",
     )
     parser.add_argument("--summary", action="store_true", help="print where the time went, by stage")
     parser.add_argument("--png", metavar="FILE", type=Path, help="draw the timeline, which needs matplotlib")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Does it; gives the exit code."""
+    """Converts, and returns the exit code."""
     try:
         return _run(options)
     except ValueError as error:
@@ -63,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"{source}: and {len(left_out) - _MOST_SAID} more of that kind", file=sys.stderr)
     target = arguments.png
     try:
-        # First, since it may find that matplotlib is missing: then no file is written.
+        # The picture comes first: if matplotlib is missing, no file is written.
         if arguments.png is not None:
             drawing.draw(document, arguments.png)
         if output is not None:
@@ -78,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _document(source: Path) -> tuple[dict[str, Any], list[str]]:
-    """A sound trace, and a sentence for each thing that it leaves out."""
+    """Returns a valid trace, and a sentence for each thing that it leaves out."""
     if source.is_dir():
         raise ValueError(f"{source} must be a file, not a directory: {_RIGHT}")
     try:
@@ -90,7 +94,7 @@ def _document(source: Path) -> tuple[dict[str, Any], list[str]]:
         raise ValueError(f"{source} is empty: {_RIGHT}")
     try:
         lines = text.splitlines()
-        # A log may begin with a bracket, too.
+        # A log may also begin with a bracket.
         if any(is_profile_line(line) for line in lines):
             document = to_chrome(lines)
             return document, document["otherData"]["left_out"]
@@ -99,22 +103,22 @@ def _document(source: Path) -> tuple[dict[str, Any], list[str]]:
     except (ValueError, RecursionError) as error:
         reason = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{source}: {reason}") from error
-    raise ValueError(f"{source} has no PROFILE line and is no JSON: {_RIGHT}")
+    raise ValueError(f"{source} has no PROFILE line and is not JSON: {_RIGHT}")
 
 
 def _json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        # The format lets an array go without its end, for programs that die while they write.
+        # The format allows an array without its end, for programs that die while they write.
         if text.lstrip().startswith("["):
             try:
                 return json.loads(text.rstrip().removesuffix(",") + "]", parse_constant=_no_number)
             except json.JSONDecodeError:
                 pass
         where = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"it is no JSON at {where} ({error.msg}); {_RIGHT}") from None
+        raise ValueError(f"it is not JSON at {where} ({error.msg}); {_RIGHT}") from None
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON; {_RIGHT}")
+    raise ValueError(f"{name} is not a number in JSON; {_RIGHT}")

@@ -1,4 +1,4 @@
-"""The option ``--trace``: the timeline of what a sub-command measures."""
+"""Implements ``--trace``, which keeps the timeline of what a sub-command measures."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def add_trace(parser: argparse.ArgumentParser) -> None:
         "--trace",
         metavar="FILE",
         type=Path,
-        help="keep the timeline of that time, for ui.perfetto.dev; FILE.json.gz is smaller",
+        help="write the timeline of the load there, for ui.perfetto.dev; FILE.json.gz is smaller",
     )
 
 
 class TraceFile:
-    """Where the timeline goes, if anywhere.
+    """The file for the timeline, if there is one.
 
     Raises
     ------
     ConfigError
-        It could not be written there.
+        The file cannot be written.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -43,7 +43,7 @@ class TraceFile:
 
     @contextlib.contextmanager
     def recording(self, engine: Engine) -> Iterator[None]:
-        """For the time that is measured."""
+        """Records during the block."""
         if self._path is None:
             yield
             return
@@ -52,14 +52,14 @@ class TraceFile:
 
     @contextlib.contextmanager
     def saved(self) -> Iterator[dict[str, object] | None]:
-        """Writes it, for a block that prints what was measured: nothing of that is lost by a full disk.
+        """Writes the timeline for a block that prints the figures, which a full disk must not lose.
 
-        Gives path, requests and lost_requests for JSON; None where nobody asked, or it was not written.
+        It yields path, requests and lost_requests for JSON; None if there is no file or it was not written.
 
         Raises
         ------
         ConfigError
-            After the block: it could not be written.
+            The file could not be written. It is raised after the block.
         """
         if self._path is None or self._trace is None:
             yield None
@@ -78,7 +78,7 @@ class TraceFile:
         }
 
     def __str__(self) -> str:
-        """What it holds; empty where nobody asked."""
+        """Describes what the file holds; empty without a file."""
         if self._trace is None:
             return ""
         return f"{self._path}, {kept_text(len(self._trace.requests), self._trace.lost_requests)}"

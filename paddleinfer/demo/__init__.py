@@ -1,4 +1,4 @@
-"""The main job on real input: a model is trained, exported, and classifies from many threads at once.
+"""The demo does the main job on real input: it trains a model, exports it, and classifies from many threads.
 
 ``python -m paddleinfer.demo`` or ``paddleinfer demo``. May import: the engine, export, traffic,
 and paddle inside functions.

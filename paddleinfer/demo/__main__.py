@@ -1,4 +1,4 @@
-"""``python -m paddleinfer.demo``: the main job on real input."""
+"""``python -m paddleinfer.demo`` runs the demo."""
 
 import sys
 

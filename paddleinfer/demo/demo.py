@@ -1,9 +1,9 @@
-"""The main job on real input: train, export, then classify from many threads at once.
+"""Does the main job on real input: trains, exports, then classifies from many threads at once.
 
 ``python -m paddleinfer.demo`` trains a small convolutional classifier on scikit-learn's handwritten
 digits, exports it, and classifies the held-out images through an Engine, one image per request, from
-64 threads and from 64 asyncio tasks. The same load through one Paddle predictor behind a lock, and through
-one per thread, stands beside it.
+64 threads and from 64 asyncio tasks. For comparison it runs the same load through one Paddle predictor behind
+a lock, and through one per thread.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ INSTALL = 'pip install "paddleinfer[cpu,demo]"'
 
 @dataclass(frozen=True)
 class Digits:
-    """Images as rows of 1 x 8 x 8 in 0..1, and what they show."""
+    """Images as rows of 1 x 8 x 8 in 0..1, and their labels."""
 
     train_images: Images
     train_labels: Labels
@@ -61,7 +61,7 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """scikit-learn's 1,797 digits, a quarter of each class held out."""
+    """Loads scikit-learn's 1,797 digits, and holds out a quarter of each class."""
     images, labels = importlib.import_module("sklearn.datasets").load_digits(return_X_y=True)
     rows = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
     split = importlib.import_module("sklearn.model_selection").train_test_split
@@ -72,7 +72,7 @@ def load_digits() -> Digits:
 
 
 def train(paddle: Any, digits: Digits, progress: Any) -> Any:
-    """A convolutional classifier after a few seconds of Adam."""
+    """Trains a convolutional classifier for a few seconds with Adam."""
     nn = paddle.nn
     paddle.seed(SEED)
     model = nn.Sequential(
@@ -105,7 +105,7 @@ def train(paddle: Any, digits: Digits, progress: Any) -> Any:
 
 
 def table(outcomes: Sequence[Outcome], callers: int) -> Any:
-    """The variants side by side."""
+    """Makes the table of the variants."""
     result = importlib.import_module("rich.table").Table(
         title=f"{callers_text(callers)}, one image per request",
         caption="oneDNN off: with it, predictors that run at once can crash",
@@ -124,7 +124,7 @@ def table(outcomes: Sequence[Outcome], callers: int) -> Any:
 
 
 def summary(outcomes: Sequence[Outcome], accuracy: float) -> list[str]:
-    """What the table comes to."""
+    """Sums up the table."""
     ours = [outcome for outcome in outcomes if outcome.variant.engine is not None]
     baselines = [outcome for outcome in outcomes if outcome.variant.engine is None]
     lines = []
@@ -141,7 +141,7 @@ def summary(outcomes: Sequence[Outcome], accuracy: float) -> list[str]:
 
 
 def differences(outcomes: Sequence[Outcome]) -> list[str]:
-    """A sentence for each variant that did not always give the first one's labels."""
+    """Returns a sentence for each variant that did not always give the first one's labels."""
     first = outcomes[0]
     found = []
     for outcome in outcomes:
@@ -154,15 +154,15 @@ def differences(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def missing_packages() -> str:
-    """A sentence about what must be installed first; empty when nothing is missing."""
+    """Returns a sentence about what must be installed first; empty if nothing is missing."""
     needed = {"paddle": "paddlepaddle", "sklearn": "scikit-learn", "matplotlib": "matplotlib", "rich": "rich"}
     missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
     return f"the demo needs {', '.join(missing)}: {INSTALL}" if missing else ""
 
 
 def serve(directory: Path, load: Load, progress: Any) -> list[Outcome]:
-    """The load through each variant, the engine's first in the list."""
-    # Before the engine opens, which changes process-wide settings: these are Paddle as it comes.
+    """Drives the load through each variant; the engine's come first in the list."""
+    # These run before the engine opens and changes process-wide settings, so they show Paddle as it comes.
     locked = LockedPredictor(directory)
     baselines = [drive_threads(locked.VARIANT, locked.scores, load, progress)]
     own = PredictorPerThread(directory, load.callers)
@@ -185,17 +185,17 @@ def serve(directory: Path, load: Load, progress: Any) -> list[Outcome]:
 
 @dataclass(frozen=True)
 class Report:
-    """What the demo found."""
+    """The results of the demo."""
 
     callers: int
     accuracy: float
     outcomes: list[Outcome]
     files: tuple[Path, ...]
     broken: list[str]
-    """A sentence for each promise that was not kept."""
+    """A sentence for each expectation that was not met."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Returns plain data, for JSON."""
         figures = ("requests_per_second", "p50_ms", "p99_ms", "slowest_ms", "rows_per_run")
         return {
             "callers": self.callers,
@@ -210,8 +210,8 @@ class Report:
 
 
 def run(out: Path, callers: int, seconds: float, quiet: bool = False) -> Report:
-    """The whole job. It prints what it finds, or with `quiet` only a bar, on stderr."""
-    # Packages break when they are interrupted while they load, and say that it is they who are broken.
+    """Runs the whole demo. It prints what it finds, or with `quiet` only a bar, on stderr."""
+    # Packages that are interrupted while they load break, and claim to be broken themselves.
     with defer_sigint():
         paddle: Any = import_paddle()
         rich_progress: Any = importlib.import_module("rich.progress")
@@ -251,12 +251,12 @@ def run(out: Path, callers: int, seconds: float, quiet: bool = False) -> Report:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What the demo can be told."""
+    """Adds the demo's options."""
     parser.add_argument(
-        "--out", type=Path, default=Path("demo-output"), help="where the model and the pictures go"
+        "--out", type=Path, default=Path("demo-output"), help="directory for the model and the pictures"
     )
-    parser.add_argument("--threads", type=int, default=64, help="callers at the same time, threads or tasks")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each variant is driven")
+    parser.add_argument("--threads", type=int, default=64, help="number of callers at once, threads or tasks")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of the load for each variant")
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -268,7 +268,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def make_place(out: Path) -> None:
-    """Before the training, so that it is not for nothing; raises ConfigError."""
+    """Makes the directory before the training, so that this is not in vain; raises ConfigError."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -276,14 +276,14 @@ def make_place(out: Path) -> None:
 
 
 def silence() -> None:
-    """What Paddle and matplotlib say while they start and train is not what the demo is about."""
+    """Silences what Paddle and matplotlib print while they start and train."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.simplefilter("ignore")
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit code is 0 when accuracy and labels are as promised, 130 after Ctrl-C."""
+    """Runs the demo; the exit code is 0 if accuracy and labels are as expected, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m paddleinfer.demo", description=__doc__.split("\n")[0])
     add_options(parser)
     options = parser.parse_args(arguments)

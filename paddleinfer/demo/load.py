@@ -54,12 +54,12 @@ class Load:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one variant did with the load."""
+    """The results of one variant under the load."""
 
     variant: Variant
     labels: Labels
     changed: int
-    """Answers that said something else than an earlier one to the same image."""
+    """How many answers differed from an earlier one to the same image."""
 
     requests_per_second: float
     p50_ms: float
@@ -70,7 +70,7 @@ class Outcome:
 
 
 class _Paddle:
-    """A Paddle predictor, and the loop of Paddle's documentation."""
+    """A Paddle predictor, driven by the loop of Paddle's documentation."""
 
     def __init__(self, predictor: Any) -> None:
         self.predictor = predictor
@@ -78,7 +78,7 @@ class _Paddle:
         self._output = predictor.get_output_handle(predictor.get_output_names()[0])
 
     def scores(self, rows: Images) -> Scores:
-        """The first output for these rows."""
+        """Returns the first output for these rows."""
         self._input.reshape(list(rows.shape))
         self._input.copy_from_cpu(rows)
         self.predictor.run()
@@ -94,7 +94,7 @@ def _config(inference: Any, directory: Path) -> Any:
 
 
 class LockedPredictor:
-    """What Paddle offers as it comes: one predictor, and a lock because threads may not share it."""
+    """Paddle as it comes: one predictor, and a lock, because threads must not share it."""
 
     VARIANT = Variant("Paddle predictor + lock", "default settings")
 
@@ -104,7 +104,7 @@ class LockedPredictor:
         self._lock = threading.Lock()
 
     def scores(self, rows: Images) -> Scores:
-        """The first output for these rows, once it is this thread's turn."""
+        """Returns the first output for these rows, once it is this thread's turn."""
         with self._lock:
             return self._paddle.scores(rows)
 
@@ -112,7 +112,7 @@ class LockedPredictor:
 class PredictorPerThread:
     """A clone of one predictor for every thread that calls.
 
-    Without oneDNN: with it, and Paddle's own cache capacity, predictors that run at once can crash.
+    oneDNN is off: with it, and with Paddle's own cache capacity, predictors that run at once can crash.
     """
 
     VARIANT = Variant("Paddle predictor per thread", "oneDNN off")
@@ -125,13 +125,13 @@ class PredictorPerThread:
         if disable is not None:
             disable()
         first = inference.create_predictor(config)
-        # Held here, too, for a predictor should not end with the thread that used it.
+        # They are also kept here, because a predictor should not end with the thread that used it.
         self._all = [_Paddle(first), *(_Paddle(first.clone()) for _ in range(threads - 1))]
         self._free = list(self._all)
         self._own = threading.local()
 
     def scores(self, rows: Images) -> Scores:
-        """The first output for these rows, from this thread's own predictor."""
+        """Returns the first output for these rows, from this thread's own predictor."""
         mine: _Paddle | None = getattr(self._own, "paddle", None)
         if mine is None:
             mine = self._own.paddle = self._free.pop()
@@ -139,7 +139,7 @@ class PredictorPerThread:
 
 
 class _Answers:
-    """What one variant says to the images, whoever asks. All callers share it."""
+    """The answers of one variant to the images; all callers share it."""
 
     def __init__(self, variant: Variant, load: Load, progress: Any) -> None:
         self._variant = variant
@@ -158,21 +158,21 @@ class _Answers:
         return stats["executed_rows"], stats["executions"]
 
     def begin(self) -> None:
-        """The load begins."""
+        """Begins the load."""
         self._runs_before = self._runs()
 
     def first_image(self) -> Images:
-        """For runs before the load: the first ones on a thread are slow."""
+        """The input of runs before the load: the first runs on a thread are slow."""
         return self._load.images[:1]
 
     def image(self, number: int) -> Images:
-        """What the request of this number asks for."""
+        """Returns the image of the request with this number."""
         place = number % len(self._labels)
         return self._load.images[place : place + 1]
 
     def note(self, number: int, scores: Scores) -> None:
-        """The answer to that request."""
-        # Not argmax, which lets go of the GIL for ten numbers, and then waits for it among all the callers.
+        """Notes the answer to that request."""
+        # argmax would release the GIL for ten numbers, and then wait for it among all the callers.
         values = scores[0].tolist()
         label = values.index(max(values))
         place = number % len(self._labels)
@@ -186,7 +186,7 @@ class _Answers:
         self._progress.update(self._bar, completed=done, note=f"{answers:,} answers")
 
     def outcome(self, tally: Tally) -> Outcome:
-        """What came of it, once the load is over."""
+        """Returns the results, once the load is over."""
         rows, runs = (now - before for now, before in zip(self._runs(), self._runs_before, strict=True))
         self.tick(self._load.seconds, len(tally.latencies_ms))
         p50, p99, slowest = (float(value) for value in np.percentile(tally.latencies_ms, [50, 99, 100]))
@@ -203,7 +203,7 @@ class _Answers:
 
 
 def drive_threads(variant: Variant, scores: Callable[[Images], Scores], load: Load, progress: Any) -> Outcome:
-    """The load from threads."""
+    """Drives the load from threads."""
     answers = _Answers(variant, load, progress)
     tally = call_from_threads(
         answers.callers,
@@ -218,7 +218,7 @@ def drive_threads(variant: Variant, scores: Callable[[Images], Scores], load: Lo
 def drive_tasks(
     variant: Variant, scores: Callable[[Images], Awaitable[Scores]], load: Load, progress: Any
 ) -> Outcome:
-    """The load from asyncio tasks on one event loop."""
+    """Drives the load from asyncio tasks on one event loop."""
     answers = _Answers(variant, load, progress)
 
     async def ask(number: int) -> None:

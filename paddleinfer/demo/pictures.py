@@ -1,4 +1,4 @@
-"""The demo's pictures: digits with their predicted labels, and a bar for each variant."""
+"""Draws the demo's pictures: digits with their predicted labels, and a bar for each variant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["callers_text", "draw_digits", "draw_throughput"]
 
 
 def draw_digits(path: Path, images: Images, labels: Labels, predicted: Labels) -> None:
-    """Mistakes first, in red with what was right, then the first of the rest."""
+    """Draws mistakes first, in red with the right label, then the first of the rest."""
     pyplot = _pyplot()
     wrong = predicted != labels
     shown = np.argsort(~wrong, kind="stable")[:40]
@@ -32,7 +32,7 @@ def draw_digits(path: Path, images: Images, labels: Labels, predicted: Labels) -
 
 
 def draw_throughput(path: Path, outcomes: Sequence[Outcome], callers: int) -> None:
-    """A bar for each variant, and its requests per second."""
+    """Draws a bar for each variant, with its requests per second."""
     pyplot = _pyplot()
     figure, axis = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
@@ -48,7 +48,7 @@ def draw_throughput(path: Path, outcomes: Sequence[Outcome], callers: int) -> No
     axis.set_yticks(places, names, fontsize=12)
     axis.invert_yaxis()
     axis.margins(x=0.14, y=0.03)
-    # The values stand on the bars.
+    # The values are written on the bars.
     axis.set_xticks([])
     axis.tick_params(axis="y", length=0)
     axis.spines[["top", "right", "bottom"]].set_visible(False)
@@ -66,5 +66,5 @@ def _pyplot() -> Any:
 
 
 def callers_text(count: int) -> str:
-    """How many there are, in words."""
+    """Says in words how many there are."""
     return "1 caller" if count == 1 else f"{count:,} callers at once"

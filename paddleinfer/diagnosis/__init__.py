@@ -1,4 +1,4 @@
-"""Where requests spend their time, what binds them, and what would make them faster, with figures.
+"""Finds where requests spend their time, what binds them, and what would make them faster, with figures.
 
-Works on a trace alone; ``Engine.diagnose()`` hands it one. May import: tracing.
+It needs only a trace; ``Engine.diagnose()`` passes it one. May import: tracing.
 """

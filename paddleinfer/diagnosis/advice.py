@@ -1,4 +1,4 @@
-"""What would make an engine faster, and by how much."""
+"""Finds what would make an engine faster, and by how much."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from paddleinfer.resolved_options import ResolvedOptions
 
 __all__ = ["Advice", "AdviceContext", "advise"]
 
-# A gain below this is within what two measurements of the same thing differ by.
+# Two measurements of the same thing may differ by a gain below this.
 _LEAST_GAIN = 1.1
-# So much of a limit is as good as all of it.
+# This share of a limit counts as all of it.
 _FULL = 0.8
-# Of a shorter run, waking its thread and its caller's would be what further callers mostly add.
+# Beside a shorter run further callers would mostly add the waking of its thread and of their own.
 _LONG_RUN_US = 1000.0
-# So many times the rows of a run are tried at once where nothing tells what they would take.
+# The largest factor by which to raise a run's rows at once if their run time cannot be predicted.
 _MOST_TRIED = 8
 # Full runs that should wait for each instance, so that none is ever idle.
 _RUNS_AHEAD = 2
 
 
 Change = dict[str, Any]
-"""What an advice would change -> its new value."""
+"""The setting that an advice would change -> its new value."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """One action, with what it would change."""
+    """One action, and what it would change."""
 
     action: str
     change: Change
-    """The same for programs: options of the engine by their names, ``requests`` that callers keep under way,
-    the ``rows`` of each, or ``tensors``: "binary". Empty where it is none of these."""
+    """The action for programs: options of the engine by name, ``requests`` that callers keep under way,
+    the ``rows`` of each, or ``tensors``: "binary". Empty if it is none of these."""
     figure: str
-    """What it changes: the name of one of ``Diagnosis.figures``."""
+    """The figure that it changes, by its name in ``Diagnosis.figures``."""
     now: float
-    """That figure, as it is."""
+    """That figure's present value."""
     predicted: float | None
-    """That figure, afterwards; None where it has to be tried."""
+    """That figure's predicted value; None if it has to be tried."""
     gain: float | None
-    """How many times better that is."""
+    """How many times better the predicted value is."""
     at_most: float | None
-    """Where it has to be tried: the gain is no more than this; None where nothing bounds it."""
+    """The largest possible gain, if it has to be tried; None where nothing bounds it."""
     sentence: str
 
 
 @dataclass(frozen=True)
 class AdviceContext:
-    """All that advice follows from."""
+    """The facts that advice is derived from."""
 
     load: WorkloadSummary
     shares: Mapping[str, float]
-    """Of communication, waiting and computation."""
+    """The shares of communication, waiting and computation."""
     resolved: ResolvedOptions
     cores: int
     legacy: bool
     binary_us: Mapping[str, float]
-    """Of stages around the engine: what they would take a request with binary tensors."""
+    """The microseconds of stages outside the engine, for a request with binary tensors."""
 
     @property
     def instances(self) -> int:
-        """How many there are."""
+        """The number of instances."""
         return self.resolved.instances
 
     @property
@@ -86,14 +86,14 @@ class AdviceContext:
 
 
 def advise(group: str, context: AdviceContext) -> tuple[Advice, ...]:
-    """For what is bound by `group`, the first to be followed first.
+    """Returns advice for an engine bound by `group`, in the order in which to follow it.
 
-    First comes what changes requests or options, the largest gain first; then to leave the server; then to
-    turn requests away; last what has to be tried.
+    Changes of requests or options come first, the largest gain first; then leaving the server; then refusing
+    requests; then advice that has to be tried.
     """
     found = [_aggregate(context)]
     then = []
-    # Also where the way to the engine is the smaller part: else these come and go as the shares change.
+    # They are offered even if communication is the smaller part; else they would come and go with the shares.
     if context.in_server:
         found += [_binary(context), _fuller_requests(context)]
         then += [_in_process(context)]
@@ -119,16 +119,16 @@ def advise(group: str, context: AdviceContext) -> tuple[Advice, ...]:
 
 
 def _aggregate(context: AdviceContext) -> Advice | None:
-    """More rows in a request, and enough requests under way to keep every instance busy."""
+    """Advises more rows in a request, and enough requests under way to keep every instance busy."""
     load, instances = context.load, context.instances
-    # A large request keeps several busy with its parts.
+    # The parts of a large request keep several instances busy.
     idle = max(load.at_once, load.busy_instances) < _FULL * instances
     more_callers = idle and load.stage_us.get("run", 0.0) >= _LONG_RUN_US
     callers = float(instances) if more_callers else max(1.0, load.at_once)
     keep = f"keep {instances} requests under way instead of {_short(load.at_once)}"
     change: Change = {"requests": instances} if more_callers else {}
     running = float(instances) if more_callers else load.spread
-    # What larger requests cost a server grows with them, which _fuller_requests knows.
+    # In a server the cost of requests grows with their size, which _fuller_requests takes into account.
     larger = [] if context.in_server else _larger_sizes(load.rows, context.most_rows)
     rates = {}
     for rows in (load.rows, *larger):
@@ -146,18 +146,18 @@ def _aggregate(context: AdviceContext) -> Advice | None:
 
 
 def _short(number: float) -> str:
-    """With one decimal place, unless that is 0."""
+    """Writes a number with one decimal place, unless that is 0."""
     return f"{number:.1f}".removesuffix(".0")
 
 
 def _larger_sizes(rows: float, most: int) -> list[int]:
-    """Powers of two above `rows`, and the most."""
+    """Returns powers of two above `rows`, and the largest size."""
     sizes = [2**power for power in range(most.bit_length()) if rows < 2**power < most]
     return [*sizes, most] if rows < most else sizes
 
 
 def _together(context: AdviceContext, rows: float, callers: float) -> float:
-    """How many rows would run together, if requests had this many."""
+    """Returns how many rows would run together if requests had this many."""
     load = context.load
     if rows <= load.rows:
         return load.run_rows
@@ -166,13 +166,13 @@ def _together(context: AdviceContext, rows: float, callers: float) -> float:
 
 
 def _rate(context: AdviceContext, rows: float, together: float, running: float) -> float | None:
-    """Predicted rows per second, by the rows in a request and in a run and the instances; None: not known."""
+    """Predicts rows per second from a request's rows, a run's rows and the instances; None if unknown."""
     load = context.load
     run_us = load.runs.run_us(together, running)
     run_now_us = load.runs.run_us(load.run_rows, load.busy_instances)
     if run_us is None or run_now_us is None:
         return None
-    # What a request costs beside its run is paid once for all its rows, and is taken to overlap no further.
+    # A request's cost beside its run is paid once for all its rows, and is assumed to overlap no further.
     then_us = load.idle_us + rows * run_us / together / running
     now_us = load.idle_us + load.rows * run_now_us / load.run_rows / load.spread
     return load.rows_per_s * (rows / then_us) / (load.rows / now_us)
@@ -188,7 +188,7 @@ def _more_instances(context: AdviceContext) -> Advice | None:
 
 
 def _larger_runs(context: AdviceContext) -> Advice | None:
-    """A higher limit, where there is always more than a run may take."""
+    """Advises a higher limit if more rows always wait than a run may take."""
     load, limit = context.load, context.resolved.batch_limit
     waiting = min(load.rows * load.at_once / context.instances, context.resolved.max_queue_rows)
     if not context.merges or load.run_rows < _FULL * limit or waiting < 2 * limit:
@@ -204,7 +204,7 @@ def _larger_runs(context: AdviceContext) -> Advice | None:
 
 
 def _fewer_shapes(context: AdviceContext) -> Advice | None:
-    """Only rows of one shape share a run."""
+    """Advises fewer shapes, because only rows of one shape share a run."""
     load = context.load
     if not context.merges or not load.shapes_differ:
         return None
@@ -234,7 +234,7 @@ def _of_rate(action: str, change: Change, predicted: float | None, load: Workloa
 
 
 def _tried_rate(action: str, change: Change, at_most: float, load: WorkloadSummary) -> Advice:
-    """Of what has not run yet: more instances share caches and memory, larger runs take longer."""
+    """Makes advice that has to be tried: instances share caches and memory, and larger runs take longer."""
     sentence = (
         f"{action}: at most {at_most:.1f} times as many rows per second as now, {load.rows_per_s:,.0f} while "
         "any request is under way"
@@ -251,22 +251,22 @@ def _binary(context: AdviceContext) -> Advice | None:
 
 
 def _binary_us(context: AdviceContext) -> float:
-    """A request's time with binary tensors."""
+    """Returns a request's time with binary tensors."""
     stage_us = context.load.stage_us
     return sum(min(us, context.binary_us.get(stage, us)) for stage, us in stage_us.items())
 
 
 def _fuller_requests(context: AdviceContext) -> Advice | None:
-    """What a request costs beside its rows is paid once for all of them."""
+    """Advises more rows in a request: its fixed cost is paid once for all of them."""
     load, rows = context.load, context.most_rows
     run_us = load.runs.run_us(rows, load.busy_instances)
     if run_us is None or load.rows >= rows:
         return None
-    # JSON grows with the rows; what binary tensors would take is about what any document costs.
+    # JSON's cost grows with the rows; the cost of binary tensors is about that of any document.
     growing_us = load.request_us - _binary_us(context)
     inside_us = _inside_us(load)
     computing_us = sum(load.stage_us.get(stage, 0.0) for stage in ("gather", "run", "scatter"))
-    # Such requests share no runs any more, so each waits for the others'.
+    # Such large requests no longer share runs, so each waits for the runs of the others.
     then_inside_us = max(inside_us - computing_us + run_us, load.at_once * run_us / context.instances)
     around_us = load.request_us - inside_us + growing_us * (rows / load.rows - 1)
     request_us = around_us + then_inside_us
@@ -288,7 +288,7 @@ def _in_process(context: AdviceContext) -> Advice | None:
 
 
 def _inside_us(load: WorkloadSummary) -> float:
-    """A request's time without the stages around the engine."""
+    """Returns a request's time without the stages outside the engine."""
     around = ("receive", "decode", "encode", "send")
     return sum(us for stage, us in load.stage_us.items() if stage not in around)
 
@@ -308,7 +308,7 @@ def _of_time(action: str, change: Change, predicted_us: float, load: WorkloadSum
 
 
 def _shorter_queue(context: AdviceContext) -> Advice | None:
-    """By Little's law: what is let in waits for the rows before it."""
+    """Advises a shorter queue. By Little's law an accepted request waits for the rows before it."""
     load = context.load
     rows = math.ceil(_RUNS_AHEAD * context.instances * max(load.run_rows, load.rows))
     predicted_us = rows / load.rows_per_s * 1e6
@@ -344,7 +344,7 @@ def _graph_passes(group: str, context: AdviceContext) -> Advice | None:
     if not context.legacy or context.resolved.ir_optim:
         return None
     left_us = context.load.request_us - context.load.stage_us.get("run", 0.0)
-    if group == "waiting":  # what waits, waits for runs
+    if group == "waiting":  # waiting requests wait for runs
         left_us -= context.shares["waiting"] * context.load.request_us
     why = "without it a legacy model runs without graph passes and oneDNN"
     if context.resolved.on_cpu:
@@ -355,14 +355,14 @@ def _graph_passes(group: str, context: AdviceContext) -> Advice | None:
 def _other_device(group: str, context: AdviceContext) -> Advice | None:
     if not context.resolved.on_cpu:
         return None
-    # What waits, waits for runs.
+    # Waiting requests wait for runs.
     left = 1 - context.shares["computation"] - (context.shares["waiting"] if group == "waiting" else 0)
     left_us = left * context.load.request_us
     return _to_try("a GPU, or more cores", {}, "a run there has to be measured", left_us, context)
 
 
 def _to_try(action: str, change: Change, why: str, left_us: float, context: AdviceContext) -> Advice:
-    """`left_us`: of a request's time, what it cannot shorten."""
+    """Makes advice that has to be tried; `left_us` is the part of a request's time that it cannot shorten."""
     request_us = context.load.request_us
     at_most = request_us / left_us if left_us > 0 else None
     bound = "" if at_most is None else f", so it would be {at_most:,.1f} times faster at most"

@@ -1,4 +1,4 @@
-"""Where requests spend their time, by stage, and what binds them."""
+"""Finds where requests spend their time, by stage, and what binds them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _VERDICTS = {
     "computation": "computation-bound",
 }
 MANY = 0.01
-"""From this share on, requests without a result are told of."""
+"""The share of requests without a result from which on the verdict mentions them."""
 
 
 @dataclass(frozen=True)
@@ -52,28 +52,29 @@ class Stage:
     p50_us: float
     p99_us: float
     share: float
-    """Of the time of all requests."""
+    """The share of the time of all requests."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What binds an engine's requests, with the evidence, and what follows from it."""
+    """What binds an engine's requests, with the evidence and the advice that follows."""
 
     requests: int
     stages: tuple[Stage, ...]
     shares: dict[str, float]
-    """Of communication, waiting and computation in the time of all requests."""
+    """The shares of communication, waiting and computation in the time of all requests."""
     verdict: str
     """"communication-bound", "computation-bound", "queue-bound", or "unknown" where nothing ran."""
     evidence: str
     figures: dict[str, float]
-    """``request_us`` and ``queue_us``: the mean time of a request, and of that in the queue. ``rows_per_s``:
-    while any request is under way; ``caller_rows_per_s``: of a caller who asks again at once."""
+    """``request_us`` and ``queue_us`` are the mean time of a request, in all and in the queue. ``rows_per_s``
+    is the rate while any request is under way, ``caller_rows_per_s`` that of a caller who asks again at
+    once."""
     advice: tuple[Advice, ...]
-    """What would change these figures and by how much, the first to be followed first."""
+    """What would change these figures and by how much, in the order in which to follow it."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Returns plain data, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -100,10 +101,10 @@ def diagnose(
     binary_us: Mapping[str, float],
     warmed: Sequence[WarmedSize],
 ) -> Diagnosis:
-    """What the requests with a result, and the runs, say.
+    """Diagnoses the requests with a result, and the runs.
 
-    `outer_us`: of stages around the engine, what each request took, in microseconds; `binary_us`: what these
-    would take on average with binary tensors; `warmed`: what runs took in the warm-up.
+    `outer_us` has the microseconds of each request in stages outside the engine; `binary_us` what these would
+    take on average with binary tensors; `warmed` the run times of the warm-up.
     """
     served = [request for request in requests if request.outcome == "result"]
     runs = [run for run in runs if not run.failed]
@@ -133,7 +134,7 @@ def _nothing_served(requests: Sequence[TracedRequest]) -> str:
 
 
 def _failures(requests: Sequence[TracedRequest]) -> str:
-    """How many ended in which other way, most first: "40 expired, 3 shed"."""
+    """Counts requests by their other outcomes, most first: "40 expired, 3 shed"."""
     outcomes = Counter(request.outcome for request in requests if request.outcome != "result")
     return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
 
@@ -165,6 +166,6 @@ def _table(requests: Sequence[TracedRequest], outer_us: Mapping[str, Sequence[fl
 
 
 def _percentile(values: Sequence[float], share: float) -> float:
-    """The nearest rank."""
+    """Returns a percentile by the nearest rank."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]

@@ -1,4 +1,4 @@
-"""What a run takes by its rows: as it was seen to, and beyond that as the warm-up measured."""
+"""Estimates run times by rows: from observed runs, and beyond those from the warm-up."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["RunTimeProfile"]
 
 # Fewer runs of a size say little about its time.
 _FEWEST_RUNS = 3
-# Sizes that are nearer to each other than this are one.
+# Sizes closer to each other than this count as one.
 _APART = 1.4
-# As many instances running, as far as anybody can tell.
+# Averages this close count as the same number of running instances.
 _MORE_RUNNING = 1.25
 
 
 class RunTimeProfile:
-    """Times with the rows' copying, with the model and the machine as slow as the runs given.
+    """Run times, the copying of rows included, with the model and the machine as slow as in the given runs.
 
     Parameters
     ----------
     runs
-        None of them failed.
+        The runs; none of them failed.
     running
-        Instances that ran while any did, on average.
+        How many instances ran on average while any did.
     warmed
-        What a warm-up measured, if there was one.
+        The sizes that a warm-up measured, if there was one.
     instances
-        How many ran together then.
+        How many instances ran together in the warm-up.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class RunTimeProfile:
         by_rows: dict[int, list[float]] = defaultdict(list)
         for run in runs:
             by_rows[run.rows].append((run.scatter_end_ns - run.began_ns) / 1e3)
-        # Medians, so that a pause of the whole process is no size's fault.
+        # Medians are used, so that a pause of the whole process is not blamed on a size.
         usual = {rows: statistics.median(us) for rows, us in by_rows.items()}
         seen = {rows: usual[rows] for rows, us in by_rows.items() if len(us) >= _FEWEST_RUNS}
         warm = {size.rows: us for size in warmed if (us := self._warmed_us(size.rows, running)) is not None}
-        # What slows one size mostly slows all. One that is faster than in the warm-up may be so because it
-        # runs all the time, which larger ones need not be.
+        # Whatever slows one size mostly slows all. A size may be faster than in the warm-up because it runs
+        # all the time, and that need not make larger ones faster.
         factor = _Curve(warm).compared({rows: [us] * len(by_rows[rows]) for rows, us in usual.items()})
         most_seen = max(seen, default=0)
         unseen = {
@@ -62,16 +62,16 @@ class RunTimeProfile:
             if all(max(rows, one) > _APART * min(rows, one) for one in seen)
         }
         self._now = _Curve({**unseen, **seen})
-        # But pauses are part of what all runs together take.
+        # But pauses are part of the time that all runs take together.
         self._pauses = self._now.compared(by_rows)
 
     @property
     def most_rows(self) -> float:
-        """The largest size that anything is known of; 0 where nothing is."""
+        """The largest known size; 0 if none is known."""
         return self._now.most_rows
 
     def run_us(self, rows: float, running: float) -> float | None:
-        """The mean time of a run, by its rows and by how many instances run; None where it is not known."""
+        """Returns the mean time of a run by its rows and the running instances; None if it is not known."""
         us = self._now.at(rows)
         if us is None:
             return None
@@ -84,7 +84,7 @@ class RunTimeProfile:
         return us * self._pauses
 
     def _warmed_us(self, rows: float, running: float) -> float | None:
-        """As the warm-up has it; what slows instances is taken to grow evenly with those that run."""
+        """Returns the warm-up's time; slowing is assumed to grow evenly with the instances that run."""
         alone_us, together_us = self._alone.at(rows), self._together.at(rows)
         if alone_us is None or together_us is None:
             return None
@@ -93,7 +93,7 @@ class RunTimeProfile:
 
 
 class _Curve:
-    """Time by rows: straight between the sizes that are known, and never falling."""
+    """Time by rows, which is linear between the known sizes and never falls."""
 
     def __init__(self, points: Mapping[int, float]) -> None:
         self._rows = sorted(points)
@@ -101,11 +101,11 @@ class _Curve:
 
     @property
     def most_rows(self) -> float:
-        """0 where nothing is known."""
+        """The largest known size; 0 if none is known."""
         return self._rows[-1] if self._rows else 0.0
 
     def at(self, rows: float) -> float | None:
-        """Beyond the largest size, up to twice its rows, it grows as it does up to it from half of that."""
+        """Returns the time. Up to twice the largest size it continues the line from half that size."""
         if not self._rows:
             return None
         most = self.most_rows
@@ -116,7 +116,7 @@ class _Curve:
         return self._us[-1] + (self._us[-1] - self._between(most / 2)) * (rows - most) / (most / 2)
 
     def compared(self, by_rows: Mapping[int, Sequence[float]]) -> float:
-        """What runs took over what this says; 1 where it says nothing."""
+        """Returns the ratio of the runs' times to this curve's; 1 if it knows none."""
         taken = said = 0.0
         for rows, us in by_rows.items():
             here = self.at(rows)

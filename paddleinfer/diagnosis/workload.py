@@ -1,4 +1,4 @@
-"""Traced requests and runs, in the few numbers that advice is made of."""
+"""Sums up traced requests and runs in the few numbers that advice needs."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _SHARE_OF_RUNS = 0.1
 
 @dataclass(frozen=True)
 class WorkloadSummary:
-    """What callers asked of an engine, and what it made of it."""
+    """The load that callers put on an engine, and how it ran."""
 
     stage_us: Mapping[str, float]
-    """Stage -> its mean, over the requests."""
+    """Stage -> its mean microseconds over the requests."""
     rows: float
-    """Of a request."""
+    """The mean rows of a request."""
     run_rows: float
-    """Of a run."""
+    """The mean rows of a run."""
     at_once: float
-    """Requests under way, while any were."""
+    """The mean number of requests under way, while any were."""
     wall_us: float
-    """For each request, of the time in which any were under way."""
+    """The time in which any requests were under way, per request."""
     run_us: float
-    """For each request, of the time of instances."""
+    """The time of instances in runs, per request."""
     instances: int
     busy_instances: float
-    """How many were running, while any were."""
+    """How many instances were running on average, while any were."""
     runs: RunTimeProfile
     run_count: int
     shapes: int
-    """Beyond the rows, that these runs had."""
+    """How many shapes beyond the rows these runs had."""
 
     @classmethod
     def of(
@@ -53,8 +53,8 @@ class WorkloadSummary:
         instances: int,
         warmed: Sequence[WarmedSize],
     ) -> WorkloadSummary:
-        """`requests`: at least one, all with a result; `runs`: of them and of others, none failed."""
-        # From the first end on: what ended before it is not known, though it was served in the same time.
+        """Sums up requests, at least one and all with a result, and runs, theirs and others, none failed."""
+        # Time counts from the first end on, because requests that ended earlier are unknown.
         begin_ns = min(request.delivered_ns for request in requests)
         ended = [request for request in requests if request.scatter_end_ns > begin_ns]
         if not ended:
@@ -82,7 +82,7 @@ class WorkloadSummary:
 
     @property
     def shapes_differ(self) -> bool:
-        """Whether so many runs have a shape of their own that it keeps rows apart."""
+        """Whether the runs have so many shapes that rows are kept apart."""
         return self.shapes >= _MANY_SHAPES and self.shapes >= _SHARE_OF_RUNS * self.run_count
 
     @property
@@ -97,27 +97,27 @@ class WorkloadSummary:
 
     @property
     def rows_per_s(self) -> float:
-        """While any requests were under way."""
+        """The rate while any requests were under way."""
         return self.rows / self.wall_us * 1e6
 
     @property
     def caller_rows_per_s(self) -> float:
-        """Of a caller who asks again as soon as it has its answer."""
+        """The rate of a caller who asks again as soon as it has its answer."""
         return self.rows / max(self.request_us, 1e-3) * 1e6
 
     def figures(self) -> dict[str, float]:
-        """Those that advice speaks of, by their names."""
+        """The figures that advice refers to, by name."""
         names = ("request_us", "queue_us", "rows_per_s", "caller_rows_per_s")
         return {name: getattr(self, name) for name in names}
 
     @property
     def spread(self) -> float:
-        """How many instances such callers can keep busy, one of them also several with a request in parts."""
+        """How many instances such callers can keep busy; a request in parts keeps several busy."""
         return min(self.instances, max(1.0, self.at_once, self.busy_instances))
 
     @property
     def idle_us(self) -> float:
-        """For each request: while any were under way, instances that could have run them did not."""
+        """The time per request in which requests were under way and instances that could run them did not."""
         return max(0.0, self.wall_us - self.run_us / self.spread)
 
 
@@ -126,7 +126,7 @@ def _sum_us(spans: Iterable[tuple[int, int]]) -> float:
 
 
 def _covered_ns(spans: Iterable[tuple[int, int]]) -> int:
-    """What the spans cover together."""
+    """Returns the time that the spans cover together."""
     covered, until = 0, 0
     for begin, end in sorted(spans):
         covered += max(0, end - max(begin, until))

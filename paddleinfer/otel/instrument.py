@@ -1,6 +1,6 @@
-"""Spans of an engine's requests, for applications that trace with OpenTelemetry.
+"""Makes spans of an engine's requests, for applications that trace with OpenTelemetry.
 
-``pip install 'paddleinfer[otel]'`` brings what it needs.
+``pip install 'paddleinfer[otel]'`` installs what it needs.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ __all__ = ["instrument", "uninstrument"]
 def instrument(
     engine: Engine, tracer_provider: TracerProvider | None = None, *, name: str | None = None
 ) -> None:
-    """From now on each request of this engine is a span, however it is called.
+    """Makes a span of each request of this engine from now on, whichever call makes it.
 
-    Its parent is the current span of the call; it begins with the call and ends when the request does. A
-    request that the sampler does not want costs the sampler's decision. An engine that is not instrumented
+    The span's parent is the current span of the call; it begins with the call and ends with the request. A
+    request that the sampler rejects costs only the sampler's decision. An engine that is not instrumented
     pays nothing.
 
     Parameters
     ----------
     engine
-        An open one. It stays the same object.
+        An open engine. It stays the same object.
     tracer_provider
-        Where spans go; None is OpenTelemetry's global one, also when that is set later.
+        The provider of spans; None is OpenTelemetry's global one, even if that is set later.
     name
-        What spans call the model; None is the name of its directory, file or function.
+        The model's name in spans; None is the name of its directory, file or function.
 
     Raises
     ------
     ConfigError
-        It is no Engine, or instrumented already.
+        It is not an Engine, or it is instrumented already.
     """
     if not isinstance(engine, Engine):
         raise ConfigError(f"instrument() takes an Engine, not {engine!r}")
@@ -54,7 +54,7 @@ def instrument(
 
 
 def uninstrument(engine: Engine) -> None:
-    """Later requests are no spans any more; those under way still are.
+    """Stops making spans of later requests; spans of requests under way go on.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def uninstrument(engine: Engine) -> None:
 
 
 class _Spans:
-    """Each request that it is told of is a span."""
+    """Makes a span of each request that it is told of."""
 
     def __init__(self, name: str, tracer_provider: TracerProvider | None) -> None:
         self._tracer = get_tracer("paddleinfer", __version__, tracer_provider)
@@ -75,21 +75,21 @@ class _Spans:
         self._attributes = {"paddleinfer.model.name": name}
 
     def begin(self, generation: int) -> RequestSpan | None:
-        """A span that the sampler wants, or None."""
+        """Begins a span; returns None if the sampler does not want it."""
         span = RequestSpan.begin(self._tracer, self._name, SpanKind.INTERNAL, None, self._attributes)
         if span is not None:
             span.tell({"paddleinfer.model.generation": generation})
         return span
 
     def end(self, request: RequestSpan, info: InferInfo | None, at_ns: int | None) -> None:
-        """The span says how the request went, and is over."""
+        """Records how the request went, and ends the span."""
         request.explain(info)
         request.end(at_ns=at_ns)
 
     def fail(
         self, request: RequestSpan, error: BaseException, info: InferInfo | None, at_ns: int | None
     ) -> None:
-        """The span says what the request failed with, and is over."""
-        if not isinstance(error, ModelError) or error.info is None:  # else the error says it
+        """Records the request's error, and ends the span."""
+        if not isinstance(error, ModelError) or error.info is None:  # otherwise the error has it
             request.explain(info)
         request.fail(error, at_ns)

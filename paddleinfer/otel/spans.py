@@ -1,4 +1,4 @@
-"""What the span of a request tells: how it went, in which stages, and how it ended."""
+"""Fills the span of a request: how it went, its stages, and how it ended."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _ATTRIBUTES = {
 
 
 class RequestSpan:
-    """A span that is recorded, of one request.
+    """A recorded span of one request.
 
-    Stages are events, each at its begin: a request has six or more, which as spans of their own would be
-    as many times as much to export and to pay for, and none of them has anything below it.
+    Stages are events, each at its begin. A request has six or more of them; as spans they would multiply what
+    is exported and paid for, and none of them has child spans.
     """
 
     __slots__ = ("_epoch_ns", "_span")
 
     def __init__(self, span: Span) -> None:
         self._span = span
-        # In this order, and with the end by it: then no event lies before the begin or after the end.
+        # Both clocks are read in this order, and the end follows them, so no event lies outside the span.
         now_ns = time.monotonic_ns()
         self._epoch_ns = time.time_ns() - now_ns
 
@@ -42,7 +42,7 @@ class RequestSpan:
     def begin(
         cls, tracer: Tracer, name: str, kind: SpanKind, context: Context | None, attributes: Mapping[str, Any]
     ) -> Self | None:
-        """Begins one now; None where the sampler wants none, and then nothing more need be done for it.
+        """Begins a span now; returns None if the sampler does not want it: then nothing more is to be done.
 
         `attributes` are what a sampler may decide by. `context` holds the parent; None is the current one.
         """
@@ -54,7 +54,7 @@ class RequestSpan:
         self._span.set_attributes(attributes)
 
     def explain(self, info: InferInfo | None, around: Iterable[Stage] = ()) -> None:
-        """Tells why the request went as it did, None: it never ran; and its stages, with those `around` the
+        """Records why the request went as it did (None: it never ran) and its stages, with those `around` the
         engine's own, in the order in which they began.
         """
         inner = () if info is None else info.stages
@@ -69,13 +69,13 @@ class RequestSpan:
         self._span.set_attributes(given)
 
     def pass_through(self, stages: Iterable[Stage]) -> None:
-        """An event at the begin of each stage that took any time."""
+        """Adds an event at the begin of each stage that took any time."""
         for stage, begin_ns, end_ns in stages:
             if end_ns > begin_ns:
                 self._span.add_event(f"paddleinfer.{stage}", timestamp=self._epoch_ns + begin_ns)
 
     def fail(self, error: BaseException, at_ns: int | None = None) -> None:
-        """It ends with an error; or was cancelled, which is none. See ``end`` for `at_ns`."""
+        """Ends the span with an error; a cancelled request has none. See ``end`` for `at_ns`."""
         outcome = outcome_of(error)
         if isinstance(error, ModelError):
             self.explain(error.info)
@@ -84,35 +84,35 @@ class RequestSpan:
         self.end(outcome, at_ns)
 
     def blame(self, error: BaseException) -> None:
-        """Records the error, and that the request failed by it."""
+        """Records the error, and that the request failed with it."""
         name = _type_name(error)
         self.blame_as(name, str(error))
         if isinstance(error, PaddleInferError) and not isinstance(error, ModelError):
-            # Where it was raised says nothing, and in overload there are many.
+            # The traceback says nothing useful, and in overload there are many errors.
             event = {"exception.type": name, "exception.message": str(error)}
             self._span.add_event("exception", event)
         else:
             self._span.record_exception(error)
 
     def blame_as(self, kind: str, message: str) -> None:
-        """The same of an error that no exception stands for."""
+        """Does the same for an error without an exception."""
         self._span.set_attribute("error.type", kind)
         self._span.set_status(Status(StatusCode.ERROR, message))
 
     def end(self, outcome: str = "result", at_ns: int | None = None) -> None:
-        """It is over, now or at an instant of ``time.monotonic_ns``."""
+        """Ends the span, now or at an instant of ``time.monotonic_ns``."""
         self._span.set_attribute("paddleinfer.outcome", outcome)
         self._span.end(self._epoch_ns + (time.monotonic_ns() if at_ns is None else at_ns))
 
     def leave(self) -> None:
-        """Nobody wants it any more; does nothing to one that has ended."""
+        """Ends the span of a request that nobody wants any more; does nothing if it has ended."""
         if self._span.is_recording():
             self.end("cancelled")
 
 
 def outcome_of(error: BaseException) -> str:
-    """How a request ended, in the words of traces and metrics."""
-    if isinstance(error, Cancelled) or not isinstance(error, Exception):  # of a task, or by Ctrl-C
+    """Says how a request ended, in the words of traces and metrics."""
+    if isinstance(error, Cancelled) or not isinstance(error, Exception):  # the task was cancelled, or Ctrl-C
         return "cancelled"
     if isinstance(error, DeadlineExceeded):
         return "shed" if error.shed else "expired"

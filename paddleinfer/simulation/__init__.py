@@ -1,4 +1,4 @@
-"""The scheduler under a hypothetical load, on a virtual clock: what would wait, batch and be refused.
+"""Simulates on a virtual clock what the scheduler would do under a hypothetical load.
 
 ``python -m paddleinfer.simulation`` compares policies over a range of loads.
 May import: options, the engine's reports.

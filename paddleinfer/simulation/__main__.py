@@ -1,4 +1,4 @@
-"""``python -m paddleinfer.simulation``: policies compared over a range of loads."""
+"""``python -m paddleinfer.simulation`` compares policies over a range of loads."""
 
 import sys
 

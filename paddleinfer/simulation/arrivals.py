@@ -1,8 +1,8 @@
-"""When requests come: Poisson, bursty, from callers who wait for their answers, or as recorded.
+"""Draws when requests come: Poisson, bursty, from callers who wait for their answers, or as recorded.
 
-An arrival process draws its requests from a seed, before anything runs. So every policy that is simulated
-gets the same ones: the same times and kinds and, of callers who wait, the same pauses between an answer and
-the next call.
+An arrival process draws its requests from a seed, before anything runs. So every simulated policy gets the
+same ones: the same times and kinds and, from callers who wait, the same pauses between an answer and the
+next call.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from paddleinfer.sentences import shown
 __all__ = ["ArrivalProcess", "Bursty", "ClosedLoop", "Drawn", "Poisson", "Recorded", "RequestKind"]
 
 _NANOS = 1e9
-_TIMES, _KINDS, _STATES = range(3)  # streams of random numbers drawn from one seed
+_TIMES, _KINDS, _STATES = range(3)  # numbers of the streams of random numbers that one seed gives
 
 
 @dataclass(frozen=True)
 class RequestKind:
-    """What a request asks for. A process with several kinds draws each request's by weight."""
+    """What a request asks for. A process with several kinds draws each request's kind by weight."""
 
     rows: int = 1
     """Rows of each request."""
     deadline_ms: float | None = None
-    """Milliseconds from its arrival; None: it has no deadline."""
+    """Milliseconds from arrival to deadline; None: it has no deadline."""
     priority: int = 1
-    """The class: 0 is the most urgent, 2 the least."""
+    """The priority: 0 is the most urgent, 2 the least."""
     bucket: int = 0
-    """Requests of one bucket have the same shapes: they may share a batch."""
+    """The bucket. Requests of one bucket have the same shapes, and may share a batch."""
     weight: float = 1.0
-    """How often this kind comes, against the other kinds' weights."""
+    """How often this kind comes, relative to the other kinds' weights."""
 
     def __post_init__(self) -> None:
         if self.rows < 1:
@@ -52,33 +52,33 @@ class RequestKind:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The requests of one simulation, by their numbers 0, 1, 2 and so on."""
+    """The requests of one simulation, numbered from 0 on."""
 
     kinds: tuple[RequestKind, ...]
     kind_of: list[int]
     """The place in ``kinds`` of each request."""
     offsets_ns: list[int]
-    """When each request comes, in nanoseconds, never falling. With callers who wait: how long the caller who
-    makes it thinks before, after an answer or the start."""
+    """When each request comes, in nanoseconds, never falling. With callers who wait: how long its caller
+    thinks before it, after an answer or the start."""
     callers: int = 0
-    """Who wait for their answers; the next request is made by whoever has one first. 0: nobody waits."""
+    """How many callers wait for answers; whoever has one first makes the next request. 0: nobody waits."""
 
 
 class ArrivalProcess(Protocol):
     """Anything with ``draw``."""
 
     def draw(self, requests: int, seed: int) -> Drawn:
-        """So many requests; the same seed gives the same ones."""
+        """Draws so many requests; the same seed gives the same ones."""
 
 
 @dataclass(frozen=True)
 class Poisson:
-    """Independent callers: exponential gaps."""
+    """Requests of independent callers: the gaps are exponential."""
 
     rate_per_s: float
     """Requests a second, on average."""
     kinds: tuple[RequestKind, ...] = (RequestKind(),)
-    """What requests ask for."""
+    """The kinds of its requests."""
 
     def __post_init__(self) -> None:
         _check_positive("rate_per_s", self.rate_per_s)
@@ -92,18 +92,18 @@ class Poisson:
 
 @dataclass(frozen=True)
 class Bursty:
-    """A two-state Markov-modulated Poisson process: bursts and calm in turn, each of exponential length."""
+    """A two-state Markov-modulated Poisson process: bursts and calm alternate, each of exponential length."""
 
     rate_per_s: float
     """Requests a second, on average over bursts and calm."""
     burst_factor: float = 3.0
     """The rate in a burst, in units of ``rate_per_s``. ``burst_factor * burst_share`` is at most 1."""
     burst_share: float = 0.25
-    """The share of the time that is burst."""
+    """The share of the time that bursts take."""
     burst_s: float = 0.2
-    """How long a burst is, in seconds, on average."""
+    """The mean length of a burst, in seconds."""
     kinds: tuple[RequestKind, ...] = (RequestKind(),)
-    """What requests ask for."""
+    """The kinds of its requests."""
 
     def __post_init__(self) -> None:
         _check_positive("rate_per_s", self.rate_per_s)
@@ -119,7 +119,7 @@ class Bursty:
 
     def draw(self, requests: int, seed: int) -> Drawn:
         """See ``ArrivalProcess``."""
-        # A Poisson process of rate 1, laid along the time in which the modulated rate grows by 1.
+        # A Poisson process of rate 1 is stretched so that each unit of its time holds one expected request.
         grown = _random(seed, _TIMES).standard_exponential(requests).cumsum()
         ends, grown_at_ends = self._states(grown[-1] if requests else 0.0, _random(seed, _STATES))
         return Drawn(
@@ -129,7 +129,7 @@ class Bursty:
         )
 
     def _states(self, growth: float, random: np.random.Generator) -> tuple[_Floats, _Floats]:
-        """The ends of bursts and calm, in seconds, and what the rate has brought until each."""
+        """Returns the ends of bursts and calm, in seconds, and how many requests are expected until each."""
         calm_factor = (1 - self.burst_factor * self.burst_share) / (1 - self.burst_share)
         calm_s = self.burst_s * (1 - self.burst_share) / self.burst_share
         lengths = np.array([self.burst_s, calm_s])
@@ -153,9 +153,9 @@ class ClosedLoop:
     callers: int
     """How many callers wait for their answers."""
     think_ms: float = 0.0
-    """How long a caller thinks before a call, in milliseconds; exponential with this mean."""
+    """The mean time for which a caller thinks before a call, in milliseconds; it is exponential."""
     kinds: tuple[RequestKind, ...] = (RequestKind(),)
-    """What requests ask for."""
+    """The kinds of its requests."""
 
     def __post_init__(self) -> None:
         if self.callers < 1:
@@ -172,14 +172,14 @@ class ClosedLoop:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Arrivals as they were."""
+    """Recorded arrivals."""
 
     times_s: Sequence[float]
     """When requests came, in seconds from any origin; never falling."""
     kinds: tuple[RequestKind, ...] = (RequestKind(),)
-    """What requests ask for."""
+    """The kinds of its requests."""
     kind_of: Sequence[int] | None = None
-    """The place in ``kinds`` of each request. None: drawn by weight."""
+    """The place in ``kinds`` of each request. None: kinds are drawn by weight."""
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times_s, dtype=np.float64)
@@ -192,7 +192,7 @@ class Recorded:
         _check_kinds(self.kinds)
 
     def draw(self, requests: int, seed: int) -> Drawn:
-        """The first so many, or as many as were recorded; the seed only draws kinds."""
+        """Returns the first so many, or all that were recorded; the seed only draws kinds."""
         times = np.asarray(self.times_s[:requests], dtype=np.float64)
         if self.kind_of is None:
             kind_of = _kind_of(self.kinds, len(times), seed)

@@ -1,4 +1,4 @@
-"""``python -m paddleinfer.simulation``: the policies over a range of loads."""
+"""``python -m paddleinfer.simulation`` compares the policies over a range of loads."""
 
 from __future__ import annotations
 
@@ -23,23 +23,29 @@ _ARRIVALS = {"poisson": "Poisson arrivals", "bursty": "Bursty arrivals", "closed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare the policies; the exit code is 2 when a value is wrong or a file cannot be written."""
+    """Compares the policies; the exit code is 2 if a value is wrong or a file cannot be written."""
     parser = OneSentenceParser(
         prog="python -m paddleinfer.simulation",
-        description="What the scheduler makes of a load, on a virtual clock.",
+        description="Simulate what the scheduler makes of a load, on a virtual clock.",
     )
     parser.add_argument(
         "--load", type=positive, nargs="+", default=_LOADS, help="offered loads, in units of the capacity"
     )
-    parser.add_argument("--deadline-ms", type=positive, default=50.0, help="of every request; default: 50")
+    parser.add_argument(
+        "--deadline-ms", type=positive, default=50.0, help="deadline of every request; default: 50"
+    )
     parser.add_argument("--instances", type=count, default=1, help="runs at once; default: 1")
-    parser.add_argument("--a-us", type=positive, default=9000.0, help="a run of n rows takes a + b * n; 9000")
+    parser.add_argument(
+        "--a-us", type=positive, default=9000.0, help="a run of n rows takes a + b * n; default: 9000"
+    )
     parser.add_argument("--b-us", type=positive, default=300.0, help="microseconds a row; default: 300")
     parser.add_argument("--arrivals", choices=tuple(_ARRIVALS), default="poisson")
-    parser.add_argument("--requests", type=count, default=20_000, help="at each load; default: 20000")
-    parser.add_argument("--seed", type=count, default=1, help="of all that is drawn; default: 1")
+    parser.add_argument(
+        "--requests", type=count, default=20_000, help="requests at each load; default: 20000"
+    )
+    parser.add_argument("--seed", type=count, default=1, help="seed of all random numbers; default: 1")
     parser.add_argument("--out", type=Path, default=Path("simulation.png"), help="the picture")
-    parser.add_argument("--json", type=Path, help="where the figures go, too")
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args(arguments)
     missing = [name for name in ("matplotlib", "rich") if importlib.util.find_spec(name) is None]
     if missing:
@@ -81,7 +87,7 @@ def _compare(options: argparse.Namespace, rows_per_s: float, table: LatencyTable
         best = None
         arrivals: ArrivalProcess
         if options.arrivals == "closed":
-            # As many callers as ask at this rate when an answer takes half the deadline.
+            # This many callers ask at this rate if an answer takes half the deadline.
             callers = max(1, round(rate * 1.5 * options.deadline_ms / 1e3))
             arrivals = ClosedLoop(callers, think_ms=options.deadline_ms, kinds=kinds)
         else:

@@ -1,4 +1,4 @@
-"""How long a batch takes, by its rows, for simulations; and what follows from it."""
+"""Models how long a batch takes by its rows, for simulations, and derives bounds from that."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from paddleinfer.simulation.arrivals import ArrivalProcess
 
 __all__ = ["LatencyTable", "RunTimes", "attainable_goodput", "capacity", "mean_latency_bound"]
 
-_Z95 = 1.6448536269514722  # of a normal distribution
-_MOST_P95_TO_MEAN = math.exp(_Z95**2 / 2)  # a lognormal distribution has no more
+_Z95 = 1.6448536269514722  # the 95th percentile of a normal distribution
+_MOST_P95_TO_MEAN = math.exp(_Z95**2 / 2)  # the largest ratio of a lognormal distribution
 
 _JITTER = 0.05
 _BATCH_SIZE = 32
@@ -25,9 +25,9 @@ _NOISE = 3  # the stream of random numbers after those of arrival processes
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Mean and 95th percentile of a run, by rows. Made with ``linear``, ``points`` or ``measured``.
+    """Mean and 95th percentile of a run, by rows. ``linear``, ``points`` and ``measured`` make one.
 
-    Between the sizes given, and beyond the largest, times follow straight lines. Those of one size are
+    Between the given sizes, and beyond the largest, times follow straight lines. The times of one size are
     lognormal.
     """
 
@@ -36,7 +36,7 @@ class LatencyTable:
 
     @classmethod
     def linear(cls, a_us: float, b_us: float, jitter: float = _JITTER) -> LatencyTable:
-        """A run of n rows takes ``a_us + b_us * n`` microseconds on average.
+        """Makes a table in which a run of n rows takes ``a_us + b_us * n`` microseconds on average.
 
         ``jitter`` is the standard deviation of a run time over its mean.
         """
@@ -50,7 +50,7 @@ class LatencyTable:
 
     @classmethod
     def points(cls, times_us: Mapping[int, tuple[float, float]]) -> LatencyTable:
-        """Rows -> (mean, 95th percentile) of a run, in microseconds."""
+        """Makes a table from rows -> (mean, 95th percentile) of a run, in microseconds."""
         if not times_us:
             raise ConfigError("a latency table needs the times of at least one batch size")
         for rows, (mean, p95) in times_us.items():
@@ -64,20 +64,20 @@ class LatencyTable:
 
     @classmethod
     def measured(cls, report: WarmupReport, jitter: float = _JITTER) -> LatencyTable:
-        """As ``Engine.warmup()`` measured; it tells means only, so the jitter is yours to say."""
+        """Makes a table from what ``Engine.warmup()`` measured, which is means only: you give the jitter."""
         above = _p95_to_mean(jitter)
         return cls.points({rows: (mean, above * mean) for rows, mean in report.run_us.items()})
 
     def mean_us(self, rows: int) -> float:
-        """The mean time of a run of this size, in microseconds."""
+        """Returns the mean time of a run of this size, in microseconds."""
         return self._at(rows, 1)
 
     def p95_us(self, rows: int) -> float:
-        """The 95th percentile of the time of a run of this size, in microseconds."""
+        """Returns the 95th percentile of the time of a run of this size, in microseconds."""
         return self._at(rows, 2)
 
     def spread(self, rows: int) -> float:
-        """The standard deviation of the logarithm of such a run time."""
+        """Returns the standard deviation of the logarithm of such a run time."""
         above = min(max(self.p95_us(rows) / self.mean_us(rows), 1.0), _MOST_P95_TO_MEAN)
         return _Z95 - math.sqrt(max(0.0, _Z95**2 - 2 * math.log(above)))
 
@@ -93,7 +93,7 @@ class LatencyTable:
 
 
 class RunTimes:
-    """Times of one run after the other. The n-th deviates from its mean by the seed's n-th factor."""
+    """Draws the times of successive runs. The n-th deviates from its mean by the seed's n-th factor."""
 
     def __init__(self, table: LatencyTable, max_rows: int, seed: int) -> None:
         sizes = range(1, max_rows + 1)
@@ -107,7 +107,7 @@ class RunTimes:
         self._deviations: list[float] = []
 
     def draw(self, rows: int) -> int:
-        """Nanoseconds of the next run."""
+        """Draws the nanoseconds of the next run."""
         if not self._deviations:
             self._deviations = self._random.standard_normal(4096).tolist()
         return max(1, round(self._scales_ns[rows] * math.exp(self._spreads[rows] * self._deviations.pop())))
@@ -119,10 +119,10 @@ def capacity(
     deadline_ms: float | None = None,
     max_batch_size: int = _BATCH_SIZE,
 ) -> float:
-    """The most rows a second that can be in time: the best ``instances * b / mean(b)`` of batches of b rows.
+    """Returns the most rows a second that can be in time: the best ``instances * b / mean(b)`` over sizes b.
 
-    A row waits for the run before its own, so only sizes count of which two runs of the 95th percentile fit
-    into the deadline. 0 where there is none.
+    A row waits for the run before its own, so a size counts only if two of its runs of the 95th percentile
+    fit into the deadline. It is 0 if no size does.
     """
     rates = [
         instances * rows / table.mean_us(rows) * 1e6
@@ -135,13 +135,13 @@ def capacity(
 def attainable_goodput(
     arrivals: ArrivalProcess, rows_per_s: float, *, requests: int = 10_000, seed: int = 1
 ) -> float:
-    """Requests a second in time that no policy can exceed at this ``capacity``, but for luck with run times.
+    """Returns a bound of the requests a second in time at this ``capacity``, except for luck with run times.
 
-    It is that of a server that does one row after another, first come first served, each in
-    ``1 / rows_per_s``, and leaves out what it cannot end in time. Whatever a server of batches does it can
-    do, too: the rows of a batch fit one after another into its run. But it need not wait for a batch's last
-    row to come or to end, so this is a bound and no more. For requests of one kind that do not wait for
-    answers.
+    It is the goodput of a server that runs one row after another, first come first served, each in
+    ``1 / rows_per_s``, and leaves out rows that it cannot end in time. This server can do all that a server
+    of batches does: the rows of a batch fit one after another into its run. But it need not wait for a
+    batch's last row to come or to end, so this is only a bound. It is for requests of one kind that do not
+    wait for answers.
     """
     drawn = arrivals.draw(requests, seed)
     if len(drawn.kinds) != 1 or drawn.callers:
@@ -159,16 +159,16 @@ def attainable_goodput(
 
 
 def mean_latency_bound(rate_per_s: float, a_us: float, b_us: float) -> float:
-    """Milliseconds that the mean latency cannot exceed with the eager policy; infinite from full load on.
+    """Returns a bound of the eager policy's mean latency in milliseconds; infinite at full load.
 
-    For one instance, Poisson arrivals of one row each, runs of exactly a + b * n, and no limit on the batch.
-    This is the closed form of Inoue (arXiv 1912.06322), derived here anew. Let L be the arrivals a second,
-    r = L * b the load at which batches would grow without end, N the rows of a batch and t(N) = a + b * N the
-    time of its run.
+    It holds for one instance, Poisson arrivals of one row each, runs of exactly a + b * n, and unlimited
+    batches. This is the closed form of Inoue (arXiv 1912.06322), derived here again. Let L be the arrival
+    rate, r = L * b the load at which batches would grow without end, N the rows of a batch and
+    t(N) = a + b * N the time of its run.
 
     1.  During a run of N rows, K new ones come: Poisson with mean L * t(N). They are the next batch; if K is
-        0, the next batch is the one row that comes first. So N' = K + [K = 0], and in equilibrium N' is like
-        N. Write m for E[N], s for E[N^2] and p for the probability that K is 0.
+        0, the next batch is the one row that comes first. So N' = K + [K = 0], and in equilibrium N' is
+        distributed as N. Write m for E[N], s for E[N^2] and p for the probability that K is 0.
     2.  Means: m = L * (a + b * m) + p. As p >= 0, m >= L * a / (1 - r). And m >= 1.
     3.  Squares: s = E[K^2] + p = L * E[t] + L^2 * E[t^2] + p = m + L^2 * E[t^2].
         With E[t^2] = b^2 * s + 2 * a * b * m + a^2 this gives
@@ -177,8 +177,8 @@ def mean_latency_bound(rate_per_s: float, a_us: float, b_us: float) -> float:
         it on average, which sums to E[K * t(N) / 2] = L * E[t^2] / 2; a row that came to an idle instance has
         not waited. All N' then stay for their own run: E[N * t(N)] = b * s + a * m. Over the m rows,
         W = (s / m) * b * (1 + r / 2) + a * (1 + r) + L * a^2 / (2 * m).
-    5.  With 3 put into 4, W depends on no other unknown than m, and falls as m rises. So a lower bound of m
-        in its place makes W larger: m = max(1, L * a / (1 - r)), from 2. The first makes it Inoue's phi0, the
+    5.  With 3 put into 4, m is the only unknown in W, and W falls as m rises. So a lower bound of m in its
+        place makes W larger: m = max(1, L * a / (1 - r)), from 2. The first makes it Inoue's phi0, the
         second his phi1 = 3 * a / (2 * (1 - r)) + b * (2 + r) / (2 * (1 - r^2)).
     """
     rate = rate_per_s / 1e6  # per microsecond
@@ -191,7 +191,7 @@ def mean_latency_bound(rate_per_s: float, a_us: float, b_us: float) -> float:
 
 
 def _p95_to_mean(jitter: float) -> float:
-    """Of a lognormal time whose standard deviation is ``jitter`` means."""
+    """Returns that ratio of a lognormal time whose standard deviation is ``jitter`` means."""
     if not 0 <= jitter <= 1:
         raise ConfigError(f"jitter must be from 0 to 1, not {shown(jitter)}")
     spread = math.sqrt(math.log1p(jitter**2))

@@ -1,4 +1,4 @@
-"""Policies side by side over a range of loads: a table, a picture, JSON."""
+"""Reports policies side by side over a range of loads, as a table, a picture and JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["Point", "as_json", "draw", "table"]
 
 _COLUMNS = "load policy goodput late refused dropped mean\nms p99\nms rows\na_run busy"
 _GREY = "#57606a"
-# Colour, marker, width and marker size of the policies. Those that are eager or delay often do the same: each
-# is wider than the one that is drawn over it, so that all are seen.
+# Colour, marker, width and marker size of the policies. Eager and delaying ones often do the same, so each is
+# wider than the one drawn over it, and all are seen.
 _STYLES = (
     ("#1f6feb", "o", 3.2, 8.0),
     ("#24292f", "D", 1.5, 5.0),
@@ -31,17 +31,17 @@ _STYLES = (
 
 @dataclass(frozen=True)
 class Point:
-    """What came of one load: a result for each policy."""
+    """The results of one load, one for each policy."""
 
     load: float
-    """Offered, in units of the capacity."""
+    """The offered load, in units of the capacity."""
     attainable_per_s: float | None
-    """A bound of the goodput, in requests a second; None where callers wait for answers."""
+    """A bound of the goodput, in requests a second; None if callers wait for answers."""
     results: list[SimulationResult]
 
 
 def table(points: Sequence[Point], rows_per_s: float) -> Any:
-    """For rich to print."""
+    """Makes a table for rich to print."""
     box = importlib.import_module("rich.box").SIMPLE_HEAD
     result = importlib.import_module("rich.table").Table(
         box=box,
@@ -72,7 +72,7 @@ def table(points: Sequence[Point], rows_per_s: float) -> Any:
 
 
 def draw(path: Path, title: str, points: Sequence[Point], rows_per_s: float, deadline_ms: float) -> None:
-    """Goodput and the 99th percentile of the latency, against the load."""
+    """Draws goodput and the 99th percentile of the latency against the load."""
     importlib.import_module("matplotlib").use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
     figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(8.0, 7.2), sharex=True, layout="constrained")
@@ -115,7 +115,7 @@ def draw(path: Path, title: str, points: Sequence[Point], rows_per_s: float, dea
 
 
 def as_json(options: Mapping[str, Any], points: Sequence[Point], rows_per_s: float) -> str:
-    """All figures, and what they are of."""
+    """Returns all figures and their settings as JSON."""
     document = {
         "options": {
             name: str(value) if isinstance(value, Path) else value for name, value in options.items()

@@ -1,6 +1,6 @@
-"""What the scheduler makes of a load, on a virtual clock.
+"""Simulates what the scheduler makes of a load, on a virtual clock.
 
-``simulate`` drives the very scheduler that an ``Engine`` has, without threads, tensors or a model: requests
+``simulate`` drives the same scheduler that an ``Engine`` has, without threads, tensors or a model: requests
 come from an arrival process, runs take as long as a latency table says, and nothing waits for real time. All
 draws follow from a seed: under each policy the same requests come, and the n-th run deviates from its mean by
 the same factor.
@@ -29,9 +29,9 @@ from paddleinfer.virtual_clock import Happening, VirtualClock
 
 __all__ = ["POLICIES", "Policy", "SimulationResult", "simulate"]
 
-_SHORTEST_RETRY_NS = 1_000_000  # of a caller who was refused: without it, no time might pass at all
+_SHORTEST_RETRY_NS = 1_000_000  # the pause of a caller who was refused: without it, time might stand still
 
-# In place of the time at which a request was done.
+# These stand in place of the time at which a request was done.
 _NOT_COME, _LEFT, _REFUSED, _SHED, _EXPIRED = -1, -2, -3, -4, -5
 _CODES = {"left": _LEFT, "refused": _REFUSED, "shed": _SHED, "expired": _EXPIRED}
 
@@ -44,7 +44,7 @@ class Policy:
     """"adaptive", "eager" (an idle instance takes what waits, up to a batch) or "fixed_delay" (a batch goes
     when it is full, or when its first request has waited ``delay_ms``)."""
     delay_ms: float | None = None
-    """Milliseconds: the delay of "fixed_delay"; the longest hold of "adaptive", None for no limit."""
+    """The delay of "fixed_delay", or the longest delay of "adaptive", in milliseconds; None for no limit."""
 
     def __post_init__(self) -> None:
         if self.name not in _ext.POLICIES:
@@ -60,17 +60,17 @@ class Policy:
 
 
 POLICIES = (Policy(), Policy("eager"), *(Policy("fixed_delay", delay_ms) for delay_ms in (1, 2, 5, 10)))
-"""Those that are compared."""
+"""The policies that are compared."""
 
 
 @dataclass(frozen=True)
 class SimulationResult:
-    """What became of the requests. All of them are in one of the counts from ``in_time`` to ``left``."""
+    """What became of the requests. Each of them is in one of the counts from ``in_time`` to ``left``."""
 
     policy: Policy
     """The policy that was simulated."""
     seconds: float
-    """From the start of the virtual clock to the last event."""
+    """Seconds from the start of the virtual clock to the last event."""
     offered: int
     """Requests that came."""
     in_time: int
@@ -78,9 +78,9 @@ class SimulationResult:
     late: int
     """Requests that ran, but were done after their deadline."""
     refused: int
-    """Requests that were not taken: the queue was full, or made them late, by what was predicted."""
+    """Requests that were refused: the queue was full, or was predicted to make them late."""
     shed: int
-    """Requests dropped because no run was predicted to meet their deadline: at once, or in their turn."""
+    """Requests dropped, at once or in their turn, because no run was predicted to meet their deadline."""
     expired: int
     """Requests dropped when their turn came, because their deadline had passed."""
     left: int
@@ -88,24 +88,24 @@ class SimulationResult:
     goodput_per_s: float
     """``in_time`` over ``seconds``."""
     mean_ms: float
-    """Milliseconds from arrival to end, of the requests that were done; NaN where none was."""
+    """The mean milliseconds from arrival to end of the requests that were done; NaN if none was."""
     p50_ms: float
-    """The median of those."""
+    """The median of these times."""
     p99_ms: float
     """Their 99th percentile."""
     runs: int
     """Batches that were started."""
     mean_batch_rows: float
-    """Rows of a batch, on average; 0 where none was started."""
+    """The mean rows of a batch; 0 if none was started."""
     reasons: dict[str, int]
     """Why batches went (see ``InferInfo.dispatch_reason``) -> how many did."""
     utilisation: float
-    """The share of its time for which an instance was busy, on average."""
+    """The mean share of its time for which an instance was busy."""
     latencies_ms: npt.NDArray[np.float64] = field(repr=False, compare=False)
-    """Milliseconds from arrival to end, by request; NaN for those that were not done."""
+    """Milliseconds from arrival to end, by request; NaN for requests that were not done."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON; without ``latencies_ms``."""
+        """Returns plain data, for JSON, without ``latencies_ms``."""
         values = {name: value for name, value in vars(self).items() if name != "latencies_ms"}
         finite = {
             name: None if isinstance(value, float) and math.isnan(value) else value
@@ -132,14 +132,14 @@ def simulate(
     Parameters
     ----------
     instances
-        How many runs there can be at once.
+        How many runs there may be at once.
     max_batch_size, max_queue_rows
-        In rows; as an ``Engine`` has them.
+        The options of ``Engine``, in rows.
     drain
-        False: the simulation ends with the last arrival, and what has not ended by then is ``left``. Rates
-        are then those of steady traffic.
+        If False, the simulation ends with the last arrival, and requests that have not ended by then are
+        ``left``. Rates are then those of steady traffic.
     make_scheduler
-        Called as ``_ext.Scheduler`` is; for something that watches one.
+        What makes the scheduler, called as ``_ext.Scheduler`` is; it allows to watch one.
     """
     if instances < 1 or requests < 1 or max_batch_size < 1 or max_queue_rows < 1:
         raise ConfigError("instances, requests, max_batch_size and max_queue_rows must be at least 1")
@@ -175,7 +175,7 @@ class _Simulation:
             for kind in drawn.kinds
         ]
         self._count = len(drawn.kind_of)
-        # By request: when it came, and when, or else how, it ended.
+        # For each request: when it came, and when, or else how, it ended.
         self._arrived_ns = [0] * self._count
         self._ended = [_NOT_COME] * self._count
         self._offered = 0
@@ -188,7 +188,7 @@ class _Simulation:
         self._rows = self._busy_ns = 0
 
     def go(self, drain: bool) -> None:
-        """Until all has ended, or with the last arrival."""
+        """Runs until all has ended, or until the last arrival."""
         self._clock.run(stop=None if drain else lambda: self._offered == self._count)
 
     def _call_at(self, time: int, number: int) -> None:
@@ -235,7 +235,7 @@ class _Simulation:
             self._call_again()
 
     def _call_again(self, at_least_ns: int = 0) -> None:
-        """The caller of a request that has ended thinks, and makes the next call there is to make."""
+        """Has the caller of an ended request think, and make the next call."""
         if self._drawn.callers and self._drawn_so_far < self._count:
             number = self._drawn_so_far
             self._drawn_so_far += 1
@@ -243,7 +243,7 @@ class _Simulation:
             self._call_at(self._clock.now + think_ns, number)
 
     def result(self, policy: Policy) -> SimulationResult:
-        """The counts, and what they come to."""
+        """Returns the counts and the figures that follow from them."""
         ended = np.array(self._ended, dtype=np.int64)
         done = ended >= 0
         latencies_ms = np.where(done, (ended - np.array(self._arrived_ns, dtype=np.int64)) / 1e6, np.nan)

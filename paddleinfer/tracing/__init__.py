@@ -1,6 +1,6 @@
-"""What an engine did, request by request: recorded, laid out on a timeline, written, checked and drawn.
+"""Records what an engine does, request by request, and writes, checks and draws it as a timeline.
 
-``trace`` is what ``engine.trace()`` gives, ``timeline`` a Chrome trace of it.
+``trace`` is what ``engine.trace()`` returns, and ``timeline`` makes a Chrome trace of it.
 May import: errors, config, the core.
 """
 

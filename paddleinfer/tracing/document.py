@@ -1,4 +1,4 @@
-"""A sound document of Chrome's Trace Event Format, from spans or from one that is not."""
+"""Makes a valid document of Chrome's Trace Event Format, from spans or from an invalid document."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MOST_COMPARED = 64
 
 
 def sound(document: Any) -> tuple[dict[str, Any], list[str]]:
-    """The document if ``check`` passes it, else one of what is in it; and a sentence for what was left out.
+    """Returns the document if ``check`` passes it, else a valid one of its content and what was left out.
 
-    A ValueError says that it is no trace, or has nothing to draw.
+    Raises ValueError if it is not a trace or has nothing to draw.
     """
     events = events_of(document)
     if events and not check(document):
@@ -35,10 +35,10 @@ def sound(document: Any) -> tuple[dict[str, Any], list[str]]:
     for phase, times in phases.items():
         if phase in ("X", "B", "E", "M", "C"):
             continue
-        left_out.append(f"{times} of the events have the ph {phase}, which only a sound trace keeps")
+        left_out.append(f"{times} of the events have the ph {phase}, which only a valid trace keeps")
     other = document.get("otherData") if isinstance(document, dict) else None
     threads, processes = names_of(document)
-    # Tracks come in the order in which the document names them.
+    # Tracks keep the order in which the document names them.
     order = {track: place for place, track in enumerate(threads)}
     found.sort(key=lambda span: order.get((span.pid, span.tid), len(order)))
     return build(
@@ -51,7 +51,7 @@ def sound(document: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def names_of(document: Any) -> tuple[dict[_Track, str], dict[int | str, str]]:
-    """Of the threads and of the processes, where the document has names for them."""
+    """Returns the names that the document gives threads, and those it gives processes."""
     threads: dict[_Track, str] = {}
     processes: dict[int | str, str] = {}
     for event in events_of(document):
@@ -66,7 +66,7 @@ def names_of(document: Any) -> tuple[dict[_Track, str], dict[int | str, str]]:
 
 
 def counters_of(document: Any) -> list[dict[str, Any]]:
-    """The C events that have a time and numbers, in the order of their times."""
+    """Returns the C events that have a time and numbers, in the order of their times."""
     found = []
     for event in events_of(document):
         if not isinstance(event, dict) or event.get("ph") != "C" or not isinstance(event.get("args"), dict):
@@ -88,11 +88,11 @@ def build(
     counters: Sequence[dict[str, Any]] = (),
     other: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The object form.
+    """Makes a document in the object form.
 
-    The spans of a group belong together, such as those of one request: what they have on a track stays side
-    by side. Spans that overlap in part get tracks of their own, and so do two of one name of which one lies
-    in the other: these are two requests at once, not one inside the other.
+    The spans of a group belong together, such as those of one request, and stay together on a track. Spans
+    that overlap in part get separate tracks. So do two spans of one name of which one lies in the other: they
+    are two requests at once, and not one inside the other.
     """
     by_track: dict[_Track, list[list[Span]]] = defaultdict(list)
     for group in groups:
@@ -132,7 +132,7 @@ def build(
 
 
 def _lanes(groups: list[list[Span]]) -> list[list[Span]]:
-    """Each group in the first lane that has room."""
+    """Puts each group in the first lane that has room."""
 
     def has_room(held: Sequence[list[Span]], group: list[Span]) -> bool:
         return all(_may_share(a, b) for inside in held for a in inside for b in group)
@@ -145,7 +145,7 @@ def _lanes(groups: list[list[Span]]) -> list[list[Span]]:
 
 
 def _may_share(a: Span, b: Span) -> bool:
-    """Whether they may be on one track."""
+    """Tells whether they may be on one track."""
     first, second = (a, b) if (a.start_us, -a.end_us) <= (b.start_us, -b.end_us) else (b, a)
     if first.end_us <= second.start_us + slack_us(second.start_us):
         return True
@@ -153,7 +153,7 @@ def _may_share(a: Span, b: Span) -> bool:
 
 
 def _whole_numbers(values: Iterable[int | str]) -> dict[int | str, int]:
-    """Integers stay; strings get those that are free."""
+    """Maps ids to integers: integers stay, strings get free ones."""
     distinct = dict.fromkeys(values)
     taken = {value for value in distinct if isinstance(value, int)}
     free = (number for number in count(1) if number not in taken)

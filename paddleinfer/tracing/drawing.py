@@ -1,4 +1,4 @@
-"""A picture of a timeline: tracks as rows, slices as bars, counters as lines on top."""
+"""Draws a timeline: tracks are rows, slices are bars, and counters are lines on top."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ __all__ = ["columns", "draw"]
 
 _GREY = "#57606a"
 _OTHERS = "#afb8c1"
-# Of slices that are no stages of ours.
+# Colours of slices that are not stages of ours.
 _COLOURS = (
     "#1f6feb", "#e8833a", "#2da44e", "#8250df", "#d4a72c", "#cf222e",
     "#0e8a8a", "#bf3989", "#6e7781", "#7cb342", "#4d3fb0", "#a0522d",
 )  # fmt: skip
 _MOST_TRACKS = 60
 _LEAST = 1e-6
-"""Of a column: what has no length is seen where nothing else is."""
+"""The least share of a column, so that a slice without length is seen where nothing else is."""
 _PALEST = 0.35
 _Track = tuple[int | str, int | str]
 
 
 def draw(document: Any, path: str | os.PathLike[str]) -> None:
-    """Write a PNG; a ConfigError says that matplotlib is missing, a ValueError that there is no slice."""
+    """Writes a PNG. Raises ConfigError if matplotlib is missing, and ValueError if there is no slice."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError('matplotlib must be installed to draw: pip install "paddleinfer[demo]"')
     slices, counters = spans(document), counters_of(document)
@@ -71,7 +71,7 @@ def draw(document: Any, path: str | os.PathLike[str]) -> None:
     )
     if counters:
         _lines(grid[0][0], counters, since_us)
-    figure.draw_without_rendering()  # from here on it is known how wide the picture is
+    figure.draw_without_rendering()  # from here on the picture's width is known
     handles = _bars(rows, [by_track[track] for track in tracks], since_us)
     for axis in grid[:, 0]:
         axis.grid(axis="x", color="#e3e6ea")
@@ -79,7 +79,7 @@ def draw(document: Any, path: str | os.PathLike[str]) -> None:
         axis.tick_params(length=0, labelcolor=_GREY, labelsize=9)
         axis.spines[["top", "right"]].set_visible(False)
         axis.spines[["left", "bottom"]].set_color("#d0d7de")
-    # Names come out of a file, and may have signs for which there is no glyph.
+    # Names come from a file, and may have characters without a glyph.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
@@ -89,7 +89,7 @@ def draw(document: Any, path: str | os.PathLike[str]) -> None:
 
 
 def _in_order(document: Any, tracks: Sequence[_Track]) -> list[_Track]:
-    """Processes as they begin, and the tracks of each as its metadata says."""
+    """Sorts processes by their begin, and the tracks of each by its metadata."""
     places = {}
     for event in events_of(document):
         if isinstance(event, dict) and event.get("ph") == "M" and event.get("name") == "thread_sort_index":
@@ -113,8 +113,8 @@ def _track_names(document: Any, tracks: Sequence[_Track]) -> dict[_Track, str]:
 def columns(
     spans: Iterable[Span], from_us: float, to_us: float, count: int
 ) -> list[tuple[str, float] | None]:
-    """Of each of `count` equal parts of a time: the name that most of it is in, and the share of it, above 0
-    to 1, that any span covers; None where there is none.
+    """Divides a time into `count` equal parts. Returns for each the name that takes most of it, and the share
+    (above 0, up to 1) that any span covers; None for a part without spans.
     """
     width_us = (to_us - from_us) / count
     times_us: list[dict[str, float]] = [{} for _ in range(count)]
@@ -131,8 +131,8 @@ def columns(
 
 
 def _bars(axis: Any, rows: Sequence[Sequence[Span]], since_us: float) -> list[Any]:
-    """Each name in its colour, paler where nothing goes on for a part of the time; what lies in another slice
-    is thinner than that one. What the legend shows.
+    """Draws each name in its colour, paler if nothing goes on for a part of the time; a slice inside another
+    one is thinner. Returns what the legend shows.
     """
     rectangle = importlib.import_module("matplotlib.patches").Rectangle
     total_us: dict[str, float] = defaultdict(float)
@@ -169,7 +169,7 @@ def _bars(axis: Any, rows: Sequence[Sequence[Span]], since_us: float) -> list[An
 
 
 def _shade(column: tuple[str, float] | None) -> tuple[str, int] | None:
-    """The name and the opacity, to 255, in steps so that neighbours are drawn as one."""
+    """Returns the name and the opacity, up to 255, in steps, so that neighbours are drawn as one."""
     if column is None:
         return None
     name, share = column
@@ -191,7 +191,7 @@ def _lines(axis: Any, counters: Sequence[dict[str, Any]], since_us: float) -> No
 
 
 def _label(name: str) -> str:
-    """As it is: matplotlib hides what begins with _ and takes $ for mathematics."""
+    """Escapes a label: matplotlib hides one that begins with _, and reads $ as mathematics."""
     shown = name if len(name) <= 40 else name[:39] + "…"
     shown = shown if shown.isprintable() else ascii(shown)[1:-1]
     return " " + shown.replace("$", r"\$")

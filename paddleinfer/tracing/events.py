@@ -1,6 +1,6 @@
-"""The spans in a document of Chrome's Trace Event Format.
+"""Reads the spans in a document of Chrome's Trace Event Format.
 
-It takes what there is, such as the arrays of Paddle Serving, whose times are strings.
+It accepts imprecise documents, such as the arrays of Paddle Serving, whose times are strings.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class Span:
 
     @property
     def end_us(self) -> float:
-        """When it is over."""
+        """The time of its end."""
         return self.start_us + self.duration_us
 
 
 def slack_us(time_us: float) -> float:
-    """Half a nanosecond, and what sums of floats that large may be off by."""
+    """Half a nanosecond, and the rounding error of floats of this size."""
     return 0.0005 + 4 * math.ulp(time_us)
 
 
 def number(value: Any) -> float | None:
-    """The value, if it is a finite number and no bool."""
+    """Returns the value if it is a finite number and not a bool."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -58,7 +58,7 @@ def number(value: Any) -> float | None:
 
 
 def events_of(document: Any) -> list[Any]:
-    """The events of an object or of a bare array; a ValueError if it is neither."""
+    """Returns the events of an object or of a bare array; raises ValueError if it is neither."""
     events = document.get("traceEvents") if isinstance(document, dict) else document
     if isinstance(events, list):
         return events
@@ -73,12 +73,12 @@ def events_of(document: Any) -> list[Any]:
 
 
 def spans(document: Any) -> list[Span]:
-    """Slices, from X and from pairs of B and E, by their start."""
+    """Returns slices, made of X and of pairs of B and E, by their start."""
     return read(document)[0]
 
 
 def read(document: Any) -> tuple[list[Span], list[str]]:
-    """Spans, and a sentence for each event of a slice that could not be made one."""
+    """Returns spans, and a sentence for each event that could not be made a span."""
     found: list[Span] = []
     problems: list[str] = []
     begun: dict[_Track, list[tuple[int, Span]]] = defaultdict(list)
@@ -96,7 +96,7 @@ def read(document: Any) -> tuple[list[Span], list[str]]:
         if start_us is None or duration_us is None or duration_us < 0 or not isinstance(args, dict):
             problems.append(f"event {index} has no usable ts, dur or args")
         elif phase == "E":
-            # By name, since Paddle Serving writes the pairs of a line in any order.
+            # Events are paired by name, because Paddle Serving writes the pairs of a line in any order.
             held = begun[track]
             backwards = range(len(held) - 1, -1, -1)
             place = next((at for at in backwards if name is None or held[at][1].name == name), None)
@@ -123,7 +123,7 @@ def read(document: Any) -> tuple[list[Span], list[str]]:
 
 
 def lenient_number(value: Any) -> float | None:
-    """The same of a string that says a number."""
+    """Does the same for a string that holds a number."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -133,7 +133,7 @@ def lenient_number(value: Any) -> float | None:
 
 
 def identity(value: Any) -> int | str:
-    """A pid or tid; Paddle Serving writes numbers as strings."""
+    """Returns a pid or tid; Paddle Serving writes numbers as strings."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     text = str(value)
@@ -141,7 +141,7 @@ def identity(value: Any) -> int | str:
 
 
 def kind_of(value: Any) -> str:
-    """What JSON calls it."""
+    """Returns the type's name in JSON."""
     if value is None or isinstance(value, bool):
         return str(value)
     kinds = {dict: "an object", list: "an array", str: "a string", int: "an integer", float: "a number"}

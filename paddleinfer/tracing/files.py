@@ -1,4 +1,4 @@
-"""Files of traces, as JSON or as gzip of it."""
+"""Writes and reads files of traces, as JSON or as gzip of JSON."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _GZIP = b"\x1f\x8b"
 
 
 def write_trace(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
-    """Without spaces; as gzip, which ui.perfetto.dev opens as well, where the path ends in ".gz".
+    """Writes JSON without spaces, or gzip if the path ends in ".gz", which ui.perfetto.dev opens as well.
 
-    A file of that name stays as it is until the new one is whole, and where that cannot be written.
+    An earlier file of that name stays until the new one is whole, and if that cannot be written.
     """
     data = json.dumps(document, separators=(",", ":")).encode()
     if os.fspath(path).endswith(".gz"):
@@ -29,17 +29,17 @@ def write_trace(path: str | os.PathLike[str], document: Mapping[str, Any]) -> No
 
 
 def read_text(path: Path) -> str:
-    """What a trace or a log says. Raises OSError, and ValueError for damaged gzip."""
+    """Reads the text of a trace or a log. Raises OSError, and ValueError for damaged gzip."""
     data = path.read_bytes()
     if data.startswith(_GZIP):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is gzip that is truncated or damaged ({error})") from None
-    # What is no UTF-8 in a log may be next to lines that matter.
+    # A log may have bytes that are not UTF-8 next to lines that matter.
     return data.decode("utf-8-sig", errors="replace")
 
 
 def kept_text(kept: int, lost: int) -> str:
-    """How many requests a trace has, and of how many."""
+    """Says how many requests a trace holds, and of how many."""
     return f"the last {kept:,} of {kept + lost:,} requests" if lost else f"all {kept:,} requests"

@@ -1,4 +1,4 @@
-"""Lanes for what overlaps: rows of a picture, or tracks of a trace."""
+"""Assigns lanes to items that overlap: rows of a picture, or tracks of a trace."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def in_lanes(
     items: Iterable[tuple[float, float, _Item]],
     may_join: Callable[[Sequence[_Item], _Item], bool] | None = None,
 ) -> list[tuple[int, _Item]]:
-    """Each of (begin, end, item), by its begin, with the first lane that is free then.
+    """Yields each of (begin, end, item), by its begin, with the first lane that is free then.
 
     Parameters
     ----------
     may_join
-        Tells whether an item may also be in the lane of these, which are not over when it begins.
+        It tells whether an item may join a lane with these items, which are not over when it begins.
     """
     placed = []
-    held: list[list[tuple[float, _Item]]] = []  # of each lane: (end, item)
+    held: list[list[tuple[float, _Item]]] = []  # for each lane: (end, item)
     ends: list[tuple[float, int]] = []  # (end, lane)
     free: list[int] = []
     for begin, end, item in sorted(items, key=lambda entry: (entry[0], -entry[1])):

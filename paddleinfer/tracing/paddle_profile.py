@@ -1,11 +1,11 @@
-"""The PROFILE lines of Paddle Serving: read, turned into a Chrome trace, and written.
+"""Reads and writes the PROFILE lines of Paddle Serving, and turns them into a Chrome trace.
 
-Its clients and pipelines write one for each request to stderr, among other lines::
+Its clients and pipelines write one to stderr for each request, among other lines::
 
     PROFILE<tab>pid:<pid><tab><stage>_0:<microseconds> <stage>_1:<microseconds> ...
 
-``_0`` is where a stage begins and ``_1`` where it ends, since the epoch. What follows a ``#`` in the name of
-a stage is its track. The tools of Paddle Serving read what ``profile_line`` writes.
+``_0`` is the time since the epoch at which a stage begins, and ``_1`` that at which it ends. The part of a
+stage's name after a ``#`` is its track. The tools of Paddle Serving read what ``profile_line`` writes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Profile", "is_profile_line", "profile_line", "read", "to_chrome"]
 
 _LINE = re.compile(r"PROFILE\s+pid:(\d{1,9})(?:\s(.*))?", re.DOTALL)
 _TIME = re.compile(r"(.+)_([01]):([0-9]{1,16})", re.DOTALL)
-# A pipeline numbers these by request; as stages they are one each.
+# A pipeline appends the request's number to these names; each is one stage here.
 _NUMBERED = re.compile(r"(call|prepack|postpack)_(\d{1,18})")
 _TRACK = "stages"
 _EXACT_BELOW = 1 << 53
@@ -31,21 +31,21 @@ _EXACT_BELOW = 1 << 53
 
 @dataclass(frozen=True)
 class Profile:
-    """What a file has."""
+    """The contents of a file."""
 
     lines: list[list[Span]]
     """The stages of each PROFILE line, in the order of their ends."""
     problems: list[str]
-    """A sentence for each part of a line that was damaged and is left out."""
+    """A sentence for each damaged part of a line, which is left out."""
 
 
 def is_profile_line(line: str) -> bool:
-    """Whether the line means to be one."""
+    """Tells whether the line is meant as a PROFILE line."""
     return line.lstrip().startswith("PROFILE\t") or "PROFILE\tpid:" in line or _LINE.match(line) is not None
 
 
 def read(lines: Iterable[str]) -> Profile:
-    """The stages of every PROFILE line; other lines do not matter."""
+    """Reads the stages of every PROFILE line, and ignores other lines."""
     profile = Profile([], [])
     for number, line in enumerate(lines, 1):
         if not is_profile_line(line):
@@ -64,9 +64,9 @@ def read(lines: Iterable[str]) -> Profile:
 
 
 def to_chrome(lines: Iterable[str]) -> dict[str, Any]:
-    """A trace that ``chrome_trace.check`` passes; its times are those of the lines.
+    """Makes a trace that ``validate.check`` passes, with the times of the lines.
 
-    ``otherData`` has what was damaged under ``left_out``. A ValueError says that there was no PROFILE line.
+    ``otherData`` lists damaged parts under ``left_out``. Raises ValueError if there is no PROFILE line.
     """
     profile = read(lines)
     if not profile.lines:
@@ -80,9 +80,9 @@ def to_chrome(lines: Iterable[str]) -> dict[str, Any]:
 
 
 def profile_line(pid: int, stages: Sequence[tuple[str, int, int]]) -> str:
-    """A PROFILE line, without its newline, of stages that each have a name, a begin and an end.
+    """Makes a PROFILE line, without its newline, of stages that each have a name, a begin and an end.
 
-    Times are microseconds since the epoch. A name may have its track behind a ``#``.
+    Times are microseconds since the epoch. A name may be followed by ``#`` and its track.
     """
     if isinstance(pid, bool) or not isinstance(pid, int) or not 0 <= pid < 10**9:
         raise ValueError(f"a pid must be an integer from 0 to 999999999, not {shown(pid)}")

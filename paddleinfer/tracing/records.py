@@ -1,4 +1,4 @@
-"""What is recorded of a request and of a run: the instants between their stages."""
+"""Defines the records of requests and of runs: the instants between their stages."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ __all__ = ["TracedRequest", "TracedRun"]
 
 
 class TracedRequest(NamedTuple):
-    """One request that has ended. Instants are nanoseconds of ``time.monotonic_ns``; 0: it did not come."""
+    """One ended request. Instants are nanoseconds of ``time.monotonic_ns``; 0: it did not get that far."""
 
     number: int
-    """Counted from 1, as the requests ended."""
+    """Its number, counted from 1 in the order of the requests' ends."""
     run: int
-    """The number of the run that gave its result, of one in parts the last; 0: it never ran."""
+    """The number of the run that gave its result; of several runs, the last; 0: it never ran."""
     called_ns: int
     arrival_ns: int
-    """It was in the queue."""
+    """When it entered the queue."""
     started_ns: int
-    """An instance had taken it."""
+    """When an instance took it."""
     gather_end_ns: int
-    """Its rows were in the model's input."""
+    """When its rows were in the model's input."""
     run_end_ns: int
-    """The model had run."""
+    """When the model had run."""
     scatter_end_ns: int
-    """All outputs of its run were copied out."""
+    """When all outputs of its run were copied out."""
     delivered_ns: int
-    """Its caller, or its future, had the result or the error."""
+    """When its caller, or its future, had the result or the error."""
     hold_ns: int
     """How long before `started_ns` an idle instance delayed it so that others could join its batch."""
     rows: int
     outcome: str
-    """"result", "error", "expired", "shed" or "closed". What its caller cancelled, and what was refused, is
-    in ``Engine.stats`` alone: a request is recorded when its end is taken."""
+    """"result", "error", "expired", "shed" or "closed". Cancelled and refused requests appear only in
+    ``Engine.stats``, because a request is recorded when its outcome is taken."""
 
     def stages(self) -> list[Stage]:
-        """(stage, begin, end) in nanoseconds, one after the other, from the call to the delivery."""
+        """Returns (stage, begin, end) in nanoseconds, in order, from the call to the delivery."""
         if self.arrival_ns == 0:
             return [("submit", self.called_ns, self.delivered_ns)]
         if self.run == 0 or self.scatter_end_ns == 0:
@@ -63,9 +63,9 @@ class TracedRun(NamedTuple):
     padded_rows: int
     requests: int
     queued_requests: int
-    """Waiting when it was over."""
+    """The rows that waited when it ended."""
     reason: str
     """Why it went when it went; see ``InferInfo.dispatch_reason``."""
     failed: bool
     bucket: int = 0
-    """Runs of one bucket have inputs of the same dtypes and shapes, but for the rows."""
+    """The bucket. Runs of one bucket have inputs of the same dtypes and the same shapes beyond the rows."""

@@ -1,7 +1,7 @@
-"""The colour of each stage, in a picture and on a server's page.
+"""Defines the colour of each stage, for pictures and for a server's page.
 
-No two of them look alike, not to colour-blind eyes either, and dark text can be read on each, on a page
-that is light or dark.
+No two of them look alike, even to colour-blind eyes, and dark text is readable on each of them, on a light or
+a dark page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the time of a timeline went, by stage."""
+"""Sums up a timeline's time by stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLUMNS = ("stage", "count", "mean ms", "p50 ms", "p99 ms", "total ms", "share"
 
 @dataclass(frozen=True)
 class StageRow:
-    """The slices of one name; those that hold others have a row apart."""
+    """The slices of one name; those that hold others have a separate row."""
 
     stage: str
     count: int
@@ -27,24 +27,24 @@ class StageRow:
     p99_us: float
     total_us: float
     share: float | None
-    """Of the time in all slices that hold no others, of those with the same `within` where there is one; None
-    for those that hold some."""
+    """The share of the time in all slices that hold no others, with the same `within` if there is one; None
+    for slices that hold others."""
     within: str | None = None
-    """The outermost slice around these, where stages of one name lie in several kinds of slices: an engine's
-    trace has the same runs once in each request and once more in the batch."""
+    """The outermost slice around these, if stages of one name lie in several kinds of slices: an engine's
+    trace has the same run in each request and once more in the batch."""
 
     @property
     def is_parent(self) -> bool:
-        """Whether its slices hold others, whose time is in it, too."""
+        """Whether its slices hold others, whose time it includes."""
         return self.share is None
 
 
 def summarise(spans: Iterable[Span]) -> list[StageRow]:
-    """A row for each stage, the longest total first; then those that hold other slices, likewise.
+    """Returns a row for each stage, the longest total first; then rows for slices that hold others, likewise.
 
-    What lies in another slice of its track is part of that one, whose own time then counts nowhere twice: a
-    request that holds its stages adds nothing to what these add up to. A slice without length holds nothing
-    and makes no other one a parent.
+    A slice inside another one of its track is part of that one, and no time counts twice: a request that
+    holds its stages adds nothing to their sum. A slice without length holds nothing, and makes no other
+    slice a parent.
     """
     ordered = sorted(spans, key=lambda span: (span.start_us, -span.end_us))
     outermost = _outermost(ordered)
@@ -52,7 +52,7 @@ def summarise(spans: Iterable[Span]) -> list[StageRow]:
     for place, span in enumerate(ordered):
         if place not in outermost.parents:
             around[span.name].add(outermost.around.get(place))
-    # Else the stages of a request and of what it is part of would be added up.
+    # Otherwise the stages of a request and those of its batch would be added up.
     apart = any(len(names - {None}) > 1 for names in around.values())
     times_us: dict[tuple[bool, str, str | None], list[float]] = defaultdict(list)
     for place, span in enumerate(ordered):
@@ -79,7 +79,7 @@ def summarise(spans: Iterable[Span]) -> list[StageRow]:
 
 
 def table(rows: Sequence[StageRow]) -> str:
-    """Columns of plain text, under lines that say in what they lie, and which hold others."""
+    """Returns columns of plain text, under lines that say in which slices they lie and which hold others."""
     cells = [_COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
     lines = [
@@ -105,7 +105,7 @@ def _title(row: StageRow, apart: bool) -> str:
 
 
 def as_json(rows: Sequence[StageRow]) -> str:
-    """The same figures; a share is from 0 to 1."""
+    """Returns the same figures; a share is from 0 to 1."""
     document = {
         "stages": [asdict(row) for row in rows if not row.is_parent],
         "parents": [
@@ -119,9 +119,9 @@ def as_json(rows: Sequence[StageRow]) -> str:
 
 class _Outermost(NamedTuple):
     parents: set[int]
-    """The places of those that hold another one."""
+    """The places of slices that hold another one."""
     around: dict[int, str]
-    """Place -> the name of the outermost that holds it."""
+    """Place -> the name of the outermost slice that holds it."""
 
 
 def _outermost(ordered: Sequence[Span]) -> _Outermost:
@@ -130,7 +130,7 @@ def _outermost(ordered: Sequence[Span]) -> _Outermost:
     for place, span in enumerate(ordered):
         if span.duration_us <= 0:
             continue
-        # A trace that is not sound has slices that overlap in part: these hold nothing of one another.
+        # In an invalid trace slices may overlap in part: then neither holds the other.
         track = around[span.pid, span.tid]
         track[:] = [at for at in track if ordered[at].end_us > span.start_us + slack_us(span.start_us)]
         holding = [at for at in track if ordered[at].end_us >= span.end_us - slack_us(span.end_us)]
@@ -151,7 +151,7 @@ def _row(name: str, times_us: list[float], whole_us: float | None, within: str |
 
 
 def _quantile(ordered: Sequence[float], part: float) -> float:
-    """Between the two values next to it, as numpy has it."""
+    """Interpolates between the two nearest values, as NumPy does."""
     place = (len(ordered) - 1) * part
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)
@@ -166,5 +166,5 @@ def _cells(row: StageRow) -> tuple[str, ...]:
 
 
 def _shown(name: str) -> str:
-    """A name comes out of a file: what a terminal would obey is shown instead."""
+    """Escapes a name from a file, which a terminal might obey."""
     return name if name.isprintable() else ascii(name)[1:-1]

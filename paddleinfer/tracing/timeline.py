@@ -1,4 +1,4 @@
-"""Requests and runs as a document of the Chrome Trace Event Format, which Perfetto opens.
+"""Writes requests and runs as a document of the Chrome Trace Event Format, which Perfetto opens.
 
 Format: "Trace Event Format", https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 """
@@ -14,30 +14,30 @@ from paddleinfer.tracing.records import TracedRequest, TracedRun
 
 __all__ = ["Activity", "chrome_trace"]
 
-# Tracks: an instance's is 1 and its number, as a rule; what overlaps lies on tracks of its own from here on.
+# An instance's track is its number plus 1, as a rule; overlapping runs get tracks from here on.
 _FIRST_REQUEST_TRACK = 1000
 _FIRST_OUTER_TRACK = 100_000
 _SORTED_AT_ONCE = 8192
 
 Stages = Sequence[tuple[str, int, int]]
-"""(stage, begin, end) in nanoseconds, one after the other."""
+"""(stage, begin, end) in nanoseconds, in order."""
 
 
 class Activity(NamedTuple):
-    """What one engine did."""
+    """The requests and runs of one engine."""
 
     label: str
     requests: Sequence[TracedRequest]
     runs: Sequence[TracedRun]
     lost_requests: int = 0
     outer: Sequence[Stages] = ()
-    """Of requests around the engine's own, as a server sees them."""
+    """The stages of requests outside the engine, in a server."""
 
 
 def chrome_trace(*activities: Activity) -> dict[str, Any]:
-    """The document: of each engine a track per instance with its runs, tracks of requests with their stages,
-    a flow from each request to the run that gave its result, and the queue's depth as a counter. Timestamps
-    are microseconds from the first event on.
+    """Makes the document. Each engine has a track per instance with its runs, tracks of requests with their
+    stages, a flow from each request to the run that gave its result, and the queue's depth as a counter.
+    Timestamps are microseconds since the first event.
     """
     begins = [r.called_ns for activity in activities for r in activity.requests]
     begins += [r.began_ns for activity in activities for r in activity.runs]
@@ -59,12 +59,12 @@ def chrome_trace(*activities: Activity) -> dict[str, Any]:
 
 
 def _add(events: _Events, activity: Activity) -> dict[int, str]:
-    """Adds all that one engine did; its tracks and their names."""
+    """Adds the events of one engine; returns its tracks and their names."""
     track_of, tracks = _tracks_of_runs(activity.runs)
     waiting = None
     for run in sorted(activity.runs, key=lambda run: run.scatter_end_ns):
         _add_run(events, track_of[run.number], run)
-        if run.queued_requests != waiting:  # it stays until the next value
+        if run.queued_requests != waiting:  # the value stays until the next one
             waiting = run.queued_requests
             events.counter(run.scatter_end_ns, "queued requests", waiting)
     runs = {run.number: run for run in activity.runs}
@@ -82,9 +82,9 @@ def _add(events: _Events, activity: Activity) -> dict[int, str]:
 
 
 def _tracks_of_runs(runs: Sequence[TracedRun]) -> tuple[dict[int, int], dict[int, str]]:
-    """The track of each run, by its number, and the tracks' names.
+    """Returns the track of each run, by its number, and the tracks' names.
 
-    While a reload goes on two models have an instance of the same number, whose runs may overlap.
+    During a reload two models have an instance of the same number, whose runs may overlap.
     """
     instances = 1 + max((run.instance for run in runs), default=0)
     track_of: dict[int, int] = {}
@@ -98,39 +98,39 @@ def _tracks_of_runs(runs: Sequence[TracedRun]) -> tuple[dict[int, int], dict[int
 
 
 class _Events:
-    """Events in the making, with their order: by time, outer slices before inner ones, flows after slices."""
+    """Collects events, and sorts them: by time, outer slices before inner ones, flows after slices."""
 
     def __init__(self, zero_ns: int) -> None:
         self.pid = 0
-        """Of the engine whose events come next."""
+        """The process id of the engine whose events come next."""
         self._zero_ns = zero_ns
         self._flows = 0
-        # Apart: pairs of a key and an event would be so many objects for each garbage collection to visit.
+        # Keys and events are kept apart: pairs would be more objects for the garbage collector to visit.
         self._keys: list[tuple[int, int, int]] = []
         self._events: list[dict[str, Any]] = []
 
     def slice(self, track: int, name: str, begin_ns: int, end_ns: int, depth: int, **args: object) -> None:
-        """A slice on a track; `depth` tells which of two equal ones holds the other."""
+        """Adds a slice to a track; `depth` tells which of two equal ones holds the other."""
         event = {"ph": "X", "name": name, "dur": (end_ns - begin_ns) / 1e3}
         if args:
             event["args"] = args
         self._add(begin_ns, -(end_ns - begin_ns), depth, track, event)
 
     def flow(self, track: int, to_track: int, at_ns: int) -> None:
-        """An arrow from a request to its run."""
-        self._flows += 1  # of all engines, for ids are not a process's own
+        """Adds an arrow from a request to its run."""
+        self._flows += 1  # counted over all engines, because ids are shared by all processes
         arrow = {"name": "runs in", "id": self._flows}
         self._add(at_ns, 1, 0, track, {"ph": "s", **arrow})
-        # "e": it ends at the slice around it, not at the next one.
+        # "e": the arrow ends at the slice around it, not at the next one.
         self._add(at_ns, 1, 1, to_track, {"ph": "f", "bp": "e", **arrow})
 
     def counter(self, at_ns: int, name: str, value: int) -> None:
-        """A counter's value from here on."""
+        """Adds a counter's value from a time on."""
         self._add(at_ns, 2, 0, None, {"ph": "C", "name": name, "args": {"requests": value}})
 
     def in_order(self) -> list[dict[str, Any]]:
-        """All of them, sorted."""
-        # One sort of all would keep the interpreter to itself for as long as it takes.
+        """Returns all events, sorted."""
+        # A single sort of all events would hold the GIL all the while.
         key, count = self._keys.__getitem__, len(self._keys)
         pieces = (
             range(begin, min(begin + _SORTED_AT_ONCE, count)) for begin in range(0, count, _SORTED_AT_ONCE)
@@ -173,7 +173,7 @@ def _add_request(
     args = {"request": request.number, "rows": request.rows, "outcome": request.outcome, "run": request.run}
     events.slice(track, "request", begin, end, 0, **args)
     for stage, stage_begin, stage_end in request.stages():
-        if stage_end > stage_begin:  # a hold of no time would be drawn below its neighbours
+        if stage_end > stage_begin:  # a hold without duration would be drawn below its neighbours
             events.slice(track, stage, stage_begin, stage_end, 1)
     if run is not None and run.run_end_ns > 0 and begin <= run.run_end_ns <= end:
         events.flow(track, run_track, run.run_end_ns)

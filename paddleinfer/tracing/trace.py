@@ -1,4 +1,4 @@
-"""What an engine did in some time: its requests and runs, each with the instants between its stages."""
+"""Records an engine's requests and runs, each with the instants between its stages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_REQUESTS = 10_000_000
 
 
 class Tracing:
-    """The recent requests and runs of an engine, and how many of them its readers want."""
+    """Keeps the recent requests and runs of an engine, as many as its readers want."""
 
     def __init__(self, ring: _ext.TraceRing, always: int) -> None:
         self.ring = ring
@@ -33,32 +33,32 @@ class Tracing:
         self._wanted: list[int] = []  # guarded by _lock
 
     def begin(self, max_requests: int) -> tuple[int, int]:
-        """Keeps so many from now on; what is recorded from here on comes after these (requests, runs)."""
+        """Keeps so many from now on, and returns how many (requests, runs) were recorded before."""
         with self._lock:
             self._wanted.append(max_requests)
             self.ring.keep(max(self._always, *self._wanted))
             return self.ring.recorded()
 
     def end(self, max_requests: int) -> None:
-        """Keeps no more than others want."""
+        """Keeps only as many as other readers want."""
         with self._lock:
             self._wanted.remove(max_requests)
             self.ring.keep(max([self._always, *self._wanted]))
 
     def since(self, begin: tuple[int, int]) -> tuple[list[TracedRequest], list[TracedRun]]:
-        """What is still remembered of what was recorded after `begin`."""
+        """Returns what was recorded after `begin`, as far as it is still kept."""
         return (
             [TracedRequest(*record) for record in self.ring.requests_since(begin[0])],
             [TracedRun(*record) for record in self.ring.runs_since(begin[1])],
         )
 
     def recent(self) -> tuple[list[TracedRequest], list[TracedRun]]:
-        """All that is remembered."""
+        """Returns all that is kept."""
         return self.since((0, 0))
 
 
 class Trace:
-    """``with engine.trace() as trace:`` records; afterwards its `requests` and `runs` are there.
+    """Records during ``with engine.trace() as trace:``; then it has `requests` and `runs`.
 
     A trace is made by ``Engine.trace`` and used once.
     """
@@ -78,7 +78,7 @@ class Trace:
         self.runs: list[TracedRun] = []
         """Those that ended inside the block, in the order of their ends."""
         self.lost_requests = 0
-        """How many more ended: `max_requests` was too small for them."""
+        """How many more requests ended than `max_requests` could keep."""
 
     def __enter__(self) -> Self:
         if self._begin is not None:
@@ -97,7 +97,7 @@ class Trace:
         self._ended = True
 
     def activity(self) -> Activity:
-        """For ``timeline.chrome_trace``, which can draw several engines together.
+        """Returns what ``timeline.chrome_trace`` takes, which can draw several engines together.
 
         Raises
         ------
@@ -109,13 +109,13 @@ class Trace:
         return Activity(self._label, self.requests, self.runs, self.lost_requests)
 
     def to_chrome(self) -> dict[str, Any]:
-        """As an object of the Chrome Trace Event Format. Raises as ``activity`` does."""
+        """Returns an object of the Chrome Trace Event Format. Raises what ``activity`` raises."""
         return chrome_trace(self.activity())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes it as JSON that https://ui.perfetto.dev opens; as gzip of it where the path ends in ".gz".
+        """Writes the trace as JSON that https://ui.perfetto.dev opens, or as gzip if the path ends in ".gz".
 
-        Raises as ``to_chrome`` does, and OSError.
+        Raises OSError, and what ``to_chrome`` raises.
         """
         write_trace(path, self.to_chrome())
 

@@ -1,6 +1,6 @@
-"""Whether a document keeps the rules of Chrome's Trace Event Format.
+"""Checks whether a document keeps the rules of Chrome's Trace Event Format.
 
-Strictly: what passes is drawn alike by chrome://tracing and Perfetto.
+The check is strict: chrome://tracing and Perfetto draw a document that passes alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Span", "check", "spans"]
 
 _TIMED = ("X", "B", "E", "C", "i", "s", "t", "f")
 _FLOW = ("s", "t", "f")
-# What the args of each kind of metadata must hold.
+# The args that each kind of metadata must have.
 _METADATA: dict[str, tuple[str, type]] = {
     "process_name": ("name", str),
     "thread_name": ("name", str),
@@ -29,7 +29,7 @@ _Track = tuple[Any, Any]
 
 
 def check(document: Any) -> list[str]:
-    """A sentence for each rule that the document breaks; none if it is sound."""
+    """Returns a sentence for each rule that the document breaks; none if it is valid."""
     try:
         events = events_of(document)
     except ValueError as error:
@@ -127,7 +127,7 @@ class _Check:
         else:
             ident = event.get("id")
             if self._must(_whole(ident) or isinstance(ident, str), f"{label} must have an id"):
-                # Without it the arrow goes to the slice that begins next.
+                # Without it the arrow points to the slice that begins next.
                 self._must(phase != "f" or event.get("bp") == "e", f'{label} must have a bp that is "e"')
                 key = (event.get("cat"), name, ident)
                 self._flows[repr(key)].append((phase, time_us, track, label))
@@ -164,7 +164,7 @@ class _Check:
             self._must(inside, f"{event} lies in no slice of its track")
 
     def _outer(self, track: _Track) -> list[tuple[float, float]]:
-        """What the slices of a track cover."""
+        """Returns the times that the slices of a track cover."""
         if track not in self._covered:
             covered = self._covered[track] = []
             for start, end, _ in sorted(self._slices[track]):

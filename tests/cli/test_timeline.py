@@ -115,8 +115,8 @@ def test_of_another_trace_slices_names_and_counters_stay(
     told = capsys.readouterr().err.splitlines()
     assert [line.partition(": ")[2] for line in told] == [
         "event 6 has no usable ts, dur or args",
-        "1 of the events have the ph s, which only a sound trace keeps",
-        "1 of the events have the ph f, which only a sound trace keeps",
+        "1 of the events have the ph s, which only a valid trace keeps",
+        "1 of the events have the ph f, which only a valid trace keeps",
     ]
 
 
@@ -209,13 +209,13 @@ def test_without_matplotlib_nothing_is_written(tmp_path: Path, monkeypatch: pyte
     [
         ("", "in is empty: it must hold a Chrome trace in JSON or PROFILE lines of Paddle Serving"),
         (" \n", "in is empty: it must hold a Chrome trace"),
-        ("text", "in has no PROFILE line and is no JSON: it must hold a Chrome trace in JSON or PROFILE"),
+        ("text", "in has no PROFILE line and is not JSON: it must hold a Chrome trace in JSON or PROFILE"),
         (b"\x1f\x8b\x08\x00\xff", r"in is gzip that is truncated or damaged \(.*\)"),
-        ('"text"', "in has no PROFILE line and is no JSON: it must hold"),
-        ("{", r"in: it is no JSON at line 1, column 2 \(Expecting property name .*\); it must hold a Chrome"),
-        ("[12:00] started", "in: it is no JSON at line 1, column 4 .*; it must hold a Chrome trace in JSON"),
+        ('"text"', "in has no PROFILE line and is not JSON: it must hold"),
+        ("{", r"in: it is not JSON at line 1, column 2 \(Expecting property name .*\); it must hold a"),
+        ("[12:00] started", "in: it is not JSON at line 1, column 4 .*; it must hold a Chrome trace in JSON"),
         ("[" * 100_000, "in: is nested too deeply"),
-        ('[{"ph": "X", "name": "a", "ts": NaN}]', "in: NaN is no number in JSON; it must hold a Chrome"),
+        ('[{"ph": "X", "name": "a", "ts": NaN}]', "in: NaN is not a number in JSON; it must hold a Chrome"),
         ({"events": []}, "in: a trace must be an object with an array traceEvents; this object has no trace"),
         ([], "in: the trace must have a slice, of ph X or of B and E, and has none"),
         ([{"ph": "X"}], "and has none: event 0 has no usable ts, dur or args"),
