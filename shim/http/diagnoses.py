@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter_ns
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import orjson
@@ -38,18 +39,19 @@ class Diagnoses:
     def __init__(self, long_work: LongWork, clock: Callable[[], float] = monotonic) -> None:
         self._long_work = long_work
         self._clock = clock
-        self._kept: dict[str, tuple[Engine, float, asyncio.Task[bytes]]] = {}
+        # An engine that is unloaded or replaced takes its diagnosis along.
+        self._kept: WeakKeyDictionary[Engine, tuple[float, asyncio.Task[bytes]]] = WeakKeyDictionary()
 
     async def of(self, model: ServedModel) -> bytes:
         """JSON, a second old at most."""
         engine, now = model.open_engine(), self._clock()
-        kept = self._kept.get(model.name)
-        if kept is None or kept[0] is not engine or (kept[2].done() and now - kept[1] >= _KEPT_FOR_S):
+        kept = self._kept.get(engine)
+        if kept is None or (kept[1].done() and now - kept[0] >= _KEPT_FOR_S):
             task = asyncio.ensure_future(
                 self._long_work.run(None, _diagnosis, model, engine, model.stage_log.copy())
             )
-            kept = self._kept[model.name] = engine, now, task
-        return await asyncio.shield(kept[2])
+            kept = self._kept[engine] = now, task
+        return await asyncio.shield(kept[1])
 
 
 def _diagnosis(model: ServedModel, engine: Engine, log: StageLog) -> bytes:

@@ -7,6 +7,7 @@ import http.client
 import json
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -276,6 +277,22 @@ def test_a_client_that_leaves_takes_the_diagnosis_from_nobody_else() -> None:
 
     with engine_of() as engine:
         assert json.loads(asyncio.run(asked(Service(Models.of({"m": engine})))))["model"] == "m"
+
+
+def test_a_diagnosis_keeps_no_engine_that_has_been_unloaded(zoo: Zoo) -> None:
+    async def asked() -> bool:
+        model = ServedModel("m", ModelSource(zoo.directory("mlp", "legacy"), EngineConfig()))
+        service = Service(Models([model]))
+        diagnoses = Diagnoses(service.long_work)
+        await service.models.load_all()
+        engine = weakref.ref(model.open_engine())
+        assert json.loads(await diagnoses.of(model))["model"] == "m"
+        await service.models.unload(model)
+        ended = await asyncio.to_thread(eventually, lambda: engine() is None)
+        await service.models.close(PATIENCE_S)
+        return ended
+
+    assert asyncio.run(asked())
 
 
 def test_a_model_s_http_stages_are_kept_as_long_as_its_requests(zoo: Zoo) -> None:
