@@ -1,7 +1,7 @@
 """Paddle Serving's classes over an Engine: the import line changes, and names, arguments and returns stay.
 
-``local_predictor`` runs a model in the process. ``translated_options`` says what each of Paddle Serving's
-options becomes, ``feeds`` what its feeds and fetches mean.
+``local_predictor`` runs a model in the process, ``client`` and ``http_client`` ask servers.
+``translated_options`` says what each of Paddle Serving's options becomes, ``formats`` what its requests mean.
 May import: engine, metrics, and below.
 """
 
@@ -9,9 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paddleinfer.serving.client import Client as Client
+    from paddleinfer.serving.http_client import HttpClient as HttpClient
     from paddleinfer.serving.local_predictor import LocalPredictor as LocalPredictor
 
-_HOME_OF = {"LocalPredictor": "local_predictor"}
+_HOME_OF = {"Client": "client", "HttpClient": "http_client", "LocalPredictor": "local_predictor"}
 
 __all__ = [*_HOME_OF]  # noqa: PLE0604 - names only
 

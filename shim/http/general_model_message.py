@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from paddleinfer._ext import WireTable
 from paddleinfer.serving.formats.general_model import message_fields
 from paddleinfer.serving.formats.messages import general_model
+from paddleinfer.serving.formats.tensors import fill_tensor
 
 from ..protocol.checks import MOST_NAME_CHARACTERS, MOST_TENSORS
 from ..protocol.errors import bad_request
@@ -78,11 +78,6 @@ def write_message(document: Mapping[str, Any]) -> bytes:
     for output in document.get("outputs", ()):
         written = message.outputs.add(engine_name=output["engine_name"])
         for tensor in output["tensor"]:
-            target = written.tensor.add()
-            for name, value in tensor.items():
-                if isinstance(value, (list, np.ndarray)):
-                    getattr(target, name).extend(value)
-                else:
-                    setattr(target, name, value)
+            fill_tensor(written.tensor.add(), tensor)
     data: bytes = message.SerializeToString()
     return data

@@ -293,7 +293,7 @@ def test_a_request_that_is_wrong_gets_200_with_its_number_and_a_sentence(
         ({"feed": {"x": [1, 2, 3]}, "fetch": ["y"]}, '"feed" must be a list of objects'),
         (feeds([1, 2, 3], fetch=["z"]), "z"),
         (feeds([1, 2, 3], fetch=["y", "y"]), "twice"),
-        (feeds([1, 2]), "a row of shape [3]"),
+        (feeds([1, 2]), "(1, 2)"),
         (feeds(["a" * 1000, 1, 2]), "holds str"),
         (feeds({"a": 1}), "holds dict"),
         ({"feed": [], "fetch": ["y"]}, "feed"),

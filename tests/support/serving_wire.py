@@ -89,27 +89,36 @@ def fields(data: bytes) -> list[tuple[int, int, Any]]:
     return found
 
 
+def varints(data: bytes) -> list[int]:
+    """Packed ones."""
+    return [value for _, _, value in fields(b"".join(b"\x08" + one for one in cut_varints(data)))]
+
+
+def cut_varints(data: bytes) -> list[bytes]:
+    ends = [place + 1 for place, byte in enumerate(data) if byte < 0x80]
+    return [data[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
 def read_tensor(data: bytes) -> dict[str, Any]:
+    """A Tensor as proto3 writes it: numbers packed, and what is 0 or empty left out."""
     read: dict[str, Any] = {}
     for number, kind, given in fields(data):
         name, form = FIELDS_OF_TENSOR[number]
-        value = given
+        assert name not in read
         if form == "text":
-            value = given.decode()
-        elif form.startswith("<"):
-            assert kind == {"<f": 5, "<d": 1}[form]
-            (value,) = struct.unpack(form, given)
-        if name in REPEATED:
-            read.setdefault(name, []).append(value)
+            read[name] = given.decode()
+        elif name in REPEATED:
+            assert kind == 2
+            packed = varints(given) if form == "varint" else struct.iter_unpack(form, given)
+            read[name] = [value if form == "varint" else value[0] for value in packed]
         else:
-            assert name not in read
-            read[name] = value
+            read[name] = given
     return read
 
 
 def read_response(data: bytes) -> dict[str, Any]:
     """A Response, by the names of its fields."""
-    read: dict[str, Any] = {"outputs": []}
+    read: dict[str, Any] = {"outputs": [], "err_no": 0, "err_msg": ""}
     for number, kind, value in fields(data):
         if number == 1:
             tensors = [read_tensor(part) for at, _, part in fields(value) if at == 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -86,20 +87,22 @@ def _arrays(
 
 
 def _array(value: object, tensor: TensorSpec, batch: bool) -> Array:
-    row = None if tensor.shape is None else tensor.shape[1:]
     try:
         array = np.asarray(value)
-        if not isinstance(value, np.ndarray) and row is not None and -1 not in row:
-            # Paddle Serving's lists are flat as often as nested.
-            array = array.reshape((-1, *row) if batch else row)
     except MemoryError:
         raise
     except Exception as error:  # an object's __array__ may raise anything
-        what = f" of shape {list(row)}" if row is not None and -1 not in row else ""
         raise InvalidInput(
-            f"input {tensor.name!r} takes {'rows' if batch else 'a row'}{what}, "
-            f"and {shown(value)} is no rectangular list of as many numbers"
+            f"input {tensor.name!r} takes a rectangular list of numbers, and not {shown(value)}"
         ) from error
+    row = () if tensor.shape is None else tensor.shape[1:]
+    size = math.prod(row)
+    # Paddle Serving's lists are flat as often as nested.
+    if not isinstance(value, np.ndarray) and row and min(row) > 0:
+        if batch and array.ndim == 1 and array.size % size == 0:
+            array = array.reshape(-1, *row)
+        elif not batch and array.size == size:
+            array = array.reshape(row)
     if array.dtype.kind in "biu" and tensor.dtype in _FLOATS:
         array = array.astype("float64" if tensor.dtype == "float64" else "float32")
     return array if batch else array[np.newaxis]

@@ -12,16 +12,18 @@ import numpy.typing as npt
 from paddleinfer.errors import InvalidInput
 from paddleinfer.models.reader import TensorSpec
 from paddleinfer.sentences import shown
-from paddleinfer.serving.formats.tensors import array_of, fields_of, sequence_of
+from paddleinfer.serving.formats.tensors import array_of, fields_of, fill_tensor, sequence_of
 
 __all__ = [
     "ENGINE_NAME",
     "ERROR_NUMBERS",
     "GeneralRequest",
     "failure",
+    "fill_request",
     "message_fields",
     "read_request",
     "read_response",
+    "request",
     "response",
 ]
 
@@ -92,6 +94,22 @@ def response(results: Mapping[str, Array], outputs: Sequence[TensorSpec], log_id
     if log_id:
         document["log_id"] = log_id
     return {**document, "err_no": 0, "err_msg": ""}
+
+
+def request(
+    inputs: Mapping[str, Array], specs: Sequence[TensorSpec], fetch: Sequence[str], log_id: int
+) -> dict[str, Any]:
+    """The fields of a Request; numbers are arrays. `inputs` are by the names of `specs`."""
+    tensors = [fields_of(one.name, one.alias or one.name, inputs[one.name]) for one in specs]
+    return {"tensor": tensors, "fetch_var_names": list(fetch), "log_id": log_id}
+
+
+def fill_request(message: Any, document: Mapping[str, Any]) -> None:
+    """Puts the fields of `request` into a message."""
+    message.fetch_var_names.extend(document["fetch_var_names"])
+    message.log_id = document["log_id"]
+    for tensor in document["tensor"]:
+        fill_tensor(message.tensor.add(), tensor)
 
 
 def failure(status: int, sentence: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _PACKAGE: Final = "baidu.paddle_serving.predictor.general_model"
 _MESSAGES: Final = """
 Tensor: int64_data int64* 1, float_data float* 2, int_data int32* 3, float64_data double* 4,
     uint32_data uint32* 5, bool_data bool* 6, complex64_data float* 7, complex128_data double* 8,
-    data bytes* 9, elem_type int32 10, shape int32* 11, lod int32* 12, name string 13, alias_name string 14,
+    data string* 9, elem_type int32 10, shape int32* 11, lod int32* 12, name string 13, alias_name string 14,
     tensor_content bytes 15
 Request: tensor Tensor* 1, fetch_var_names string* 2, profile_server bool 3, log_id uint64 4
 ModelOutput: tensor Tensor* 1, engine_name string 2
@@ -30,8 +30,7 @@ Response: outputs ModelOutput* 1, profile_time int64* 2, profile_server bool 3, 
 
 
 def _pool() -> DescriptorPool:
-    # proto2, as theirs: numbers are not packed, and a field that was set to its default is sent.
-    file = FileDescriptorProto(name="paddleinfer/general_model.proto", package=_PACKAGE, syntax="proto2")
+    file = FileDescriptorProto(name="paddleinfer/general_model.proto", package=_PACKAGE, syntax="proto3")
     for line in _MESSAGES.replace(",\n", ",").strip().split("\n"):
         name, _, fields = line.partition(":")
         message = file.message_type.add(name=name)

@@ -18,7 +18,17 @@ from paddleinfer.errors import InvalidInput
 from paddleinfer.models.serving_conf import ELEM_TYPES
 from paddleinfer.sentences import shown
 
-__all__ = ["NUMBER_FIELDS", "array_of", "field_text", "fields_of", "numbers_of", "sequence_of"]
+__all__ = [
+    "DTYPE_OF",
+    "NUMBER_FIELDS",
+    "array_of",
+    "field_text",
+    "fields_of",
+    "fill_tensor",
+    "jsonable",
+    "numbers_of",
+    "sequence_of",
+]
 
 Array = npt.NDArray[Any]
 
@@ -103,6 +113,27 @@ def fields_of(name: str, alias: str, array: Array) -> dict[str, Any]:
         "shape": list(array.shape),
         "name": name,
         "alias_name": alias,
+    }
+
+
+def fill_tensor(message: Any, fields: Mapping[str, Any]) -> None:
+    """Puts such fields into a message."""
+    for name, value in fields.items():
+        if isinstance(value, (list, np.ndarray)):
+            getattr(message, name).extend(value)
+        else:
+            setattr(message, name, value)
+
+
+def jsonable(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Such fields as a document: numbers in lists, bytes in base64."""
+    return {
+        name: value.tolist()
+        if isinstance(value, np.ndarray)
+        else base64.b64encode(value).decode()
+        if isinstance(value, bytes)
+        else value
+        for name, value in fields.items()
     }
 
 

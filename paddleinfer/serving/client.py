@@ -1,0 +1,191 @@
+"""``Client``: Paddle Serving's client, of servers or of a model in this process; its results are arrays."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from paddleinfer.config.checks import check_int
+from paddleinfer.errors import ConfigError, InvalidInput, ModelError, OutOfMemory, PaddleInferError, QueueFull
+from paddleinfer.sentences import shown
+from paddleinfer.serving import profiling
+from paddleinfer.serving.client_config import ClientConfig
+from paddleinfer.serving.formats.general_model import message_fields, read_response
+from paddleinfer.serving.http_client import HttpClient
+from paddleinfer.serving.local_predictor import LocalPredictor
+
+__all__ = ["Client"]
+
+_IN_PROCESS: Final = "inproc://"
+_MOST_INT: Final = (1 << 63) - 1
+_ERRORS: Final[dict[int, type[PaddleInferError]]] = {
+    -5000: InvalidInput,
+    -5001: OutOfMemory,
+    -5002: QueueFull,
+    -5100: ModelError,
+}
+
+
+class Client:
+    """Asks servers over HTTP, or a model in this process; any number of threads may use one."""
+
+    def __init__(self) -> None:
+        self._config_paths: str | Sequence[str] | None = None
+        self._config: ClientConfig | None = None
+        self._timeout_ms = 200_000
+        self._servers: list[HttpClient] = []
+        self._turns = itertools.count()
+        self._local: LocalPredictor | None = None
+
+    def load_client_config(self, model_config_path_list: str | Sequence[str]) -> None:
+        """As of ``HttpClient``; a model in this process needs none."""
+        self._config = ClientConfig(model_config_path_list)
+        self._config_paths = model_config_path_list
+        for server in self._servers:
+            server.load_client_config(model_config_path_list)
+
+    def set_rpc_timeout_ms(self, rpc_timeout: int) -> None:
+        """Milliseconds to wait for a server."""
+        check_int("rpc_timeout", rpc_timeout, 1, _MOST_INT)
+        self._timeout_ms = rpc_timeout
+        for server in self._servers:
+            server.set_timeout_ms(rpc_timeout)
+
+    def connect(self, endpoints: str | Sequence[str] | None = None, encryption: bool = False) -> None:
+        """Says whom to ask.
+
+        Parameters
+        ----------
+        endpoints
+            "HOST:PORT" of servers over HTTP, which take turns; or "inproc://DIR", a model's directory, which
+            is loaded into this process.
+        encryption
+            Is refused: encrypted models are not read.
+
+        Raises
+        ------
+        ConfigError
+            An endpoint is none of these.
+        ModelLoadError
+            The directory holds no model, or Paddle cannot load it.
+        """
+        if encryption:
+            raise ConfigError("encryption=True is not offered: encrypted models are not read; leave it out")
+        given = [endpoints] if isinstance(endpoints, str) else list(endpoints or ())
+        if not given or not all(isinstance(one, str) for one in given):
+            raise ConfigError(
+                f"endpoints are a list such as ['127.0.0.1:9393'] or ['{_IN_PROCESS}DIR'], "
+                f"not {shown(endpoints)}"
+            )
+        local = [one for one in given if one.startswith(_IN_PROCESS)]
+        if local and len(given) > 1:
+            raise ConfigError(f"{shown(local[0])} cannot stand beside other endpoints")
+        servers = [] if local else [self._server(one) for one in given]
+        predictor = None
+        if local:
+            predictor = LocalPredictor()
+            predictor.load_model_config(local[0].removeprefix(_IN_PROCESS))
+        self.release()
+        self._servers, self._local = servers, predictor
+
+    def get_feed_names(self) -> list[str]:
+        """The inputs' aliases."""
+        return self._aliases("inputs") if self._config is None else self._config.feed_names
+
+    def get_fetch_names(self) -> list[str]:
+        """The outputs' aliases."""
+        return self._aliases("outputs") if self._config is None else self._config.fetch_names
+
+    def predict(
+        self,
+        feed: Any = None,
+        fetch: str | Sequence[str] | None = None,
+        batch: bool = False,
+        need_variant_tag: bool = False,
+        log_id: int = 0,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Asks, and waits for the result.
+
+        Parameters
+        ----------
+        feed
+            Alias or name -> array or list. It is not written to.
+        fetch
+            The outputs wanted; None is all.
+        batch
+            Whether the arrays have their batch axis; without it they are one row each.
+        need_variant_tag
+            Is refused: there are no variants.
+        log_id
+            A number that errors name.
+
+        Returns
+        -------
+        dict
+            Alias -> an array of its own.
+
+        Raises
+        ------
+        InvalidInput
+            The feed does not fit the model.
+        QueueFull, ModelError, OutOfMemory, PaddleInferError
+            The server's ``err_no``, with its sentence.
+        DeadlineExceeded, ConnectionError
+            No server answered in time, or at all.
+        """
+        if need_variant_tag:
+            raise ConfigError("need_variant_tag=True is not offered: there are no variants; leave it out")
+        if self._local is not None:
+            return self._local.predict(feed, fetch, batch, log_id)
+        if not self._servers:
+            raise ConfigError("the client is not connected; call connect(['127.0.0.1:9393']) first")
+        clock = profiling.StageClock() if profiling.is_asked_for() else None
+        answer = self._ask(feed, fetch, batch, log_id)
+        if clock is not None:
+            clock.end("py_client_infer")
+            clock.write()
+        return answer
+
+    def release(self) -> None:
+        """Ends the connections, or the model in this process."""
+        servers, self._servers = self._servers, []
+        local, self._local = self._local, None
+        for server in servers:
+            server.close()
+        if local is not None:
+            local.close()
+
+    def _server(self, endpoint: str) -> HttpClient:
+        server = HttpClient()
+        server.connect(endpoint)
+        server.set_timeout_ms(self._timeout_ms)
+        if self._config_paths is not None:
+            server.load_client_config(self._config_paths)
+        return server
+
+    def _ask(self, feed: Any, fetch: Any, batch: bool, log_id: int) -> dict[str, npt.NDArray[Any]]:
+        from paddleinfer.serving.formats.messages import general_model
+
+        servers = self._servers
+        first = next(self._turns)
+        for turn in range(len(servers)):
+            server = servers[(first + turn) % len(servers)]
+            try:
+                _, answer = server.ask(feed, fetch, batch, log_id)
+                break
+            except ConnectionError:
+                if turn == len(servers) - 1:
+                    raise
+        response = general_model("Response").FromString(answer)
+        if response.err_no:
+            kind = _ERRORS.get(response.err_no, PaddleInferError)
+            raise kind(f"{response.err_msg} (err_no {response.err_no})")
+        return read_response({"outputs": [message_fields(one) for one in response.outputs]})
+
+    def _aliases(self, side: str) -> list[str]:
+        if self._local is None:
+            raise ConfigError("the client has no configuration; call load_client_config(path) first")
+        return [tensor.alias or tensor.name for tensor in getattr(self._local.engine, side)]
