@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paddleinfer.serve.answer import Answer as Answer
     from paddleinfer.serve.engines import Engines as Engines
     from paddleinfer.serve.limits import ServiceLimits as ServiceLimits
-    from paddleinfer.serve.request import Answer as Answer
     from paddleinfer.serve.request import Request as Request
     from paddleinfer.serve.service import Service as Service
     from paddleinfer.serve.upload import Upload as Upload
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _HOME_OF = {
     "Service": "service",
     "Request": "request",
-    "Answer": "request",
+    "Answer": "answer",
     "Upload": "upload",
     "ServiceLimits": "limits",
     "Engines": "engines",

@@ -24,6 +24,7 @@ from paddleinfer.errors import (
     QueueFull,
     ServiceError,
 )
+from paddleinfer.models.spec import TensorSpec
 from paddleinfer.serve.engines import EngineOfService
 from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serve.loops import LoopThread, PoolJob
@@ -78,10 +79,19 @@ class Functions:
 class ServiceCalls:
     """All requests of one service."""
 
-    def __init__(self, name: str, functions: Functions, limits: ServiceLimits) -> None:
+    def __init__(
+        self,
+        name: str,
+        functions: Functions,
+        limits: ServiceLimits,
+        inputs: tuple[TensorSpec, ...] = (),
+        outputs: tuple[TensorSpec, ...] = (),
+    ) -> None:
         self.name = name
         self.functions = functions
         self.limits = limits
+        self.inputs = inputs
+        self.outputs = outputs
         self.statistics = ServiceStatistics()
         self._pool = TurnPool(name, limits.running, limits.threads)
         self._loop = LoopThread(f"paddleinfer-{name}-loop")

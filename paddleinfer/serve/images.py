@@ -6,6 +6,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from paddleinfer.errors import InvalidInput
 from paddleinfer.sentences import listed, shown
 from paddleinfer.serve.upload import Upload
@@ -70,6 +72,11 @@ def _too_many(size: str, max_pixels: int) -> InvalidInput:
     )
 
 
+def _is_one(value: Any) -> bool:
+    """Whether it is a tensor of BYTES with one element."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.size == 1
+
+
 def image_bytes(value: Any, name: str | None) -> bytes:
     """The bytes of a picture in a request's value: the value, or the file of this name in a form.
 
@@ -80,7 +87,7 @@ def image_bytes(value: Any, name: str | None) -> bytes:
     """
     if isinstance(value, dict):
         if name is None:
-            files = [part for part in value.values() if isinstance(part, (Upload, bytes))]
+            files = [part for part in value.values() if isinstance(part, (Upload, bytes)) or _is_one(part)]
             if len(files) != 1:
                 raise InvalidInput(f"the request must have one image, and has {len(files)} files")
             value = files[0]
@@ -92,6 +99,8 @@ def image_bytes(value: Any, name: str | None) -> bytes:
         raise InvalidInput(f"the request must be a form with the image {shown(name)}")
     if isinstance(value, Upload):
         return value.body
+    if _is_one(value):
+        value = value.item()
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     raise InvalidInput(

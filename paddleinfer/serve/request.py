@@ -1,9 +1,8 @@
-"""What a service is asked, and what it answers."""
+"""What a service is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from paddleinfer.sentences import shown
@@ -13,7 +12,7 @@ from paddleinfer.serve.limits import ServiceLimits
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Answer", "Request"]
+__all__ = ["Request"]
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -100,20 +99,3 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.media_type or 'value'} {shown(self.body if self._decode else self._value)}>"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer that says how it is to be sent, where its value alone would not.
-
-    Without it the server sends bytes as they are, text as text, and everything else as JSON.
-    """
-
-    value: Any
-    """What is answered: bytes, text, or what JSON can say, NumPy's arrays and numbers included."""
-    media_type: str | None = None
-    """None: by the value."""
-    status: int = 200
-    """Of HTTP."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Further ones, of HTTP."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError
+from paddleinfer.models.spec import TensorSpec
 from paddleinfer.sentences import listed, shown
 from paddleinfer.serve.calls import Functions, ServiceCalls, is_async
 from paddleinfer.serve.engines import EngineOfService, Engines
 from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serve.request import Request
+from paddleinfer.serve.tensors import Declared, declared
 
 __all__ = ["Service"]
 
@@ -39,6 +41,8 @@ class Service:
     preprocess, postprocess, handle
         Functions in the place of the methods: ``preprocess(request)`` gives the engine's inputs,
         ``postprocess(results, request)`` the answer, ``handle(request, engines)`` does all.
+    inputs, outputs
+        In the place of the class's.
     limits
         How much it takes on at once.
 
@@ -50,6 +54,12 @@ class Service:
 
     engine: str | None = None
     limits: ServiceLimits = ServiceLimits()
+    inputs: ClassVar[Declared | None] = None
+    """Name -> (dtype, shape), such as ``{"text": ("bytes", (-1,))}``, together with `outputs`: with them the
+    service is a model over the Open Inference Protocol. A request's value is a dict of arrays then (BYTES are
+    arrays of ``bytes``), and its answer a dict of what makes arrays."""
+    outputs: ClassVar[Declared | None] = None
+    """As `inputs`."""
 
     def __init__(
         self,
@@ -60,6 +70,8 @@ class Service:
         preprocess: Preprocess | None = None,
         postprocess: Postprocess | None = None,
         handle: Callable[[Request, Engines], Any] | None = None,
+        inputs: Declared | None = None,
+        outputs: Declared | None = None,
         limits: ServiceLimits | None = None,
     ) -> None:
         if handle is not None and (preprocess is not None or postprocess is not None):
@@ -78,7 +90,10 @@ class Service:
         """By name: ``self.engines.det``."""
         self._has_engines = False
         functions = self._functions(preprocess, postprocess, handle)
-        self._calls = ServiceCalls(self.name, functions, limits or self.limits)
+        tensors = _tensors(
+            self.inputs if inputs is None else inputs, self.outputs if outputs is None else outputs
+        )
+        self._calls = ServiceCalls(self.name, functions, limits or self.limits, *tensors)
         if engines is not None:
             self.use(engines)
 
@@ -288,3 +303,13 @@ class Service:
         if not self._has_engines and not calls.functions.is_whole:
             raise ConfigError(f"the service {self.name} has no engine: give it one, Service(engine)")
         return calls
+
+
+def _tensors(
+    inputs: Declared | None, outputs: Declared | None
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    if inputs is None and outputs is None:
+        return (), ()
+    if inputs is None or outputs is None:
+        raise ConfigError("inputs and outputs are declared together, or neither")
+    return declared(inputs, "inputs"), declared(outputs, "outputs")

@@ -52,7 +52,7 @@ def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
 
     async def list_all(body: bytes, context: Any) -> bytes:
         MessageReader(health_pb2.HealthListRequest)(body)
-        names = ["", SERVICE, *(model.name for model in service.models)]
+        names = ["", SERVICE, *(model.name for model in service.models.with_services())]
         statuses = {name: HealthCheckResponse(status=status_of(name)) for name in names}
         written: bytes = health_pb2.HealthListResponse(statuses=statuses).SerializeToString()
         return written

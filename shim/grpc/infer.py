@@ -150,8 +150,11 @@ class GrpcInference:
     async def _payload(self, request: _RpcRequest, context: Any) -> bytes:
         body, message, cut = await request.work(request.size_bytes, False, request.read)
         model = self._models.get(message.model_name, message.model_version)
-        model.open_engine()  # else the message need not be parsed
-        decoding = request.work(len(body), len(body) > _LONG_BODY_BYTES, parse_message, body, message, cut)
+        takes_bytes = any(spec.dtype == "bytes" for spec in model.open_engine().inputs)
+        is_long = len(body) > _LONG_BODY_BYTES
+        decoding = request.work(
+            len(body), is_long, parse_message, body, message, cut, takes_bytes=takes_bytes
+        )
         del body, message  # of which the arrays hold what they need
         asked = await decoding
         request.serve(model)

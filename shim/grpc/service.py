@@ -118,7 +118,7 @@ class _Answers:
         if request.name:
             model = self._model(request)
             return metadata.statistics([(model, model.open_engine())])
-        return metadata.statistics(self._models.opened())
+        return metadata.statistics(self._models.counted())
 
     async def repository_index(self, request: Any) -> dict[str, Any]:
         return {"models": metadata.index(self._models, only_ready=request.ready)}

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import DecodeError
 
 from paddleinfer._ext import count_wire_numbers, read_wire_numbers
 
+from ..protocol.bytes_tensors import BYTES, is_bytes, packed, read_list, read_packed
 from ..protocol.checks import (
     array_of_bytes,
     check_dimensions,
@@ -33,6 +35,7 @@ __all__ = ["encode_response", "length_delimited", "parse_message"]
 Array = npt.NDArray[Any]
 
 _ModelInferResponse = message_class("ModelInferResponse")
+_InferTensorContents = message_class("InferTensorContents")
 _RAW_OUTPUT_CONTENTS: Final = _ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number
 
 _RAW_INPUT_CONTENTS: Final = (
@@ -56,20 +59,24 @@ _FIELD_OF: Final = {
 _MAX_INTEGERS: Final = 1 << 22
 
 
-def parse_message(body: bytes, message: Any, cut: list[CutField]) -> InferRequest:
+def parse_message(
+    body: bytes, message: Any, cut: list[CutField], *, takes_bytes: bool = False
+) -> InferRequest:
     """Reads a ModelInferRequest, whose arrays lie over its bytes where they came raw.
 
     Parameters
     ----------
     message, cut
         What MessageReader.with_cut() gives of the body.
+    takes_bytes
+        Whether inputs may be BYTES.
 
     Raises
     ------
     RequestError
         400, with a sentence that names what is wrong.
     """
-    tensors = _Tensors(body, message, cut)
+    tensors = _Tensors(body, message, cut, takes_bytes)
     inputs: dict[str, Array] = {}
     for index, tensor in enumerate(message.inputs):
         if tensor.name in inputs:
@@ -99,8 +106,9 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
 class _Tensors:
     """The numbers of one message's inputs, where they lie in its bytes."""
 
-    def __init__(self, body: bytes, message: Any, cut: list[CutField]) -> None:
+    def __init__(self, body: bytes, message: Any, cut: list[CutField], takes_bytes: bool) -> None:
         self._body = body
+        self._takes_bytes = takes_bytes
         self._model = message.model_name
         self._raw = [(first, size) for _, number, first, size in cut if number == _RAW_INPUT_CONTENTS]
         self._typed = {
@@ -129,15 +137,39 @@ class _Tensors:
     def array(self, index: int, tensor: Any) -> Array:
         """Of one input."""
         name = tensor.name
-        dtype = dtype_of(tensor.datatype, name)
+        dtype = dtype_of(tensor.datatype, name, takes_bytes=self._takes_bytes)
         check_dimensions(len(tensor.shape), name)  # before thousands are copied
         shape, count = shape_of(list(tensor.shape), name)
         self._check_place(index, tensor)
+        if dtype.hasobject:
+            return self._array_of_bytes(index, shape, count, name)
         if not self._raw:
             return self._array_of_numbers(tensor, self._typed.get(index), dtype, count).reshape(shape)
         first, size = self._raw[index]
         check_size(size, dtype, shape, count, name)
         return array_of_bytes(memoryview(self._body)[first : first + size], dtype).reshape(shape)
+
+    def _array_of_bytes(self, index: int, shape: tuple[int, ...], count: int, name: str) -> Array:
+        if self._raw:
+            first, size = self._raw[index]
+            return read_packed(memoryview(self._body)[first : first + size], shape, count, name)
+        first, size = self._typed.get(index) or (0, 0)
+        fault, _ = count_wire_numbers(self._body, first, size, MAX_FIELDS)
+        if fault == "fields":
+            raise bad_request(
+                f"input {name!r} has more than {MAX_FIELDS} elements; send that many in raw_input_contents"
+            )
+        try:
+            contents = _InferTensorContents.FromString(self._body[first : first + size])
+        except DecodeError:
+            raise _damaged(name) from None
+        found = list(contents.bytes_contents)
+        if len(found) != count:
+            raise bad_request(
+                f"input {name!r} has {len(found)} elements in its bytes_contents, "
+                f"but its shape is {list(shape)}"
+            )
+        return read_list(found, shape, name)
 
     def _array_of_numbers(
         self, tensor: Any, place: tuple[int, int] | None, dtype: np.dtype[Any], count: int
@@ -211,6 +243,9 @@ def encode_response(
             texts, shape = classified(output, array)
             message.outputs.add(name=output.name, datatype="BYTES", shape=shape)
             data: bytes | memoryview = packed_texts(texts)
+        elif is_bytes(array):
+            message.outputs.add(name=output.name, datatype=BYTES, shape=array.shape)
+            data = packed(array)
         else:
             message.outputs.add(name=output.name, datatype=DATATYPE_OF[array.dtype], shape=array.shape)
             data = array.reshape(-1).view(np.uint8).data if array.size else b""

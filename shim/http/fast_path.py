@@ -77,9 +77,10 @@ def fast_path_model(service: Service, url: bytes, headers: Headers) -> ServedMod
     if headers[b"host"] not in service.hosts:
         return None
     try:
-        return service.models.get(match[1].decode())
+        model = service.models.get(match[1].decode())
     except RequestError:
         return None
+    return None if model.is_service else model  # a service needs a task
 
 
 class FastPathRequest(ServedRequest):

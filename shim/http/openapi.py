@@ -51,7 +51,7 @@ def document(
 ) -> Schema:
     """As ``/openapi.json`` gives it."""
     values = {
-        "model": [model.name for model in models],
+        "model": [model.name for model in models.with_services()],
         "version": [VERSION],
         "service": [served.name for served in services],
     }

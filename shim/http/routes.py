@@ -141,7 +141,7 @@ class Handlers:
     @answers(Operation("GET", _server("/v2/models/stats"), "all_statistics", json_of(ref("Statistics"))))
     async def all_statistics(self, _: Request) -> Response:
         """Statistics of all models."""
-        return _json(metadata.statistics(self._models.opened()))
+        return _json(metadata.statistics(self._models.counted()))
 
     @answers(
         Operation(

@@ -70,7 +70,9 @@ class TraceRecorder:
             )
         self._ends_at = monotonic() + seconds
         try:
-            recording = _Recording([model for model in models if model.engine is not None])
+            recording = _Recording(
+                [model for model in models if model.engine is not None and not model.is_service]
+            )
             try:
                 await _first_of(asyncio.sleep(seconds), *(end() for end in ends))
             except BaseException:

@@ -108,12 +108,14 @@ def timeout_s_of(parameters: Mapping[str, Any]) -> float | None:
 # -- inputs
 
 
-def dtype_of(datatype: Any, name: str) -> np.dtype[Any]:
-    """Of an input; RequestError 400 for what is no datatype of numbers."""
+def dtype_of(datatype: Any, name: str, *, takes_bytes: bool = False) -> np.dtype[Any]:
+    """Of an input; objects for BYTES, which only services take; RequestError 400 for what is no datatype."""
     try:
         return DTYPE_OF[datatype]
     except (KeyError, TypeError):
         pass
+    if datatype == "BYTES" and takes_bytes:
+        return np.dtype(object)
     if datatype == "BYTES":
         raise bad_request(f"input {name!r} has the datatype BYTES, and Paddle's models take no strings")
     raise bad_request(

@@ -24,7 +24,7 @@ DATATYPES: Final[dict[str, str]] = {
     "float64": "FP64",
     "bfloat16": "BF16",
 }
-"""Of a model's dtype. The protocol's BYTES has none: Paddle's models take no strings."""
+"""Of a model's dtype. The protocol's BYTES has none: only services take bytes."""
 
 DTYPE_OF: Final[dict[str, np.dtype[Any]]] = {
     datatype: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
@@ -38,9 +38,9 @@ DATATYPE_OF: Final[dict[np.dtype[Any], str]] = {dtype: datatype for datatype, dt
 
 def datatype_of(dtype: str) -> str:
     """ "FP32" for "float32"; "UNKNOWN" for an output of a callable that declares none."""
-    return DATATYPES.get(dtype, "UNKNOWN")
+    return "BYTES" if dtype == "bytes" else DATATYPES.get(dtype, "UNKNOWN")
 
 
 def config_type(dtype: str) -> str:
     """As Triton's model configuration spells it: "TYPE_FP32" for "float32"."""
-    return f"TYPE_{DATATYPES.get(dtype, 'INVALID')}"
+    return "TYPE_STRING" if dtype == "bytes" else f"TYPE_{DATATYPES.get(dtype, 'INVALID')}"

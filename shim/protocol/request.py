@@ -23,6 +23,7 @@ from paddleinfer.models.reader import TensorSpec
 from paddleinfer.sentences import shown
 
 from .body import Headers, byte_count
+from .bytes_tensors import BYTES, read_list, read_packed
 from .checks import (
     MOST_PARAMETERS,
     MOST_TENSORS,
@@ -85,8 +86,9 @@ def parse_request(body: bytes, headers: Headers, specs: Sequence[TensorSpec]) ->
     RequestError
         400, with a sentence that names what is wrong.
     """
+    takes_bytes = any(spec.dtype == "bytes" for spec in specs)
     if _LENGTH not in headers:
-        return _of_document(*_document(body), b"")
+        return _of_document(*_document(body), b"", takes_bytes)
     json_bytes = byte_count(headers, _LENGTH)
     if json_bytes > len(body):
         raise bad_request(
@@ -94,7 +96,7 @@ def parse_request(body: bytes, headers: Headers, specs: Sequence[TensorSpec]) ->
         )
     if json_bytes == 0:
         return InferRequest(_raw_input(body, specs), None, True, None, 1, None)
-    return _of_document(*_document(body[:json_bytes]), memoryview(body)[json_bytes:])
+    return _of_document(*_document(body[:json_bytes]), memoryview(body)[json_bytes:], takes_bytes)
 
 
 def json_size(body: bytes, headers: Headers) -> int:
@@ -123,7 +125,10 @@ def _document(body: bytes) -> tuple[dict[str, Any], dict[str, NumberText]]:
 
 
 def _of_document(
-    document: dict[str, Any], texts: dict[str, NumberText], binary: bytes | memoryview
+    document: dict[str, Any],
+    texts: dict[str, NumberText],
+    binary: bytes | memoryview,
+    takes_bytes: bool,
 ) -> InferRequest:
     tensors = document.get("inputs", [])  # a model may have none; the engine knows whether one is missing
     if type(tensors) is not list:
@@ -132,7 +137,7 @@ def _of_document(
     inputs: dict[str, Array] = {}
     used = 0
     for tensor in tensors:
-        name, array, taken = _input(tensor, texts, binary, used)
+        name, array, taken = _input(tensor, texts, binary, used, takes_bytes)
         if name in inputs:
             raise bad_request(f"input {name!r} is given twice")
         inputs[name] = array
@@ -171,7 +176,11 @@ def _parameters(owner: Mapping[str, Any], what: str) -> Mapping[str, Any]:
 
 
 def _input(
-    tensor: Any, texts: dict[str, NumberText], binary: bytes | memoryview, used: int
+    tensor: Any,
+    texts: dict[str, NumberText],
+    binary: bytes | memoryview,
+    used: int,
+    takes_bytes: bool,
 ) -> tuple[str, Array, int]:
     """Name, array, and the bytes it took of the binary part, of which `used` are taken already."""
     if type(tensor) is not dict:
@@ -180,7 +189,7 @@ def _input(
     if type(name) is not str:
         raise bad_request(f'an input needs a "name", a string, not {shown(name)}')
     check_name(name, "an input")
-    dtype = dtype_of(tensor.get("datatype"), name)
+    dtype = dtype_of(tensor.get("datatype"), name, takes_bytes=takes_bytes)
     shape, count = shape_of(tensor.get("shape"), name)
     parameters = _parameters(tensor, f"input {name!r}") if "parameters" in tensor else {}
     size = whole(parameters, "binary_data_size", f"input {name!r}")
@@ -190,6 +199,8 @@ def _input(
         data = tensor["data"]
         if type(data) is str and data in texts:
             numbers = texts.pop(data)
+            if dtype.hasobject and count:
+                raise _not_of({int}, dtype, name)
             numbers.check(shape, count, name)
             array = numbers.read(count, dtype, partial(_typed, dtype=dtype, name=name))
             return name, array.reshape(shape), 0
@@ -200,6 +211,8 @@ def _input(
         raise bad_request(
             f"input {name!r} wants {size} bytes, and the body has {max(0, len(binary) - used)} left for it"
         )
+    if dtype.hasobject:
+        return name, read_packed(binary[used : used + size], shape, count, name), size
     check_size(size, dtype, shape, count, name)
     return name, array_of_bytes(binary[used : used + size], dtype).reshape(shape), size
 
@@ -215,6 +228,8 @@ def _numbers(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int
 
 
 def _typed(flat: list[Any], dtype: np.dtype[Any], name: str) -> Array:
+    if dtype.hasobject:
+        return read_list(flat, (len(flat),), name)
     kinds = set(map(type, flat))
     if dtype in _FLOATS:
         return _floats(flat, kinds, dtype, name)
@@ -265,7 +280,7 @@ def _too_large(dtype: np.dtype[Any], name: str) -> RequestError:
 def _not_of(kinds: set[type], dtype: np.dtype[Any], name: str) -> RequestError:
     words = {str: "strings", bool: "true or false", float: "fractions", list: "lists", type(None): "null"}
     found = next((word for kind, word in words.items() if kind in kinds), "values")
-    return bad_request(f'"data" of input {name!r} holds {found} that are not {DATATYPE_OF[dtype]}')
+    return bad_request(f'"data" of input {name!r} holds {found} that are not {DATATYPE_OF.get(dtype, BYTES)}')
 
 
 def _raw_input(body: bytes, specs: Sequence[TensorSpec]) -> dict[str, Array]:
@@ -279,6 +294,8 @@ def _raw_input(body: bytes, specs: Sequence[TensorSpec]) -> dict[str, Array]:
             f"a raw binary request does not say the shape of input {spec.name!r}, "
             "which has more than one free dimension"
         )
+    if spec.dtype == "bytes":
+        return {spec.name: _raw_bytes(body, dims, spec.name)}
     dtype = np.dtype(ml_dtypes.bfloat16 if spec.dtype == "bfloat16" else spec.dtype)
     row_bytes = math.prod(dim for dim in dims if dim != -1) * dtype.itemsize
     fits = row_bytes > 0 and (len(body) % row_bytes == 0 if -1 in dims else len(body) == row_bytes)
@@ -286,6 +303,17 @@ def _raw_input(body: bytes, specs: Sequence[TensorSpec]) -> dict[str, Array]:
         what = f"a multiple of {row_bytes}" if -1 in dims else f"{row_bytes}"
         raise bad_request(f"the body has {len(body)} bytes, and one row of input {spec.name!r} has {what}")
     return {spec.name: array_of_bytes(body, dtype).reshape(1, *dims)}
+
+
+def _raw_bytes(body: bytes, dims: list[int], name: str) -> Array:
+    """The whole body as the one element."""
+    if any(dim not in (-1, 1) for dim in dims):
+        raise bad_request(
+            f"a raw binary request is one element of BYTES, and a row of input {name!r} is {dims}"
+        )
+    array = np.empty((1, *[1] * len(dims)), object)
+    array[...] = body
+    return array
 
 
 # -- outputs

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from .bytes_tensors import BYTES, is_bytes, packed, size_of, texts_of
 from .datatypes import DATATYPE_OF, DTYPE_OF
 from .errors import bad_request
 from .request import InferRequest, WantedOutput
@@ -32,7 +33,7 @@ _HALVES = frozenset({DTYPE_OF["FP16"], DTYPE_OF["BF16"]})
 
 def result_bytes(results: Mapping[str, Array]) -> int:
     """Of a request, before they are written."""
-    return sum(array.nbytes for array in results.values())
+    return sum(size_of(array) if is_bytes(array) else array.nbytes for array in results.values())
 
 
 def is_long_response(request: InferRequest, size_bytes: int) -> bool:
@@ -69,6 +70,13 @@ def encode_response(
                 described["parameters"] = {"binary_data_size": len(binary[-1])}
             else:
                 described["data"] = texts
+        elif is_bytes(array):
+            described = {"name": output.name, "datatype": BYTES, "shape": array.shape}
+            if output.binary:
+                binary.append(packed(array))
+                described["parameters"] = {"binary_data_size": len(binary[-1])}
+            else:
+                described["data"] = texts_of(array, output.name)
         else:
             described = {
                 "name": output.name,
@@ -147,7 +155,7 @@ def classified(output: WantedOutput, array: Array) -> tuple[list[str], list[int]
     RequestError
         400: the output has no rows of numbers, or too many classes are asked for.
     """
-    if array.ndim < 1 or array.dtype.kind == "b":
+    if array.ndim < 1 or array.dtype.kind in "bO":
         raise bad_request(
             f"output {output.name!r} cannot be classified: it is not a list of numbers for each row"
         )

@@ -15,8 +15,8 @@ import numpy as np
 import orjson
 
 from paddleinfer.errors import InvalidInput
+from paddleinfer.serve.answer import Answer
 from paddleinfer.serve.limits import ServiceLimits
-from paddleinfer.serve.request import Answer
 
 __all__ = ["FORM", "JSON", "WrittenAnswer", "media_type_of", "value_of", "write_answer"]
 

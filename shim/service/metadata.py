@@ -157,6 +157,6 @@ def index(models: Models, only_ready: bool) -> list[dict[str, str]]:
     """Triton's repository index."""
     listed = [
         {"name": model.name, "version": VERSION, "state": model.state, "reason": model.reason}
-        for model in models
+        for model in models.with_services()
     ]
     return [line for line in listed if line["state"] == "READY"] if only_ready else listed

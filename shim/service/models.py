@@ -74,6 +74,8 @@ class ServedModel:
     """It could not be opened when it was to be: the others are served, and nobody waits for it."""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it is loaded or unloaded."""
+    is_service: bool = False
+    """Its engine stands for a service, which is neither loaded nor traced."""
     waiting: int = 0
     """How many wait to load or unload it."""
     stage_log: StageLog = field(default_factory=StageLog)
@@ -101,6 +103,7 @@ class Models:
 
     def __init__(self, served: Iterable[ServedModel]) -> None:
         self._served = {model.name: model for model in served}
+        self._of_services: dict[str, ServedModel] = {}
         self._calls = DaemonCalls()
         self._loads: set[asyncio.Future[Any]] = set()
         self._changes: set[asyncio.Task[None]] = set()
@@ -129,18 +132,27 @@ class Models:
     def __iter__(self) -> Any:
         return iter(self._served.values())
 
+    def add_service(self, name: str, engine: Engine) -> None:
+        """Serves under this name what stands for a service, beside the models that have files."""
+        self._of_services[name] = ServedModel(name, None, engine, "READY", "", is_service=True)
+
+    def with_services(self) -> list[ServedModel]:
+        """The models, and the services that are models over the Open Inference Protocol."""
+        return [*self._served.values(), *self._of_services.values()]
+
     def find(self, name: str) -> ServedModel | None:
         """The model of this name, if there is one."""
         return self._served.get(name)
 
     def get(self, name: str, version: str | None = None) -> ServedModel:
         """Raises RequestError 404 for a name or version that is not served."""
-        model = self._served.get(name)
+        model = self._served.get(name) or self._of_services.get(name)
         if model is None:
             # Clients of Triton look for the first words.
             raise RequestError(
                 HTTPStatus.NOT_FOUND,
-                f"Request for unknown model {shown(name)}; the server has {listed(self._served)}",
+                f"Request for unknown model {shown(name)}; "
+                f"the server has {listed(model.name for model in self.with_services())}",
             )
         if version not in (None, "", VERSION):
             raise RequestError(
@@ -160,6 +172,10 @@ class Models:
     def opened(self) -> list[tuple[ServedModel, Engine]]:
         """Those that have an engine, with it."""
         return [(model, model.engine) for model in self if model.engine is not None]
+
+    def counted(self) -> list[tuple[ServedModel, Engine]]:
+        """The same, and services that are models: what has Triton's statistics."""
+        return [(model, model.engine) for model in self.with_services() if model.engine is not None]
 
     async def load_all(self, say: Callable[[ServedModel], None] = lambda model: None) -> None:
         """Opens every source that is not open, one after the other.

@@ -39,7 +39,7 @@ async def load_model(models: Models, name: str, body: Mapping[str, Any], max_bat
         It could not be; the sentence says why.
     """
     try:
-        model = models.get(name)
+        model = _loadable(models, name)
         config = load_config(body, model, max_batch_size)
         models.check_room(model)
         await models.load(model, config, while_serving=True)
@@ -57,9 +57,16 @@ async def unload_model(models: Models, name: str) -> None:
     RequestError
         It could not be.
     """
-    model = models.get(name)
+    model = _loadable(models, name)
     models.check_room(model)
     await models.unload(model)
+
+
+def _loadable(models: Models, name: str) -> ServedModel:
+    model: ServedModel = models.get(name)
+    if model.is_service:
+        raise bad_request(f"{name!r} is a service, which is neither loaded nor unloaded")
+    return model
 
 
 def load_config(body: Mapping[str, Any], model: ServedModel, max_batch_size: int) -> EngineConfig | None:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError, EngineClosed, PaddleInferError
@@ -21,6 +21,7 @@ from ..protocol.errors import RequestError
 from .daemon_thread import DaemonCalls
 from .latencies import Latencies
 from .models import Models, check_name
+from .service_model import ServiceModel
 
 __all__ = ["ServedService", "Services", "import_service"]
 
@@ -85,6 +86,8 @@ class Services:
             else:
                 service.use(_EnginesOfModels(models), name)
             self._served[name] = ServedService(name, service)
+            if service.calls.inputs:
+                models.add_service(name, cast(Engine, ServiceModel(service)))
 
     def __iter__(self) -> Iterator[ServedService]:
         return iter(self._served.values())

@@ -19,6 +19,7 @@ from engine_helpers import PATIENCE_S, rows
 from system_tools import need
 
 from paddleinfer import Engine
+from paddleinfer.serve import Service as ModelService
 from paddleinfer.shim import ModelSource
 from paddleinfer.shim.grpc.limits import MessageReader
 from paddleinfer.shim.grpc.messages import SERVICE, STREAM, message_class
@@ -159,11 +160,15 @@ class Served(Client):
 
 
 @contextlib.contextmanager
-def serving(engine: Engine | Mapping[str, Engine | ModelSource], **options: Any) -> Iterator[Served]:
+def serving(
+    engine: Engine | Mapping[str, Engine | ModelSource],
+    services: Mapping[str, ModelService] | None = None,
+    **options: Any,
+) -> Iterator[Served]:
     """Serves this engine as `m`, or these by their names."""
     engines = {"m": engine} if isinstance(engine, Engine) else engine
     settings = ServerOptions(**{"host": "127.0.0.1", "grpc_port": 0, **options})
-    service = Service(Models.of(engines), settings.service_options())
+    service = Service(Models.of(engines), settings.service_options(), services or {})
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
