@@ -14,7 +14,7 @@ from paddleinfer.errors import ConfigError, ModelError
 from paddleinfer.sentences import shown
 from paddleinfer.testing.fake_predictor import FakePredictor
 from paddleinfer.testing.virtual_requests import Outcome, VirtualBatch, VirtualRequest, VirtualSlice
-from paddleinfer.testing.virtual_runs import Steps, VirtualExecution
+from paddleinfer.testing.virtual_runs import Steps, VirtualExecution, failure_text
 from paddleinfer.virtual_clock import Happening, VirtualClock
 
 __all__ = ["VirtualEngine"]
@@ -227,12 +227,12 @@ class VirtualEngine:
 
     def _step(self, execution: VirtualExecution, steps: Steps) -> None:
         """Lets a batch go on: until its run ends, until it is released, or to its end."""
-        for seconds in steps:
-            if seconds is None:
+        for wait_ns in steps:
+            if wait_ns is None:
                 self._hanging.append((execution, steps))
             else:
                 self._clock.at(
-                    self._clock.now + _ns(seconds),
+                    self._clock.now + wait_ns,
                     Happening.RUN_ENDS,
                     lambda: self._step(execution, steps),
                 )
@@ -243,8 +243,7 @@ class VirtualEngine:
         """As an instance does: it is free before anybody hears of the end."""
         batch = execution.batch
         batch.ended_s = self.now
-        runs = [(run.rows, _ns(run.seconds), run.failed, run.out_of_memory) for run in execution.runs]
-        self._scheduler.done(execution.number, 0, self._clock.now, runs=runs)
+        self._scheduler.done(execution.number, 0, self._clock.now, runs=execution.runs)
         self._clock.free(batch.instance)
         for piece in batch.slices:
             request = piece.request
@@ -253,7 +252,7 @@ class VirtualEngine:
             if request.outcome is not None:
                 continue
             if failure is not None:
-                request.error = ModelError(f"{type(failure).__name__}: {failure}")
+                request.error = ModelError(failure_text(failure))
                 request.error.__cause__ = failure
                 request.outputs = None
                 self._end(request, "error")

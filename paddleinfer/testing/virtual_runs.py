@@ -1,37 +1,31 @@
-"""How a batch goes through a fake predictor in a virtual engine: together, and apart when together it fails.
+"""How a batch goes through a fake predictor in a virtual engine: together, and in halves where that fails.
 
-``_ext/running/execution.h`` does the same with a real one; ``tests/testing/test_conformance.py`` compares.
+``_ext/running/execution.h`` does the same with a backend; ``tests/testing/test_conformance.py`` plays scripts
+through both. This one stands beside it because an Execution is one call on an instance's thread, from the
+first run to the last: inside a run, and between two, a virtual engine moves its clock, others arrive, cancel
+and expire, and a run may hang. A binding would need a thread for each batch that runs, and would hand over to
+it and back at every step. Here is the order of the runs, and no more; who shares a batch, when it goes, and
+what its runs teach is the core's own scheduler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from paddleinfer import _ext
 from paddleinfer.testing.fake_predictor import FakePredictor
 from paddleinfer.testing.virtual_requests import VirtualBatch, VirtualSlice
 
-__all__ = ["Steps", "VirtualExecution", "VirtualRun"]
+__all__ = ["Steps", "VirtualExecution", "failure_text"]
 
 Array = npt.NDArray[Any]
 
-# Seconds to wait before the next step; None: as long as the predictor hangs.
-Steps = Generator[float | None, None, None]
-
-
-@dataclass(frozen=True)
-class VirtualRun:
-    """One run of the predictor."""
-
-    rows: int
-    """Without padding."""
-    seconds: float
-    failed: bool
-    out_of_memory: bool
+# Nanoseconds to wait before the next step; None: as long as the predictor hangs.
+Steps = Generator[int | None, None, None]
 
 
 class VirtualExecution:
@@ -43,7 +37,8 @@ class VirtualExecution:
         self.batch = batch
         self.number = number
         """The scheduler's."""
-        self.runs: list[VirtualRun] = []
+        self.runs: list[tuple[int, int, bool, bool]] = []
+        """As ``Scheduler.done`` takes them: rows without padding, nanoseconds, failed, out of memory."""
         self.outputs: dict[VirtualSlice, dict[str, Array]] = {}
         self.failures: dict[VirtualSlice, Exception] = {}
         self._predictor = predictor
@@ -51,27 +46,21 @@ class VirtualExecution:
 
     def steps(self) -> Steps:
         """The whole way; to be resumed after each wait."""
-        slices = self.batch.slices
+        return self._run(self.batch.slices)
+
+    def _run(self, slices: Sequence[VirtualSlice]) -> Steps:
+        """Together; where that fails, each half by itself, until only culprits fail."""
         failure = yield from self._together(slices)
         if failure is None:
             return
         if len(slices) == 1:
             self.failures[slices[0]] = failure
-        else:
-            yield from self._halves(slices)
-
-    def _halves(self, slices: Sequence[VirtualSlice]) -> Steps:
+            return
         middle = len(slices) // 2
-        for half in (slices[:middle], slices[middle:]):
-            failure = yield from self._together(half)
-            if failure is None:
-                continue
-            if len(half) == 1:
-                self.failures[half[0]] = failure
-            else:
-                yield from self._halves(half)
+        yield from self._run(slices[:middle])
+        yield from self._run(slices[middle:])
 
-    def _together(self, slices: Sequence[VirtualSlice]) -> Generator[float | None, None, Exception | None]:
+    def _together(self, slices: Sequence[VirtualSlice]) -> Generator[int | None, None, Exception | None]:
         """One run; what it failed with. Nothing runs for requests that have all ended."""
         if all(piece.request.outcome is not None for piece in slices):
             return None
@@ -80,23 +69,25 @@ class VirtualExecution:
         run = self._predictor.begin(_gathered(slices, seen - rows), f"paddleinfer-{self.batch.instance}")
         while self._predictor.hangs(run):
             yield None
-        seconds = self._predictor.run_time_of(seen)
-        yield seconds
-        failure: Exception | None = None
+        run_ns = round(self._predictor.run_time_of(seen) * 1e9)
+        yield run_ns
         try:
             outputs = self._predictor.end(run)
-        except Exception as error:
-            failure = error
-        else:
-            self._scatter(slices, _checked(outputs, seen))
-        self.runs.append(VirtualRun(rows, seconds, failure is not None, isinstance(failure, MemoryError)))
-        return failure
-
-    def _scatter(self, slices: Sequence[VirtualSlice], outputs: Mapping[str, Array]) -> None:
+        except Exception as failure:
+            self.runs.append((rows, run_ns, True, _ext.is_out_of_memory(failure_text(failure))))
+            return failure
+        self.runs.append((rows, run_ns, False, False))
+        outputs = _checked(outputs, seen)
         first = 0
         for piece in slices:
             self.outputs[piece] = {name: array[first : first + piece.rows] for name, array in outputs.items()}
             first += piece.rows
+        return None
+
+
+def failure_text(failure: Exception) -> str:
+    """What the core makes of a Python model's exception."""
+    return f"{type(failure).__name__}: {failure}"
 
 
 def _gathered(slices: Sequence[VirtualSlice], padding: int) -> dict[str, Array]:
