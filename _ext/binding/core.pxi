@@ -250,7 +250,7 @@ cdef class Core:
             if call.request.get().deadline != kNever:
                 call.request.get().deadline -= since
         loop = get_running_loop()
-        call.bridge = self.bridge_of(loop)
+        call.bridge = bridge_of(self, loop)
         call.future = loop.create_future()
         call.bridge.enqueue(call)
         return call
@@ -367,22 +367,6 @@ cdef class Core:
         handle.outputs = outputs
         handle.request = prepare(self, feeds, timeout, outputs, priority)
         return handle
-
-    cdef EventLoopBridge bridge_of(self, loop):
-        cdef EventLoopBridge bridge = self.last_bridge
-        if bridge is not None and bridge.loop() is loop:
-            return bridge
-        bridge = self.bridges.get(id(loop))
-        if bridge is None or bridge.loop() is not loop:
-            for other, of_other in list(self.bridges.items()):
-                if (<EventLoopBridge>of_other).gone():
-                    del self.bridges[other]
-            bridge = EventLoopBridge(self, loop)
-            self.bridges[id(loop)] = bridge
-            if self.closed:  # since this call began: close() may not have seen it
-                bridge.queue.get().stop()
-        self.last_bridge = bridge
-        return bridge
 
     cdef admit(self, const RequestPtr& request, cbool spins):
         """Queues it, or raises why not; `spins`: the caller will wait for the result."""

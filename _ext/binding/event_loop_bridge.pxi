@@ -181,3 +181,21 @@ cdef class EventLoopBridge:
         if loop is not None and not loop.is_closed() and self.queue.get().descriptor() >= 0:
             loop.remove_reader(self.watched)
         self.queue.get().abandon()  # what this turn has taken in is still to be refused
+
+
+cdef EventLoopBridge bridge_of(Core core, loop):
+    """The bridge between an engine and a loop; it is made where there is none yet."""
+    cdef EventLoopBridge bridge = core.last_bridge
+    if bridge is not None and bridge.loop() is loop:
+        return bridge
+    bridge = core.bridges.get(id(loop))
+    if bridge is None or bridge.loop() is not loop:
+        for other, of_other in list(core.bridges.items()):
+            if (<EventLoopBridge>of_other).gone():
+                del core.bridges[other]
+        bridge = EventLoopBridge(core, loop)
+        core.bridges[id(loop)] = bridge
+        if core.closed:  # since this call began: close() may not have seen it
+            bridge.queue.get().stop()
+    core.last_bridge = bridge
+    return bridge

@@ -17,10 +17,10 @@ from paddleinfer.engine.padding import explained
 from paddleinfer.engine.row_lengths import JoinedFuture
 from paddleinfer.engine.streams import UnderWay, in_order
 from paddleinfer.engine.submission import (
-    Answer,
     Inputs,
     Results,
     StreamHandle,
+    answer_of,
     blame,
     infer_in,
     split_in,
@@ -130,35 +130,15 @@ class EngineCalls:
             if split is not None:
                 return split.joined_with_info() if return_info else split.joined()
         generation = self._generations.present
-        if generation.green:
-            return self._infer_in_greenlet(inputs, timeout, outputs, priority, return_info)
+        if generation.green:  # the thread's other greenlets go on meanwhile
+            future = self.submit(inputs, timeout=timeout, outputs=outputs, priority=priority)
+            return answer_of(future, return_info)
         seconds = self._timeout(timeout)
         while True:  # most requests take this branch, so it makes no further call
             try:
                 return infer_in(generation, inputs, seconds, outputs, priority, return_info)
             except EngineClosed as error:
                 generation = self._generations.next_after(generation, error)
-
-    def _infer_in_greenlet(
-        self,
-        inputs: Inputs,
-        timeout: float | None,
-        outputs: Sequence[str] | None,
-        priority: int,
-        return_info: bool,
-    ) -> Answer:
-        """Does what ``infer`` does, while the thread's other greenlets go on."""
-        future = self.submit(inputs, timeout=timeout, outputs=outputs, priority=priority)
-        try:
-            results = future.result()
-        except BaseException as error:
-            future.give_up()  # whatever ended the greenlet; this does nothing to a request that is over
-            if return_info and isinstance(error, ModelError):
-                error.info = future.info
-            raise
-        info = future.info
-        assert info is not None  # it ran
-        return (results, info) if return_info else results
 
     def submit(
         self,

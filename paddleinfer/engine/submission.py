@@ -22,6 +22,7 @@ __all__ = [
     "Inputs",
     "Results",
     "StreamHandle",
+    "answer_of",
     "blame",
     "infer_in",
     "split_in",
@@ -73,6 +74,20 @@ def submit_in(
     future = InferFuture(padded)
     generation.core.submit(feeds, seconds, outputs, priority, future)
     return future
+
+
+def answer_of(future: InferFuture, return_info: bool) -> Answer:
+    """Waits for a request of ``submit`` as ``infer`` waits."""
+    try:
+        results = future.result()
+    except BaseException as error:
+        future.give_up()  # whatever ended the wait; this does nothing to a request that is over
+        if return_info and isinstance(error, ModelError):
+            error.info = future.info
+        raise
+    info = future.info
+    assert info is not None  # it ran
+    return (results, info) if return_info else results
 
 
 def split_in(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Any, Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,6 +20,7 @@ from ..service.repository import check_controlled, load_model, unload_model
 from ..service.service import Service
 from ..service.services import ServedService
 from .diagnoses import Diagnoses
+from .exchange import client_left, json_answer, small_object, while_client_stays, written_answer
 from .openapi import document
 from .operations import Operation, Parameter, answers, operations_of
 from .page import page
@@ -45,7 +43,6 @@ from .traces import TraceRecorder, seconds_of
 __all__ = ["OPERATIONS", "Handlers", "routes"]
 
 _MOST_QUERY_CHARACTERS: Final = 1024
-_MOST_OBJECT_BYTES: Final = 1 << 16
 
 _JSON_BYTES: Final = "Inference-Header-Content-Length"
 _LENGTH: Final[Schema] = {"type": "integer", "minimum": 0}
@@ -93,7 +90,7 @@ class Handlers:
     @answers(Operation("GET", _server("/openapi.json"), "openapi", json_of(object_with("openapi", "paths"))))
     async def openapi(self, _: Request) -> Response:
         """This document."""
-        return _json(document(OPERATIONS, self._models, self._service.services, self._options))
+        return json_answer(document(OPERATIONS, self._models, self._service.services, self._options))
 
     @answers(Operation("GET", _server("/metrics"), "metrics", text_of("text/plain")))
     async def metrics(self, _: Request) -> Response:
@@ -104,7 +101,9 @@ class Handlers:
     @answers(Operation("GET", {"": "/v2", "_too": "/v2/"}, "server_metadata", json_of(ref("ServerMetadata"))))
     async def metadata(self, _: Request) -> Response:
         """Name, version, extensions."""
-        return _json(metadata.server_metadata(self._options.server_name, self._options.repository_control))
+        return json_answer(
+            metadata.server_metadata(self._options.server_name, self._options.repository_control)
+        )
 
     # A load balancer's checks bring no key, and name the server by its address.
 
@@ -117,7 +116,7 @@ class Handlers:
     )
     async def live(self, _: Request) -> Response:
         """Whether the process answers."""
-        return _json({"live": True})
+        return json_answer({"live": True})
 
     @answers(
         Operation(
@@ -129,19 +128,19 @@ class Handlers:
     async def ready(self, _: Request) -> Response:
         """Whether it takes requests."""
         if self._service.ready:
-            return _json({"ready": True, "live": True})
+            return json_answer({"ready": True, "live": True})
         why = "the server is ending" if self._service.draining else "not every model is ready"
-        return _json({"ready": False, "live": True, "error": why}, HTTPStatus.SERVICE_UNAVAILABLE)
+        return json_answer({"ready": False, "live": True, "error": why}, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @answers(Operation("GET", _server("/v2/live"), "live_numbers", json_of(ref("Live"))))
     async def live_numbers(self, _: Request) -> Response:
         """What the page shows live."""
-        return _json(metadata.live(self._models.opened()))
+        return json_answer(metadata.live(self._models.opened()))
 
     @answers(Operation("GET", _server("/v2/models/stats"), "all_statistics", json_of(ref("Statistics"))))
     async def all_statistics(self, _: Request) -> Response:
         """Statistics of all models."""
-        return _json(metadata.statistics(self._models.counted()))
+        return json_answer(metadata.statistics(self._models.counted()))
 
     @answers(
         Operation(
@@ -159,8 +158,8 @@ class Handlers:
         seconds = seconds_of(request.query_params.get("seconds", "1"))
         name = request.query_params.get("model")
         models = self._models if name is None else [self._models.get(name)]
-        return _of_json(
-            await self._recorder.record(models, seconds, lambda: _left(request), self._service.ended)
+        return written_answer(
+            await self._recorder.record(models, seconds, lambda: client_left(request), self._service.ended)
         )
 
     # Triton's model repository
@@ -175,10 +174,10 @@ class Handlers:
     )
     async def index(self, request: Request) -> Response:
         """The models and their state."""
-        ready = (await _small_object(request)).get("ready", False)
+        ready = (await small_object(request)).get("ready", False)
         if not isinstance(ready, bool):
             raise bad_request('"ready" must be true or false')
-        return _json(metadata.index(self._models, only_ready=ready))
+        return json_answer(metadata.index(self._models, only_ready=ready))
 
     @answers(
         Operation(
@@ -191,11 +190,11 @@ class Handlers:
     async def load(self, request: Request) -> Response:
         """Load a model."""
         self._check_may_change(request)
-        body = await _small_object(request)
+        body = await small_object(request)
         name = request.path_params["model"]
         loading = load_model(self._models, name, body, self._options.max_load_batch_size)
-        await _while_client_stays(request, loading)
-        return _json({})
+        await while_client_stays(request, loading)
+        return json_answer({})
 
     @answers(
         Operation(
@@ -207,8 +206,8 @@ class Handlers:
     async def unload(self, request: Request) -> Response:
         """Unload a model."""
         self._check_may_change(request)
-        await _while_client_stays(request, unload_model(self._models, request.path_params["model"]))
-        return _json({})
+        await while_client_stays(request, unload_model(self._models, request.path_params["model"]))
+        return json_answer({})
 
     # One model
 
@@ -216,7 +215,7 @@ class Handlers:
     async def model_metadata(self, request: Request) -> Response:
         """Inputs and outputs."""
         model = self._model(request)
-        return _json(metadata.model_metadata(model, model.open_engine()))
+        return json_answer(metadata.model_metadata(model, model.open_engine()))
 
     @answers(
         Operation("GET", _model("/ready"), "model_ready", json_of(object_with("name", "ready")), (404, 503))
@@ -225,9 +224,9 @@ class Handlers:
         """Whether the model takes requests."""
         model = self._model(request)
         if model.ready and not self._service.draining:
-            return _json({"name": model.name, "ready": True})
+            return json_answer({"name": model.name, "ready": True})
         why = f"model {model.name!r} is not ready: {model.reason}"
-        return _json({"name": model.name, "ready": False, "error": why}, HTTPStatus.SERVICE_UNAVAILABLE)
+        return json_answer({"name": model.name, "ready": False, "error": why}, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @answers(
         Operation(
@@ -238,13 +237,13 @@ class Handlers:
     async def model_config(self, request: Request) -> Response:
         """The configuration in force."""
         model = self._model(request)
-        return _json(metadata.model_config(model, model.open_engine()))
+        return json_answer(metadata.model_config(model, model.open_engine()))
 
     @answers(Operation("GET", _model("/stats"), "model_statistics", json_of(ref("Statistics")), (404, 503)))
     async def model_statistics(self, request: Request) -> Response:
         """Statistics."""
         model = self._model(request)
-        return _json(metadata.statistics([(model, model.open_engine())]))
+        return json_answer(metadata.statistics([(model, model.open_engine())]))
 
     @answers(
         Operation(
@@ -254,7 +253,7 @@ class Handlers:
     )
     async def model_diagnosis(self, request: Request) -> Response:
         """What binds its requests."""
-        return _of_json(await self._diagnoses.of(self._model(request)))
+        return written_answer(await self._diagnoses.of(self._model(request)))
 
     @answers(
         Operation(
@@ -280,7 +279,7 @@ class Handlers:
     )
     async def services(self, _: Request) -> Response:
         """The services, and what they have counted."""
-        return _json([_described(served) for served in self._service.services])
+        return json_answer([_described(served) for served in self._service.services])
 
     @answers(
         Operation(
@@ -290,7 +289,7 @@ class Handlers:
     )
     async def service(self, request: Request) -> Response:
         """One service, and what it has counted."""
-        return _json(_described(self._service.services.get(request.path_params["service"])))
+        return json_answer(_described(self._service.services.get(request.path_params["service"])))
 
     @answers(
         Operation(
@@ -370,46 +369,3 @@ def _described(served: ServedService) -> dict[str, Any]:
         "latency": served.latencies.as_dict(),
         **service.stats(),
     }
-
-
-async def _left(request: Request) -> None:
-    """Returns when its client is gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _while_client_stays(request: Request, work: Coroutine[Any, Any, None]) -> None:
-    """Does it; where the client leaves, it is cancelled."""
-    working, left = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait((working, left), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-    finally:
-        working.cancel()
-        left.cancel()
-
-
-async def _small_object(request: Request) -> dict[str, Any]:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _MOST_OBJECT_BYTES:
-            raise RequestError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {_MOST_OBJECT_BYTES} bytes"
-            )
-    try:
-        given = orjson.loads(body or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
-    if not isinstance(given, dict):
-        raise RequestError(HTTPStatus.BAD_REQUEST, "the body must be a JSON object")
-    return given
-
-
-def _json(value: Any, status: int = HTTPStatus.OK) -> Response:
-    return _of_json(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS), status)
-
-
-def _of_json(written: bytes, status: int = HTTPStatus.OK) -> Response:
-    return Response(written, status_code=status, media_type="application/json")
