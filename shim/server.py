@@ -297,7 +297,7 @@ class _Server(uvicorn.Server):
         )
         self._service.inference.cut += unread
         if self._options.trace is not None and self._failure is None:
-            self._keep_trace(self._options.trace, last_trace(engines))
+            self._keep_trace(self._options.trace, last_trace(engines, self._service.services))
 
     async def _accept_last(self, listener: Listener) -> None:
         """A connection that waits to be accepted would be reset."""

@@ -39,11 +39,13 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def metrics() -> str:
     """Every metric of a scrape, as Prometheus stores it."""
     from paddleinfer.metrics import EngineCollector
+    from paddleinfer.serve.metrics import ServiceCollector
 
     suffix = {"counter": "_total"}
     rows = [
         (f"`{family.name}{suffix.get(family.type, '')}`", family.type, family.documentation)
-        for family in EngineCollector({}).collect()
+        for collector in (EngineCollector({}), ServiceCollector({}))
+        for family in collector.collect()
     ]
     return _table(("name", "type", "what it is"), sorted(rows))
 

@@ -10,6 +10,7 @@ from paddleinfer.errors import ConfigError
 from paddleinfer.models.spec import TensorSpec
 from paddleinfer.sentences import listed, shown
 from paddleinfer.serve.calls import Functions, ServiceCalls, is_async
+from paddleinfer.serve.diagnosis import ServiceDiagnosis, diagnose_service
 from paddleinfer.serve.engines import EngineOfService, Engines
 from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serve.request import Request
@@ -259,6 +260,11 @@ class Service:
     def stats(self) -> dict[str, Any]:
         """Counts of requests by outcome, and durations of requests and of their stages (nanoseconds)."""
         return self._made().statistics.as_dict()
+
+    def diagnose(self) -> ServiceDiagnosis:
+        """What binds the last requests: functions, engines, the wait for a turn, or reading and writing."""
+        calls = self._made()
+        return diagnose_service(calls.statistics.recent(), calls.limits, list(self.engines))
 
     @property
     def calls(self) -> ServiceCalls:

@@ -31,7 +31,9 @@ class Activity(NamedTuple):
     runs: Sequence[TracedRun]
     lost_requests: int = 0
     outer: Sequence[Stages] = ()
-    """The stages of requests outside the engine, in a server."""
+    """The stages of requests outside the engine, in a server or a service."""
+    outer_kind: str = "http"
+    """What these are: "http" or "service" requests."""
 
 
 def chrome_trace(*activities: Activity) -> dict[str, Any]:
@@ -74,8 +76,8 @@ def _add(events: _Events, activity: Activity) -> dict[int, str]:
         _add_request(events, track, request, ran, track_of.get(request.run, 0))
     for lane, stages in in_lanes((stages[0][1], stages[-1][2], stages) for stages in activity.outer):
         track = _FIRST_OUTER_TRACK + lane
-        tracks[track] = f"http {lane}"
-        events.slice(track, "http request", stages[0][1], stages[-1][2], 0)
+        tracks[track] = f"{activity.outer_kind} {lane}"
+        events.slice(track, f"{activity.outer_kind} request", stages[0][1], stages[-1][2], 0)
         for stage, begin, end in stages:
             events.slice(track, stage, begin, end, 1)
     return tracks

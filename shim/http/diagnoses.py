@@ -6,6 +6,7 @@ import asyncio
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from time import monotonic, perf_counter_ns
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -18,6 +19,7 @@ from paddleinfer.models.reader import TensorSpec
 
 from ..protocol.body import Headers
 from ..protocol.datatypes import DATATYPE_OF
+from ..protocol.errors import RequestError
 from ..protocol.request import parse_request
 from ..protocol.response import encode_response
 from ..service.long_work import LongWork
@@ -44,6 +46,11 @@ class Diagnoses:
 
     async def of(self, model: ServedModel) -> bytes:
         """JSON, a second old at most."""
+        if model.is_service:
+            where = f"GET /services/{model.name}/diagnosis"
+            raise RequestError(
+                HTTPStatus.NOT_FOUND, f"{model.name!r} is a service: {where} says what binds it"
+            )
         engine, now = model.open_engine(), self._clock()
         kept = self._kept.get(engine)
         if kept is None or (kept[1].done() and now - kept[0] >= _KEPT_FOR_S):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from starlette.routing import Route
 
 from paddleinfer.metrics import CONTENT_TYPE, exposition
 from paddleinfer.sentences import shown
+from paddleinfer.serve import metrics as service_metrics
 
 from ..protocol.errors import RequestError, bad_request
 from ..service import metadata
@@ -96,6 +98,8 @@ class Handlers:
     async def metrics(self, _: Request) -> Response:
         """Prometheus' text format."""
         body = exposition({model.name: engine for model, engine in self._models.opened()})
+        if len(self._service.services):
+            body += service_metrics.exposition({one.name: one.service for one in self._service.services})
         return Response(body, media_type=CONTENT_TYPE)
 
     @answers(Operation("GET", {"": "/v2", "_too": "/v2/"}, "server_metadata", json_of(ref("ServerMetadata"))))
@@ -157,10 +161,12 @@ class Handlers:
             raise bad_request(f"/v2/trace takes the parameters seconds and model, not {shown(unknown[0])}")
         seconds = seconds_of(request.query_params.get("seconds", "1"))
         name = request.query_params.get("model")
-        models = self._models if name is None else [self._models.get(name)]
-        return written_answer(
-            await self._recorder.record(models, seconds, lambda: client_left(request), self._service.ended)
-        )
+        models: Iterable[ServedModel] = self._models
+        services: Iterable[ServedService] = self._service.services
+        if name is not None:
+            models, services = [self._models.get(name)], []
+        ends = (lambda: client_left(request), self._service.ended)
+        return written_answer(await self._recorder.record(models, seconds, *ends, services=services))
 
     # Triton's model repository
 
@@ -290,6 +296,19 @@ class Handlers:
     async def service(self, request: Request) -> Response:
         """One service, and what it has counted."""
         return json_answer(_described(self._service.services.get(request.path_params["service"])))
+
+    @answers(
+        Operation(
+            *("GET", _server("/services/{service}/diagnosis"), "service_diagnosis"),
+            json_of(object_with("service", "verdict")),
+            (404,),
+        )
+    )
+    async def service_diagnosis(self, request: Request) -> Response:
+        """What binds the requests of a service."""
+        served = self._service.services.get(request.path_params["service"])
+        found = await self._service.long_work.run(None, served.service.diagnose)
+        return json_answer({"service": served.name, **found.as_dict()})
 
     @answers(
         Operation(

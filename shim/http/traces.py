@@ -20,6 +20,7 @@ from paddleinfer.tracing.timeline import Activity, chrome_trace
 from ..protocol.errors import RequestError, bad_request
 from ..service.long_work import LongWork
 from ..service.models import ServedModel
+from ..service.services import ServedService
 
 __all__ = ["TraceRecorder", "last_trace", "seconds_of"]
 
@@ -52,9 +53,13 @@ class TraceRecorder:
         self._ends_at: float | None = None
 
     async def record(
-        self, models: Iterable[ServedModel], seconds: float, *ends: Callable[[], Awaitable[None]]
+        self,
+        models: Iterable[ServedModel],
+        seconds: float,
+        *ends: Callable[[], Awaitable[None]],
+        services: Iterable[ServedService] = (),
     ) -> bytes:
-        """Records these models for this many seconds, or until one of `ends` is over, as a Chrome trace.
+        """Records these for this many seconds, or until one of `ends` is over, as a Chrome trace.
 
         Raises
         ------
@@ -71,7 +76,8 @@ class TraceRecorder:
         self._ends_at = monotonic() + seconds
         try:
             recording = _Recording(
-                [model for model in models if model.engine is not None and not model.is_service]
+                [model for model in models if model.engine is not None and not model.is_service],
+                list(services),
             )
             try:
                 await _first_of(asyncio.sleep(seconds), *(end() for end in ends))
@@ -86,8 +92,9 @@ class TraceRecorder:
 class _Recording:
     """What these models do from now on, until it is ended or asked for."""
 
-    def __init__(self, models: Sequence[ServedModel]) -> None:
+    def __init__(self, models: Sequence[ServedModel], services: Sequence[ServedService]) -> None:
         self._begin_ns = monotonic_ns()
+        self._services = services
         self._most = max(1, _MOST_TRACED // max(1, len(models)))
         self._recording = ExitStack()
         self._traces = [
@@ -102,7 +109,8 @@ class _Recording:
     def document(self) -> bytes:
         """To be called on a thread that may take its time."""
         self.end()
-        activities = (_activity(model, trace.activity(), self._begin_ns) for model, trace in self._traces)
+        activities = [_activity(model, trace.activity(), self._begin_ns) for model, trace in self._traces]
+        activities += [_of_service(served, self._begin_ns) for served in self._services]
         return _written(chrome_trace(*(_last_of(activity, self._most) for activity in activities)))
 
 
@@ -127,11 +135,21 @@ def _written(document: dict[str, Any]) -> bytes:
     return b"".join([b'{"traceEvents":[', b",".join(pieces), b"],", rest[1:]])
 
 
-def last_trace(engines: Iterable[tuple[ServedModel, Engine]]) -> dict[str, Any]:
+def last_trace(
+    engines: Iterable[tuple[ServedModel, Engine]], services: Iterable[ServedService]
+) -> dict[str, Any]:
     """The recent requests and runs of each, as a Chrome trace; the engines may be closed."""
     return chrome_trace(
-        *(_activity(model, engine.recent_activity(), since_ns=0) for model, engine in engines)
+        *(_activity(model, engine.recent_activity(), since_ns=0) for model, engine in engines),
+        *(_of_service(served, since_ns=0) for served in services),
     )
+
+
+def _of_service(served: ServedService, since_ns: int) -> Activity:
+    """Its requests alone: its engines' work is on tracks of their own."""
+    recent = served.service.calls.statistics.recent()
+    outer = [stages for stages in recent if stages[-1][2] > since_ns]
+    return Activity(f"service {served.name}", (), (), outer=outer, outer_kind="service")
 
 
 def _activity(model: ServedModel, inside: Activity, since_ns: int) -> Activity:

@@ -171,6 +171,7 @@ CASES: list[tuple[str, str, dict[str, Any], int]] = [
     (INFER, "post", {"json": {"inputs": [{**INPUT, "data": [-1, 0, 0]}]}}, 500),
     ("/services", "get", {}, 200),
     ("/services/{service}", "get", {}, 200),
+    ("/services/{service}/diagnosis", "get", {}, 200),
     ("/services/q", "get", {}, 404),
     ("/services/{service}", "post", {"json": {"a": 1}}, 200),
     ("/services/{service}", "post", {"content": b"raw"}, 200),

@@ -337,6 +337,33 @@ def test_a_picture_in_and_an_image_bomb_refused() -> None:
         assert client.post("/services/size", content=picture).json() == [3, 2]
 
 
+def test_metrics_the_trace_and_the_verdict_have_services() -> None:
+    with engine_of() as engine:
+        app = create_app({"m": engine}, services={"sum": Sum()})
+        with TestClient(app) as client:
+
+            def ask() -> None:
+                for _ in range(20):
+                    assert client.post("/services/sum", json=[1, 2, 3]).status_code == 200
+
+            client.post("/services/sum", json=[1, 2, 3])
+            asking = threading.Thread(target=ask)
+            asking.start()
+            trace = client.get("/v2/trace?seconds=2").json()
+            asking.join(PATIENCE_S)
+            metrics = client.get("/metrics").text
+            verdict = client.get("/services/sum/diagnosis").json()
+            elsewhere = client.get("/services/nobody/diagnosis")
+    assert 'paddleinfer_service_requests_total{outcome="result",service="sum"} 21.0' in metrics
+    assert 'paddleinfer_requests_total{model="m",outcome="result"} 21.0' in metrics
+    assert verdict["service"] == "sum" and verdict["requests"] == 21 and verdict["verdict"].endswith("-bound")
+    error_of(elsewhere, 404)
+    events = trace["traceEvents"]
+    (service,) = [one["pid"] for one in events if one["ph"] == "M" and one["args"]["name"] == "service sum"]
+    names = {one["name"] for one in events if one["pid"] == service and one["ph"] == "X"}
+    assert {"service request", "decode", "preprocess", "infer", "postprocess", "encode"} <= names
+
+
 # -- wrong services, and the command line
 
 

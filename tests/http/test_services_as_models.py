@@ -190,6 +190,12 @@ def test_a_service_is_neither_loaded_nor_unloaded(client: TestClient) -> None:
         assert "is a service, which is neither loaded nor unloaded" in error_of(answer, 400)
 
 
+def test_its_verdict_is_elsewhere(client: TestClient) -> None:
+    message = error_of(client.get("/v2/models/backwards/diagnosis"), 404)
+    assert "GET /services/backwards/diagnosis" in message
+    assert "verdict" in client.get("/services/backwards/diagnosis").json()
+
+
 def test_a_deadline_of_the_protocol_holds(client: TestClient) -> None:
     late = ask(client, STRINGS, strings(parameters={"timeout": 1}))
     error_of(late, 504)
