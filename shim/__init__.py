@@ -1,6 +1,6 @@
-"""paddleinfer over HTTP and gRPC: the Open Inference Protocol around the engine's public API.
+"""Serves paddleinfer over HTTP and gRPC: the Open Inference Protocol around the engine's public API.
 
-``create_app(engines)`` gives a Starlette application; ``paddleinfer-http`` runs one.
+``create_app(engines)`` returns a Starlette application; ``paddleinfer-http`` runs one.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""``python -m paddleinfer.shim``: the same as ``paddleinfer-http``."""
+"""``python -m paddleinfer.shim`` does the same as ``paddleinfer-http``."""
 
 import sys
 

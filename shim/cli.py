@@ -39,7 +39,7 @@ underscores, too.
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command line asks for."""
+    """What to serve, by the command line."""
 
     server: ServerOptions
     models: Mapping[str, ModelSource]
@@ -47,7 +47,7 @@ class Plan:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until a signal; gives the process's exit code."""
+    """Serves until a signal, and returns the exit code of the process."""
     parser = _parser()
     try:
         plan = plan_of(parser.parse_args(arguments), os.environ)
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return _USAGE_ERROR
     try:
-        from .server import serve  # brings uvicorn
+        from .server import serve  # imports uvicorn
     except ModuleNotFoundError as error:
         print(
             f"{parser.prog}: {error.name} is not installed; pip install 'paddleinfer[http]' brings it",
@@ -70,24 +70,24 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneSentenceParser(
         prog="paddleinfer-http",
         usage="%(prog)s [OPTION ...] [DIR]",
-        description="Serves PaddlePaddle models over HTTP and gRPC (Open Inference Protocol), with batching.",
+        description="Serve PaddlePaddle models over HTTP and gRPC (Open Inference Protocol), with batching.",
         epilog=_EPILOG,
         allow_abbrev=False,
     )
-    parser.add_argument("directory", metavar="DIR", nargs="?", help="a model, as the engine takes it")
+    parser.add_argument("directory", metavar="DIR", nargs="?", help="a model's directory, file or file stem")
     parser.add_argument(
         "--model",
         metavar="[NAME=]DIR",
         action="append",
         default=[],
-        help="a model; may be given several times",
+        help="a model and its name; may be given several times",
     )
     parser.add_argument(
         "--service",
         metavar="[NAME=]MODULE:NAME",
         action="append",
         default=[],
-        help="a service around the models, as docs/services.md has it; may be given several times",
+        help="a service around the models (docs/services.md); may be given several times",
     )
     parser.add_argument(
         "--config", metavar="FILE.toml", type=Path, help="options and models; see docs/server.md"
@@ -106,7 +106,7 @@ def _groups() -> dict[str, list[Flag]]:
 
 
 def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Plan:
-    """What is to be served, and how.
+    """Reads from the command line what to serve, and how.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
 
 
 def _merged(*levels: Mapping[str, Any]) -> dict[str, Any]:
-    """The later over the earlier. Port and Unix socket answer one question: the later answer holds."""
+    """Merges options; the later ones win, also between port and Unix socket, which exclude each other."""
     merged: dict[str, Any] = {}
     for level in levels:
         if "port" in level and level.get("uds") is not None:
@@ -164,9 +164,9 @@ def _specs(
     *,
     needs_one: bool,
 ) -> dict[str, ModelSpec | None]:
-    """Of the models by name, in a sentence and at once where there is none: a load would take its time.
+    """Returns the specs of the models by name. A path without a model is an error at once, before any load.
 
-    None for one whose files are damaged, where others are not: it will not be ready, and they are served.
+    A damaged model gets None if others are whole: they are served, and it is not ready.
     """
     specs: dict[str, ModelSpec | None] = {}
     damage: list[ModelLoadError] = []
@@ -191,7 +191,7 @@ def _specs(
 
 
 def _services(namespace: argparse.Namespace, file: SettingsFile) -> dict[str, Service]:
-    """By name: the one that is given, or what the module calls it."""
+    """Returns the services by name: the given one, or that in the module."""
     places = dict(file.services)
     for text in namespace.service:
         name, separator, place = text.partition("=")

@@ -1,4 +1,4 @@
-"""Where ``paddleinfer-http`` begins: a signal ends it as documented from here on."""
+"""The entry point of ``paddleinfer-http``; from here on a signal ends the process as documented."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ENDED = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until a signal; gives the process's exit code."""
+    """Serves until a signal, and returns the exit code of the process."""
     before = {number: signal.signal(number, _end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         from .cli import main as run
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """At once: nothing listens yet. An exception could be lost in a callback that it interrupts."""
+    """Ends the process at once: nothing listens yet, and an exception could get lost in a callback."""
     os.write(
         2, f"paddleinfer-http: received {signal.Signals(number).name}; exiting before it serves\n".encode()
     )

@@ -1,4 +1,4 @@
-"""Every option of the server itself: its type, its default, its limits."""
+"""Defines every option of the server itself: its type, its default, its limits."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class ServerOptions:
             raise ConfigError("tls_cert and tls_key must be given together")
         for name in ("tls_cert", "tls_key", "api_key_file"):
             path = getattr(self, name)
-            if path is not None and not os.path.isfile(path):  # whatever the text, which Path's own is not
+            if path is not None and not os.path.isfile(path):  # works for any text, unlike Path's own method
                 raise ConfigError(f"{name} points to {path}, which is not a file")
         if self.tls_cert is not None:
             try:
@@ -185,7 +185,7 @@ class ServerOptions:
 
     @property
     def is_open_to_all(self) -> bool:
-        """Whether whoever reaches the machine may call the server."""
+        """Whether anyone who reaches the machine may call the server."""
         has_port = self.uds is None or self.grpc_port is not None
         return has_port and _is_everywhere(self.host) and self.api_key is None and self.api_key_file is None
 
@@ -200,12 +200,12 @@ class ServerOptions:
         return self.grpc_port is not None or self.grpc_uds is not None
 
     def service_options(self) -> ServiceOptions:
-        """What the application needs of these; reads the key's file, and the variables of OpenTelemetry.
+        """Returns the options that the application needs; reads the key's file and OpenTelemetry's variables.
 
         Raises
         ------
         ConfigError
-            The file holds no key, or ``otel`` cannot be had.
+            The file holds no key, or ``otel`` is not possible.
         """
         key = self.api_key
         if self.api_key_file is not None:
@@ -242,7 +242,7 @@ class ServerOptions:
 
 
 def _is_everywhere(host: str) -> bool:
-    """Whether to listen there is to listen on all interfaces; an address can be spelled in many ways."""
+    """Tells whether an address means all interfaces; it can be spelled in many ways."""
     try:
         return socket.inet_aton(host) == bytes(4)
     except OSError:

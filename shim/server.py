@@ -45,8 +45,8 @@ __all__ = ["serve"]
 _log = logging.getLogger("paddleinfer.http")
 
 _BACKLOG = 2048
-"""Connections that wait to be accepted."""
-# After the last that was accepted: for handshakes that were under way, and for requests to be read.
+"""The most connections that may wait to be accepted."""
+# The wait after the last accepted connection, for handshakes under way and for requests to be read.
 _LAST_CONNECTIONS_S = 0.1
 
 _CUT = 3
@@ -60,11 +60,11 @@ def serve(
     service_options: ServiceOptions,
     services: Mapping[str, ModelService] | None = None,
 ) -> int:
-    """Serves these models until a signal; gives the exit code.
+    """Serves these models until a signal, and returns the exit code.
 
-    It is 0; 1 when the address could not be had, the trace not be written, or something failed that nobody
-    expected; 2 when no model could be opened, for its files or an option; 3 when requests were cut since they
-    were not over when ``drain_timeout`` was.
+    It is 0; 1 if the address is not available, the trace cannot be written, or something unexpected failed;
+    2 if no model could be opened, because of its files or an option; 3 if requests were cut because they had
+    not finished within ``drain_timeout``.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     _log.setLevel(logging.INFO)
@@ -83,7 +83,7 @@ def serve(
         return _WRONG
     allow_descriptors(service.connections)
     server = _Server(service, options)
-    with server.capture_signals():  # of all that has to be put away
+    with server.capture_signals():  # of everything that has to be cleaned up
         try:
             listener = server.listener = listen(options)
         except ConfigError as error:
@@ -95,7 +95,7 @@ def serve(
         finally:
             listener.remove_file()
         if server.calls.under_way or service.models.under_way:
-            # In a call of Paddle's that nothing can end; nor can the interpreter end around it.
+            # It is inside a call of Paddle that nothing can end, and the interpreter cannot exit around it.
             code = server.exit_code
             os._exit(code)
         return server.exit_code
@@ -103,11 +103,11 @@ def serve(
 
 @contextlib.contextmanager
 def _telemetry(options: ServerOptions) -> Iterator[None]:
-    """Spans are sent meanwhile, the last of them when the server has drained."""
+    """Sends spans during the block, the last of them once the server has drained."""
     if not options.otel:
         yield
         return
-    from .service import telemetry  # brings OpenTelemetry
+    from .service import telemetry  # imports OpenTelemetry
 
     provider = telemetry.set_up(options.server_name)
     try:
@@ -118,7 +118,7 @@ def _telemetry(options: ServerOptions) -> Iterator[None]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, which listens first and loads then, and drains before it ends."""
+    """uvicorn's server, which listens first, then loads, and drains before it ends."""
 
     listener: Listener | None = None
 
@@ -139,7 +139,7 @@ class _Server(uvicorn.Server):
                 lifespan="on",
                 log_level="info" if options.access_log else "warning",
                 access_log=options.access_log,
-                # Who is behind a proxy concerns the log alone.
+                # Which client is behind a proxy concerns only the log.
                 proxy_headers=options.access_log,
                 ssl_certfile=options.tls_cert,
                 ssl_keyfile=options.tls_key,
@@ -149,12 +149,12 @@ class _Server(uvicorn.Server):
                 ws="none",
             )
         )
-        # Which it has just set up.
+        # uvicorn has just set it up.
         escape_logs(map(logging.getLogger, ("uvicorn", "uvicorn.error", "uvicorn.access")))
 
     @property
     def exit_code(self) -> int:
-        """Of the process, after run()."""
+        """The exit code of the process, after run()."""
         if self._failure is not None or not self.started:
             return self._failure or _FAILED
         cut = self._service.inference.cut
@@ -163,7 +163,7 @@ class _Server(uvicorn.Server):
         return _CUT if cut else 0
 
     async def startup(self, sockets: Any = None) -> None:
-        """Starts to listen, then loads the models; until then requests for them get 503."""
+        """Starts to listen, then loads the models; until they are loaded their requests get 503."""
         loop = self._loop = asyncio.get_running_loop()
         await self.lifespan.startup()
         assert self.listener is not None
@@ -190,10 +190,10 @@ class _Server(uvicorn.Server):
         )
 
     async def _start_grpc(self) -> bool:
-        """Whether it serves gRPC, or need not."""
+        """Starts gRPC if it is asked for; False if that failed."""
         if not self._options.serves_grpc:
             return True
-        from .grpc.server import GrpcServer  # brings grpc
+        from .grpc.server import GrpcServer  # imports grpc
 
         server = GrpcServer(self._service, self._options)
         try:
@@ -212,7 +212,7 @@ class _Server(uvicorn.Server):
             if self._service.draining:
                 return
         except (PaddleInferError, RequestError) as error:
-            if self._service.draining:  # it was ended
+            if self._service.draining:  # the load was ended
                 return
             say(f"paddleinfer-http: {error}")
             self._fail(_WRONG)
@@ -221,7 +221,7 @@ class _Server(uvicorn.Server):
             _log.exception("no model could be loaded")
             self._fail(_FAILED)
             return
-        # Importing Paddle leaves objects that a full collection takes 0.1 s to visit.
+        # A full collection takes 0.1 s to visit the objects that importing Paddle leaves.
         gc.collect()
         gc.freeze()
         if self._grpc is not None:
@@ -289,7 +289,7 @@ class _Server(uvicorn.Server):
         await asyncio.gather(*ends)
         await self._service.services.close(CLOSE_TIMEOUT_S)
         await self._service.models.close(CLOSE_TIMEOUT_S)
-        # Answers that their clients have not read, of those that were given time.
+        # The answers that clients have not read although they had time.
         unread = sum(
             connection.transport.get_write_buffer_size() > 0
             for connection in self.server_state.connections
@@ -300,7 +300,7 @@ class _Server(uvicorn.Server):
             self._keep_trace(self._options.trace, last_trace(engines, self._service.services))
 
     async def _accept_last(self, listener: Listener) -> None:
-        """A connection that waits to be accepted would be reset."""
+        """Accepts the connections that wait, which would be reset otherwise."""
         refuse_new(listener.socket)
         ends_ns = monotonic_ns() + int(self._options.drain_timeout * 1e9)
         for _ in range(2):

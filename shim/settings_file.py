@@ -1,4 +1,4 @@
-"""A server's TOML file: its own options, options of all models, and the models."""
+"""Reads a server's TOML file: its own options, options of all models, and the models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ else:
 
 __all__ = ["ModelTable", "SettingsFile", "read_settings"]
 
-# A hundred models with ten options each take a tenth.
+# A hundred models with ten options each take a tenth of this.
 _MOST_BYTES = 1 << 18
 # The parser's time grows with the square of a key's parts.
 _MOST_DOTS = 256
@@ -35,22 +35,22 @@ class ModelTable:
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """What a file says."""
+    """The contents of a settings file."""
 
     server: Mapping[str, Any] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, ModelTable] = field(default_factory=dict)
     services: Mapping[str, str] = field(default_factory=dict)
-    """Name -> where it is, ``module:Name``."""
+    """Name of a service -> its place, ``module:Name``."""
 
 
 def read_settings(path: Path) -> SettingsFile:
-    """Reads ``[server]``, ``[engine]``, ``[models.NAME]``, ``[services]``; a model's path is relative to it.
+    """Reads ``[server]``, ``[engine]``, ``[models.NAME]``, ``[services]``; paths are relative to the file.
 
     Raises
     ------
     ConfigError
-        It cannot be read, is no TOML, or has another table.
+        It cannot be read, is not TOML, or has another table.
     """
     try:
         with path.open("rb") as file:
@@ -96,7 +96,7 @@ def _model(file: Path, name: str, table: Any) -> ModelTable:
 
 
 def _options(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists are tuples, and ``pad`` is made of its tables."""
+    """Turns lists into tuples, and ``pad``'s tables into PadAxis."""
     options = {name: _frozen(value) for name, value in table.items()}
     if "pad" in options:
         pads = options["pad"] if isinstance(options["pad"], tuple) else (options["pad"],)

@@ -1,4 +1,4 @@
-"""gRPC: the services, their messages, limits and statuses, over ``grpc.aio``.
+"""Serves gRPC over ``grpc.aio``: the services, their messages, limits and statuses.
 
 May import: protocol, service, sockets.
 """

@@ -1,4 +1,4 @@
-"""Handlers of all calls: bytes -> message -> bytes, errors become statuses, and a line goes to the log."""
+"""Makes the handlers of all calls: they turn bytes into messages and errors into statuses, and log."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
 
 def ending() -> RequestError:
-    """The error of a call that arrives during the shutdown."""
+    """Makes the error of a call that arrives during the shutdown."""
     return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is ending")
 
 
 class Calls:
-    """Makes handlers for grpc.aio of coroutine functions that raise errors of the engine and RequestErrors.
+    """Makes handlers for grpc.aio from coroutine functions that raise errors of the engine and RequestErrors.
 
-    A handler takes and gives bytes, so that a damaged message gets a sentence, too.
+    A handler takes and returns bytes, so that a damaged message gets a sentence, too.
     """
 
     def __init__(self, arrivals: Arrivals, unsent: Unsent) -> None:
@@ -40,7 +40,7 @@ class Calls:
         self._ending = False
 
     def unary(self, method: str, behaviour: Behaviour) -> grpc.RpcMethodHandler:
-        """Of a call with one request and one response: (body, context) -> body."""
+        """Makes the handler of a call with one request and one response from (body, context) -> body."""
 
         async def call(_: Any, context: Any) -> bytes:
             task = asyncio.current_task()
@@ -49,11 +49,11 @@ class Calls:
             self.wait_for_reader(task, len(answer))
             return answer
 
-        # The message is read by us, so that there is a limit to how many come at once.
+        # We read the message ourselves, to limit how many arrive at once.
         return grpc.stream_unary_rpc_method_handler(_checked(method, call))
 
     def wait_for_reader(self, task: asyncio.Task[Any], size_bytes: int) -> None:
-        """The one answer of a call has so many bytes, and waits for its client until the call is over."""
+        """Counts the bytes of a call's only answer, which waits for its client until the call is over."""
         self._unsent.add(task, size_bytes)
         self._unsent.write(task)
         task.add_done_callback(self._unsent.discard)
@@ -70,11 +70,11 @@ class Calls:
             self._unsent.discard(task)
 
     def stream(self, method: str, behaviour: Behaviour) -> grpc.RpcMethodHandler:
-        """Of a call with many of both: (iterator of bodies, context), which writes to the context."""
+        """Makes the handler of a call with many of both from (bodies, context) -> None."""
         return grpc.stream_stream_rpc_method_handler(_checked(method, behaviour))
 
     def endless(self, behaviour: Behaviour) -> Behaviour:
-        """The same behaviour for a call that would go on for ever: when the server ends, it does."""
+        """Wraps the function of a call that would go on for ever, so that it ends when the server ends."""
 
         async def call(request: Any, context: Any) -> None:
             if self._ending:
@@ -94,7 +94,7 @@ class Calls:
         return call
 
     def end_endless(self) -> None:
-        """The server ends."""
+        """Ends such calls, because the server ends."""
         self._ending = True
         for task in self._endless:
             task.cancel()
@@ -108,12 +108,12 @@ def _checked(method: str, behaviour: Behaviour) -> Behaviour:
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED
             raise
-        except grpc.aio.BaseError:  # the call has ended under it
+        except grpc.aio.BaseError:  # the call has ended meanwhile
             code = grpc.StatusCode.UNKNOWN
             raise
         except Exception as error:
             code = code_of(error)
-            # grpc.aio keeps an abort in a cycle, traceback and all, which must not hold on to the message.
+            # grpc.aio keeps an abort in a cycle with its traceback, which must not keep the message.
             del request
             traceback.clear_frames(error.__traceback__)
             await abort(context, error)

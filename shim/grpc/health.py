@@ -1,4 +1,4 @@
-"""The standard health service (grpc.health.v1) over the readiness of the server and of each model."""
+"""Serves the standard health service (grpc.health.v1): the readiness of the server and of each model."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["HEALTH_SERVICE", "health_handlers"]
 
 HEALTH_SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
-# A model's state changes in many places. Watchers are told after so long at most.
+# A model's state changes in many places. Watchers hear of it within this time.
 _LOOK_INTERVAL_S: Final = 0.25
-# They need no key, and last for ever.
+# Watches need no key, and last for ever.
 _MAX_WATCHES: Final = 1_024
 _MAX_WATCHES_OF_CONNECTION: Final = 64
 
 
 def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
-    """Method -> its handler. The server is "" or its service's name, a model its name."""
+    """Returns method -> its handler. The server is named "" or by its service, a model by its name."""
     read = MessageReader(HealthCheckRequest)
 
     def status_of(name: str) -> Any:
@@ -70,13 +70,13 @@ def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
                     await calls.write(context, _written(told))
 
     handlers = {"Check": calls.unary("Check", check), "Watch": calls.stream("Watch", calls.endless(watch))}
-    if hasattr(health_pb2, "HealthListRequest"):  # of later versions
+    if hasattr(health_pb2, "HealthListRequest"):  # in later versions
         handlers["List"] = calls.unary("List", list_all)
     return handlers
 
 
 class _Watch:
-    """What all who watch one name wait for."""
+    """The state of one name, for which all of its watchers wait."""
 
     def __init__(self, status: Any) -> None:
         self.status = status
@@ -94,12 +94,12 @@ class _Watch:
 
 
 class Watches:
-    """Looks at each watched name once for all who watch it, and limits their number.
+    """Looks at each watched name once for all its watchers, and limits their number.
 
     Parameters
     ----------
     status_of
-        Gives the status of a name.
+        It returns the status of a name.
     """
 
     def __init__(self, status_of: Callable[[str], Any]) -> None:
@@ -110,7 +110,7 @@ class Watches:
 
     @contextlib.contextmanager
     def one(self, name: str, connection: str) -> Iterator[_Watch]:
-        """Somebody on this connection watches a name; RequestError 429 where too many do."""
+        """Adds a watcher of a name on this connection; raises RequestError 429 if there are too many."""
         for count, most, whose in (
             (self._of_connections[connection], _MAX_WATCHES_OF_CONNECTION, "this connection has"),
             (self._of_connections.total(), _MAX_WATCHES, "the server has"),

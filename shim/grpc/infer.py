@@ -1,4 +1,4 @@
-"""ModelInfer and ModelStreamInfer: from a call's bytes to the engine and back, on the loop's own thread."""
+"""Serves ModelInfer and ModelStreamInfer: from a call's bytes to the engine and back, on the loop."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _ModelInferResponse = message_class("ModelInferResponse")
 _ModelStreamInferResponse = message_class("ModelStreamInferResponse")
 _INFER_RESPONSE: Final = _ModelStreamInferResponse.DESCRIPTOR.fields_by_name["infer_response"].number
 
-# Of one stream: so many requests are read ahead of their answers, and no more until the client reads these.
+# A stream's requests that are read ahead of their answers; no more are read until the client reads these.
 _MOST_OF_A_STREAM: Final = 256
-# Answers of one stream that wait to be read: with more of them no further request is read.
+# A stream's answers that may wait to be read; with more of them no further request is read.
 _MAX_UNSENT_OF_STREAM_BYTES: Final = 16 << 20
-# What is longer is not read on the loop's own thread.
+# Longer messages are not parsed on the loop's own thread.
 _LONG_BODY_BYTES: Final = 1 << 20
-# What Triton says with each answer of a stream.
+# Triton sends this with each answer of a stream.
 _FINAL: Final = {"triton_final_response": {"bool_param": True}}
 
 
 class _RpcRequest(ServedRequest):
-    """One request: its bytes until they are read, then what it is called, and at last its answer."""
+    """One request: first its bytes, then its parsed fields, and at last its answer."""
 
     __slots__ = ("_body", "_peer", "in_stream", "names", "payload", "size_bytes")
 
@@ -60,22 +60,22 @@ class _RpcRequest(ServedRequest):
         self.size_bytes = len(body)
         self.in_stream = in_stream
         self.names: dict[str, str] = {}
-        """What an answer repeats of it."""
+        """The fields that its answer repeats."""
         self.payload: bytes | None = None
-        """The bytes of its response, once there are any."""
+        """The bytes of its response, once it has one."""
 
     def begin(self) -> None:
-        """As it says there; a message comes whole, so that receiving it takes no time of its own."""
+        """Begins the request. A message arrives whole, so receiving it takes no time of its own."""
         super().begin()
         self._began_ns = self._received_ns
 
     def client_address(self) -> str | None:
-        """Of the connection."""
+        """The address of the connection's client."""
         kind, _, rest = self._peer.partition(":")
         return unquote(rest).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else None
 
     def read(self) -> tuple[bytes, Any, list[CutField]]:
-        """The bytes, which this does not hold any longer, the message, and where its tensors lie."""
+        """Returns the bytes, which the request no longer holds, the message, and where its tensors lie."""
         body, self._body = self._body, None
         assert body is not None
         message, cut = _read_request.with_cut(body)
@@ -105,7 +105,7 @@ class GrpcInference:
     # ModelInfer
 
     async def infer(self, body: bytes, context: Any) -> bytes:
-        """One call: a ModelInferRequest -> a ModelInferResponse."""
+        """Answers one call: a ModelInferRequest gets a ModelInferResponse."""
         request = _RpcRequest(self._inference, context.peer(), body, in_stream=False)
         del body
         if self._ending:
@@ -114,7 +114,7 @@ class GrpcInference:
         self._unanswered += 1
         task = asyncio.current_task()
         assert task is not None
-        # It is over when its answer has left. A callback of the context would keep it in a cycle.
+        # A request is over when its answer has left. A callback of the context would keep it in a cycle.
         task.add_done_callback(partial(self._sent, request))
         with self._until_cut():
             return await self._answer(request, context)
@@ -126,7 +126,7 @@ class GrpcInference:
             request.note_sent()
 
     async def _answer(self, request: _RpcRequest, context: Any) -> bytes:
-        """Its payload. The span of a request that has one ends when that was sent."""
+        """Makes the payload of its answer. The span of a request with a payload ends when that was sent."""
         if self._spans is not None:
             method = STREAM if request.in_stream else "ModelInfer"
             request.span = self._spans.of_rpc(f"{SERVICE}/{method}", dict(context.invocation_metadata()))
@@ -155,7 +155,7 @@ class GrpcInference:
         decoding = request.work(
             len(body), is_long, parse_message, body, message, cut, takes_bytes=takes_bytes
         )
-        del body, message  # of which the arrays hold what they need
+        del body, message  # the arrays hold the part that they need
         asked = await decoding
         request.serve(model)
         results = await request.infer(asked, context.time_remaining())
@@ -172,7 +172,7 @@ class GrpcInference:
     # ModelStreamInfer
 
     async def stream(self, bodies: AsyncIterator[bytes], context: Any) -> None:
-        """One call: ModelInferRequests -> a ModelStreamInferResponse for each, in their order, as of Triton.
+        """Answers one call: each ModelInferRequest gets a ModelStreamInferResponse, in order, as with Triton.
 
         An error of a request is the ``error_message`` of its response. With ``triton_grpc_error: true`` in
         the call's metadata the first one ends the stream with its status, as it does with Triton.
@@ -213,7 +213,7 @@ class GrpcInference:
         return request
 
     def _end_in_stream(self, task: asyncio.Task[Any]) -> None:
-        """The answer to a request of a stream has left, or never will."""
+        """Notes that the answer to a request of a stream has left, or never will."""
         request = self._begun.pop(task, None)
         if request is not None:
             request.release()
@@ -223,11 +223,11 @@ class GrpcInference:
         await context.write(payload)
         self._unsent.sent(stream, len(payload))
 
-    # The server's end
+    # The end of the server
 
     @contextlib.contextmanager
     def _until_cut(self) -> Iterator[None]:
-        """What cut() ends raises ServerEnded, and what the client cancels stays cancelled."""
+        """Turns a cancellation by cut() into ServerEnded; one by the client stays a cancellation."""
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
@@ -242,13 +242,13 @@ class GrpcInference:
             self._cut.discard(task)
 
     def end(self) -> None:
-        """Accepts no more calls; streams end when the requests they have read are answered."""
+        """Accepts no more calls. Streams end once the requests they have read are answered."""
         self._ending = True
         for stream in self._streams:
             stream.end_early()
 
     def cut(self) -> None:
-        """Cancels what is in flight, and counts it."""
+        """Cancels calls in flight, and counts them."""
         self._inference.cut += self._unanswered + sum(stream.unsent for stream in self._streams)
         for task in self._running:
             self._cut.add(task)
@@ -256,7 +256,7 @@ class GrpcInference:
 
 
 class _Stream:
-    """The requests of one stream: read ahead, answered in their order."""
+    """The requests of one stream, which are read ahead and answered in order."""
 
     def __init__(
         self,
@@ -283,7 +283,7 @@ class _Stream:
         return len(self._tasks)
 
     def end_early(self) -> None:
-        """Reads no more."""
+        """Stops reading requests."""
         self.ended_early = True
         self._reader.cancel()
 
@@ -303,7 +303,7 @@ class _Stream:
             self._answers.put_nowait(None)
 
     async def answer_all(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Until the client sends no more, or end_early(); raises what a strict answer raises."""
+        """Answers until the client sends no more or end_early() is called; a strict answer may raise."""
         try:
             while (task := await self._answers.get()) is not None:
                 answer = await task
@@ -322,14 +322,14 @@ class _Stream:
                 await self._reader
         finally:
             self._reader.cancel()
-            del self._reader  # whose exception has this in its traceback
+            del self._reader  # its exception's traceback holds this frame
             for task in self._tasks:
                 _give_up(task)
                 self._is_over(task)
 
 
 def _give_up(task: asyncio.Task[_RpcRequest | bytes]) -> None:
-    """Its answer will not be sent, whether it is there or not."""
+    """Gives a request up: its answer will not be sent, whether it is there or not."""
     if task.cancel() or task.cancelled() or task.exception() is not None:
         return
     answer = task.result()
@@ -338,7 +338,7 @@ def _give_up(task: asyncio.Task[_RpcRequest | bytes]) -> None:
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:
-    """What it raised has been seen, also where the stream is over and nobody waits for it."""
+    """Retrieves a task's exception, even if the stream is over and nobody waits for it."""
     if not task.cancelled():
         task.exception()
 
@@ -351,7 +351,7 @@ def _written(model: str, request: InferRequest, results: Any, in_stream: bool) -
 
 
 def _stream_error(request: _RpcRequest, error: Exception) -> bytes:
-    """Says which request failed, as far as that could be read."""
+    """Makes an error response that names the failed request, as far as that could be read."""
     if code_of(error) is grpc.StatusCode.INTERNAL:
         _log.error("a request of a stream failed", exc_info=error)
     response = _ModelStreamInferResponse(error_message=sentence_of(error))

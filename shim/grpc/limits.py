@@ -1,4 +1,4 @@
-"""What a message may hold: its fields are counted over its bytes, before a parser makes objects of them."""
+"""Limits what a message may hold, by counting fields in its bytes before a parser makes objects of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..protocol.errors import RequestError, bad_request
 __all__ = ["MAX_FIELDS", "CutField", "MessageReader"]
 
 MAX_FIELDS: Final = 16_384
-"""Of a message with all within it; numbers that are not packed are a field each."""
-# Of all of a message but its tensors.
+"""The most fields of a message, nested ones included; each number that is not packed is one."""
+# The most bytes of a message beside its tensors.
 _MAX_REST_BYTES: Final = 4 << 20
 _MAX_NAME_BYTES: Final = 1_024
 _MAX_TEXT_BYTES: Final = 1 << 16
 _ANY_BYTES: Final = (1 << 63) - 1
 
-# Fields that may be there oftener than once, and are no map.
+# Repeated fields that are not maps.
 _MOST: Final = {
     **dict.fromkeys(("inputs", "outputs", "raw_input_contents"), MOST_TENSORS),
     "shape": MAX_FIELDS,
@@ -30,15 +30,15 @@ _MOST_BYTES: Final = {
     **dict.fromkeys(("id", "string_param"), _MAX_TEXT_BYTES),
     "shape": 1 << 14,
 }
-# Their bytes are for nobody, or are read where they lie.
+# The bytes of these fields are not needed, or are read in place.
 _CUT: Final = frozenset({"raw_input_contents", "contents", "bytes_param"})
 
 CutField = tuple[int, int, int, int]
-"""Which of its message's like it is of, its number, its first byte, how many."""
+"""(index of the message of its type, field number, first byte, size)."""
 
 
 class MessageReader:
-    """Parses messages of one kind. The bytes of tensors are not parsed, but found."""
+    """Parses messages of one kind. The bytes of tensors are not parsed, only located."""
 
     def __init__(self, kind: Any) -> None:
         self._kind = kind
@@ -48,7 +48,7 @@ class MessageReader:
         self._table = WireTable(rows, MAX_FIELDS, _MAX_REST_BYTES)
 
     def _add(self, descriptor: Any, rows: list[list[tuple[int, int, int, int, bool]]]) -> int:
-        """The place of a type in the table; types within it follow it."""
+        """Adds a type to the table, followed by the types inside it, and returns its place."""
         place = len(rows)
         row: list[tuple[int, int, int, int, bool]] = []
         self._types.append(descriptor)
@@ -62,17 +62,17 @@ class MessageReader:
         return place
 
     def __call__(self, body: bytes) -> Any:
-        """The message that these bytes are, without what is cut.
+        """Parses these bytes, without the parts that are cut out.
 
         Raises
         ------
         RequestError
-            400: they are none, or hold more than they may.
+            400: they are not such a message, or hold more than they may.
         """
         return self.with_cut(body)[0]
 
     def with_cut(self, body: bytes) -> tuple[Any, list[CutField]]:
-        """The message, and where its tensors lie."""
+        """Returns the message, and where its tensors lie."""
         fault, place, number, found, rest, cut = self._table.walk(body)
         if fault:
             raise self._refusal(fault, place, number, found)
@@ -110,7 +110,7 @@ class MessageReader:
 
 
 def _most(field: Any) -> int:
-    """How often it may be in one message."""
+    """Returns how often a field may occur in one message."""
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return MOST_PARAMETERS
     return _MOST.get(field.name, 1)

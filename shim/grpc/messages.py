@@ -1,8 +1,8 @@
-"""The messages of ``inference.GRPCInferenceService``, numbered as KServe and Triton number them.
+"""Defines the messages of ``inference.GRPCInferenceService``, with the numbers of KServe and Triton.
 
-They live in a descriptor pool of their own: in the default one they would clash with the files of another
-library that calls its package `inference`, too. A field that is missing here is skipped when it is read, as
-protocol buffers do; of Triton's model configuration there is what has a meaning here.
+They are in a descriptor pool of their own: in the default one they would clash with the files of another
+library whose package is also called `inference`. As usual with protocol buffers, a field that is missing here
+is skipped when it is read. Of Triton's model configuration only the fields with a meaning here are defined.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ METHODS: Final = (
     "RepositoryModelLoad",
     "RepositoryModelUnload",
 )
-"""Calls of one request and one response: of ``ServerLiveRequest`` and ``ServerLiveResponse``, and so on."""
+"""Calls with one request and one response, such as ``ServerLiveRequest`` and ``ServerLiveResponse``."""
 STREAM: Final = "ModelStreamInfer"
-"""The call of many requests and many responses."""
+"""The call with many requests and many responses."""
 
-# A line for each message: its fields, as name, type and number. "*" is repeated, "{}" a map from texts, and
-# what comes fourth the oneof that the field is a choice of.
+# Each message lists its fields as name, type and number. "*" means repeated, "{}" a map from strings, and a
+# fourth word names the oneof that the field belongs to.
 _MESSAGES: Final = """
 ServerLiveRequest:
 ServerLiveResponse: live bool 1
@@ -108,7 +108,7 @@ ModelRepositoryParameter: bool_param bool 1 parameter_choice, int64_param int64 
     string_param string 3 parameter_choice, bytes_param bytes 4 parameter_choice
 """
 
-# Value names from number 0 up.
+# The names of values, from number 0 up.
 _ENUMS: Final = {
     "DataType": [
         f"TYPE_{name}"
@@ -202,9 +202,9 @@ def _pool() -> DescriptorPool:
 
 
 POOL: Final = _pool()
-"""Holds these messages, and not those of other libraries."""
+"""The pool of these messages, without those of other libraries."""
 
 
 def message_class(name: str) -> Any:
-    """The class of a message: ``message_class("ModelInferRequest")``."""
+    """Returns the class of a message: ``message_class("ModelInferRequest")``."""
     return GetMessageClass(POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}"))

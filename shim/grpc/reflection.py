@@ -1,4 +1,4 @@
-"""Server reflection: tools such as grpcurl ask the server what it offers."""
+"""Serves reflection, by which tools such as grpcurl ask the server what it offers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .messages import POOL, SERVICE
 __all__ = ["REFLECTION_SERVICES", "reflection_handlers"]
 
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
-"""Version 1 differs from its alpha in the name only."""
+"""The service's names; version 1 differs from its alpha only in the name."""
 
 
 def reflection_handlers(calls: Calls) -> Mapping[str, Any]:
-    """Method -> its handler."""
+    """Returns method -> its handler."""
     _add(health_pb2.DESCRIPTOR)
     read = MessageReader(ServerReflectionRequest)
     servicer = reflection.aio.ReflectionServicer((HEALTH_SERVICE, SERVICE), pool=POOL)
@@ -39,5 +39,5 @@ def reflection_handlers(calls: Calls) -> Mapping[str, Any]:
 
 
 def _add(file: FileDescriptor) -> None:
-    """Describes it, too, where one pool is asked for everything."""
+    """Adds a file's description to the pool that answers all questions."""
     POOL.AddSerializedFile(file.serialized_pb)

@@ -1,4 +1,4 @@
-"""The gRPC server: where it listens, who may call, how it ends."""
+"""Runs the gRPC server: where it listens, who may call, how it ends."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from .transfers import Arrivals, Patience, Unsent
 
 __all__ = ["GrpcServer", "max_connections"]
 
-# Calls that came and have not been looked at. From half of them on grpc cancels some at random; by itself it
-# does so from 1,000 on, which a client sends at once. The engine's own queue is what refuses with a reason.
+# The most calls that have arrived and not been looked at. From half of them on grpc cancels some at random;
+# by default it does so from 1,000 on, which one client can send. Refusing is the job of the engine's queue.
 _MOST_WAITING_CALLS: Final = 1 << 16
-# Under way at once. A client waits with what is too much for its connection, as soon as it knows.
+# The most calls of a connection at once. Once its client knows the limit, it holds further calls back.
 _MAX_CALLS: Final = 16_384
 _MAX_CALLS_OF_CONNECTION: Final = 8_192
-# As gRPC counts bytes and milliseconds.
+# The largest number of bytes or milliseconds in gRPC.
 _MOST: Final = (1 << 31) - 1
 _MAX_METADATA_BYTES: Final = 1 << 14
-# A client that has calls is asked so often whether it is still there.
+# How often a client with calls is asked whether it is still there.
 _KEEPALIVE_INTERVAL_MS: Final = 60_000
-# What the process keeps open by itself, more or less.
+# About as many descriptors as the process itself keeps open.
 _OWN_DESCRIPTORS: Final = 128
 _LEAST_CONNECTIONS: Final = 16
-# Calls that have come meanwhile are told that the server ends.
+# The time in which calls that have arrived meanwhile are told that the server ends.
 _LAST_CALLS_S: Final = 0.2
-# After what is cut has been told so.
+# The time after cut calls have been told so.
 _LAST_WORDS_S: Final = 1.0
-# List names the models.
+# The health service's List names the models.
 _OPEN_METHODS: Final = OPEN_METHODS | {f"/{HEALTH_SERVICE}/{method}" for method in ("Check", "Watch")}
 
 
@@ -59,7 +59,7 @@ class GrpcServer:
     Attributes
     ----------
     addresses
-        Where it listens, as a client is to be told.
+        The addresses on which it listens, in the form for clients.
     """
 
     def __init__(self, service: Service, options: ServerOptions) -> None:
@@ -94,14 +94,14 @@ class GrpcServer:
         Raises
         ------
         ConfigError
-            An address cannot be had.
+            An address is not available.
         """
         options = self._options
         if options.grpc_port is not None:
             host = f"[{options.host}]" if ":" in options.host else options.host
             address = f"{host}:{options.grpc_port}"
             with _refusing(address):
-                # gRPC itself would not say what is wrong.
+                # gRPC itself would not report what is wrong.
                 check_tcp(options.host, options.grpc_port)
                 port = self._listen(address)
             self.addresses.append(f"{host}:{port}")
@@ -113,9 +113,9 @@ class GrpcServer:
         await self._server.start()
 
     def _listen_unix(self, path: str, mode: int) -> SocketFile:
-        """gRPC removes at its end whatever is where it made its socket: it makes it elsewhere.
+        """Lets gRPC make its socket elsewhere, because at its end gRPC removes whatever is at that path.
 
-        So it has its permissions, too, before anybody finds it.
+        So the socket has its permissions, too, before anybody can find it.
         """
         check_unix(path)
         beside = place_beside(path)
@@ -132,7 +132,7 @@ class GrpcServer:
         return port
 
     def remove_file(self) -> None:
-        """Of the Unix socket, if there is one; before it is closed."""
+        """Removes the Unix socket's file, if there is one, before the socket is closed."""
         if self._file is not None:
             self._file.remove()
 
@@ -141,7 +141,7 @@ class GrpcServer:
         self.remove_file()
         self._calls.end_endless()
         self._inference.end()
-        # gRPC would cancel calls that have come and that no handler has seen yet.
+        # gRPC would cancel calls that have arrived and that no handler has seen yet.
         await asyncio.sleep(_LAST_CALLS_S)
         stopping = asyncio.create_task(self._server.stop(timeout_s + _LAST_WORDS_S))
         ended, _ = await asyncio.wait([stopping], timeout=timeout_s)
@@ -169,12 +169,12 @@ def _channel_options(
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
-        ("grpc.so_reuseport", 0),  # a port that another server has is an error
+        ("grpc.so_reuseport", 0),  # a port that another server uses is an error
         ("grpc.server.max_pending_requests", _MOST_WAITING_CALLS // 2),
         ("grpc.server.max_pending_requests_hard_limit", _MOST_WAITING_CALLS),
         ("grpc.max_allowed_incoming_connections", connections),
         ("grpc.max_concurrent_streams", _MAX_CALLS_OF_CONNECTION),
-        # TLS's handshake, and HTTP/2's.
+        # for the handshakes of TLS and of HTTP/2
         ("grpc.server_handshake_timeout_ms", _ms(options.tls_handshake_timeout)),
         ("grpc.max_connection_idle_ms", _ms(options.keep_alive_timeout)),
         ("grpc.keepalive_time_ms", _KEEPALIVE_INTERVAL_MS),
@@ -187,7 +187,7 @@ def _ms(seconds: float) -> int:
 
 
 def max_connections(wanted: int, others: int) -> int:
-    """So many, or as many as there are descriptors for beside others; raises the soft limit to them."""
+    """Returns so many, or as many as the descriptors allow beside others; raises the soft limit for them."""
     needed = wanted + others + _OWN_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -206,7 +206,7 @@ def _credentials(options: ServerOptions) -> Any:
 
 
 class _KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Lets calls through that bring the key, and those that need none."""
+    """Admits calls that have the key, and calls that need none."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -224,7 +224,7 @@ class _KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 
 async def _refuse(bodies: Any, context: Any) -> None:
-    """Of a call of any kind: nothing of it is read."""
+    """Refuses a call of any kind, without reading anything of it."""
     await abort(
         context,
         RequestError(HTTPStatus.UNAUTHORIZED, "an API key is required: send authorization: Bearer KEY"),

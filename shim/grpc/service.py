@@ -1,4 +1,4 @@
-"""``inference.GRPCInferenceService``: the answers of the HTTP routes, for Triton's and KServe's clients."""
+"""Serves ``inference.GRPCInferenceService``: what HTTP's routes answer, for clients of Triton and KServe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["OPEN_METHODS", "inference_handlers"]
 OPEN_METHODS: Final = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
 """Calls that need no key."""
 
-# Calls of Triton that are refused in a sentence.
+# Triton's calls that are refused, with a sentence each.
 _SHARED_MEMORY: Final = "shared memory is not offered; send the tensors in the request"
 _UNOFFERED: Final = {
     **{
@@ -37,7 +37,7 @@ _UNOFFERED: Final = {
 
 
 def inference_handlers(service: Service, inference: GrpcInference, calls: Calls) -> Mapping[str, Any]:
-    """Method -> its handler."""
+    """Returns method -> its handler."""
     answers = _Answers(service)
     handlers = {
         method: calls.unary(method, _answering(method, getattr(answers, _snake(method))))
@@ -56,7 +56,7 @@ def _snake(method: str) -> str:
 
 
 def _answering(method: str, answer: Callable[[Any], Awaitable[dict[str, Any]]]) -> Any:
-    """A behaviour that reads `METHODRequest` and writes the answer as `METHODResponse`."""
+    """Makes a behaviour that reads `METHODRequest` and writes the answer as `METHODResponse`."""
     read, response_class = (
         MessageReader(message_class(f"{method}Request")),
         message_class(f"{method}Response"),
@@ -78,7 +78,7 @@ def _refusing(why: str) -> Any:
 
 
 class _Answers:
-    """Each takes the message of its request and gives the fields of its response."""
+    """Methods that take the message of a request and return the fields of its response."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -98,7 +98,7 @@ class _Answers:
     async def model_ready(self, request: Any) -> dict[str, Any]:
         try:
             model = self._model(request)
-        except RequestError:  # one that is not there is not ready: no error, as with Triton
+        except RequestError:  # a missing model is not ready, which is not an error, as with Triton
             return {"ready": False}
         return {"ready": model.ready and not self._service.draining}
 
@@ -114,7 +114,7 @@ class _Answers:
         return {"config": metadata.model_config(model, model.open_engine())}
 
     async def model_statistics(self, request: Any) -> dict[str, Any]:
-        """Of all models where none is named."""
+        """Answers for the named model, or for all of them."""
         if request.name:
             model = self._model(request)
             return metadata.statistics([(model, model.open_engine())])

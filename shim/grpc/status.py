@@ -1,4 +1,4 @@
-"""Errors as gRPC statuses, with the same sentences as over HTTP."""
+"""Turns errors into gRPC statuses, with the same sentences as over HTTP."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _CODES: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-# Messages are sent in HTTP/2 headers, and clients accept 8 KiB of these.
+# Messages are sent in HTTP/2 headers, of which clients accept 8 KiB.
 _MOST_BYTES: Final = 1024
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
-    """The code of an error of the engine or of a RequestError."""
+    """Returns the code of an error of the engine or of a RequestError."""
     if isinstance(error, Cancelled):
         return grpc.StatusCode.CANCELLED
     return _CODES[HTTPStatus(to_request_error(error).status)]
 
 
 def sentence_of(error: BaseException) -> str:
-    """The message of an error, short enough for a header."""
-    # No character is written as less than a byte: what comes after these does not fit.
+    """Returns the message of an error, short enough for a header."""
+    # Each character takes at least a byte, so whatever comes after these does not fit.
     message = to_request_error(error).message[: _MOST_BYTES + 1]
-    # No character is written as more than 12 bytes.
+    # Each character takes at most 12 bytes.
     if len(message) * 12 <= _MOST_BYTES or sum(map(_size_in_header, message)) <= _MOST_BYTES:
         return message
     size = _size_in_header("…")
@@ -59,12 +59,12 @@ def sentence_of(error: BaseException) -> str:
 
 
 def _size_in_header(character: str) -> int:
-    """Bytes: all but printable ASCII is written as %XX for each (gRPC's doc/PROTOCOL-HTTP2.md)."""
+    """Returns its bytes there: all but printable ASCII is written as %XX (gRPC's doc/PROTOCOL-HTTP2.md)."""
     return 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode(errors="replace"))
 
 
 async def abort(context: Any, error: BaseException) -> NoReturn:
-    """Ends a call with the status of this error, and a RetryInfo where it says when to try again."""
+    """Ends a call with the status of this error, and with RetryInfo if it says when to try again."""
     code, sentence = code_of(error), sentence_of(error)
     if code is grpc.StatusCode.INTERNAL:
         _log.error("a call failed", exc_info=error)
@@ -80,7 +80,7 @@ async def abort(context: Any, error: BaseException) -> NoReturn:
         await context.abort(code, sentence, details)
     except grpc.aio.AbortError:
         raise
-    except grpc.aio.BaseError:  # an answer that its client does not read is in the way
+    except grpc.aio.BaseError:  # an answer that its client does not read blocks it
         raise asyncio.CancelledError from None
     raise AssertionError("abort() raises")
 

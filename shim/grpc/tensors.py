@@ -1,4 +1,4 @@
-"""A ModelInferRequest -> what the engine is asked, and its results -> a ModelInferResponse."""
+"""Reads a ModelInferRequest for the engine, and writes its results as a ModelInferResponse."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _NUMBER_OF: Final = {
     field.name: field.number for field in message_class("InferTensorContents").DESCRIPTOR.fields
 }
 
-# Of a datatype: where typed contents have it, and the dtype of that field.
+# Datatype -> the field of typed contents that holds it, and that field's dtype.
 _FIELD_OF: Final = {
     "BOOL": ("bool_contents", np.dtype(bool)),
     **dict.fromkeys(("INT8", "INT16", "INT32"), ("int_contents", np.dtype(np.int32))),
@@ -55,19 +55,19 @@ _FIELD_OF: Final = {
     "FP32": ("fp32_contents", np.dtype(np.float32)),
     "FP64": ("fp64_contents", np.dtype(np.float64)),
 }
-# A byte each on the wire, and up to eight in memory. Floats take as much on the wire.
+# Integers take as little as a byte on the wire, and up to eight in memory; floats take the same in both.
 _MAX_INTEGERS: Final = 1 << 22
 
 
 def parse_message(
     body: bytes, message: Any, cut: list[CutField], *, takes_bytes: bool = False
 ) -> InferRequest:
-    """Reads a ModelInferRequest, whose arrays lie over its bytes where they came raw.
+    """Reads a ModelInferRequest; raw tensors become arrays over its bytes.
 
     Parameters
     ----------
     message, cut
-        What MessageReader.with_cut() gives of the body.
+        The results of MessageReader.with_cut() for the body.
     takes_bytes
         Whether inputs may be BYTES.
 
@@ -98,13 +98,13 @@ def parse_message(
 
 
 def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON has them; None for one without a value."""
+    """Returns the parameters as JSON has them; one without a value is None."""
     chosen = {name: parameter.WhichOneof("parameter_choice") for name, parameter in given.items()}
     return {name: None if choice is None else getattr(given[name], choice) for name, choice in chosen.items()}
 
 
 class _Tensors:
-    """The numbers of one message's inputs, where they lie in its bytes."""
+    """The numbers of one message's inputs, as they lie in its bytes."""
 
     def __init__(self, body: bytes, message: Any, cut: list[CutField], takes_bytes: bool) -> None:
         self._body = body
@@ -116,7 +116,7 @@ class _Tensors:
         }
         self._integers_left = _MAX_INTEGERS
         if self._raw and len(self._raw) != len(message.inputs):
-            for index, tensor in enumerate(message.inputs):  # which may say why one is missing
+            for index, tensor in enumerate(message.inputs):  # the check may say why one is missing
                 self._check_place(index, tensor)
             raise bad_request(
                 f"the request has {len(self._raw)} raw_input_contents for {len(message.inputs)} inputs; "
@@ -124,21 +124,21 @@ class _Tensors:
             )
 
     def _check_place(self, index: int, tensor: Any) -> None:
-        """Its numbers are in one place."""
+        """Checks that an input's numbers are in one place only."""
         if tensor.parameters:
             refuse_unoffered(_parameters(tensor.parameters), f"input {tensor.name!r}")
         if self._raw and index in self._typed:
-            # In Triton's words, which its clients look for.
+            # The sentence is Triton's, because clients look for its words.
             raise bad_request(
                 f"contents field must not be specified when using raw_input_contents for {tensor.name!r} "
                 f"for model {self._model!r}"
             )
 
     def array(self, index: int, tensor: Any) -> Array:
-        """Of one input."""
+        """Returns the array of one input."""
         name = tensor.name
         dtype = dtype_of(tensor.datatype, name, takes_bytes=self._takes_bytes)
-        check_dimensions(len(tensor.shape), name)  # before thousands are copied
+        check_dimensions(len(tensor.shape), name)  # checked before thousands are copied
         shape, count = shape_of(list(tensor.shape), name)
         self._check_place(index, tensor)
         if dtype.hasobject:
@@ -174,7 +174,7 @@ class _Tensors:
     def _array_of_numbers(
         self, tensor: Any, place: tuple[int, int] | None, dtype: np.dtype[Any], count: int
     ) -> Array:
-        """From the field of the contents that belongs to the datatype."""
+        """Reads the field of the contents that belongs to the datatype."""
         name, datatype = tensor.name, tensor.datatype
         if datatype not in _FIELD_OF:
             raise bad_request(
@@ -228,10 +228,10 @@ def encode_response(
     results: Mapping[str, Array],
     parameters: Mapping[str, Mapping[str, Any]],
 ) -> list[bytes | memoryview]:
-    """The bytes, in parts, of a ModelInferResponse with these parameters.
+    """Returns the bytes, in parts, of a ModelInferResponse with these parameters.
 
-    Its tensors are raw, as Triton's always are. A part of theirs lies over the array: fields may follow each
-    other in any order, and written so a tensor is copied once and not three times.
+    Its tensors are raw, as Triton's always are. Each raw part is a view of its array: fields may come in any
+    order, and so a tensor is copied once and not three times.
     """
     message = _ModelInferResponse(
         model_name=model, model_version=version, id=request.id, parameters=parameters
@@ -254,7 +254,7 @@ def encode_response(
 
 
 def length_delimited(number: int, size_bytes: int) -> bytes:
-    """What stands before the bytes of a field of a message: its number, and how many there are."""
+    """Returns the bytes before a field's content: its number and the content's size."""
     written = bytearray([number << 3 | 2])
     while size_bytes > 0x7F:
         written.append(size_bytes & 0x7F | 0x80)

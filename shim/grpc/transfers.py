@@ -1,4 +1,4 @@
-"""Messages on their way: how long one may take, and how much may wait for clients that do not read."""
+"""Limits how long a message may take to arrive, and how much may wait for clients that do not read."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["Arrivals", "Unsent", "cut_calls"]
 
 _log = logging.getLogger("paddleinfer.grpc")
 
-# Between two looks at what is on its way.
+# The time between two looks at messages under way.
 _LOOK_INTERVAL_S: Final = 0.25
-# A message that is not there after so long counts as one of the slow ones, an answer as one that is not read.
+# After this time a message counts as slow, and an answer as not read.
 _SLOW_AFTER_S: Final = 1.0
-# Clients with slow lines come in numbers.
+# Many clients may have slow lines.
 _LEAST_SLOW: Final = 16
 
 Task = asyncio.Task[Any]
 
 
 def cut_calls(tasks: Iterable[Task]) -> None:
-    """Ends calls of grpc.aio, whose tasks these are, and frees what they hold, whatever their clients do.
+    """Ends the calls of grpc.aio that have these tasks, and frees what they hold, whatever their clients do.
 
-    Each has a second task, which waits for its client to close it; grpc.aio ends a call when both are gone.
-    It keeps the last call that came until another does, and the server's very first one.
+    Each call has a second task, which waits for its client to close it; grpc.aio ends a call when both are
+    gone. It keeps the latest call until another one comes, and the server's very first one.
     """
     ended = set(tasks)
     for task in ended:
@@ -45,7 +45,7 @@ def cut_calls(tasks: Iterable[Task]) -> None:
 
 
 def _known_to(task: Task) -> list[Any]:
-    """The tasks that a coroutine of grpc.aio has as variables."""
+    """Finds the tasks among the variables of a coroutine of grpc.aio."""
     coroutine = task.get_coro()
     if not type(coroutine).__module__.startswith("_cython"):
         return []
@@ -59,7 +59,7 @@ def _known_to(task: Task) -> list[Any]:
 
 
 class _Watched:
-    """Looks at the tasks of calls every so often, for as long as there are any."""
+    """Looks at the tasks of calls at intervals, as long as there are any."""
 
     def __init__(self, look: Callable[[float], None], clock: Callable[[], float]) -> None:
         self._look = look
@@ -76,10 +76,10 @@ class _Watched:
 
 
 class Arrivals:
-    """Reads the messages of calls, each of which may take so long.
+    """Reads the messages of calls, and limits the time that each may take.
 
-    How much of a message has come grpc does not tell: each that is slow may be as long as any. So of those
-    there are at most 16, or as many as ``max_bytes`` has room for, and the slowest gives way to another.
+    grpc does not tell how much of a message has arrived, so every slow one may be as large as any. Therefore
+    at most 16 of them, or as many as ``max_bytes`` has room for, are kept, and the slowest yields to another.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Arrivals:
         self._watched = _Watched(self._look, clock)
 
     async def read(self, context: Any) -> bytes:
-        """The one message of a call.
+        """Reads the only message of a call.
 
         Raises
         ------
@@ -153,30 +153,30 @@ class Arrivals:
 class _Waiting:
     size_bytes: int = 0
     since: float = math.inf
-    """Its client has been asked to read; infinity: not yet."""
+    """When its client was asked to read; infinity if it has not been asked yet."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long an answer may take to be read: some time, and more by its size, up to a limit."""
+    """How long reading an answer may take: a fixed time, and more by its size, up to a limit."""
 
     timeout_s: float
     min_bytes_per_s: int
     max_timeout_s: float
 
     def seconds(self, size_bytes: int) -> float:
-        """For an answer of this size."""
+        """Returns the time for an answer of this size."""
         by_size_s = self.timeout_s + size_bytes / self.min_bytes_per_s
         return max(self.timeout_s, min(by_size_s, self.max_timeout_s))
 
 
 class Unsent:
-    """Answers that have not left: how many bytes wait, for how long, and which of them give way.
+    """Answers that have not left: how many bytes wait, for how long, and which of them are cut to make room.
 
     Attributes
     ----------
     total_bytes
-        Of all of them.
+        The bytes of all waiting answers.
     """
 
     def __init__(self, max_bytes: int, patience: Patience, clock: Callable[[], float] = monotonic) -> None:
@@ -188,29 +188,29 @@ class Unsent:
         self.total_bytes = 0
 
     def add(self, task: Task, size_bytes: int) -> None:
-        """An answer of the call of this task is there, until sent() or discard().
+        """Adds an answer of this task's call, until sent() or discard().
 
         Raises
         ------
         RequestError
-            429: clients have too much to read as it is. What waits for longer than usual gives way before.
+            429: clients have too much to read already. Answers that wait for unusually long are cut first.
         """
         if self.total_bytes + size_bytes > self._max_bytes and self.total_bytes:
             self._make_room(size_bytes)
         self.add_little(task, size_bytes)
 
     def add_little(self, task: Task, size_bytes: int) -> None:
-        """The same of an error, which there is always room for."""
+        """Adds an error, for which there is always room."""
         self._waiting.setdefault(task, _Waiting()).size_bytes += size_bytes
         self.total_bytes += size_bytes
 
     def write(self, task: Task) -> None:
-        """The call waits for its client from now on."""
+        """Notes that the call waits for its client from now on."""
         self._waiting.setdefault(task, _Waiting()).since = self._clock()
         self._watched.begin()
 
     def sent(self, task: Task, size_bytes: int) -> None:
-        """One of the answers of a call has left."""
+        """Notes that one of a call's answers has left."""
         waiting = self._waiting.get(task)
         if waiting is not None:
             waiting.since = math.inf
@@ -218,13 +218,13 @@ class Unsent:
             self.total_bytes -= size_bytes
 
     def discard(self, task: Task) -> None:
-        """The call is over."""
+        """Notes that the call is over."""
         waiting = self._waiting.pop(task, None)
         if waiting is not None:
             self.total_bytes -= waiting.size_bytes
 
     def of(self, task: Task) -> int:
-        """Bytes that wait of one call."""
+        """Returns the bytes of one call that wait."""
         waiting = self._waiting.get(task)
         return 0 if waiting is None else waiting.size_bytes
 

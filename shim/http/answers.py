@@ -1,4 +1,4 @@
-"""Whole answers over ASGI, and the one form that all errors have."""
+"""Sends whole answers over ASGI, and gives all errors one form."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ async def error_answer(send: Send, error: RequestError) -> None:
 
 
 def error_body(message: str) -> bytes:
-    """The body of every answer that is an error."""
+    """Makes the body of every answer that is an error."""
     return orjson.dumps({"error": message})

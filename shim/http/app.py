@@ -1,4 +1,4 @@
-"""The ASGI application: routes of the Open Inference Protocol around open engines."""
+"""Makes the ASGI application: routes of the Open Inference Protocol around open engines."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ _WITHOUT_KEY = frozenset(path for one in OPERATIONS if not one.needs_key for pat
 _OF_ANY_HOST = frozenset(path for one in OPERATIONS if not one.checks_host for path in one.paths.values())
 
 SENT = "paddleinfer.sent"
-"""An ASGI extension: its `wait()` returns when the client has taken what was sent, or is gone."""
+"""An ASGI extension whose `wait()` returns when the client has taken what was sent, or is gone."""
 
 CLOSE_TIMEOUT_S = 5.0
-"""At the end of a server all requests are over, or have been cut: only a run that hangs is waited for."""
+"""At a server's end all requests are over or cut, so this only limits the wait for a run that hangs."""
 
 
 def create_app(
@@ -59,19 +59,19 @@ def create_app(
     *,
     services: Mapping[str, ModelService] | None = None,
 ) -> Application:
-    """A Starlette application that serves these models; to be run by any ASGI server, or mounted in another.
+    """Makes a Starlette application that serves these models; any ASGI server runs it, or another mounts it.
 
     Parameters
     ----------
     engines
-        Name -> an open Engine, which stays its giver's to close, or a ModelSource, which is opened and closed
-        with the application's lifespan. Mounted, the outer application's lifespan has to run this one's:
+        Name -> an open Engine, which the caller closes, or a ModelSource, which is opened and closed with
+        the application's lifespan. If it is mounted, the outer application's lifespan has to run this one's:
         ``async with app.router.lifespan_context(app): ...``.
     options
         Keys and limits.
     services
-        Name -> a Service, which gets these engines by their names unless it has its own. It stays its giver's
-        to close.
+        Name -> a Service, which gets these engines by their names unless it has its own. The caller closes
+        it.
 
     Raises
     ------
@@ -83,10 +83,10 @@ def create_app(
 
 
 class Application(Starlette):
-    """Starlette, with a short way for inference requests.
+    """Starlette with a shortcut for inference requests.
 
-    With `load` its lifespan opens the sources before the first request and closes them after the last; else
-    somebody else does.
+    With `load` its lifespan opens the sources before the first request and closes them after the last;
+    otherwise somebody else does.
     """
 
     def __init__(self, service: Service, *, load: bool) -> None:
@@ -106,7 +106,7 @@ class Application(Starlette):
         self.router.redirect_slashes = False
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Inference goes straight to its handler, everything else through Starlette's routes."""
+        """Sends inference straight to its handler, and everything else through Starlette's routes."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
@@ -130,7 +130,7 @@ class Application(Starlette):
             await super().__call__(scope, receive, send)
 
     async def _infer(self, path: str, scope: Any, headers: Headers, receive: Receive, send: Send) -> bool:
-        """Answers an inference request; False where this is none."""
+        """Answers an inference request; returns False if this is not one."""
         client = scope.get("client")
         given = (self.service, self._watch, None if client is None else client[0], headers, receive, send)
         if (match := _INFER.fullmatch(path)) is not None:
@@ -146,14 +146,14 @@ class Application(Starlette):
         return True
 
     def _refusal(self, path: str, headers: Headers) -> RequestError | None:
-        """Why this client may not ask this, whatever it is."""
+        """Returns why this client may not send any request, or None."""
         service = self.service
         try:
             if path not in _OF_ANY_HOST:
                 service.hosts.check(headers)
             if path not in _WITHOUT_KEY and not service.allows(headers):
                 return _unauthorised()
-            if path.endswith("\n"):  # which the patterns of Starlette's routes overlook
+            if path.endswith("\n"):  # the patterns of Starlette's routes overlook this
                 return RequestError(HTTPStatus.NOT_FOUND, f"there is no {shown(path)}")
         except RequestError as error:
             return error
@@ -183,7 +183,7 @@ class Application(Starlette):
 
 
 def _until_sent(send: Send, sent: Callable[[], Awaitable[None]]) -> Send:
-    """Sends so that an answer is not over, nor the next one made, before its client has read it."""
+    """Wraps `send`, so that an answer is not over, nor the next one made, before its client has read it."""
 
     async def sending(message: Message) -> None:
         await send(message)
@@ -192,7 +192,7 @@ def _until_sent(send: Send, sent: Callable[[], Awaitable[None]]) -> Send:
         except asyncio.CancelledError:
             if message.get("more_body"):
                 raise
-            # The server ends, and counts answers that were not read by itself.
+            # The server is ending, and itself counts answers that were not read.
 
     return sending
 

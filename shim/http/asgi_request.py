@@ -1,4 +1,4 @@
-"""Inference requests through the application: of any size, in pieces, compressed, with any answer."""
+"""Serves inference requests through the application: of any size, in pieces, compressed, with any answer."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class AsgiRequest(ServedRequest):
         self._has_answer = False
 
     def client_address(self) -> str | None:
-        """Of the connection, or as a proxy says it."""
+        """The client's address, from the connection or from a proxy."""
         return self._address
 
     async def answer(self, name: str, version: str | None) -> None:
-        """Reads it, runs it on this model, and sends the results or the error."""
+        """Reads the request, runs it on this model, and sends the results or the error."""
         try:
             await self._serve(name, version)
         except ClientGone:
@@ -86,21 +86,21 @@ class AsgiRequest(ServedRequest):
     async def _serve(self, name: str, version: str | None) -> None:
         self.serve(self._service.models.get(name, version))
         self._inference.check_room()
-        self.model.open_engine()  # else the body need not come
+        self.model.open_engine()  # otherwise the body need not come
         with self._inference.bodies.of_one() as held:
             limit = self._service.limits.of_body(self._headers)
             body = await read_body(self._receive, self._headers, limit, held)
             try:
                 self.begin()
                 answering = self._run(body)
-                del body  # the arrays hold what they need of it
+                del body  # the arrays hold the part that they need
                 await answering
             finally:
                 self.release()
 
     async def _run(self, body: bytes) -> None:
         with self._watch.over(self._receive):
-            inputs = self.model.open_engine().inputs  # meanwhile another may have taken its place
+            inputs = self.model.open_engine().inputs  # meanwhile another engine may have taken its place
             is_long = self._service.limits.is_long(body, self._headers)
             decoding = self.work(len(body), is_long, self._read, body, inputs)
             del body
@@ -132,16 +132,16 @@ class AsgiRequest(ServedRequest):
         status = await self._send_refusal(refused)
         self.note_refused(error, status)
 
-    # The form
+    # The form of requests and answers
 
     def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
-        """What a body asks of a model with these inputs."""
+        """Reads what a body asks of a model with these inputs."""
         return parse_request(body, self._headers, inputs)
 
     def _write(
         self, request: InferRequest, results: Mapping[str, Any]
     ) -> tuple[bytes | bytearray, Fields, bool]:
-        """The answer's body, its headers, and whether it has no binary tensors."""
+        """Returns the answer's body, its headers, and whether it has no binary tensors."""
         payload, json_bytes = encode_response(self.model.name, VERSION, request, results)
         if json_bytes is None:
             return payload, list(JSON_FIELDS), True
@@ -152,6 +152,6 @@ class AsgiRequest(ServedRequest):
         return payload, fields, False
 
     async def _send_refusal(self, error: RequestError) -> int:
-        """Answers without a result; gives the status."""
+        """Answers without a result, and returns the status."""
         await error_answer(self._send, error)
         return error.status

@@ -1,4 +1,4 @@
-"""Notices that the client of a request has left, so that its work need not be done."""
+"""Notices when the client of a request has left, so that its work need not be done."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ..protocol.body import ClientGone, Receive
 
 __all__ = ["ClientWatch"]
 
-# A request that waits for longer is watched: if its client leaves, it need not run.
+# A request that waits longer than this is watched: if its client leaves, it need not run.
 _WATCHED_AFTER_S: Final = 0.005
 
 
 class ClientWatch:
-    """Watches the clients of those requests that wait long; most are answered sooner, and cost no task."""
+    """Watches the clients of requests that wait long; most are answered sooner, and cost no task."""
 
     def __init__(self) -> None:
         self._new: dict[_Watched, None] = {}  # the oldest first
         self._timer_is_set = False
 
     def over(self, receive: Receive) -> _Watched:
-        """A context for the current task: when the client leaves, it is cancelled and raises ClientGone."""
+        """Returns a context for the current task: if the client leaves, it is cancelled and raises ClientGone."""
         return _Watched(self, receive)
 
     def add(self, watched: _Watched) -> None:
-        """From now on."""
+        """Watches from now on."""
         self._new[watched] = None
         if not self._timer_is_set:
             self._set_timer()
@@ -71,12 +71,12 @@ class _Watched:
         self._watch.remove(self)
         if self._watcher is not None:
             self._watcher.cancel()
-            self._watcher = None  # its end has this in its traceback
+            self._watcher = None  # the exception's traceback holds this frame
         if self._has_left and isinstance(error, asyncio.CancelledError):
             raise ClientGone from None
 
     def begin(self) -> None:
-        """It has waited long."""
+        """Begins to watch the client: the request has waited long."""
         self._watcher = asyncio.create_task(self._wait())
 
     async def _wait(self) -> None:

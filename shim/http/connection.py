@@ -1,4 +1,4 @@
-"""A connection over HTTP: how it begins and ends, and the limits in time and in bytes between."""
+"""Handles a connection over HTTP: its begin, its end, and its limits in time and bytes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .pace import Pace, PaceLimits
 
 __all__ = ["HttpConnection"]
 
-# A connection is looked at so often, or as often as the shorter of its timeouts: seconds.
+# Seconds between two looks at a connection, unless one of its timeouts is shorter.
 _LOOK_EVERY_S: Final = (1.0, 5.0)
-# Once the server ends, a new connection has so long to ask what it came for.
+# The time that a new connection has to send its request once the server is ending.
 _FIRST_REQUEST_S: Final = 2.0
-# For so long, and so much, a client whose request was refused may go on sending, so that it comes to read
-# why; of a body as much as there may be.
+# How long, and how much, a client may go on sending after its request was refused, so that it gets to read
+# why; of a body it may send as much as the limit allows.
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 256 << 10
 
 
 class HttpConnection(HttpToolsProtocol):
-    """What a connection is apart from its requests."""
+    """The part of a connection that does not depend on its requests."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -38,15 +38,15 @@ class HttpConnection(HttpToolsProtocol):
         assert isinstance(app, Application)
         self._service: Service = app.service
         self.is_counted = False
-        """Whether it has entered the limits on connections."""
+        """Whether the limits on connections count it."""
         self._in_headers = False
         self._in_body = False
         self._reading = True  # a request, or waiting for the first one
-        self._is_new = True  # nothing has come yet
-        self._begins = False  # a request, with the piece that is being read
-        self._discards = False  # whatever comes
+        self._is_new = True  # nothing has arrived yet
+        self._begins = False  # a request, and the piece that is being read
+        self._discards = False  # anything that arrives
         self._unparsed = b""
-        """What came behind requests that wait for their turn."""
+        """The bytes that came behind requests that wait for their turn."""
         self._lingers_until_s = math.inf
         self._linger_bytes = _LINGER_BYTES
         options = self._service.options
@@ -57,7 +57,7 @@ class HttpConnection(HttpToolsProtocol):
         now_s = self._began_s = self.loop.time()
         self._coming = Pace(self._read_limits, now_s)
         self._leaving: Pace | None = None
-        """Of an answer that the client has not taken yet."""
+        """The pace of an answer that the client has not taken yet."""
         self._unsent_bytes = 0
         self._when_sent: Callable[[], None] | None = None
         self._next_waits = False
@@ -65,14 +65,14 @@ class HttpConnection(HttpToolsProtocol):
 
     @abc.abstractmethod
     def _go_on(self) -> None:
-        """The next request may be answered."""
+        """Goes on to the next request."""
 
     @abc.abstractmethod
     def _refuse(self, error: RequestError) -> None:
-        """Of the request that comes just now."""
+        """Refuses the request that is arriving."""
 
     def connection_made(self, transport: Any) -> None:
-        """A client is there."""
+        """A client has connected."""
         super().connection_made(transport)
         if not self.is_counted:
             refusal = self._service.connections.enter(self.address)
@@ -86,7 +86,7 @@ class HttpConnection(HttpToolsProtocol):
 
     @property
     def address(self) -> str | None:
-        """Of its client, where it has one."""
+        """The client's address, if it has one."""
         return None if self.client is None else self.client[0]
 
     def _discard(self, count_bytes: int) -> None:
@@ -96,22 +96,22 @@ class HttpConnection(HttpToolsProtocol):
                 self.transport.close()
 
     def write(self, data: bytes) -> None:
-        """For a cycle, whose transport this is."""
+        """Writes for a cycle, to which this is the transport."""
         self.transport.write(data)
 
     def is_closing(self) -> bool:
-        """Whether no answer can be given any more."""
+        """Tells whether no answer can be given any more."""
         return self.transport.is_closing() or self._lingers_until_s < math.inf
 
     def close(self) -> None:
-        """Ends the connection, after what was written."""
+        """Ends the connection once everything is written."""
         if self._in_body:
             self._linger()
         else:
             self.transport.close()
 
     def _linger(self) -> None:
-        """Ends it so that a client that is still sending reads the answer: a closed socket would reset it."""
+        """Ends it so that a client that is still sending reads the answer; closing at once would reset it."""
         if self.is_closing():
             return
         if not self.transport.can_write_eof():  # TLS
@@ -125,21 +125,21 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.write_eof()
 
     def when_sent(self, call: Callable[[], None]) -> None:
-        """Calls it when the client has taken the answer that was just written, or is gone."""
+        """Calls a function when the client has taken the answer that was just written, or is gone."""
         if self.flow.write_paused and not self.transport.is_closing():
             self._when_sent = call
         else:
             call()
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as is written."""
+        """The client reads more slowly than is written."""
         super().pause_writing()
         self._unsent_bytes = self.transport.get_write_buffer_size()
         self._leaving = Pace(self._write_limits, self.loop.time())
         self._service.connections.hold(self)
 
     def resume_writing(self) -> None:
-        """It has taken nearly all."""
+        """The client has taken nearly all."""
         super().resume_writing()
         self._has_left()
         if self._next_waits:
@@ -156,11 +156,11 @@ class HttpConnection(HttpToolsProtocol):
 
     @property
     def unsent_bytes(self) -> int:
-        """Of an answer, in memory."""
+        """The bytes of an answer that are still in memory."""
         return self.transport.get_write_buffer_size()
 
     def drop(self) -> None:
-        """Ends the connection at once, with what is unsent."""
+        """Ends the connection at once, and drops what is unsent."""
         self.loop.call_soon(self.transport.abort)  # it may be writing just now
 
     # -- one timer looks after each connection, not a new one after each response
@@ -172,7 +172,7 @@ class HttpConnection(HttpToolsProtocol):
         self._idle_since = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Ends what is idle for too long, or too slow in sending a request or in taking an answer."""
+        """Ends a connection that is idle for too long, or too slow to send a request or to take an answer."""
         self.timeout_keep_alive_task = None
         now_s = self.loop.time()
         left_s = min(self._look_at_answer(now_s), self._lingers_until_s - now_s)
@@ -187,7 +187,7 @@ class HttpConnection(HttpToolsProtocol):
         self._look_again_in(max(0.001, min(left_s, self._look_every_s)))
 
     def _look_at_answer(self, now_s: float) -> float:
-        """Seconds that are left for the client to take what was written."""
+        """Returns the seconds left for the client to take what was written."""
         unsent_bytes = self.transport.get_write_buffer_size()
         if self._leaving is None:
             if not unsent_bytes or not self.transport.is_closing():
@@ -199,7 +199,7 @@ class HttpConnection(HttpToolsProtocol):
         return self._leaving.left_s(now_s)
 
     def _look_at_request(self, now_s: float) -> float:
-        """Seconds that are left for the next request to begin, or to come."""
+        """Returns the seconds left for the next request to begin or to arrive."""
         if self._idle_since is not None:
             left_s = self._idle_since + self.timeout_keep_alive - now_s
             if left_s <= 0:
@@ -207,7 +207,7 @@ class HttpConnection(HttpToolsProtocol):
             return left_s
         if not self._reading:
             return math.inf
-        if self.flow.read_paused:  # by this side
+        if self.flow.read_paused:  # closed by this side
             self._coming.begin(now_s)
         left_s = self._coming.left_s(now_s)
         if left_s <= 0:
@@ -215,7 +215,7 @@ class HttpConnection(HttpToolsProtocol):
         return left_s
 
     def _look_for_end(self) -> None:
-        """Ends it where its client has, which is not seen by itself while nothing is read."""
+        """Ends it if its client has left, which does not show by itself while nothing is read."""
         looking = select.poll()
         looking.register(self.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
         for _, found in looking.poll(0):
@@ -233,15 +233,15 @@ class HttpConnection(HttpToolsProtocol):
     # -- its end
 
     def begin_drain(self) -> None:
-        """The server is about to end: the answer to the last request that has come ends the connection."""
+        """Ends the connection with the answer to the last request that has come: the server ends soon."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """The server ends: what has come is answered, and then the connection ends."""
+        """Answers what has come, and then ends the connection: the server ends."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
-        elif self._in_body:  # of a request that has its answer
+        elif self._in_body:  # the rest of a request that has its answer
             self._linger()
         elif self._is_new and self.loop.time() < self._began_s + _FIRST_REQUEST_S:
             self.loop.call_later(_FIRST_REQUEST_S, self._end_if_new)

@@ -1,4 +1,4 @@
-"""Diagnoses of served models over HTTP, with what the server's own part costs."""
+"""Diagnoses served models, the costs of the server itself included."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ __all__ = ["Diagnoses", "binary_us"]
 
 _KEPT_FOR_S: Final = 1.0
 
-# What binary tensors would cost is measured by so many calls, in so much time.
+# The most calls, and the most time, with which the cost of binary tensors is measured.
 _FEWEST, _MOST = 3, 20
 _ENOUGH_NS: Final = 1_000_000
 
 
 class Diagnoses:
-    """What binds the models' requests; of each model worked out once a second at most, however many ask."""
+    """Diagnoses the models' requests, each model at most once a second, however many clients ask."""
 
     def __init__(self, long_work: LongWork, clock: Callable[[], float] = monotonic) -> None:
         self._long_work = long_work
@@ -45,7 +45,7 @@ class Diagnoses:
         self._kept: WeakKeyDictionary[Engine, tuple[float, asyncio.Task[bytes]]] = WeakKeyDictionary()
 
     async def of(self, model: ServedModel) -> bytes:
-        """JSON, a second old at most."""
+        """Returns a diagnosis as JSON, at most a second old."""
         if model.is_service:
             where = f"GET /services/{model.name}/diagnosis"
             raise RequestError(
@@ -62,13 +62,13 @@ class Diagnoses:
 
 
 def _diagnosis(model: ServedModel, engine: Engine, log: StageLog) -> bytes:
-    """With the server's part in it."""
+    """Diagnoses with the server's part."""
     found = engine.diagnose(log.outer_us(), binary_us(log, engine.inputs))
     return orjson.dumps({"model": model.name, **found.as_dict()}, option=orjson.OPT_NON_STR_KEYS)
 
 
 def binary_us(log: StageLog, specs: Sequence[TensorSpec]) -> dict[str, float]:
-    """Stage -> mean microseconds of the log's requests, had all been binary; empty where all were."""
+    """Returns stage -> mean microseconds of the log's requests if all had been binary; empty if all were."""
     recent = log.recent()
     in_json = sum(times.json for times in recent)
     if not in_json or not log.inputs:
@@ -83,7 +83,7 @@ def binary_us(log: StageLog, specs: Sequence[TensorSpec]) -> dict[str, float]:
 
 
 def _measured(inputs: Tensors, outputs: Tensors, specs: Sequence[TensorSpec]) -> tuple[float, float]:
-    """Microseconds to decode such a request and to encode such an answer."""
+    """Measures the microseconds to decode such a request and to encode such an answer."""
     body, headers = _request_of(inputs)
     request = parse_request(body, headers, specs)
     results = {name: np.zeros(shape, dtype) for name, dtype, shape in outputs}

@@ -1,7 +1,7 @@
-"""Inference requests that the connection answers itself: no ASGI, no task.
+"""Lets the connection itself answer small inference requests, without ASGI and without a task.
 
-For a small model, uvicorn's cycle, ASGI's messages and a task are most of what a request costs. Whatever is
-not plain and small goes the way through the application; which way is known when the headers are there.
+For a small model, uvicorn's cycle, ASGI's messages and a task are most of a request's cost. Requests that are
+not plain and small go through the application; the headers decide.
 """
 
 from __future__ import annotations
@@ -35,38 +35,38 @@ __all__ = ["Connection", "FastPathRequest", "fast_path_model"]
 _log = logging.getLogger("paddleinfer.http")
 
 MAX_BYTES: Final = 64 << 10
-"""Of a body. A larger one is read through ASGI, which lets the client send no faster than it is read."""
+"""The largest body. A larger one is read through ASGI, where the client sends no faster than it is read."""
 
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)/infer")
-# What asks for more than a plain answer to a plain body.
+# Headers that ask for more than a plain answer to a plain body.
 _FURTHER = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade"})
 _MOST_DIGITS: Final = 10
 _JSON = b"content-type: application/json\r\n"
 
 
 class Connection(Protocol):
-    """What a request needs of its connection."""
+    """The part of a connection that a request needs."""
 
     def write_response(self, head: bytes, body: bytes | bytearray, keep_alive: bool) -> None:
-        """A whole response: status line, fields, body. Without `keep_alive` the connection ends with it."""
+        """Writes a whole response: status line, fields, body. Without `keep_alive` it ends the connection."""
 
     @property
     def address(self) -> str | None:
-        """Of its client, where it has one."""
+        """The client's address, if it has one."""
 
     def when_sent(self, call: Callable[[], None]) -> None:
-        """Calls it when the client has taken the response, or is gone."""
+        """Calls a function when the client has taken the response, or is gone."""
 
     def on_response_complete(self) -> None:
-        """The next request may come."""
+        """Lets the next request come."""
 
 
 def fast_path_model(service: Service, url: bytes, headers: Headers) -> ServedModel | None:
-    """The model that a POST asks, if it is one for FastPathRequest."""
+    """Returns the model that a POST asks for, if FastPathRequest can serve it."""
     match = _PATH.fullmatch(url)
     if match is None:
         return None
-    # What is no number of bytes is refused on the other way.
+    # The application refuses a length that is not a number of bytes.
     length = headers.get(b"content-length", b"")
     if not length.isdigit() or len(length) > _MOST_DIGITS:
         return None
@@ -84,10 +84,10 @@ def fast_path_model(service: Service, url: bytes, headers: Headers) -> ServedMod
 
 
 class FastPathRequest(ServedRequest):
-    """One such request.
+    """A request on the fast path.
 
-    It drives the engine's coroutine, which awaits one future, as a task would. To uvicorn it is the
-    connection's cycle, the event that tells a cycle that its client has left, and a task that can be
+    It drives the engine's coroutine, which awaits one future, as a task would. For uvicorn it stands for the
+    connection's cycle, for the event that tells a cycle that its client has left, and for a task that can be
     cancelled.
     """
 
@@ -132,17 +132,17 @@ class FastPathRequest(ServedRequest):
         tasks.add(self)
 
     def client_address(self) -> str | None:
-        """Of the connection."""
+        """The address of the connection's client."""
         return self._connection.address
 
-    # What comes from the connection
+    # Calls by the connection
 
     def add(self, part: bytes) -> None:
-        """A piece of the body."""
+        """Adds a piece of the body."""
         self._body = self._body + part if self._body else part
 
     def run(self) -> None:
-        """The body is whole."""
+        """Runs the request: its body is whole."""
         if self.response_complete:
             return
         try:
@@ -154,7 +154,7 @@ class FastPathRequest(ServedRequest):
         self._inference.turns.call(len(self._body), self._infer)
 
     def _infer(self) -> None:
-        if self.response_complete:  # its client has left, or the server has ended
+        if self.response_complete:  # the client has left, or the server has ended
             return
         try:
             engine = self.model.open_engine()
@@ -167,11 +167,11 @@ class FastPathRequest(ServedRequest):
 
     @property
     def message_event(self) -> FastPathRequest:
-        """uvicorn sets it when the client has left."""
+        """The event that uvicorn sets when the client has left: the request itself."""
         return self
 
     def set(self) -> None:
-        """The client has left."""
+        """Gives the request up: the client has left."""
         if not self.response_complete:
             _log.debug("a client of %s left before it was answered", self.model.name)
             self._leave()
@@ -179,7 +179,7 @@ class FastPathRequest(ServedRequest):
             self.note_left()
 
     def cancel(self, msg: Any = None) -> None:
-        """The server ends and waits no longer; uvicorn is just going through its tasks."""
+        """Cuts the request: the server waits no longer, and uvicorn is cancelling its tasks."""
         asyncio.get_running_loop().call_soon(self._cut)
 
     def _cut(self) -> None:
@@ -188,13 +188,13 @@ class FastPathRequest(ServedRequest):
             self.keep_alive = False
             self._refuse(ServerEnded())
 
-    # What comes from the engine
+    # Calls by the engine
 
     def _step(self, ended: asyncio.Future[Any] | None) -> None:
         running = self._running
         if running is None:  # given up meanwhile
             if ended is not None and not ended.cancelled():
-                ended.exception()  # has been seen
+                ended.exception()  # marks the exception as seen
             return
         try:
             future = running.send(None)
@@ -203,7 +203,7 @@ class FastPathRequest(ServedRequest):
         except BaseException as error:
             self._refuse(error)
         else:
-            # As a task does it: the future may be awaited by one.
+            # A task does the same: a future may be awaited by one only.
             future._asyncio_future_blocking = False
             self._future = future
             future.add_done_callback(self._step)
@@ -213,7 +213,7 @@ class FastPathRequest(ServedRequest):
         results = self.deliver(self._request, results)
         given = (self.model.name, VERSION, self._request, results)
         size_bytes = result_bytes(results)
-        if size_bytes > MAX_BYTES:  # it may be written, or compressed, elsewhere
+        if size_bytes > MAX_BYTES:  # it may be written or compressed elsewhere
             self._held = self._inference.results.of_one()
             try:
                 self._held.resize(size_bytes)
@@ -259,7 +259,7 @@ class FastPathRequest(ServedRequest):
         self._answer_result(*written)
 
     def _go_on_after(self, work: Coroutine[Any, Any, Given], go_on: Callable[[Given], None]) -> None:
-        """Calls `go_on` with what this gives, unless the request is over before."""
+        """Calls `go_on` with the future's result, unless the request is over before."""
 
         def done(task: asyncio.Future[Given]) -> None:
             if task.cancelled():
@@ -276,7 +276,7 @@ class FastPathRequest(ServedRequest):
         self._future = asyncio.ensure_future(work)
         self._future.add_done_callback(done)
 
-    # What goes to the client
+    # Answers to the client
 
     def _answer_result(self, fields: bytes, payload: bytes | bytearray) -> None:
         self.note_encoded()
@@ -299,7 +299,7 @@ class FastPathRequest(ServedRequest):
         self._connection.on_response_complete()
 
     def _leave(self) -> None:
-        """It is over; what still runs of it is given up."""
+        """Ends the request, and gives up what still runs of it."""
         self.response_complete = True
         self._tasks.discard(self)
         if self._held is not None:

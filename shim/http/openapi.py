@@ -1,4 +1,4 @@
-"""The server's OpenAPI 3.1 document: its operations, with the models it serves."""
+"""Makes the server's OpenAPI 3.1 document: its operations, with the models it serves."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WHY = {
     "504": "The request's deadline passed.",
     "505": "The version of HTTP is neither 1.1 nor 1.0.",
 }
-# What any request can get before it is known what it is for.
+# The statuses that any request can get before its purpose is known.
 _ALWAYS = ("400", "405", "408", "421", "431", "501", "503", "505")
 
 _MANY = 256
@@ -49,7 +49,7 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
 def document(
     operations: Iterable[Operation], models: Models, services: Services, options: ServiceOptions
 ) -> Schema:
-    """As ``/openapi.json`` gives it."""
+    """Makes the document that ``/openapi.json`` returns."""
     values = {
         "model": [model.name for model in models.with_services()],
         "version": [VERSION],
@@ -135,7 +135,7 @@ def _failure(status: str, content: Schema | None = None) -> Schema:
 
 
 def _example(inputs: Sequence[TensorSpec]) -> Schema:
-    """One row of zeros; without its numbers where they are many."""
+    """Makes one row of zeros, without its numbers if they are many."""
     tensors: list[Schema] = []
     for spec in inputs:
         shape = [max(size, 1) for size in spec.shape or (1,)]
@@ -146,5 +146,5 @@ def _example(inputs: Sequence[TensorSpec]) -> Schema:
 
 
 def _fewest_inputs(models: Models) -> int:
-    """That a request for any of them must have."""
+    """Returns how many inputs a request for any of the models must have."""
     return min((len(engine.inputs) for _, engine in models.opened()), default=1)

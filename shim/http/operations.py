@@ -1,4 +1,4 @@
-"""A route is declared once, beside its handler: its path, and what clients are told of it."""
+"""Declares each route once, beside its handler: its path, and its description for clients."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ Declared = TypeVar("Declared", bound=Handler)
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a client may say beside the body."""
+    """A value that a client may send beside the body."""
 
     name: str
     place: str
     """``path``, ``query`` or ``header``."""
     schema: Schema | None = None
-    """None: one of the models that are served, or a version of them."""
+    """The possible values; None: the served models, or their versions."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What one method gets on a path."""
+    """One method on a path, and its answers."""
 
     method: str
     paths: dict[str, str]
-    """Suffix of the name -> path; all of them do the same."""
+    """Suffix of the operation's name -> path; all paths do the same."""
     name: str
     """Its ``operationId``."""
     answer: Schema
-    """Media type -> schema, of a 200."""
+    """Media type -> schema of a 200."""
     failures: tuple[int, ...] = ()
-    """Further statuses, beside those that any request may get."""
+    """Statuses beside those that any request may get."""
     failure: Schema | None = None
-    """Media type -> schema, of those; None: as all errors."""
+    """Media type -> schema of those; None: that of all errors."""
     parameters: tuple[Parameter, ...] = ()
-    """Beside those in the path."""
+    """The parameters that are not in the path."""
     body: Schema | None = None
-    """Media type -> schema; None: the body is not read."""
+    """Media type -> schema of the body; None: the body is not read."""
     body_is_required: bool = False
     answer_headers: Schema = field(default_factory=dict)
     needs_key: bool = True
@@ -69,6 +69,6 @@ def answers(operation: Operation) -> Callable[[Declared], Declared]:
 
 
 def operations_of(handlers: type) -> tuple[Operation, ...]:
-    """What the methods of a class are declared to answer, in their order."""
+    """Returns the operations that the methods of a class declare, in order."""
     declared = (getattr(method, "operation", None) for method in vars(handlers).values())
     return tuple(one for one in declared if one is not None)

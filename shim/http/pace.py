@@ -1,4 +1,4 @@
-"""Whether what goes over a connection goes fast enough: not silent, not too slow, not for too long."""
+"""Checks that a message over a connection is not silent, not too slow, and does not take too long."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["Pace", "PaceLimits"]
 
 @dataclass(frozen=True)
 class PaceLimits:
-    """Of one direction."""
+    """The limits of one direction."""
 
     silence_s: float
-    """Between two pieces."""
+    """The longest time between two pieces."""
     least_bytes_per_s: float
-    """On the average, beyond one silence."""
+    """The least average rate of a message that takes longer than one silence."""
     total_s: float = math.inf
-    """From the first piece to the last."""
+    """The longest time from the first piece to the last."""
 
 
 class Pace:
-    """Of one message at a time; on the clock of whoever asks."""
+    """The pace of one message at a time, by the caller's clock."""
 
     __slots__ = ("_began_s", "_heard_s", "_limits", "moved_bytes")
 
@@ -35,19 +35,19 @@ class Pace:
         self.moved_bytes = 0
 
     def move(self, now_s: float, count_bytes: int) -> None:
-        """A piece of it."""
+        """Counts a piece of the message."""
         self._heard_s = now_s
         self.moved_bytes += count_bytes
 
     def left_s(self, now_s: float) -> float:
-        """Until it is too slow, if nothing comes meanwhile."""
+        """Returns the seconds until it is too slow, if nothing comes meanwhile."""
         limits = self._limits
         enough_s = limits.silence_s + self.moved_bytes / limits.least_bytes_per_s
         ends_s = min(self._heard_s + limits.silence_s, self._began_s + min(enough_s, limits.total_s))
         return ends_s - now_s
 
     def fault(self, now_s: float) -> str:
-        """What was wrong with it, for the end of a sentence; once nothing is left."""
+        """Says what was wrong, for the end of a sentence, once no time is left."""
         limits = self._limits
         if now_s >= self._heard_s + limits.silence_s:
             return f"nothing more came for {limits.silence_s:g} s"

@@ -1,4 +1,4 @@
-"""The server's page at ``/``: one document, nothing fetched from elsewhere."""
+"""Serves the page at ``/``: one document that fetches nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paddleinfer.tracing.stage_colours import STAGE_COLOURS
 
 __all__ = ["page"]
 
-# The last one begins; those before it only define.
+# The last script starts the page; those before it only define.
 _SCRIPTS: Final = ("form.js", "live.js", "diagnosis.js", "timeline.js", "trace.js", "page.js")
 
 
@@ -51,12 +51,12 @@ def _text(name: str) -> str:
 
 
 def _hash_of(text: str) -> str:
-    """What lets a browser run the element of the page with this text, and no other."""
+    """Returns the hash that lets a browser run the page's element with this text, and no other."""
     digest = base64.b64encode(hashlib.sha256(f"\n{text}".encode()).digest()).decode()
     return f"'sha256-{digest}'"
 
 
 def page() -> HTMLResponse:
-    """HTML with its style and script, which are the only ones that may run in it."""
+    """Returns HTML with its style and script, which are the only ones that may run in it."""
     html, headers = _page()
     return HTMLResponse(html, headers=headers)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol: where requests begin and end; small ones take the fast path."""
+"""Extends uvicorn's HTTP/1.1 protocol: finds requests' begins and ends; small ones take the fast path."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .request_head import MAX_HEADERS, check_head, check_target
 __all__ = ["MAX_HEADERS", "MAX_HEADER_BYTES", "HttpProtocol"]
 
 MAX_HEADER_BYTES: Final = 64 << 10
-"""Of the request line and the headers, and of trailers; a piece that is read more may come."""
+"""The limit of the request line and the headers, and of trailers; one more piece may exceed it."""
 
-# What is parsed at once: of requests that wait for their turn no more than these hold is taken apart.
+# How much is parsed at once, so that no more than this of requests that wait for their turn is parsed.
 _PIECE_BYTES: Final = 2 << 10
-# Behind these so much is read. Up to there it is noticed when the client leaves.
+# How much is read behind waiting requests. Until then a client that leaves is noticed.
 _AHEAD_BYTES: Final = 64 << 10
 
 
@@ -32,15 +32,15 @@ class HttpProtocol(HttpConnection):
         super().__init__(*args, **kwargs)
         self._header_bytes = 0
         self._body_left = 0
-        self._body_parts: list[bytes] = []  # of the piece that is being read
+        self._body_parts: list[bytes] = []  # the rest of the piece that is being read
         self._without_upgrade: bytes | None = None
-        """The head of a request that asked for an upgrade, as it would be without."""
+        """The head of a request that asked for an upgrade, without that wish."""
         self._error: RequestError | None = None
-        """What the parser's callback found."""
+        """The error that a callback of the parser found."""
         self._refusal: RequestError | None = None
-        """Of a request that came behind others, which are answered first; no more is read."""
+        """The refusal of a request that came behind others, which are answered first; no more is read."""
         self._fast_path: FastPathRequest | None = None
-        """The request whose body comes, if it takes the fast path."""
+        """The request whose body is arriving, if it takes the fast path."""
         self._answering: Any = None
         """The cycle whose turn it is."""
         self._may_take_fast_path = (
@@ -50,7 +50,7 @@ class HttpProtocol(HttpConnection):
     # -- what comes
 
     def data_received(self, data: bytes) -> None:
-        """A piece from the socket."""
+        """Takes a piece from the socket."""
         if self._discards:
             self._discard(len(data))
             return
@@ -64,7 +64,7 @@ class HttpProtocol(HttpConnection):
             self._note_piece(len(data))
 
     def _note_piece(self, count_bytes: int) -> None:
-        """Of a request that is not whole with it, which few are."""
+        """Notes the pace of a request that is not whole with this piece; few are not."""
         now_s = self.loop.time()
         if self._begins:
             self._begins = False
@@ -92,7 +92,7 @@ class HttpProtocol(HttpConnection):
             self.flow.resume_reading()
 
     def _feed(self, data: bytes | memoryview) -> bool:
-        """Whether more may follow."""
+        """Feeds the parser; returns whether more may follow."""
         body_left = self._body_left
         try:
             self.parser.feed_data(data)
@@ -105,8 +105,8 @@ class HttpProtocol(HttpConnection):
         self._take_body()
         if self._in_body and self._body_left != body_left:
             self._header_bytes = 0
-        elif self._in_headers or self._in_body:  # of a body: a trailer, or what a chunk begins with
-            # The parser joins the pieces of a field, and each time copies those before.
+        elif self._in_headers or self._in_body:  # part of a body: a trailer, or the begin of a chunk
+            # The parser joins the pieces of a field, and copies all earlier ones each time.
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._refuse(_headers_too_large())
@@ -114,7 +114,7 @@ class HttpProtocol(HttpConnection):
         return True
 
     def _go_on_without_upgrade(self, rest: bytes | memoryview) -> bool:
-        """A server may ignore an Upgrade, but the parser leaves the request's body for the next request."""
+        """Ignores an Upgrade, as a server may: the parser would take the body for the next request."""
         head, self._without_upgrade = self._without_upgrade, None
         assert head is not None
         self.parser = httptools.HttpRequestParser(self)
@@ -122,7 +122,7 @@ class HttpProtocol(HttpConnection):
         return self._feed(head) and (not rest or self._feed(rest))
 
     def on_message_begin(self) -> None:
-        """A new request. What ASGI needs is made when it is known to be needed."""
+        """Begins a new request. What ASGI needs is made only once it is needed."""
         self._in_headers = self._reading = True
         self._idle_since = None
         self._header_bytes = 0
@@ -132,17 +132,17 @@ class HttpProtocol(HttpConnection):
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer after a chunked body, of which nobody here wants any."""
+        """Takes a header; trailers after a chunked body are ignored."""
         if self._in_headers:
             if len(self.headers) == MAX_HEADERS:
                 self._fail(_headers_too_large())
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Its body comes next."""
+        """Ends the headers; the body comes next."""
         self._in_headers = False
         self._header_bytes = 0
-        if self.transport.is_closing():  # with the answer to the one before
+        if self.transport.is_closing():  # with the answer to the previous request
             self._fail(bad_request("the connection has ended"))
         method, version = self.parser.get_method(), self.parser.get_http_version()
         headers = dict(self.headers)
@@ -174,7 +174,7 @@ class HttpProtocol(HttpConnection):
             self._answering = self.cycle
 
     def _takes_fast_path(self, headers: dict[bytes, bytes]) -> bool:
-        # One after the other, and only to clients that read their answers.
+        # Requests are answered one after the other, and only to clients that read their answers.
         if (
             not self._may_take_fast_path
             or (self.cycle is not None and not self.cycle.response_complete)
@@ -194,7 +194,7 @@ class HttpProtocol(HttpConnection):
         return True
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Takes a piece of the body."""
         self._body_left -= len(body)
         if self._fast_path is None:
             self._body_parts.append(body)
@@ -202,13 +202,13 @@ class HttpProtocol(HttpConnection):
             self._fast_path.add(body)
 
     def _take_body(self) -> None:
-        """Hands on what has come of a body at once: its chunks may be as small as a byte."""
+        """Passes on the collected pieces of a body: its chunks may be as small as a byte."""
         if self._body_parts:
             parts, self._body_parts = self._body_parts, []
             super().on_body(b"".join(parts))
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Ends the request: it is whole."""
         if self._without_upgrade is not None:
             return
         self._reading = self._in_body = False
@@ -222,7 +222,7 @@ class HttpProtocol(HttpConnection):
     # -- what goes
 
     def write_response(self, head: bytes, body: bytes | bytearray, keep_alive: bool) -> None:
-        """A whole response to a request on the fast path."""
+        """Writes a whole response to a request on the fast path."""
         if self.is_closing():
             return
         fields = b"".join([b"%b: %b\r\n" % field for field in self.server_state.default_headers])
@@ -233,7 +233,7 @@ class HttpProtocol(HttpConnection):
             self.transport.close()
 
     def on_response_complete(self) -> None:
-        """The next request may come."""
+        """Lets the next request come."""
         self.server_state.total_requests += 1
         if self.flow.write_paused:
             self._next_waits = True
@@ -264,7 +264,7 @@ class HttpProtocol(HttpConnection):
             self._end_or_wait()
 
     def _end_or_wait(self) -> None:
-        """All that came has been answered."""
+        """Ends the connection, or waits: everything that came has been answered."""
         if self._refusal is not None:
             self._write_refusal(self._refusal)
             self._linger()
@@ -281,12 +281,12 @@ class HttpProtocol(HttpConnection):
         for cycle in waiting:
             if cycle is not None:
                 self._give_up(cycle)
-        # Nothing is left that keeps an answer in memory until a collection of cycles.
+        # References are cleared, so that no cycle keeps an answer in memory until it is collected.
         self._answering = self.cycle = self._fast_path = None  # type: ignore[assignment]
 
     @staticmethod
     def _give_up(cycle: Any) -> None:
-        """Nobody waits for its answer."""
+        """Gives a request up: nobody waits for its answer."""
         if not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -294,18 +294,18 @@ class HttpProtocol(HttpConnection):
     # -- refusals
 
     def _fail(self, error: RequestError) -> None:
-        """Ends the parser, whose own error does not say why."""
+        """Stops the parser, whose own error does not say why."""
         self._error = error
         raise error
 
     def _refuse(self, error: RequestError) -> None:
-        """Of the request that comes just now; those before it are answered first."""
+        """Refuses the request that is arriving; those before it are answered first."""
         if self.is_closing():
             return
         is_answered = False
         cycle = self.cycle
         if self._in_body and cycle is not None:
-            # It is that cycle's own body which cannot be had.
+            # The body that cannot be read belongs to this cycle.
             if self.pipeline and self.pipeline[0][0] is cycle:
                 self.pipeline.popleft()
             elif not self.pipeline and self._answering is cycle:
@@ -326,7 +326,7 @@ class HttpProtocol(HttpConnection):
 
 
 def _no_request(fault: httptools.HttpParserError) -> RequestError:
-    """With the parser's own words, which are short and fixed."""
+    """Makes the refusal, in the parser's own words, which are short and fixed."""
     if isinstance(fault, httptools.HttpParserCallbackError):
         return bad_request("this is not an HTTP/1.1 request")
     return bad_request(f"this is not an HTTP/1.1 request: {fault}")

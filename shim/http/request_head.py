@@ -1,4 +1,4 @@
-"""What the head of a request must be before anything in it is acted on, whichever way the request goes."""
+"""Checks the head of a request before anything in it is acted on, whichever handler takes the request."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..protocol.errors import RequestError, bad_request
 __all__ = ["MAX_HEADERS", "check_head", "check_target"]
 
 MAX_HEADERS: Final = 128
-"""Header fields of a request."""
+"""The most header fields of a request."""
 
-# Two readers of one request that take another of two values each are what smuggling is made of.
+# Request smuggling needs two readers of one request that each pick another one of two values.
 _ONCE: Final = (
     b"host",
     b"content-length",
@@ -42,9 +42,9 @@ def _is_host(text: bytes) -> bool:
 
 
 def check_head(method: bytes, version: str, fields: Sequence[tuple[bytes, bytes]], headers: Headers) -> None:
-    """Raises RequestError; with any of them the connection has to end.
+    """Raises RequestError for a bad head; the connection has to end with it.
 
-    `fields` are as they came, with names in lower case; `headers` is the dictionary of them.
+    `fields` are the headers as they came, with names in lower case; `headers` is a dictionary of them.
     """
     if version not in _VERSIONS:
         raise RequestError(
@@ -72,11 +72,11 @@ def check_head(method: bytes, version: str, fields: Sequence[tuple[bytes, bytes]
 
 
 def check_target(target: bytes, host: bytes | None) -> None:
-    """Raises RequestError 400 for what is no path, nor a URL of this `Host`, which a proxy may send.
+    """Raises RequestError 400 unless the target is a path, or a URL of this `Host`, which a proxy may send.
 
-    Where the two name different servers, one reader goes by the one and another by the other.
+    If the two name different servers, one reader may go by the one and another by the other.
     """
-    if target == b"*":  # of OPTIONS
+    if target == b"*":  # the target of OPTIONS
         return
     scheme, separator, rest = target.partition(b"://")
     authority, slash, _ = rest.partition(b"/")

@@ -1,4 +1,4 @@
-"""The routes of the server: each handler with what it answers, for Starlette and the OpenAPI document."""
+"""Defines the routes of the server: each handler with its description, for Starlette and OpenAPI."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _server(path: str) -> dict[str, str]:
 
 
 def _model(end: str) -> dict[str, str]:
-    """A path below a model, and below its version."""
+    """Returns a path below a model, and the same below its version."""
     return {
         "": "/v2/models/{model}" + end,
         "_of_version": "/v2/models/{model}/versions/{version}" + end,
@@ -75,7 +75,7 @@ def _model(end: str) -> dict[str, str]:
 
 
 class Handlers:
-    """Answers everything but inference."""
+    """Answers all requests except inference."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -87,7 +87,7 @@ class Handlers:
     @answers(Operation("GET", _server("/"), "page", text_of("text/html"), needs_key=False))
     async def page(self, _: Request) -> Response:
         """A page that shows the models."""
-        return page()  # it asks for the key itself
+        return page()  # the page asks for the key itself
 
     @answers(Operation("GET", _server("/openapi.json"), "openapi", json_of(object_with("openapi", "paths"))))
     async def openapi(self, _: Request) -> Response:
@@ -109,7 +109,7 @@ class Handlers:
             metadata.server_metadata(self._options.server_name, self._options.repository_control)
         )
 
-    # A load balancer's checks bring no key, and name the server by its address.
+    # A load balancer's checks send no key, and name the server by its address.
 
     @answers(
         Operation(
@@ -369,7 +369,7 @@ OPERATIONS: Final = operations_of(Handlers)
 
 
 def routes(service: Service) -> list[Route]:
-    """For Starlette, which takes the first that matches."""
+    """Returns the routes for Starlette, which takes the first that matches."""
     handlers = Handlers(service)
     return [
         Route(path, getattr(handlers, one.handler), methods=[one.method])

@@ -1,4 +1,4 @@
-"""The JSON schemas of requests and answers, for the OpenAPI document."""
+"""Defines the JSON schemas of requests and answers, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 Schema = dict[str, Any]
 
-# JSON followed by tensors; a header says how long the JSON is.
+# JSON followed by tensors; a header gives the length of the JSON.
 BINARY: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 FORM: Final = {"multipart/form-data": {"schema": {"type": "object"}}}
@@ -34,22 +34,22 @@ ANY: Final[Schema] = {"*/*": {"schema": {}}}
 
 
 def json_of(schema: Schema) -> Schema:
-    """A body in JSON, by its media type."""
+    """Describes a JSON body, by its media type."""
     return {"application/json": {"schema": schema}}
 
 
 def text_of(media_type: str) -> Schema:
-    """A body that is text, by its media type."""
+    """Describes a text body, by its media type."""
     return {media_type: {"schema": {"type": "string"}}}
 
 
 def ref(name: str) -> Schema:
-    """One of components()."""
+    """Refers to one of components()."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def object_with(*required: str) -> Schema:
-    """An object that has at least these."""
+    """Describes an object that has at least these properties."""
     return {"type": "object", "required": list(required)} if required else {"type": "object"}
 
 
@@ -109,7 +109,7 @@ def _live() -> Schema:
 
 
 def components(fewest_inputs: int) -> Schema:
-    """Name -> schema; `fewest_inputs` is how many a request for any of the models has at least."""
+    """Returns name -> schema; a request for any of the models has at least `fewest_inputs` inputs."""
     text, flag = {"type": "string"}, {"type": "boolean"}
     shape = {"type": "array", "items": {"type": "integer", "minimum": 0}}
     count = {"type": "integer", "minimum": 0}

@@ -1,4 +1,4 @@
-"""Accepts connections over TLS: each counts before its handshake, which has a time limit."""
+"""Accepts connections over TLS; each counts before its handshake, which has a time limit."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["TlsListener"]
 _log = logging.getLogger("paddleinfer.http")
 
 _ACCEPTED_AT_ONCE: Final = 64
-# Where no further descriptor can be had, until it is tried again.
+# The pause before the next try, if there is no further descriptor.
 _ACCEPT_AGAIN_S: Final = 0.1
 
 
 class TlsListener:
-    """In place of asyncio's server, which tells its protocols of a connection when the handshake is over.
+    """Replaces asyncio's server, which reports a connection only after its handshake.
 
-    `make` gives the protocol of a connection; handshakes are among `tasks`.
+    `make` returns the protocol of a connection; handshakes are among `tasks`.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class TlsListener:
         self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """Accepts no more; the socket is its giver's to close."""
+        """Accepts no more connections; the caller closes the socket."""
         self._loop.remove_reader(self._listener)
 
     async def wait_closed(self) -> None:
-        """uvicorn waits for it when all tasks are over."""
+        """Returns at once: uvicorn calls it when all tasks are over."""
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
@@ -73,7 +73,7 @@ class TlsListener:
             address = peer[0] if isinstance(peer, tuple) else None
             refusal = self._limits.enter(address)
             if refusal is not None:
-                _log.debug("%s", refusal)  # nothing can be said before the handshake
+                _log.debug("%s", refusal)  # no answer is possible before the handshake
                 connection.close()
                 continue
             connection.setblocking(False)
@@ -96,9 +96,9 @@ class TlsListener:
                 ssl_handshake_timeout=self._timeout_s,
                 ssl_shutdown_timeout=self._timeout_s,
             )
-        except OSError as error:  # of TLS, of the network, or of time
+        except OSError as error:  # TLS, the network or the time limit failed
             _log.debug("a TLS handshake failed: %s", error)
         finally:
-            if protocol.transport is None:  # it has not begun, so it does not end
+            if protocol.transport is None:  # the connection has not begun, so it does not end
                 protocol.is_counted = False
                 self._limits.leave(address)

@@ -1,4 +1,4 @@
-"""Traces of served models over HTTP: recorded one at a time, and put together beside the loop."""
+"""Records traces of served models, one at a time, and assembles them beside the event loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..service.services import ServedService
 
 __all__ = ["TraceRecorder", "last_trace", "seconds_of"]
 
-# Requests over all models, the last ones. Each is some 14 events: 5 KB while they are put together.
+# The last requests over all models. Each takes about 14 events, 5 KB while they are assembled.
 _MOST_TRACED: Final = 5000
 _WRITTEN_AT_ONCE: Final = 1024
 
@@ -34,8 +34,8 @@ _MOST_CHARACTERS = 32
 
 
 def seconds_of(text: str) -> float:
-    """How long to record, from the query; raises RequestError 400."""
-    # float() alone would take 1_0 for ten, and figures of every script.
+    """Reads from the query how long to record; raises RequestError 400."""
+    # float() alone would read 1_0 as ten, and accept digits of every script.
     is_number = len(text) <= _MOST_CHARACTERS and _NUMBER.fullmatch(text)
     seconds = float(text) if is_number else math.nan
     if not 0 < seconds <= _MOST_SECONDS:
@@ -59,12 +59,12 @@ class TraceRecorder:
         *ends: Callable[[], Awaitable[None]],
         services: Iterable[ServedService] = (),
     ) -> bytes:
-        """Records these for this many seconds, or until one of `ends` is over, as a Chrome trace.
+        """Records a Chrome trace of these for this many seconds, or until one of `ends` is over.
 
         Raises
         ------
         RequestError
-            429: another one is being recorded.
+            429: another trace is being recorded.
         """
         if self._ends_at is not None:
             left_s = max(1, math.ceil(self._ends_at - monotonic()))
@@ -90,7 +90,7 @@ class TraceRecorder:
 
 
 class _Recording:
-    """What these models do from now on, until it is ended or asked for."""
+    """Records these models from now on, until it is ended or its document is asked for."""
 
     def __init__(self, models: Sequence[ServedModel], services: Sequence[ServedService]) -> None:
         self._begin_ns = monotonic_ns()
@@ -107,7 +107,7 @@ class _Recording:
         self._recording.close()
 
     def document(self) -> bytes:
-        """To be called on a thread that may take its time."""
+        """Makes the document; call it on a thread that may take its time."""
         self.end()
         activities = [_activity(model, trace.activity(), self._begin_ns) for model, trace in self._traces]
         activities += [_of_service(served, self._begin_ns) for served in self._services]
@@ -115,7 +115,7 @@ class _Recording:
 
 
 async def _first_of(*ends: Awaitable[None]) -> None:
-    """Returns when one of them does."""
+    """Waits until one of them returns."""
     waits = [asyncio.ensure_future(wait) for wait in ends]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -125,7 +125,7 @@ async def _first_of(*ends: Awaitable[None]) -> None:
 
 
 def _written(document: dict[str, Any]) -> bytes:
-    """As JSON, in pieces, between which others may use the interpreter."""
+    """Writes JSON in pieces, between which other threads may take the GIL."""
     events = document["traceEvents"]
     pieces = [
         orjson.dumps(events[begin : begin + _WRITTEN_AT_ONCE])[1:-1]
@@ -138,7 +138,7 @@ def _written(document: dict[str, Any]) -> bytes:
 def last_trace(
     engines: Iterable[tuple[ServedModel, Engine]], services: Iterable[ServedService]
 ) -> dict[str, Any]:
-    """The recent requests and runs of each, as a Chrome trace; the engines may be closed."""
+    """Returns the recent requests and runs of each as a Chrome trace; the engines may be closed."""
     return chrome_trace(
         *(_activity(model, engine.recent_activity(), since_ns=0) for model, engine in engines),
         *(_of_service(served, since_ns=0) for served in services),
@@ -153,13 +153,13 @@ def _of_service(served: ServedService, since_ns: int) -> Activity:
 
 
 def _activity(model: ServedModel, inside: Activity, since_ns: int) -> Activity:
-    """With what the server did around the engine."""
+    """Returns an engine's activity with the server's stages around it."""
     outer = [times.stages() for times in model.stage_log.since(since_ns)]
     return inside._replace(label=model.name, outer=outer)
 
 
 def _last_of(activity: Activity, most: int) -> Activity:
-    """Only the last `most` requests and runs of it."""
+    """Keeps only the last `most` requests and runs."""
     return activity._replace(
         requests=activity.requests[-most:],
         runs=activity.runs[-most:],

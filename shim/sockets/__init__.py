@@ -1,4 +1,4 @@
-"""The sockets a server listens on, TCP and Unix, and how many descriptors it may have open.
+"""Opens the sockets a server listens on, TCP and Unix, and limits its open descriptors.
 
 May import: service and the server's options.
 """

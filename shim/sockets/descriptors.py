@@ -1,4 +1,4 @@
-"""File descriptors: a server that runs out of them resets its clients."""
+"""Keeps a server from running out of file descriptors, which would reset its clients."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["allow_descriptors"]
 
 _log = logging.getLogger("paddleinfer.http")
 
-# For what is open already, models' files, the engine's own, and connections over gRPC.
+# For files that are open already, models' files, the engine's own, and connections over gRPC.
 _FURTHER: Final = 512
 _LEAST_CONNECTIONS: Final = 16
 
 
 def allow_descriptors(limits: ConnectionLimits) -> None:
-    """Raises this process's soft limit as the connections need; where it cannot, allows fewer of them."""
+    """Raises the process's soft limit for these connections; if that fails, it allows fewer of them."""
     wanted = _FURTHER + limits.most
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:

@@ -1,4 +1,4 @@
-"""The socket that the server listens on."""
+"""Opens the socket that the server listens on."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ __all__ = ["Listener", "check_tcp", "listen"]
 
 @dataclass(frozen=True)
 class Listener:
-    """Where the server listens over HTTP."""
+    """The socket on which the server listens for HTTP."""
 
     socket: socket.socket
     url: str
-    """What a client is to be told."""
+    """Its URL, for clients."""
     file: SocketFile | None
-    """Of a Unix socket."""
+    """The file of a Unix socket."""
 
     def remove_file(self) -> None:
-        """Before the socket is closed; a Unix socket that stays behind looks like a server."""
+        """Removes the file, before the socket is closed; a Unix socket left behind looks like a server."""
         if self.file is not None:
             self.file.remove()
 
 
 def listen(options: ServerOptions) -> Listener:
-    """Bound already, so that a taken address is known before any model is loaded.
+    """Binds the socket, so that a taken address is known before any model is loaded.
 
     Raises
     ------
     ConfigError
-        The address cannot be had; the sentence says why.
+        The address is not available; the sentence says why.
     """
     try:
         if options.uds is not None:
             listener, file = bind_unix(options.uds, options.socket_mode)
             return Listener(listener, f"unix:{options.uds}", file)
         listener = _listen_tcp(options.host, options.port)
-    except (OSError, ValueError) as error:  # the latter for a host or a path that is no name
+    except (OSError, ValueError) as error:  # ValueError for a host or a path that is not a valid name
         where = options.uds or f"{options.host}:{options.port}"
         raise ConfigError(f"cannot listen on {where}: {getattr(error, 'strerror', None) or error}") from None
     host = f"[{options.host}]" if ":" in options.host else options.host
@@ -65,5 +65,5 @@ def _listen_tcp(host: str, port: int) -> socket.socket:
 
 
 def check_tcp(host: str, port: int) -> None:
-    """Raises OSError or ValueError where nobody could listen there now."""
+    """Raises OSError or ValueError if nobody could listen there now."""
     _listen_tcp(host, port).close()

@@ -1,4 +1,4 @@
-"""A Unix socket's file: bound with its permissions, found left over, and removed by whoever made it only."""
+"""Handles a Unix socket's file: binds it with its permissions, clears leftovers, and removes only its own."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class SocketFile:
         self._made: tuple[int, int] | None = (made.st_dev, made.st_ino)
 
     def remove(self) -> None:
-        """Once, and only if it still is the one that was made. To be called before the socket is closed.
+        """Removes the file, once, and only if it is still the one that was made.
 
-        Until then no other file can have its number.
+        It must be called before the socket is closed: until then no other file can have its inode number.
         """
         made, self._made = self._made, None
         if made is None:
@@ -35,12 +35,12 @@ class SocketFile:
 
 
 def bind_unix(path: str, mode: int) -> tuple[socket.socket, SocketFile]:
-    """A socket that listens. It has its permissions before, so that nobody can use others.
+    """Opens a listening socket. It has its permissions from the start, so that nobody can use others.
 
     Raises
     ------
     OSError, ValueError
-        The path cannot be had.
+        The path is not available.
     """
     clear_left_over(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -60,19 +60,19 @@ def bind_unix(path: str, mode: int) -> tuple[socket.socket, SocketFile]:
 
 
 def check_unix(path: str) -> None:
-    """Raises OSError or ValueError where nobody could listen there now; removes what is left over."""
+    """Raises OSError or ValueError if nobody could listen there now; removes leftovers."""
     listener, file = bind_unix(path, 0o600)
     with listener:
         file.remove()
 
 
 def place_beside(path: str) -> str:
-    """A free name in the same directory, where a socket is made ready before it takes its place."""
+    """Returns a free name in the same directory, where a socket is prepared before it takes its place."""
     return str(Path(path).with_name(f".{secrets.token_hex(3)}"))
 
 
 def clear_left_over(path: str) -> None:
-    """Removes the socket's file of a server that is gone; raises OSError for a file that is no socket."""
+    """Removes the socket's file of a server that is gone; raises OSError for a file that is not a socket."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -80,7 +80,7 @@ def clear_left_over(path: str) -> None:
     if not stat.S_ISSOCK(found.st_mode):
         raise FileExistsError(0, "there is a file that is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # a server that does not accept just now would let it wait
+        probe.setblocking(False)  # a server that is not accepting just now would keep it waiting
         try:
             probe.connect(path)
         except ConnectionRefusedError:
