@@ -22,7 +22,7 @@ class ClientWatch:
         self._timer_is_set = False
 
     def over(self, receive: Receive) -> _Watched:
-        """Returns a context for the current task: if the client leaves, it is cancelled and raises ClientGone."""
+        """Returns a context for the current task, which is cancelled with ClientGone if the client leaves."""
         return _Watched(self, receive)
 
     def add(self, watched: _Watched) -> None:

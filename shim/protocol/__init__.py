@@ -1,4 +1,4 @@
-"""The Open Inference Protocol in bytes and JSON: requests read and checked, responses written.
+"""Reads and checks requests of the Open Inference Protocol, and writes its responses, in bytes and JSON.
 
-Knows neither sockets nor engines. May import: paddleinfer's errors and models, and the requests of ``serve``.
+It knows neither sockets nor engines. May import: paddleinfer's errors and models, the requests of ``serve``.
 """

@@ -1,4 +1,4 @@
-"""Bodies of requests and responses: read up to a limit, compressed and uncompressed."""
+"""Reads bodies of requests up to a limit, and decompresses and compresses bodies."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = dict[bytes, bytes]
 
-# Of more than this the work is done on another thread, so that the event loop goes on.
+# Larger bodies are decompressed on another thread, so that the event loop goes on.
 _LONG_BYTES = 1 << 18
-# To compress so much takes 0.5 ms; answers of many requests may be there at once.
+# Compressing this much takes 0.5 ms; answers of many requests may be ready at once.
 _LONG_TO_COMPRESS_BYTES = 16 << 10
 _LONG_JOIN_BYTES = 8 << 20
-# Of less than this compression gains nothing.
+# Compressing less than this gains nothing.
 _WORTHWHILE_BYTES = 1024
-# A body is decompressed so much at a time, when there is room for that.
+# A body is decompressed this much at a time, if there is room for it.
 _INFLATED_BYTES = 4 << 20
 _GZIP, _ZLIB, _RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
-# A number of more digits is no size, and takes int() more than linear time.
+# A number with more digits is not a size, and takes int() more than linear time.
 _MOST_DIGITS: Final = 18
-# A longer Accept-Encoding is not looked through.
+# A longer Accept-Encoding is not read.
 _MOST_ACCEPTED_BYTES: Final = 1024
 
 
 class ClientGone(Exception):
-    """The client left before its request was whole: nobody is there to be answered."""
+    """The client left before its request was whole; nobody waits for an answer."""
 
 
 def byte_count(headers: Headers, name: bytes) -> int:
-    """What a header says, a number of bytes; 0 where it is not there; RequestError 400 where it is none."""
+    """Reads a number of bytes from a header, 0 without it; raises RequestError 400 for anything else."""
     text = headers.get(name, b"0")
     if not text.isdigit() or len(text) > _MOST_DIGITS:
         spelled = name.decode().title()
@@ -67,11 +67,11 @@ def byte_count(headers: Headers, name: bytes) -> int:
 
 
 class BodyLimit(NamedTuple):
-    """How large a body may be."""
+    """The largest size of a body."""
 
     bytes: int
     option: str
-    """Which says so."""
+    """The option that sets it."""
 
     def refusal(self, what: str = "body") -> RequestError:
         """413."""
@@ -83,12 +83,12 @@ class BodyLimit(NamedTuple):
 
 
 async def read_body(receive: Receive, headers: Headers, limit: BodyLimit, held: HeldBytes) -> bytes:
-    """The whole body of a request, decompressed; `held` is told how large it is.
+    """Reads the whole body of a request and decompresses it; `held` is told its size.
 
     Raises
     ------
     RequestError
-        413: more than the limit, also after decompression; 429: `held` finds no room for it;
+        413: it exceeds the limit, before or after decompression; 429: `held` has no room for it;
         415: an unknown encoding; 400: damaged.
     ClientGone
         The client left.
@@ -139,7 +139,7 @@ async def _decompressed(body: bytes, encoding: str, limit: BodyLimit, held: Held
             f"the body has the Content-Encoding {shown(encoding)}; gzip and deflate are understood",
         )
     inflating = _Inflating(body, encoding, limit)
-    # A small body may become a large one.
+    # A small body may become a large one when it is decompressed.
     if inflating.go_on(_LONG_BYTES):
         return inflating.whole()
     is_whole = False
@@ -150,14 +150,14 @@ async def _decompressed(body: bytes, encoding: str, limit: BodyLimit, held: Held
 
 
 class _Inflating:
-    """One body in an encoding."""
+    """Decompresses one body."""
 
     def __init__(self, body: bytes, encoding: str, limit: BodyLimit) -> None:
         self._encoding = encoding
         self._limit = limit
         window = _GZIP
         if encoding == "deflate":
-            # By RFC 9110 a zlib stream; some clients send a bare one.
+            # RFC 9110 means a zlib stream, but some clients send a bare deflate stream.
             window = _ZLIB if len(body) > 1 and body[0] & 0x0F == 8 and _zlib_header(body) else _RAW
         self._inflater = zlib.decompressobj(window)
         self._left = body
@@ -175,7 +175,7 @@ class _Inflating:
         return len(self._parts[-1]) < most_bytes
 
     def whole(self) -> bytes:
-        """All that it has become."""
+        """Returns the whole decompressed body."""
         if self.made_bytes > self._limit.bytes:
             raise self._limit.refusal()
         if not self._inflater.eof or self._inflater.unused_data:
@@ -189,7 +189,7 @@ def _zlib_header(body: bytes) -> bool:
 
 
 def accepted_encoding(headers: Headers, size_bytes: int) -> str | None:
-    """The encoding in which so large a response should go; None for as it is."""
+    """Returns the encoding for a response of this size; None for none."""
     accepted = headers.get(b"accept-encoding")
     if accepted is None or size_bytes < _WORTHWHILE_BYTES or len(accepted) > _MOST_ACCEPTED_BYTES:
         return None
@@ -213,12 +213,12 @@ def _quality(parameters: str) -> float:
 
 
 async def compressed(body: bytes | bytearray, encoding: str) -> bytes:
-    """The body in an encoding of accepted_encoding()."""
+    """Compresses the body in an encoding of accepted_encoding()."""
     if len(body) > _LONG_TO_COMPRESS_BYTES:
         return await asyncio.to_thread(_deflate, body, encoding)
     return _deflate(body, encoding)
 
 
 def _deflate(body: bytes | bytearray, encoding: str) -> bytes:
-    # Level 1: numbers hardly shrink further with more work.
+    # Level 1 is enough: numbers hardly shrink further with more work.
     return gzip.compress(body, 1, mtime=0) if encoding == "gzip" else zlib.compress(body, 1)

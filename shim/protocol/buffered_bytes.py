@@ -1,4 +1,4 @@
-"""Bytes in memory over all requests: of their bodies, and of results that wait to be written."""
+"""Counts bytes in memory over all requests: of their bodies, and of results that wait to be written."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["BufferedBytes", "HeldBytes"]
 
 
 class BufferedBytes:
-    """What all bodies, or all results, together may take; one alone may take any room.
+    """Limits the bytes of all bodies, or of all results, together; a single one may take any number.
 
-    `of_what` begins the sentence of a refusal; with `ends_connection` the connection ends with it, for more
-    of the request may come.
+    `of_what` begins the sentence of a refusal; with `ends_connection` the connection ends with it, because
+    more of the request may come.
     """
 
     def __init__(self, most: int, of_what: str, *, ends_connection: bool) -> None:
@@ -25,7 +25,7 @@ class BufferedBytes:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more is to be begun."""
+        """Whether nothing more may begin."""
         return self.held >= self.most
 
     def refusal(self) -> RequestError:
@@ -38,12 +38,12 @@ class BufferedBytes:
         )
 
     def of_one(self) -> HeldBytes:
-        """To be told of one as it comes; gives all back when it is left."""
+        """Makes a counter for one body or result, which gives all its bytes back when its block ends."""
         return HeldBytes(self)
 
 
 class HeldBytes:
-    """Those of one request."""
+    """The bytes of one request."""
 
     __slots__ = ("_all", "_held")
 
@@ -52,7 +52,7 @@ class HeldBytes:
         self._held = 0
 
     def resize(self, size_bytes: int) -> None:
-        """Sets how many bytes it takes; RequestError 429 if there is no room for them."""
+        """Sets how many bytes it takes; raises RequestError 429 if there is no room for them."""
         more = size_bytes - self._held
         if more > 0 and self._all.held > self._held and self._all.held + more > self._all.most:
             raise self._all.refusal()
@@ -60,7 +60,7 @@ class HeldBytes:
         self._held = size_bytes
 
     def release(self) -> None:
-        """It takes none any more."""
+        """Gives all its bytes back."""
         self._all.held -= self._held
         self._held = 0
 

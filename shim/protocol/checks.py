@@ -1,4 +1,4 @@
-"""What a request must be in either protocol: its parameters; datatypes, shapes and sizes of its inputs."""
+"""Checks requests of either protocol: parameters, and the datatypes, shapes and sizes of inputs."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ __all__ = [
 ]
 
 MOST_TENSORS: Final = 1024
-"""Of one request: inputs, and outputs that are asked for."""
+"""The most inputs, and the most requested outputs, of one request."""
 MOST_PARAMETERS: Final = 256
-"""Of one request, input or output."""
+"""The most parameters of one request, input or output."""
 MOST_NAME_CHARACTERS: Final = 1024
-"""Of an input or an output."""
+"""The most characters of an input's or output's name."""
 
 _MOST_DIMENSIONS: Final = 32
-# The classes of the engine are 0 to 2; the protocol's 0 is "the default", its 1 the most urgent.
+# The engine's priorities are 0 to 2; in the protocol 0 is "the default" and 1 the most urgent.
 _CLASS_OF_PRIORITY: Final = {0: 1, 1: 0, 2: 1}
 _LEAST_URGENT: Final = 2
-# Of parameters that would change the result, and cannot be had.
+# The refusals of parameters that would change the result and are not offered.
 _REFUSED: Final = {
     "shared_memory_region": "shared memory is not offered; send the tensor in the body",
     "sequence_id": "sequences are not offered; each request stands alone",
@@ -53,13 +53,13 @@ _INT64_MAX: Final = (1 << 63) - 1
 
 
 def check_count(count: int, most: int, owner: str, what: str) -> None:
-    """Raises RequestError 400 for more than `most` of what the owner has: "inputs" of "the request"."""
+    """Raises RequestError 400 if the owner has more than `most`: "inputs" of "the request"."""
     if count > most:
         raise bad_request(f"{owner} has {count} {what}, and {most} is the most")
 
 
 def check_name(name: str, what: str) -> None:
-    """Raises RequestError 400 for a name that is too long to be quoted in further sentences."""
+    """Raises RequestError 400 for a name that is too long to be quoted in sentences."""
     if len(name) > MOST_NAME_CHARACTERS:
         raise bad_request(
             f"the name of {what} has {len(name)} characters, and {MOST_NAME_CHARACTERS} is the most"
@@ -70,14 +70,14 @@ def check_name(name: str, what: str) -> None:
 
 
 def refuse_unoffered(parameters: Mapping[str, Any], what: str) -> None:
-    """Raises RequestError 400 where one asks for what would change the result and cannot be had."""
+    """Raises RequestError 400 for a parameter that would change the result and is not offered."""
     for name, why in _REFUSED.items():
         if parameters.get(name):
             raise bad_request(f"{what} asks for {name}: {why}")
 
 
 def flag(parameters: Mapping[str, Any], name: str, what: str) -> bool | None:
-    """A parameter that is true or false; None where it is not given; RequestError 400 for another value."""
+    """Reads a true or false parameter; None if it is not given; raises RequestError 400 for other values."""
     value = parameters.get(name)
     if value is not None and type(value) is not bool:
         raise bad_request(f"{name} of {what} must be true or false, not {shown(value)}")
@@ -85,7 +85,7 @@ def flag(parameters: Mapping[str, Any], name: str, what: str) -> bool | None:
 
 
 def whole(parameters: Mapping[str, Any], name: str, what: str) -> int | None:
-    """A parameter that counts; None where it is not given; RequestError 400 for another value."""
+    """Reads a parameter that counts; None if it is not given; raises RequestError 400 for other values."""
     value = parameters.get(name)
     if value is not None and (type(value) is not int or value < 0):
         raise bad_request(f"{name} of {what} must be an integer from 0 up, not {shown(value)}")
@@ -93,14 +93,14 @@ def whole(parameters: Mapping[str, Any], name: str, what: str) -> int | None:
 
 
 def priority_of(parameters: Mapping[str, Any]) -> int:
-    """The engine's class of a request with these parameters."""
+    """Returns the engine's priority of a request with these parameters."""
     given = whole(parameters, "priority", "the request") or 0
     return _CLASS_OF_PRIORITY.get(given, _LEAST_URGENT)
 
 
 def timeout_s_of(parameters: Mapping[str, Any]) -> float | None:
-    """The deadline of a request with these parameters, in seconds."""
-    # Triton's microseconds; 0 is "none given".
+    """Returns the timeout of a request with these parameters, in seconds."""
+    # Triton's timeout is in microseconds; 0 means that none is given.
     given_us = whole(parameters, "timeout", "the request")
     return given_us / 1e6 if given_us else None
 
@@ -109,7 +109,7 @@ def timeout_s_of(parameters: Mapping[str, Any]) -> float | None:
 
 
 def dtype_of(datatype: Any, name: str, *, takes_bytes: bool = False) -> np.dtype[Any]:
-    """Of an input; objects for BYTES, which only services take; RequestError 400 for what is no datatype."""
+    """Returns the dtype of an input, objects for BYTES, which only services take; raises RequestError 400."""
     try:
         return DTYPE_OF[datatype]
     except (KeyError, TypeError):
@@ -124,13 +124,13 @@ def dtype_of(datatype: Any, name: str, *, takes_bytes: bool = False) -> np.dtype
 
 
 def check_dimensions(count: int, name: str) -> None:
-    """Raises RequestError 400 for more than NumPy has."""
+    """Raises RequestError 400 for more dimensions than NumPy allows."""
     if count > _MOST_DIMENSIONS:
         raise bad_request(f"input {name!r} has {count} dimensions, and {_MOST_DIMENSIONS} is the most")
 
 
 def shape_of(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
-    """The shape that a list of dimensions gives, and its elements; RequestError 400 for what is none."""
+    """Returns the shape in a list of dimensions, and its number of elements; raises RequestError 400."""
     if type(shape) is list:
         check_dimensions(len(shape), name)
     count = 1
@@ -140,7 +140,7 @@ def shape_of(shape: Any, name: str) -> tuple[tuple[int, ...], int]:
                 f"the shape of input {name!r} must be a list of integers from 0 up, not {shown(shape)}"
             )
         count *= dim
-    # NumPy counts the bytes of the other axes also where one is 0.
+    # NumPy counts the bytes of the other axes even if one is 0.
     if 8 * (count or math.prod(dim or 1 for dim in shape)) > _INT64_MAX:
         raise bad_request(f"the shape of input {name!r} has more elements than can be counted")
     return tuple(shape), count
@@ -156,7 +156,7 @@ def check_size(size_bytes: int, dtype: np.dtype[Any], shape: tuple[int, ...], co
 
 
 def check_range(lowest: int, highest: int, dtype: np.dtype[Any], what: str) -> None:
-    """Raises RequestError 400 where integers from `lowest` to `highest` are not all of this dtype."""
+    """Raises RequestError 400 if integers from `lowest` to `highest` do not all fit this dtype."""
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if lowest < low or highest > high:
         raise bad_request(
@@ -165,9 +165,9 @@ def check_range(lowest: int, highest: int, dtype: np.dtype[Any], what: str) -> N
 
 
 def array_of_bytes(data: bytes | memoryview, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """A flat array over these bytes, without a copy where it can be."""
+    """Makes a flat array over these bytes, without a copy if possible."""
     if dtype.kind == "b":
         return np.frombuffer(data, np.uint8).astype(bool)  # any byte but 0 is true
     array = np.frombuffer(data, dtype)
-    # The JSON before it may have any length; one copy here is less than what the engine does for such arrays.
+    # The JSON before it may have any length; one copy here costs less than the engine's work on such arrays.
     return array if array.flags.aligned else array.copy()

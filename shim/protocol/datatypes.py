@@ -1,4 +1,4 @@
-"""Names of datatypes in the Open Inference Protocol, and the arrays they stand for."""
+"""Maps names of datatypes in the Open Inference Protocol to the arrays they stand for."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ DATATYPES: Final[dict[str, str]] = {
     "float64": "FP64",
     "bfloat16": "BF16",
 }
-"""Of a model's dtype. The protocol's BYTES has none: only services take bytes."""
+"""Model dtype -> datatype. The protocol's BYTES is missing, because only services take bytes."""
 
 DTYPE_OF: Final[dict[str, np.dtype[Any]]] = {
     datatype: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
     for name, datatype in DATATYPES.items()
 }
-"""Of a datatype; little-endian, as the protocol's binary form is and as these machines are."""
+"""Datatype -> dtype; it is little-endian, like the protocol's binary form and these machines."""
 
 DATATYPE_OF: Final[dict[np.dtype[Any], str]] = {dtype: datatype for datatype, dtype in DTYPE_OF.items()}
-"""Of an array's dtype. To look it up by ``dtype.name`` would take longer than to write a row as JSON."""
+"""Array dtype -> datatype. A lookup by ``dtype.name`` would take longer than writing a row as JSON."""
 
 
 def datatype_of(dtype: str) -> str:
-    """ "FP32" for "float32"; "UNKNOWN" for an output of a callable that declares none."""
+    """Returns "FP32" for "float32"; "UNKNOWN" for an output of a callable that declares no dtype."""
     return "BYTES" if dtype == "bytes" else DATATYPES.get(dtype, "UNKNOWN")
 
 
 def config_type(dtype: str) -> str:
-    """As Triton's model configuration spells it: "TYPE_FP32" for "float32"."""
+    """Returns Triton's spelling in model configurations: "TYPE_FP32" for "float32"."""
     return "TYPE_STRING" if dtype == "bytes" else f"TYPE_{DATATYPES.get(dtype, 'INVALID')}"

@@ -1,4 +1,4 @@
-"""What goes wrong with a request, as a status and a sentence."""
+"""Describes what goes wrong with a request, as a status and a sentence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STATUSES: dict[type[BaseException], HTTPStatus] = {
     OutOfMemory: HTTPStatus.SERVICE_UNAVAILABLE,
     ThreadStartError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""Looked up by the classes of an error, the nearest first."""
+"""The status of each class of errors; the nearest class of an error counts."""
 
 
 class RequestError(Exception):
@@ -45,11 +45,11 @@ class RequestError(Exception):
     Attributes
     ----------
     status
-        Of the answer.
+        The status of the answer.
     message
-        Its ``error``.
+        The answer's ``error``.
     headers
-        Further ones.
+        Further headers.
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -72,7 +72,7 @@ def bad_request(message: str) -> RequestError:
 
 
 def to_request_error(error: BaseException) -> RequestError:
-    """What a client is told of an error of the engine; 500 and nothing of the text of an unexpected one."""
+    """Turns the engine's error into an answer; an unexpected one gives 500, without its text."""
     if isinstance(error, RequestError):
         return error
     for kind in type(error).__mro__:

@@ -1,10 +1,9 @@
-"""Large JSON requests: the numbers of their tensors are read in pieces, the rest must be small.
+"""Reads large JSON requests: the numbers of their tensors in pieces; the rest must be small.
 
-A parser makes an object of 32 to 64 bytes of each number and each pair of brackets, in one call that keeps
-the interpreter to itself: 30 MB of ``[],[],`` are 600 MB and a second in which nothing else runs. Here the
-lists that stand for "data" are cut out of the text first and never become lists of lists; what is left is
-parsed when it is known to hold few things. Nothing here takes long between two bytecodes, so it may run
-beside the loop.
+A parser makes an object of 32 to 64 bytes of each number and each pair of brackets, in one call that holds
+the GIL: 30 MB of ``[],[],`` become 600 MB, and nothing else runs for a second. Here the lists under "data"
+are cut out of the text first and never become lists of lists; the rest is parsed once it is known to hold
+few things. Nothing here takes long between two bytecodes, so it may run beside the loop.
 """
 
 from __future__ import annotations
@@ -25,28 +24,28 @@ from .errors import RequestError, bad_request
 __all__ = ["SMALL_BYTES", "NumberText", "check_unread", "parse_large"]
 
 SMALL_BYTES: Final = 64 << 10
-"""What is no larger is parsed at once: whatever it holds, that takes 3 MB and 3 ms at most."""
+"""JSON up to this size is parsed at once: whatever it holds, that takes 3 MB and 3 ms at most."""
 
-# Of all that is no tensor's data. For what is larger than 0.7 MB orjson takes twelve times that for itself.
+# Limits of everything that is not a tensor's data. Beyond 0.7 MB orjson itself takes twelve times the size.
 _MOST_REST_BYTES: Final = 1 << 19
 _MOST_CONTAINERS: Final = 8192
 _MOST_STRINGS: Final = 1 << 16
 _MOST_COMMAS: Final = 1 << 16
 _MOST_LISTS: Final = 4096
 
-# So much is looked at in one call.
+# How much is scanned in one call.
 _PIECE_BYTES: Final = 1 << 20
-# So much is parsed in one call, and a little more: up to the next comma.
+# How much is parsed in one call, and up to the next comma.
 _PARSED_BYTES: Final = 1 << 16
 _MOST_BETWEEN_COMMAS: Final = 1 << 19
-# What follows a list before its key's end or the next key; more is left to the parser.
+# How much may follow a list before its object's end or the next key; more is left to the parser.
 _MOST_AFTER_LIST: Final = 1024
 
 _QUOTE_OR_ESCAPE: Final = re.compile(rb'["\\]')
 _TO_LIST: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(?=\[)")
 _NO_BRACKETS: Final = bytes.maketrans(b"[]", b"  ")
 _SPACE: Final = b" \t\r\n"
-# All that numbers are made of becomes one character.
+# All characters of numbers become one character.
 _VALUES: Final = b"0123456789eE+.truefalsn-"
 _ONE_VALUE: Final = bytes.maketrans(_VALUES, b"0" * len(_VALUES))
 
@@ -63,7 +62,7 @@ class NumberText:
         self._body, self._begin, self._end = body, begin, end
 
     def check(self, shape: tuple[int, ...], count: int, name: str) -> None:
-        """Raises RequestError 400 where it is neither nested as this shape nor a flat list of `count`."""
+        """Raises RequestError 400 unless it is nested as this shape or a flat list of `count`."""
         if self._is_flat():
             commas = sum(piece.count(b",") for piece in self._pieces())
             if commas != max(count, 1) - 1:
@@ -76,12 +75,12 @@ class NumberText:
             raise bad_request(f'"data" of input {name!r} is not nested as its shape {list(shape)} says')
 
     def read(self, count: int, dtype: np.dtype[Any], typed: Typed) -> Array:
-        """The numbers, `count` of them in a row; `typed` makes an array of a part of them.
+        """Returns the `count` numbers as one array; `typed` makes an array of a part of them.
 
         Raises
         ------
         RequestError
-            400: it is no JSON, or what `typed` raises.
+            400: it is not JSON, or `typed` refuses a part.
         """
         array = np.empty(count, dtype)
         filled = 0
@@ -96,7 +95,7 @@ class NumberText:
             array[filled : filled + len(values)] = typed(values)
             filled += len(values)
             if dtype.kind == "b" and values:
-                booleans = type(values[0]) is bool  # what `typed` takes at once is of one kind
+                booleans = type(values[0]) is bool  # `typed` takes numbers of one kind at once
                 has_booleans, has_others = has_booleans or booleans, has_others or not booleans
         if filled != count or (has_booleans and has_others):
             raise bad_request('the body is not JSON: a list in "data" has an element that is not a number')
@@ -107,7 +106,7 @@ class NumberText:
         return self._end - self._begin
 
     def check_json(self) -> None:
-        """Raises RequestError 400 where it is none; for short ones."""
+        """Raises RequestError 400 if it is not JSON; for short texts."""
         _loads(self._body[self._begin : self._end], self._begin)
 
     def _is_flat(self) -> bool:
@@ -122,7 +121,7 @@ class NumberText:
             yield self._body[begin : min(begin + _PIECE_BYTES, self._end)]
 
     def _values(self) -> Iterator[list[Any]]:
-        """Some of them at a time."""
+        """Yields some of the numbers at a time."""
         body, flat = memoryview(self._body), self._is_flat()
         inset = 1 if flat else 0
         for begin, end in self._parts(self._begin + inset, self._end - inset):
@@ -132,7 +131,7 @@ class NumberText:
             yield _loads(b"".join((b"[", part, b"]")), begin - 1)
 
     def _parts(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
-        """(begin, end) from comma to comma."""
+        """Yields (begin, end) from comma to comma."""
         while begin <= end:
             least = min(begin + _PARSED_BYTES, end)
             comma = self._body.find(b",", least, min(least + _MOST_BETWEEN_COMMAS, end))
@@ -165,7 +164,7 @@ def _loads(text: bytes, begin: int) -> Any:
 
 
 def _has_structure(text: bytes, shape: tuple[int, ...]) -> bool:
-    if 0 in shape:  # what comes after an axis of no elements is not written
+    if 0 in shape:  # axes after one without elements are not written
         shape = shape[: shape.index(0) + 1]
     if len(text) != _structure_bytes(shape):
         return False
@@ -200,12 +199,12 @@ def _structure(shape: tuple[int, ...]) -> bytes:
 
 
 def parse_large(body: bytes) -> tuple[Any, dict[str, NumberText]]:
-    """The document, in which texts stand for lists of numbers under "data"; and what these texts stand for.
+    """Parses the document with texts in place of the lists under "data"; returns it and the texts' lists.
 
     Raises
     ------
     RequestError
-        400: it is no JSON, or holds too many things; 413: it is too large besides those lists.
+        400: it is not JSON, or holds too many things; 413: it is too large besides those lists.
     """
     cuts = list(islice(_lists(body), _MOST_LISTS + 1))
     if len(cuts) > _MOST_LISTS:
@@ -217,7 +216,7 @@ def parse_large(body: bytes) -> tuple[Any, dict[str, NumberText]]:
             f'the JSON has {rest_bytes} bytes besides the numbers in "data", '
             f"and {_MOST_REST_BYTES} is the most",
         )
-    secret = secrets.token_hex(8)  # no text of the client's is one of these
+    secret = secrets.token_hex(8)  # no text of the client equals one of these
     texts = {f"{secret}-{number}": NumberText(body, *cut) for number, cut in enumerate(cuts)}
     parts: list[bytes] = []
     begin = 0
@@ -239,7 +238,7 @@ def parse_large(body: bytes) -> tuple[Any, dict[str, NumberText]]:
 
 
 def check_unread(texts: Iterable[NumberText]) -> None:
-    """Raises RequestError where lists under "data" that are no input's are no JSON, or larger than small."""
+    """Raises RequestError if lists under "data" that belong to no input are large or not JSON."""
     size = 0
     for text in texts:
         size += len(text)
@@ -252,7 +251,7 @@ def check_unread(texts: Iterable[NumberText]) -> None:
 
 
 def _lists(body: bytes) -> Iterator[tuple[int, int]]:
-    """(begin, end) of each list under a key "data" that holds no texts."""
+    """Yields (begin, end) of each list without texts under a key "data"."""
     position = strings = string_bytes = 0
     while (position := body.find(b'"', position)) >= 0:
         strings += 1
@@ -260,7 +259,7 @@ def _lists(body: bytes) -> Iterator[tuple[int, int]]:
             raise bad_request(f"the JSON has more than {_MOST_STRINGS} texts, keys among them")
         begin, position = position, _end_of_string(body, position)
         string_bytes += position - begin
-        if string_bytes > _MOST_REST_BYTES:  # what is left is too large, whatever comes
+        if string_bytes > _MOST_REST_BYTES:  # the rest is too large, whatever comes
             return
         if body[begin:position] != b'"data"':
             continue
@@ -272,7 +271,7 @@ def _lists(body: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _end_of_string(body: bytes, begin: int) -> int:
-    """Behind its closing quote; where that does not come soon, somewhere behind what may be left."""
+    """Returns the place after its closing quote; if that is far away, some place beyond the limit."""
     position, last = begin + 1, begin + 1 + _MOST_REST_BYTES
     while (found := _QUOTE_OR_ESCAPE.search(body, position, last)) is not None:
         if found[0] == b'"':
@@ -282,11 +281,11 @@ def _end_of_string(body: bytes, begin: int) -> int:
 
 
 def _end_of_list(body: bytes, begin: int) -> int | None:
-    """Behind its last bracket; None where it holds texts or objects."""
-    # It ends before the next key or with its object. What stands in it is seen when it is read.
+    """Returns the place after its last bracket; None if it holds texts or objects."""
+    # It ends before the next key or with its object. Its content is checked when it is read.
     quote = body.find(b'"', begin)
     last = quote if quote >= 0 else len(body)
-    brace = body.find(b"}", begin, last)  # no farther, for the next list is looked through from there
+    brace = body.find(b"}", begin, last)  # no farther, because the next list is scanned from there
     end = brace if brace >= 0 else last
     first = max(begin, end - _MOST_AFTER_LIST)
     tail = body[first:end].rstrip(_SPACE).removesuffix(b",").rstrip(_SPACE)  # before the next key

@@ -1,4 +1,4 @@
-"""How large a request over HTTP may be, and which ones are too long for the loop's own thread."""
+"""Limits the size of requests over HTTP, and tells which are too long for the loop's own thread."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from .request import has_binary, json_size
 
 __all__ = ["RequestLimits"]
 
-# To copy tensors that are not aligned, or to make booleans of bytes, takes 1 ms for 4 MiB.
+# Copying tensors that are not aligned, or making booleans of bytes, takes 1 ms for 4 MiB.
 _LONG_BINARY_BYTES: Final = 8 << 20
 
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """Of one server."""
+    """The limits of one server."""
 
     max_body_bytes: int
     max_json_bytes: int
 
     def of_body(self, headers: Headers) -> BodyLimit:
-        """Of a whole body: one without binary tensors is JSON."""
+        """Returns the limit of a whole body; without binary tensors it is all JSON."""
         if has_binary(headers) or self.max_body_bytes <= self.max_json_bytes:
             return BodyLimit(self.max_body_bytes, "--max-body-bytes")
         return BodyLimit(self.max_json_bytes, "--max-json-bytes")
 
     def is_long(self, body: bytes, headers: Headers) -> bool:
-        """Whether reading it takes long; RequestError 413 where its JSON is larger than it may be."""
+        """Tells whether reading it takes long; raises RequestError 413 if its JSON is too large."""
         json_bytes = json_size(body, headers)
         if json_bytes > self.max_json_bytes:
             raise BodyLimit(self.max_json_bytes, "--max-json-bytes").refusal("JSON")

@@ -1,7 +1,7 @@
-"""An inference request of the Open Inference Protocol: bytes -> what the engine is asked.
+"""Reads an inference request of the Open Inference Protocol from its bytes.
 
-JSON, JSON followed by binary tensors (``Inference-Header-Content-Length``), and raw-binary requests (the
-same header, 0). Sources: KServe's "Predict Protocol, Version 2" and Triton's "Binary Tensor Data Extension".
+It may be JSON, JSON followed by binary tensors (``Inference-Header-Content-Length``), or raw binary (the same
+header, 0). Sources: KServe's "Predict Protocol, Version 2" and Triton's "Binary Tensor Data Extension".
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ Array = npt.NDArray[Any]
 
 _LENGTH = b"inference-header-content-length"
 _FLOATS = frozenset(DTYPE_OF[name] for name in ("FP16", "BF16", "FP32", "FP64"))
-# Of floats, as C has them.
+# The largest finite floats, as C has them.
 _C_TYPES = {DTYPE_OF["FP32"]: "f", DTYPE_OF["FP64"]: "d"}
 
 
 @dataclass(slots=True)
 class WantedOutput:
-    """One output asked for."""
+    """One requested output."""
 
     name: str
     binary: bool
@@ -66,13 +66,13 @@ class WantedOutput:
 
 @dataclass(slots=True)
 class InferRequest:
-    """What one request asks."""
+    """The contents of one request."""
 
     inputs: dict[str, Array]
     outputs: list[WantedOutput] | None
-    """None: all, in the model's order."""
+    """The requested outputs; None: all, in the model's order."""
     binary: bool
-    """Of outputs that were not named."""
+    """Whether outputs that were not named are binary."""
     id: str | None
     priority: int
     timeout_s: float | None
@@ -100,17 +100,17 @@ def parse_request(body: bytes, headers: Headers, specs: Sequence[TensorSpec]) ->
 
 
 def json_size(body: bytes, headers: Headers) -> int:
-    """How many bytes of a body are JSON, by its header; RequestError 400 if that is not a number."""
+    """Returns how many bytes of a body are JSON, by its header; raises RequestError 400 for a bad header."""
     return byte_count(headers, _LENGTH) if has_binary(headers) else len(body)
 
 
 def has_binary(headers: Headers) -> bool:
-    """Whether binary tensors come with a request."""
+    """Tells whether a request has binary tensors."""
     return _LENGTH in headers
 
 
 def _document(body: bytes) -> tuple[dict[str, Any], dict[str, NumberText]]:
-    """With what stands for lists of numbers in it, as parse_large() has it."""
+    """Parses the document; returns it and the texts' lists, as parse_large() does."""
     texts: dict[str, NumberText] = {}
     if len(body) > SMALL_BYTES:
         document, texts = parse_large(body)
@@ -130,7 +130,9 @@ def _of_document(
     binary: bytes | memoryview,
     takes_bytes: bool,
 ) -> InferRequest:
-    tensors = document.get("inputs", [])  # a model may have none; the engine knows whether one is missing
+    tensors = document.get(
+        "inputs", []
+    )  # a model may have no inputs; the engine knows whether one is missing
     if type(tensors) is not list:
         raise bad_request(f'"inputs" must be a list of tensors, not {shown(tensors)}')
     check_count(len(tensors), MOST_TENSORS, "the request", "inputs")
@@ -182,7 +184,7 @@ def _input(
     used: int,
     takes_bytes: bool,
 ) -> tuple[str, Array, int]:
-    """Name, array, and the bytes it took of the binary part, of which `used` are taken already."""
+    """Returns name, array, and the bytes it takes of the binary part, of which `used` are already taken."""
     if type(tensor) is not dict:
         raise bad_request('each of "inputs" must be an object')
     name = tensor.get("name")
@@ -218,7 +220,7 @@ def _input(
 
 
 def _numbers(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int, name: str) -> Array:
-    """JSON numbers, flat or nested as the shape says."""
+    """Reads JSON numbers, flat or nested as the shape says."""
     if type(data) is not list:
         raise bad_request(f'"data" of input {name!r} must be a list, not {shown(data)}')
     flat = (
@@ -264,7 +266,7 @@ def _floats(flat: list[Any], kinds: set[type], dtype: np.dtype[Any], name: str) 
             raise _too_large(dtype, name) from None
     with np.errstate(over="ignore"):
         array = np.array(flat, np.float64).astype(dtype)
-    if not np.isfinite(array.astype(np.float32)).all():  # JSON has no infinity
+    if not np.isfinite(array.astype(np.float32)).all():  # JSON has no infinities
         raise _too_large(dtype, name)
     return array
 
@@ -284,7 +286,7 @@ def _not_of(kinds: set[type], dtype: np.dtype[Any], name: str) -> RequestError:
 
 
 def _raw_input(body: bytes, specs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """The whole body as the one row of the one input; a single free dimension follows from its size."""
+    """Reads the whole body as the one row of the only input; its size gives a single free dimension."""
     if len(specs) != 1:
         raise bad_request(f"a raw binary request is for models with one input, and this one has {len(specs)}")
     spec = specs[0]
@@ -320,7 +322,7 @@ def _raw_bytes(body: bytes, dims: list[int], name: str) -> Array:
 
 
 def wanted_outputs(outputs: Any, binary_default: bool) -> list[WantedOutput] | None:
-    """What "outputs" asks for, a list of objects with names and parameters; None: all outputs.
+    """Reads "outputs", a list of objects with names and parameters; None: all outputs.
 
     Raises
     ------

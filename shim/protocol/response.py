@@ -1,4 +1,4 @@
-"""Results of the engine -> a response of the Open Inference Protocol: JSON, or JSON and binary tensors."""
+"""Writes the engine's results as a response of the Open Inference Protocol: JSON, with or without tensors."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ __all__ = ["classified", "encode_response", "is_long_response", "packed_texts", 
 
 Array = npt.NDArray[Any]
 
-# Of a response, and of one that has to be sorted: more is not for the loop's own thread.
+# Larger responses are not written on the loop's own thread; the second limit is for those to be sorted.
 _LONG_BYTES: Final = 1 << 20
 _LONG_CLASSIFIED_BYTES: Final = 1 << 16
-# This many numbers of a list are written in one call.
+# How many numbers of a list are written in one call.
 _PIECE_ELEMENTS: Final = 1 << 16
 _SORTED_ELEMENTS: Final = 1 << 16
-# Each is a text.
+# The most classes; each is a text.
 _MOST_CLASSES: Final = 1 << 16
 
 _HALVES = frozenset({DTYPE_OF["FP16"], DTYPE_OF["BF16"]})
 
 
 def result_bytes(results: Mapping[str, Array]) -> int:
-    """Of a request, before they are written."""
+    """Returns the bytes of a request's results, before they are written."""
     return sum(size_of(array) if is_bytes(array) else array.nbytes for array in results.values())
 
 
 def is_long_response(request: InferRequest, size_bytes: int) -> bool:
-    """Whether to write results of this size takes so long that the loop's own thread should not."""
+    """Tells whether writing results of this size takes too long for the loop's own thread."""
     most = _LONG_BYTES
     if request.outputs is not None and any(output.classes for output in request.outputs):
         most = _LONG_CLASSIFIED_BYTES
@@ -47,9 +47,9 @@ def is_long_response(request: InferRequest, size_bytes: int) -> bool:
 def encode_response(
     model: str, version: str, request: InferRequest, results: Mapping[str, Array]
 ) -> tuple[bytes | bytearray, int | None]:
-    """The body, and the bytes of its JSON where binary tensors follow it, else None.
+    """Returns the body, and the bytes of its JSON if binary tensors follow it, else None.
 
-    Numbers that JSON has no word for (NaN, infinities) become null there; the binary form keeps them.
+    Numbers that JSON cannot express (NaN, infinities) become null there; the binary form keeps them.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def encode_response(
 
 
 def _joined(parts: list[bytes | memoryview]) -> bytes | bytearray:
-    """All in one, in pieces, between which others may use the interpreter."""
+    """Joins parts in pieces, between which other threads may take the GIL."""
     if len(parts) == 1 and isinstance(parts[0], bytes):
         return parts[0]
     size = sum(map(len, parts))
@@ -119,9 +119,9 @@ def _joined(parts: list[bytes | memoryview]) -> bytes | bytearray:
 
 
 def _in_pieces(document: dict[str, Any], long_lists: Mapping[int, Array]) -> list[bytes]:
-    """The JSON of a response; output -> the long list that is its data.
+    """Writes the JSON of a response; the argument maps outputs to long lists of data.
 
-    A list is written in pieces, between which others may use the interpreter.
+    A list is written in pieces, between which other threads may take the GIL.
     """
     outputs, identity = document.pop("outputs"), document.pop("id", None)
     parts = [_written(document)[:-1], b',"outputs":[']
@@ -143,12 +143,12 @@ def _written(value: Any) -> bytes:
 
 
 def _jsonable(array: Array) -> Array:
-    """In a dtype that orjson writes; every value of the 16-bit floats is one of float32, too."""
+    """Converts to a dtype that orjson writes; float32 has every value of the 16-bit floats."""
     return array.astype(np.float32) if array.dtype in _HALVES else array
 
 
 def classified(output: WantedOutput, array: Array) -> tuple[list[str], list[int]]:
-    """The `classes` largest of each row as "value:index", the largest first, and their shape: as Triton does.
+    """Returns the `classes` largest of each row as "value:index", as Triton does, and their shape.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def classified(output: WantedOutput, array: Array) -> tuple[list[str], list[int]
 
 
 def _largest(rows: Array, count: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Of each row the places of the largest, the largest first, of equal ones the first."""
+    """Returns the places of each row's largest values, the largest first, and the first of equal ones."""
     part = max(_SORTED_ELEMENTS, 4 * count)
     if rows.shape[1] > part:
         yield from (_largest_of_long(row, count, part) for row in rows)
@@ -189,7 +189,7 @@ def _largest(rows: Array, count: int) -> Iterator[npt.NDArray[np.intp]]:
 
 
 def _largest_of_long(row: Array, count: int, part: int) -> npt.NDArray[np.intp]:
-    # To sort all of it would take six times its bytes. The largest are among the largest of its parts.
+    # Sorting the whole row would take six times its bytes. The largest are among the largest of its parts.
     begins = range(0, row.size, part)
     parts = [begin + np.sort(_falling(row[begin : begin + part])[:count]) for begin in begins]
     places = np.concatenate(parts)
@@ -201,5 +201,5 @@ def _falling(numbers: Array) -> npt.NDArray[np.intp]:
 
 
 def packed_texts(texts: Iterable[str]) -> bytes:
-    """A BYTES tensor in binary: each element after its length."""
+    """Writes a BYTES tensor in binary: each element follows its length."""
     return b"".join(len(text).to_bytes(4, "little") + text.encode() for text in texts)

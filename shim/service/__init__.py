@@ -1,4 +1,4 @@
-"""What one server serves on any wire: models, their loads and reloads, a request's way through an engine.
+"""Serves models over any protocol: their loads and reloads, and each request's course through an engine.
 
 May import: protocol, and the engine's public API.
 """

@@ -1,4 +1,4 @@
-"""What all connections of a server may have at once: how many they are, and how much is unread of answers."""
+"""Limits all connections of a server together: their number, and the bytes of unread answers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["ConnectionLimits", "Unread", "network_of"]
 
 
 class Unread(Protocol):
-    """A connection whose client has not taken all of an answer."""
+    """A connection whose client has not read all of an answer."""
 
     @property
     def unsent_bytes(self) -> int:
-        """Of the answer, in memory."""
+        """The bytes of the answer that are still in memory."""
 
     def drop(self) -> None:
-        """Ends the connection at once; what is unsent is lost."""
+        """Ends the connection at once; unsent bytes are lost."""
 
 
 class ConnectionLimits:
-    """Counts connections, in all and of each address, and the bytes of answers that wait to be read."""
+    """Counts connections, in all and by address, and the bytes of answers that wait to be read."""
 
     def __init__(self, most: int, most_per_address: int, max_unsent_bytes: int) -> None:
         self.most = most
@@ -30,12 +30,12 @@ class ConnectionLimits:
         self.open = 0
         self._by_address: Counter[str] = Counter()
         self._unread: dict[Unread, int] = {}
-        """The oldest first, with how much of it there was when it was last looked at."""
+        """Unread answers, the oldest first, with their bytes when they were last looked at."""
         self._unread_bytes = 0
         self._held_since_look = 0
 
     def enter(self, address: str | None) -> str | None:
-        """One more connection, until leave(); or the sentence why it cannot be.
+        """Counts one more connection, until leave(); returns a sentence if it is refused.
 
         `address` is the client's, or None over a Unix socket.
         """
@@ -53,7 +53,7 @@ class ConnectionLimits:
         return None
 
     def leave(self, address: str | None) -> None:
-        """One that has entered is over."""
+        """Counts a connection that has ended."""
         self.open -= 1
         if address is not None:
             network = network_of(address)
@@ -62,12 +62,12 @@ class ConnectionLimits:
                 del self._by_address[network]
 
     def hold(self, connection: Unread) -> None:
-        """Some of its answer waits to be read. In excess of the limit those go that have waited longest."""
+        """Notes that some of its answer waits to be read; past the limit, drops those that waited longest."""
         self._note(connection)
         self._held_since_look += 1
         if self._unread_bytes <= self._max_unsent_bytes:
             return
-        # To look at all of them each time would take the loop away where they are thousands.
+        # Looking at all of them each time would hold up the loop if there are thousands.
         if self._held_since_look > len(self._unread) // 8:
             self._held_since_look = 0
             for one in self._unread:
@@ -83,12 +83,12 @@ class ConnectionLimits:
         self._unread[connection] = size_bytes
 
     def release(self, connection: Unread) -> None:
-        """Its answer has been read, or nobody is there to read it."""
+        """Notes that its answer has been read, or that nobody is there to read it."""
         self._unread_bytes -= self._unread.pop(connection, 0)
 
 
 def network_of(address: str) -> str:
-    """Who counts as one: an IPv4 address; of IPv6 the network of 64 bits, which one client has whole."""
+    """Returns what counts as one client: an IPv4 address, or an IPv6 network of 64 bits."""
     if ":" not in address:
         return address
     number = ipaddress.IPv6Address(address.partition("%")[0])

@@ -1,4 +1,4 @@
-"""Calls that nothing can end, on threads that nobody waits for when the process ends."""
+"""Runs calls that nothing can end on threads that the end of the process does not wait for."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Given = TypeVar("Given")
 
 
 class DaemonCalls:
-    """Under way, each on a thread of its own; asyncio's own threads would hold the process until they end."""
+    """Runs each call on a thread of its own; asyncio's threads would keep the process until they end."""
 
     def __init__(self) -> None:
         self._threads: set[threading.Thread] = set()
 
     @property
     def under_way(self) -> bool:
-        """Whether a thread of them is still there."""
+        """Whether one of the threads still runs."""
         return any(thread.is_alive() for thread in list(self._threads))
 
     def start(
         self, call: Callable[[], Given], forgo: Callable[[Given], object] = lambda _: None
     ) -> asyncio.Future[Given]:
-        """A future of the call's result; where it is over before the call is, `forgo` gets the result."""
+        """Returns a future of the call's result; `forgo` gets the result if the future is over before."""
         loop = asyncio.get_running_loop()
         one = _Call(call, forgo, loop.create_future())
 
@@ -57,14 +57,14 @@ class _Call(Generic[Given]):
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """On the thread."""
+        """Runs the call, on the thread."""
         try:
             self._results.append(self._call())
         except BaseException as error:
             self._error = error
 
     def settle(self) -> None:
-        """On the loop, or where there is none any more."""
+        """Settles the future, on the loop, or on the thread if the loop is closed."""
         if self.future.done():
             for result in self._results:
                 threading.Thread(target=self._forgo, args=(result,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""The inference requests of a server: how many are under way, and how much of them is in memory."""
+"""Counts a server's inference requests: how many are under way, and how many bytes of them are in memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Inference"]
 
 
 class Inference:
-    """Counts requests over HTTP and gRPC alike, and refuses those that there is no room for.
+    """Counts requests over HTTP and gRPC alike, and refuses those for which there is no room.
 
-    `max_inflight` may be under way at once; None: any number.
+    At most `max_inflight` may be under way at once; None: any number.
     """
 
     def __init__(self, max_inflight: int | None, long_work: LongWork, max_buffered_bytes: int) -> None:
@@ -23,23 +23,23 @@ class Inference:
         self.long_work = long_work
         self.bodies = BufferedBytes(max_buffered_bytes, "the bodies", ends_connection=True)
         self.results = BufferedBytes(max_buffered_bytes, "the results", ends_connection=False)
-        """Those that wait to be written, or are compressed."""
+        """The bytes of results that wait to be written or are being compressed."""
         self.turns = Turns()
-        """For what is read and written on the loop's own thread."""
+        """Shares the loop's own thread among bodies that are read and results that are written."""
         self.under_way = 0
-        """Requests that have come whole, and whose answer has not left."""
+        """Requests that have arrived whole and whose answers have not left."""
         self.cut = 0
-        """Requests that were cancelled under way while the server ended."""
+        """Requests under way that were cancelled when the server ended."""
 
     @property
     def has_room(self) -> bool:
-        """Whether one more may begin."""
+        """Tells whether one more may begin."""
         return not self.results.is_full and (
             self._max_inflight is None or self.under_way < self._max_inflight
         )
 
     def check_room(self) -> None:
-        """RequestError 429 where there is no room for one more."""
+        """Raises RequestError 429 if there is no room for one more."""
         if self.results.is_full:
             raise self.results.refusal()
         if not self.has_room:
@@ -50,10 +50,10 @@ class Inference:
             )
 
     def begin(self) -> None:
-        """One more is under way, until end(); RequestError 429 where there is no room for it."""
+        """Counts one more under way, until end(); raises RequestError 429 if there is no room for it."""
         self.check_room()
         self.under_way += 1
 
     def end(self) -> None:
-        """One is over."""
+        """Counts a request that is over."""
         self.under_way -= 1

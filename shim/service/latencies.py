@@ -1,4 +1,4 @@
-"""Request durations as counts per bucket: compact, and the difference of two gives any window."""
+"""Counts request durations in buckets, which is compact; the difference of two counts gives any window."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Final
 __all__ = ["Latencies"]
 
 _PER_OCTAVE: Final = 8  # a bucket is 9 % wide
-_LAST: Final = 28 * _PER_OCTAVE  # and longer than four minutes is one
+_LAST: Final = 28 * _PER_OCTAVE  # all times above four minutes share one
 
 
 class Latencies:
-    """The durations of one model. Only the event loop's thread counts and reads."""
+    """The request durations of one model. Only the event loop's thread counts and reads them."""
 
     __slots__ = ("_counts",)
 
@@ -26,7 +26,7 @@ class Latencies:
         self._counts[min(bucket, _LAST)] += 1
 
     def as_dict(self) -> dict[str, Any]:
-        """How many, percentiles of all so far, and the buckets that hold any: from, to, count."""
+        """Returns the count, percentiles of all so far, and buckets that are not empty: from, to, count."""
         buckets = [
             (round(_bound(number), 3), round(_bound(number + 1), 3), count)
             for number, count in enumerate(self._counts)
@@ -44,7 +44,7 @@ def _bound(bucket: int) -> float:
 
 
 def _percentile(buckets: list[tuple[float, float, int]], wanted: float) -> float | None:
-    """None where there is nothing."""
+    """Returns a percentile; None without any request."""
     passed = 0
     for low, high, count in buckets:
         passed += count

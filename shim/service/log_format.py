@@ -1,4 +1,4 @@
-"""What the server says: nothing from a client or a model acts upon a terminal, and nothing fails."""
+"""Formats the server's output: nothing from a client or a model acts upon a terminal, and no write fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["escape_logs", "say", "tell"]
 
 
 class _Escaping(logging.Formatter):
-    """Another formatter's lines."""
+    """Escapes another formatter's lines."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class _Escaping(logging.Formatter):
 
 
 def escape_logs(loggers: Iterable[logging.Logger]) -> None:
-    """Has all that the present handlers of these loggers write escaped, but for the ends of lines."""
+    """Escapes all that the present handlers of these loggers write, except the ends of lines."""
     for logger in loggers:
         for handler in logger.handlers:
             if not isinstance(handler.formatter, _Escaping):
@@ -32,7 +32,7 @@ def escape_logs(loggers: Iterable[logging.Logger]) -> None:
 
 
 def say(line: str) -> None:
-    """On standard error. On a full disk or a closed pipe the server goes on, and ends, without it."""
+    """Prints to standard error. If that is a full disk or a closed pipe, the server goes on without it."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -40,7 +40,7 @@ def say(line: str) -> None:
 
 
 def tell(line: str) -> None:
-    """The same on standard output."""
+    """Prints to standard output in the same manner."""
     try:
         print(line, flush=True)
     except OSError:
@@ -48,7 +48,7 @@ def tell(line: str) -> None:
 
 
 def _go_on_without(descriptor: int) -> None:
-    """What the stream still holds would fail again when the process ends, and change its exit code."""
+    """Drops what the stream still holds, which would fail again at exit and change the exit code."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)

@@ -19,7 +19,7 @@ Given = TypeVar("Given")
 class LongWork:
     """Runs calls on one other thread, one after the other; clients whose calls wait take turns.
 
-    More threads would finish no sooner, because all need the interpreter: the loop would wait for each of
+    More threads would finish no sooner, because all need the GIL: the loop would wait for each of
     them in turn, and the memory of all of them would be needed at once.
     """
 
@@ -27,12 +27,12 @@ class LongWork:
         self._executor = ThreadPoolExecutor(1, "paddleinfer-long")
         self._is_busy = False
         self._waiting: dict[str | None, deque[asyncio.Future[None]]] = {}
-        """By client; the first one is next."""
+        """The calls by client; the first client's turn is next."""
 
     async def run(
         self, address: str | None, call: Callable[Taken, Given], *args: Taken.args, **named: Taken.kwargs
     ) -> Given:
-        """Returns what the call returns. `address`: of the client for whom it is made, if it has one."""
+        """Returns what the call returns. `address` is that of the client it is made for, if there is one."""
         if self._is_busy:
             await self._turn(None if address is None else network_of(address))
         self._is_busy = True
@@ -57,10 +57,10 @@ class LongWork:
             client = next(iter(self._waiting))
             turns = self._waiting.pop(client)
             turn = turns.popleft()
-            while turns and turn.done():  # given up
+            while turns and turn.done():  # the caller has given up
                 turn = turns.popleft()
             if turns:
-                self._waiting[client] = turns  # behind the others
+                self._waiting[client] = turns  # to the end of the line
             if not turn.done():
                 self._is_busy = True
                 turn.set_result(None)

@@ -26,13 +26,13 @@ _EXTENSIONS = (
 
 
 def server_metadata(name: str, repository_control: bool) -> dict[str, Any]:
-    """Name, version, and the extensions that are really there."""
+    """Returns the name, the version, and the extensions that are really offered."""
     extensions = sorted([*_EXTENSIONS, *(["model_repository"] if repository_control else [])])
     return {"name": name, "version": __version__, "extensions": extensions}
 
 
 def model_metadata(model: ServedModel, engine: Engine) -> dict[str, Any]:
-    """The protocol's model metadata; -1 is a free dimension."""
+    """Returns the protocol's model metadata; -1 is a free dimension."""
     return {
         "name": model.name,
         "versions": [VERSION],
@@ -56,7 +56,7 @@ def _shape(spec: TensorSpec) -> list[int]:
 
 
 def model_config(model: ServedModel, engine: Engine) -> dict[str, Any]:
-    """Triton's model configuration, as far as it has a meaning here."""
+    """Returns Triton's model configuration, as far as it has a meaning here."""
     in_force = {name: line["value"] for name, line in engine.effective_config().items()}
     batches = in_force["batchable"] != "no"
     first = 1 if batches else 0
@@ -92,7 +92,7 @@ def _kind(in_force: dict[str, Any]) -> str:
 
 
 def statistics(models: Sequence[tuple[ServedModel, Engine]]) -> dict[str, Any]:
-    """Triton's statistics extension, as perf_analyzer reads it. Durations in nanoseconds."""
+    """Returns statistics by Triton's extension, as perf_analyzer reads them; durations in nanoseconds."""
     return {"model_stats": [_statistics(model, engine.stats()) for model, engine in models]}
 
 
@@ -128,7 +128,7 @@ def _failed(stats: dict[str, Any]) -> int:
 
 
 def live(models: Sequence[tuple[ServedModel, Engine]]) -> dict[str, Any]:
-    """The numbers that the page polls. Counters only grow: the difference of two answers gives a rate."""
+    """Returns the numbers that the page polls. Counters only grow: two answers' difference gives a rate."""
     return {"seconds": monotonic(), "models": [_live(model, engine) for model, engine in models]}
 
 
@@ -154,7 +154,7 @@ def _live(model: ServedModel, engine: Engine) -> dict[str, Any]:
 
 
 def index(models: Models, only_ready: bool) -> list[dict[str, str]]:
-    """Triton's repository index."""
+    """Returns Triton's repository index."""
     listed = [
         {"name": model.name, "version": VERSION, "state": model.state, "reason": model.reason}
         for model in models.with_services()

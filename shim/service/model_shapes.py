@@ -1,4 +1,4 @@
-"""Example shapes that are given for all models: which of them are whose."""
+"""Assigns example shapes that are given for all models to the models that have such inputs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _OPTION: Final = "example_shapes"
 
 
 class ModelShapes:
-    """Options of all models, of which each gets the example shapes of its own inputs.
+    """The options of all models. Each model gets the example shapes of its own inputs.
 
-    ``MODEL:INPUT`` names one model's input. Without a model the shape is for each that has such an input.
+    ``MODEL:INPUT`` names one model's input. Without a model the shape is for each model with such an input.
 
     Raises
     ------
@@ -35,7 +35,7 @@ class ModelShapes:
                 raise ConfigError(f"{_OPTION} names {shown(given)}, and no model has such an input")
 
     def options_of(self, name: str) -> dict[str, Any]:
-        """All options of this model."""
+        """Returns all options of this model."""
         own = {
             tensor: sizes
             for given, sizes in self._shapes.items()
@@ -44,7 +44,7 @@ class ModelShapes:
         return {**self._options, **({_OPTION: own} if own else {})}
 
     def _input_of(self, name: str, given: str) -> str | None:
-        """What this model calls an input, if it is one of its own. One model alone has what is given."""
+        """Returns the name of an input in this model, or None. A single model gets all given shapes."""
         if self._has(name, given) and self._specs[name] is not None:
             return given
         model, colon, tensor = given.partition(":")
@@ -55,6 +55,6 @@ class ModelShapes:
         return tensor if self._has(name, tensor) or len(self._specs) == 1 else None
 
     def _has(self, name: str, tensor: str) -> bool:
-        """Whether a model has this input; one without a spec may have any."""
+        """Tells whether a model has this input; a model without a spec may have any."""
         spec = self._specs[name]
         return spec is None or any(tensor in (known.name, known.alias) for known in spec.inputs)

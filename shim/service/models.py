@@ -1,4 +1,4 @@
-"""The models a server serves: under which name, from where, and in which state."""
+"""Keeps the models a server serves: their names, their sources and their states."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ Given = TypeVar("Given")
 _log = logging.getLogger("paddleinfer.http")
 
 VERSION: Final = "1"
-"""The protocol wants a version. Each name has one model at a time; which, its generation counts."""
+"""The version that the protocol requires. Each name has one model at a time; its generation counts loads."""
 
-# Loads and unloads of one model for clients. Each load takes seconds, and the model is the same after all.
+# The most waiting loads and unloads of one model. Each load takes seconds, and more would change nothing.
 _MOST_WAITING: Final = 8
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def check_name(name: str) -> str:
-    """The name, if it can stand in a URL; raises ConfigError otherwise."""
+    """Returns the name if a URL can contain it; raises ConfigError otherwise."""
     if not _NAME.fullmatch(name) or name in (".", ".."):
         raise ConfigError(
             f"a model's name is made of letters, digits, '.', '_' and '-', which {shown(name)} is not"
@@ -51,38 +51,38 @@ def check_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model comes from, and how it is run; opened and closed with the server."""
+    """A model's path and options; the model is opened and closed with the server."""
 
     path: Path
-    """As of ``Engine``."""
+    """The path that ``Engine`` gets."""
     config: EngineConfig = field(default_factory=EngineConfig)
     """The options of its engine."""
 
 
 @dataclass
 class ServedModel:
-    """One name of the server."""
+    """One model of the server, by its name."""
 
     name: str
     source: ModelSource | None
-    """None: an engine that was given open, and that its giver closes."""
+    """The source; None for an engine that was given open, and that its owner closes."""
     engine: Engine | None = None
     state: str = "UNAVAILABLE"
-    """As Triton's repository index has it: LOADING, READY, UNLOADING or UNAVAILABLE."""
+    """The state in Triton's repository index: LOADING, READY, UNLOADING or UNAVAILABLE."""
     reason: str = "not loaded yet"
     failed: bool = False
-    """It could not be opened when it was to be: the others are served, and nobody waits for it."""
+    """Whether it could not be opened at the start: the others are served, and nobody waits for it."""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while it is loaded or unloaded."""
+    """The lock that is held while it is loaded or unloaded."""
     is_service: bool = False
     """Its engine stands for a service, which is neither loaded nor traced."""
     waiting: int = 0
-    """How many wait to load or unload it."""
+    """How many requests wait to load or unload it."""
     stage_log: StageLog = field(default_factory=StageLog)
     config: EngineConfig | None = None
-    """Of an engine that was opened here: the source's, or what a client loaded it with."""
+    """The configuration of an engine that was opened here: the source's, or a client's."""
     latencies: Latencies = field(default_factory=Latencies)
-    """Of requests with a result, over HTTP and gRPC, from their last byte to their answer."""
+    """The durations of requests with a result, over HTTP and gRPC, from last byte to answer."""
 
     @property
     def ready(self) -> bool:
@@ -90,7 +90,7 @@ class ServedModel:
         return self.engine is not None and self.state == "READY" and not self.engine.closed
 
     def open_engine(self) -> Engine:
-        """The engine; raises RequestError 503 while there is none."""
+        """Returns the engine; raises RequestError 503 while there is none."""
         if self.engine is None or self.state != "READY":
             raise RequestError(
                 HTTPStatus.SERVICE_UNAVAILABLE, f"model {self.name!r} is not ready: {self.reason}"
@@ -111,7 +111,7 @@ class Models:
 
     @classmethod
     def of(cls, engines: Mapping[str, Engine | ModelSource]) -> Models:
-        """Open engines, or where to open them from.
+        """Takes open engines, or sources to open them from.
 
         Raises
         ------
@@ -141,11 +141,11 @@ class Models:
         return [*self._served.values(), *self._of_services.values()]
 
     def find(self, name: str) -> ServedModel | None:
-        """The model of this name, if there is one."""
+        """Returns the model of this name, or None."""
         return self._served.get(name)
 
     def get(self, name: str, version: str | None = None) -> ServedModel:
-        """Raises RequestError 404 for a name or version that is not served."""
+        """Returns the model; raises RequestError 404 for a name or version that is not served."""
         model = self._served.get(name) or self._of_services.get(name)
         if model is None:
             # Clients of Triton look for the first words.
@@ -162,15 +162,15 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Whether every model takes requests that can be had.
+        """Whether every model that should serve takes requests.
 
-        Neither one that was unloaded on purpose nor one that could not be opened counts: the others are of
-        use without it.
+        A model that was unloaded on purpose or could not be opened does not count: the others are useful
+        without it.
         """
         return all(model.ready or model.failed or model.reason == "unloaded" for model in self)
 
     def opened(self) -> list[tuple[ServedModel, Engine]]:
-        """Those that have an engine, with it."""
+        """Returns the models that have an engine, with it."""
         return [(model, model.engine) for model in self if model.engine is not None]
 
     def counted(self) -> list[tuple[ServedModel, Engine]]:
@@ -180,8 +180,8 @@ class Models:
     async def load_all(self, say: Callable[[ServedModel], None] = lambda model: None) -> None:
         """Opens every source that is not open, one after the other.
 
-        One that cannot be opened is not ready, and the log says why; where then no model is open, raises what
-        the first failure raised.
+        A model that cannot be opened is not ready, and the log says why. If no model is open in the end,
+        the first failure is raised.
         """
         failures = []
         for model in self:
@@ -204,7 +204,7 @@ class Models:
             raise failures[0]
 
     def end_loads(self) -> None:
-        """Ends what is being loaded, and refuses further loads, for a server that ends; on its loop."""
+        """Ends loads under way and refuses further ones, because the server ends; call it on its loop."""
         self._ended = True
         for load in list(self._loads):
             if not load.done():
@@ -213,7 +213,7 @@ class Models:
 
     @property
     def under_way(self) -> bool:
-        """Whether an engine is being opened or closed on a thread that has not come back."""
+        """Whether an engine is being opened or closed on a thread that has not returned."""
         return self._calls.under_way
 
     async def _loaded(self, load: Callable[[], Given], forgo: Callable[[Given], object]) -> Given:
@@ -227,7 +227,7 @@ class Models:
             self._loads.discard(future)
 
     def check_room(self, model: ServedModel) -> None:
-        """RequestError 429 where so many loads and unloads of it wait that a client's is not to wait, too."""
+        """Raises RequestError 429 if too many loads and unloads of the model wait already."""
         if model.waiting >= _MOST_WAITING:
             raise RequestError(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -236,7 +236,7 @@ class Models:
             )
 
     async def _change(self, model: ServedModel, change: Callable[[], Awaitable[None]]) -> None:
-        """One after the other. What has begun goes on to its end, whatever becomes of who asked for it."""
+        """Runs changes one after the other. A change that has begun goes on even if its client leaves."""
         model.waiting += 1
         try:
             await model.changing.acquire()
@@ -257,10 +257,10 @@ class Models:
     async def load(
         self, model: ServedModel, config: EngineConfig | None = None, *, while_serving: bool = False
     ) -> None:
-        """Opens it, or has an open engine load its files again; on failure what was there stays.
+        """Opens it, or has an open engine load its files again; if that fails, the old model stays.
 
-        An open engine of another `config` than this one (None: its source's) is replaced. `while_serving`:
-        where ``check_load`` is "auto", it is tried in another process first.
+        An open engine with another `config` than this one (None: its source's) is replaced. With
+        `while_serving` and ``check_load="auto"`` the load is tried in another process first.
         """
         await self._change(model, functools.partial(self._load, model, config, while_serving))
 
@@ -300,7 +300,7 @@ class Models:
             await self._calls.start(before.close)
 
     async def unload(self, model: ServedModel, timeout_s: float = 30.0) -> None:
-        """Takes no more requests for it, lets accepted ones end, and closes it."""
+        """Refuses further requests for it, lets accepted ones end, and closes it."""
         await self._change(model, functools.partial(self._unload, model, timeout_s))
 
     async def _unload(self, model: ServedModel, timeout_s: float) -> None:
@@ -333,7 +333,7 @@ def _ending() -> RequestError:
 
 
 def _why(error: Exception) -> str:
-    """For clients, who are told nothing of an error that nobody expected."""
+    """Returns the reason for clients, who get no details of an unexpected error."""
     if isinstance(error, PaddleInferError):
         return str(error)
     return "it could not be opened; the server's log says why"

@@ -1,4 +1,4 @@
-"""Which names a server goes by, and from which pages a browser may ask it to change something."""
+"""Checks the names by which a server is called, and from which pages a browser may change something."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFAULT_PORTS: Final = {b"http": b"80", b"https": b"443"}
 
 
 def is_host_pattern(text: str) -> bool:
-    """Whether --allowed-hosts takes this: a name or an address without a port, or ``*.`` and a name."""
+    """Tells whether --allowed-hosts takes this: a name or address without a port, or ``*.`` and a name."""
     if _NAME.fullmatch(text):
         return True
     try:
@@ -31,7 +31,7 @@ def is_host_pattern(text: str) -> bool:
 
 
 class AllowedHosts:
-    """What may stand in a Host header."""
+    """The names that a Host header may have."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._any = not patterns
@@ -56,12 +56,12 @@ class AllowedHosts:
             )
 
     def names(self, host: bytes) -> bool:
-        """Whether --allowed-hosts is given and names this host."""
+        """Tells whether --allowed-hosts is given and names this host."""
         return not self._any and host in self
 
 
 def check_same_site(headers: Headers, hosts: AllowedHosts) -> None:
-    """Raises RequestError 403 for what a page of another site has its reader's browser ask.
+    """Raises RequestError 403 for a request that another site's page makes a browser send.
 
     Only browsers send these headers, and no page can change them.
     """
@@ -84,7 +84,7 @@ def _foreign(why: str) -> RequestError:
 
 
 def _name_and_port(host: bytes, default_port: bytes = b"") -> tuple[bytes, bytes]:
-    """Of ``HOST:PORT``; an IPv6 address without its brackets."""
+    """Splits ``HOST:PORT``; an IPv6 address loses its brackets."""
     if host.startswith(b"["):
         name, _, port = host[1:].partition(b"]")
         port = port.removeprefix(b":")

@@ -1,4 +1,4 @@
-"""Models that clients load, and what they override (Triton's model repository extension)."""
+"""Lets clients load models, and override options of them (Triton's model repository extension)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_CHARACTERS: Final = 1 << 16
 
 
 def check_controlled(options: ServiceOptions) -> None:
-    """Raises RequestError 403 where clients may not load and unload models."""
+    """Raises RequestError 403 if clients may not load and unload models."""
     if not options.repository_control:
         raise RequestError(
             HTTPStatus.FORBIDDEN, "clients may load and unload models only with --repository-control"
@@ -31,12 +31,12 @@ def check_controlled(options: ServiceOptions) -> None:
 
 
 async def load_model(models: Models, name: str, body: Mapping[str, Any], max_batch_size: int) -> None:
-    """Loads a model, with the `parameters` of a request's body, which may ask for so large a batch.
+    """Loads a model with the `parameters` of a request's body, which may ask for batches of this size.
 
     Raises
     ------
     RequestError
-        It could not be; the sentence says why.
+        It could not be loaded; the sentence says why.
     """
     try:
         model = _loadable(models, name)
@@ -55,7 +55,7 @@ async def unload_model(models: Models, name: str) -> None:
     Raises
     ------
     RequestError
-        It could not be.
+        It could not be unloaded.
     """
     model = _loadable(models, name)
     models.check_room(model)
@@ -70,14 +70,14 @@ def _loadable(models: Models, name: str) -> ServedModel:
 
 
 def load_config(body: Mapping[str, Any], model: ServedModel, max_batch_size: int) -> EngineConfig | None:
-    """The configuration to load this model with; None: its own.
+    """Returns the configuration to load this model with; None: its own.
 
-    A client may ask for batches of up to `max_batch_size` rows, or of as many as the model has by itself.
+    A client may ask for batches of up to `max_batch_size` rows, or up to the model's own limit.
 
     Raises
     ------
     RequestError, ConfigError
-        The request asks for what cannot be had; one sentence says for what.
+        The request asks for something that is not offered; the sentence says what.
     """
     parameters = body.get("parameters")
     if parameters is None:
@@ -114,7 +114,7 @@ def _max_batch_size(config: Any) -> int:
     if not isinstance(described, dict) or list(described) != ["max_batch_size"]:
         raise bad_request("only max_batch_size of the configuration can be given")
     size = described["max_batch_size"]
-    # Triton's clients write numbers as texts, too, as JSON of protocol buffers does.
+    # Triton's clients also write numbers as strings, as the JSON of protocol buffers does.
     if isinstance(size, str) and size.isdecimal() and len(size) < 10:
         size = int(size)
     if isinstance(size, bool) or not isinstance(size, int):

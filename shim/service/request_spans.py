@@ -1,4 +1,4 @@
-"""OpenTelemetry's spans of requests to the server: whose parent is the caller's, and what they say.
+"""Makes OpenTelemetry's spans of requests to the server, as children of the caller's spans.
 
 Names follow the semantic conventions for HTTP and RPC; what is ours begins with ``paddleinfer.``.
 """
@@ -27,14 +27,14 @@ from .stage_log import ServedTimes
 __all__ = ["INFER_ROUTE", "HttpSpan", "RpcSpan", "ServerSpans"]
 
 INFER_ROUTE: Final = "/v2/models/{model}/infer"
-# Of a field that a propagator reads, and of the client's name in a span.
+# The most characters of a field that a propagator reads, and of the client's name in a span.
 _MOST_FIELD_CHARACTERS: Final = 8192
 _MOST_AGENT_CHARACTERS: Final = 1024
 _RPC_FAILURES: Final = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
     | {"RESOURCE_EXHAUSTED"}
 )
-"""Codes that are the server's fault, by the conventions; the last since it has too much to do."""
+"""Codes that are the server's fault by the conventions; the last one means that it has too much to do."""
 
 
 class ServerSpan(RequestSpan, abc.ABC):
@@ -44,25 +44,25 @@ class ServerSpan(RequestSpan, abc.ABC):
 
     @abc.abstractmethod
     def answered(self, info: InferInfo | None, times: ServedTimes) -> None:
-        """With a result."""
+        """Records an answer with a result."""
 
     @abc.abstractmethod
     def refused(self, error: BaseException, status: int | str) -> None:
-        """With an error, and a status of the protocol."""
+        """Records an answer with an error and a status of the protocol."""
 
     def serve(self, model: ServedModel) -> None:
-        """Tells which model it is for."""
+        """Records which model it is for."""
         self.tell({"paddleinfer.model.name": model.name, "paddleinfer.model.version": VERSION})
         if model.engine is not None:
             self.tell({"paddleinfer.model.generation": model.engine.generation})
 
     def succeed(self, info: InferInfo | None, times: ServedTimes) -> None:
-        """It has its answer."""
+        """Ends the span of an answered request."""
         self.explain(info, (stage for stage in times.stages() if stage[0] != "infer"))
         self.end()
 
     def refuse(self, error: BaseException, status: str, *, at_fault: bool) -> None:
-        """It gets no result; `at_fault`: for a reason that is the server's."""
+        """Ends the span of a request without a result; `at_fault`: the reason lies with the server."""
         if isinstance(error, ModelError):
             self.explain(error.info)
         if at_fault and isinstance(error, RequestError):
@@ -76,43 +76,43 @@ class ServerSpan(RequestSpan, abc.ABC):
 
 
 class HttpSpan(ServerSpan):
-    """Of an HTTP request."""
+    """The span of an HTTP request."""
 
     __slots__ = ()
 
     def answered(self, info: InferInfo | None, times: ServedTimes) -> None:
-        """With a result."""
+        """Records an answer with a result."""
         self.tell({"http.response.status_code": int(HTTPStatus.OK)})
         self.succeed(info, times)
 
     def refused(self, error: BaseException, status: int | str) -> None:
-        """With an error."""
+        """Records an answer with an error."""
         status = int(status)
         self.tell({"http.response.status_code": status})
-        # By the conventions 4xx is the client's fault. 429 is not: the server has too much to do.
+        # By the conventions 4xx is the client's fault, but 429 is not: the server has too much to do.
         at_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
         self.refuse(error, str(status), at_fault=at_fault)
 
 
 class RpcSpan(ServerSpan):
-    """Of a gRPC call, or of one request of a stream."""
+    """The span of a gRPC call, or of one request of a stream."""
 
     __slots__ = ()
 
     def answered(self, info: InferInfo | None, times: ServedTimes) -> None:
-        """With a result."""
+        """Records an answer with a result."""
         self.tell({"rpc.response.status_code": "OK"})
         self.succeed(info, times)
 
     def refused(self, error: BaseException, status: int | str) -> None:
-        """With an error; `status` is the name of the call's status, as "UNAVAILABLE"."""
+        """Records an error; `status` is the name of the call's status, such as "UNAVAILABLE"."""
         code = str(status)
         self.tell({"rpc.response.status_code": code})
         self.refuse(error, code, at_fault=code in _RPC_FAILURES)
 
 
 class ServerSpans:
-    """Begins the spans of one server, by OpenTelemetry's global tracer provider and propagator."""
+    """Begins the spans of one server with OpenTelemetry's global tracer provider and propagator."""
 
     def __init__(self) -> None:
         self._tracer = get_tracer("paddleinfer.shim", __version__)
@@ -127,9 +127,9 @@ class ServerSpans:
         root_path: str = "",
         route: str = INFER_ROUTE,
     ) -> HttpSpan | None:
-        """The span of an inference request whose headers are there; None where the sampler wants none.
+        """Begins the span of an inference request whose headers have come; None if the sampler rejects it.
 
-        `route`: the path that it came by, with names in the place of what differs.
+        `route` is the request's path, with placeholders for its variable parts.
         """
         route = root_path + route
         attributes = {
@@ -149,9 +149,9 @@ class ServerSpans:
         return span
 
     def of_rpc(self, method: str, metadata: Mapping[str, Any]) -> RpcSpan | None:
-        """The span of a call to `method`, as "inference.GRPCInferenceService/ModelInfer"; None as above.
+        """Begins the span of a call to a method such as "inference.GRPCInferenceService/ModelInfer", or None.
 
-        `metadata` is the caller's, by keys in lower case: ``dict(context.invocation_metadata())``.
+        `metadata` is the caller's, with keys in lower case: ``dict(context.invocation_metadata())``.
         """
         attributes = {"rpc.system.name": "grpc", "rpc.method": method}
         parent = extract(metadata, getter=_METADATA)
@@ -159,16 +159,16 @@ class ServerSpans:
 
 
 def _read(value: str) -> list[str] | None:
-    """A field as a propagator is given it.
+    """Prepares a field for a propagator.
 
-    What is longer than any of them may be is not read, and blanks are one: OpenTelemetry's patterns for what
-    stands between two entries take quadratic time over many.
+    A field that is too long is not read, and runs of blanks become one: OpenTelemetry's patterns for text
+    between two entries take quadratic time over many blanks.
     """
     return None if len(value) > _MOST_FIELD_CHARACTERS else [" ".join(value.split())]
 
 
 class _HeaderGetter(Getter[Headers]):
-    """How a propagator reads the headers of a request."""
+    """Lets a propagator read the headers of a request."""
 
     def get(self, carrier: Headers, key: str) -> list[str] | None:
         value = carrier.get(key.lower().encode("latin-1"))
@@ -179,7 +179,7 @@ class _HeaderGetter(Getter[Headers]):
 
 
 class _MetadataGetter(Getter[Mapping[str, Any]]):
-    """How a propagator reads the metadata of a call."""
+    """Lets a propagator read the metadata of a call."""
 
     def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
         value = carrier.get(key.lower())

@@ -1,4 +1,4 @@
-"""The life of one inference request, over whatever protocol it came: counted, timed, told to its span."""
+"""Follows one inference request of any protocol: counts it, notes its times, and fills its span."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _log = logging.getLogger("paddleinfer.http")
 
 
 class ServedRequest:
-    """One request. Each protocol derives its own, which reads messages and writes answers.
+    """One request. Each protocol derives its own class, which reads messages and writes answers.
 
-    The steps come in this order: ``serve`` (which model), ``begin`` (it has come whole), ``ask`` and
-    ``deliver`` (the engine), ``note_encoded``, ``note_sent``, ``release``. Instead of an answer it may be
-    refused, and its client may leave at any time.
+    The steps come in this order: ``serve`` (which model), ``begin`` (it has arrived whole), ``ask`` and
+    ``deliver`` (the engine), ``note_encoded``, ``note_sent``, ``release``. It may be refused instead of
+    answered, and its client may leave at any time.
     """
 
     __slots__ = (
@@ -41,7 +41,7 @@ class ServedRequest:
     )
 
     model: ServedModel
-    # Each is set by its step, and read after all of them.
+    # Each of these is set by its step, and read after all steps.
     _received_ns: int
     _decoded_ns: int
     _delivered_ns: int
@@ -53,22 +53,22 @@ class ServedRequest:
         self._info: InferInfo | None = None
         self._is_counted = False
         self.span = span
-        """What OpenTelemetry is told of it; None where it is told nothing."""
+        """Its OpenTelemetry span; None if there is none."""
 
     def serve(self, model: ServedModel) -> None:
-        """Says which model it is for."""
+        """Notes which model it is for."""
         self.model = model
         if self.span is not None:
             self.span.serve(model)
 
     def begin(self) -> None:
-        """It has come whole, and is under way until release(); RequestError 429 where there is no room."""
+        """Counts it as under way until release(): it has arrived. Raises RequestError 429 without room."""
         self._received_ns = monotonic_ns()
         self._inference.begin()
         self._is_counted = True
 
     def release(self) -> None:
-        """It is not under way any more: its answer has left, or never will."""
+        """Counts it as over: its answer has left, or never will."""
         if self._is_counted:
             self._is_counted = False
             self._inference.end()
@@ -76,7 +76,7 @@ class ServedRequest:
     # The engine
 
     def client_address(self) -> str | None:
-        """Where it came from; None where its client has no address."""
+        """The client's address; None if it has none."""
         return None
 
     async def work(
@@ -87,7 +87,7 @@ class ServedRequest:
         *args: Taken.args,
         **named: Taken.kwargs,
     ) -> Given:
-        """Reads or writes this many bytes: in its turn on the event loop, or beside it if that takes long."""
+        """Runs a call on this many bytes: in its turn on the loop, or beside the loop if it takes long."""
         if is_long:
             return await self._inference.long_work.run(self.client_address(), call, *args, **named)
         return await self._inference.turns.run(size_bytes, call, *args, **named)
@@ -95,7 +95,7 @@ class ServedRequest:
     def ask(
         self, engine: Engine, request: InferRequest, remaining_s: float | None = None
     ) -> Coroutine[Any, Any, Any]:
-        """Asks the engine; what it gives is for deliver(). `remaining_s`: the client waits no longer."""
+        """Asks the engine; its answer is for deliver(). The client waits `remaining_s` at most."""
         self._decoded_ns = monotonic_ns()
         timeout_s = request.timeout_s
         if remaining_s is not None:
@@ -109,7 +109,7 @@ class ServedRequest:
         )
 
     def deliver(self, request: InferRequest, given: Any) -> Any:
-        """The results, out of what the engine gave."""
+        """Returns the results in the engine's answer."""
         self._delivered_ns = monotonic_ns()
         if self.span is not None:
             given, self._info = given
@@ -117,8 +117,10 @@ class ServedRequest:
         return given
 
     async def infer(self, request: InferRequest, remaining_s: float | None = None) -> Any:
-        """The results; the request's inputs are let go of, for a long answer need not lie beside them."""
-        engine = self.model.open_engine()  # while the request was read, another may have taken its place
+        """Returns the results, and releases the request's inputs: a long answer need not be beside them."""
+        engine = (
+            self.model.open_engine()
+        )  # another engine may have taken its place while the request was read
         results = self.deliver(request, await self.ask(engine, request, remaining_s))
         request.inputs.clear()
         return results
@@ -126,12 +128,12 @@ class ServedRequest:
     # Its end
 
     def note_encoded(self) -> None:
-        """The answer is there."""
+        """Notes that the answer is encoded."""
         self._encoded_ns = monotonic_ns()
         self.model.latencies.add((self._encoded_ns - self._received_ns) / 1e9)
 
     def note_sent(self, is_json: bool = False) -> None:
-        """The answer was handed over to be sent. `is_json`: neither it nor the request had binary tensors."""
+        """Notes that the answer was passed on. `is_json`: neither request nor answer had binary tensors."""
         times = ServedTimes(
             self._began_ns,
             self._received_ns,
@@ -146,15 +148,15 @@ class ServedRequest:
             self.span.answered(self._info, times)
 
     def note_refused(self, error: BaseException, status: int | str) -> None:
-        """It gets an error instead of results, with a status of its protocol."""
+        """Notes that it gets an error instead of results, with a status of its protocol."""
         if self.span is not None:
             self.span.refused(error, status)
 
     def note_left(self) -> None:
-        """Its client has left before it was answered; nothing is told of one that was."""
+        """Notes that its client left before it was answered; does nothing if it was answered."""
         if self.span is not None:
             self.span.leave()
 
     def note_cut(self) -> None:
-        """The server ends, and waits for it no longer."""
+        """Notes that the server ends and waits for it no longer."""
         self._inference.cut += 1

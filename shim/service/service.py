@@ -1,4 +1,4 @@
-"""What one server is: its models, its options, and whether it takes new work."""
+"""Holds the state of one server: its models, its options, and whether it takes new work."""
 
 from __future__ import annotations
 
@@ -27,65 +27,65 @@ __all__ = ["Service", "ServiceOptions"]
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """Options of the application itself; those of the listener are in ServerOptions."""
+    """Options of the application itself; ServerOptions has those of the listener."""
 
     api_key: str | None = None
-    """Asked for as ``Authorization: Bearer KEY``, except by the health routes."""
+    """The key that requests must send as ``Authorization: Bearer KEY``, except to the health routes."""
     max_body_bytes: int = 64 << 20
-    """Of a request, also after decompression."""
+    """Bytes of a request's body, also after decompression."""
     max_json_bytes: int = 32 << 20
-    """Of the JSON in a request over HTTP, also after decompression; binary tensors do not count."""
+    """Bytes of the JSON in a request over HTTP, also after decompression; binary tensors do not count."""
     max_inflight: int | None = None
     """Inference requests under way at once; further ones get 429."""
     max_buffered_bytes: int | None = None
-    """Of all requests' bodies at once; further ones get 429. And of all answers that clients have not read;
-    those that have waited longest are dropped. None: four times `max_body_bytes`."""
+    """Bytes of all requests' bodies at once; further ones get 429. It also limits all answers that clients
+    have not read; those that have waited longest are dropped. None: four times `max_body_bytes`."""
     allowed_hosts: tuple[str, ...] = ()
-    """What a Host header may name, ``*.`` and a name for all below it; () for anything."""
+    """Names that a Host header may have; ``*.`` and a name allows all below it, () anything."""
     max_connections: int = 4000
-    """At once; further ones get 503. This and what follows: only where `HttpProtocol` listens."""
+    """Connections at once; further ones get 503. This and the next limits need `HttpProtocol`."""
     max_connections_per_address: int = 2000
-    """From one client's address."""
+    """Connections from one client's address."""
     read_timeout_s: float = 30.0
     """Seconds that a client may be silent in the middle of a request."""
     request_timeout_s: float = 300.0
-    """Seconds in which a request must have come whole."""
+    """Seconds in which a request must arrive whole."""
     write_timeout_s: float = 30.0
-    """Seconds in which a client must take something of an answer that waits to be read."""
+    """Seconds in which a client must read some of an answer that waits for it."""
     min_bytes_per_s: int = 500
-    """At which a request must come, and an answer be read, when they take longer than these silences."""
+    """The least rate of requests, and of reading answers, that take longer than these silences."""
     http_status: str = "200"
-    """Of requests in Paddle Serving's forms that get no result: "200", as its servers answer, or "real"."""
+    """Status of failed requests in Paddle Serving's forms: "200", as its servers answer, or "real"."""
     repository_control: bool = False
-    """Offer to load and unload models."""
+    """Let clients load and unload models."""
     max_load_batch_size: int = 1024
     """The largest ``max_batch_size`` that a client may load a model with."""
     server_name: str = "paddleinfer"
-    """What the server's metadata calls it."""
+    """The server's name in its metadata."""
     otel: bool = False
-    """Make OpenTelemetry's server spans of inference requests. In an application that makes spans of its
-    requests itself, ``paddleinfer.otel.instrument`` the engines instead."""
+    """Make OpenTelemetry's server spans of inference requests. If the application makes such spans itself,
+    use ``paddleinfer.otel.instrument`` on the engines instead."""
 
 
 @dataclass
 class Service:
-    """What all routes of one application share."""
+    """The state that all routes of one application share."""
 
     models: Models
     options: ServiceOptions = field(default_factory=ServiceOptions)
     given_services: Mapping[str, ModelService] = field(default_factory=dict)
     """Name -> a service around the models."""
     draining: bool = False
-    """The server is shutting down: it still answers, but is not ready for new requests."""
+    """Whether the server is shutting down: it still answers, but is not ready for new requests."""
 
     def __post_init__(self) -> None:
         options = self.options
         self.services = Services(self.given_services, self.models)
         self.long_work = LongWork()
-        """Runs what would block the event loop for too long."""
+        """Runs work that would block the event loop for too long."""
         self.limits = RequestLimits(options.max_body_bytes, options.max_json_bytes)
         self.buffered_bytes = options.max_buffered_bytes or 4 * options.max_body_bytes
-        """Of all requests that come, and of all answers that wait to be read."""
+        """The inference requests of all protocols."""
         self.inference = Inference(options.max_inflight, self.long_work, self.buffered_bytes)
         self.connections = ConnectionLimits(
             options.max_connections, options.max_connections_per_address, self.buffered_bytes
@@ -93,7 +93,7 @@ class Service:
         self.hosts = AllowedHosts(options.allowed_hosts)
         self.spans: ServerSpans | None = None
         if options.otel:
-            from .request_spans import ServerSpans  # brings OpenTelemetry
+            from .request_spans import ServerSpans  # imports OpenTelemetry
 
             self.spans = ServerSpans()
         self._waiting: set[asyncio.Future[None]] = set()

@@ -1,4 +1,4 @@
-"""What recent requests cost around the engine: receiving, decoding, encoding and sending."""
+"""Logs what recent requests cost outside the engine: receiving, decoding, encoding and sending."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ServedTimes", "StageLog", "Tensors"]
 
 Array = npt.NDArray[Any]
 Tensors = list[tuple[str, np.dtype[Any], tuple[int, ...]]]
-"""(name, dtype, shape) of each."""
+"""(name, dtype, shape) of each tensor."""
 
 _KEPT: Final = 4096
 # One request in this many is sampled; a power of two.
@@ -31,20 +31,20 @@ class ServedTimes(NamedTuple):
     """One answered request. Instants are nanoseconds of ``time.monotonic_ns``."""
 
     headers_ns: int
-    """Its headers were there."""
+    """When its headers had come."""
     received_ns: int
-    """Its body was."""
+    """When its body had come."""
     decoded_ns: int
     delivered_ns: int
-    """The engine had given its result."""
+    """When the engine had given its result."""
     encoded_ns: int
     sent_ns: int
-    """The answer was handed to the kernel, or waits for the client to read."""
+    """When the answer was passed to the kernel, or began to wait for the client to read."""
     json: bool = False
-    """Neither it nor the answer had a binary tensor."""
+    """Whether neither it nor the answer had a binary tensor."""
 
     def stages(self) -> list[tuple[str, int, int]]:
-        """(stage, begin, end) in nanoseconds; the time in the engine is "infer"."""
+        """Returns (stage, begin, end) in nanoseconds; the time in the engine is "infer"."""
         names = ("receive", "decode", "infer", "encode", "send")
         return [(name, begin, end) for name, (begin, end) in zip(names, pairwise(self[:6]), strict=True)]
 
@@ -52,8 +52,8 @@ class ServedTimes(NamedTuple):
 class StageLog:
     """The last requests of one model.
 
-    With ``FLAGS_profile_server=1`` in the environment each is also a line on stderr, as Paddle Serving's
-    server times its three operators: reader, infer and response.
+    With ``FLAGS_profile_server=1`` in the environment each also prints a line to stderr, with Paddle
+    Serving's times of its three operators: reader, infer and response.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class StageLog:
         """Keeps this many from now on, and never fewer than the engine's default ``trace_requests``."""
         self._log = deque(self._log, maxlen=max(_KEPT, requests))
         self.note = _profiled(self._log.append) if os.environ.get(_FLAG) == "1" else self._log.append
-        """Takes the times of one request."""
+        """Adds the times of one request."""
 
     def look_at(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         """Keeps the shapes of a request's tensors, now and then."""
@@ -78,21 +78,21 @@ class StageLog:
         self._seen += 1
 
     def since(self, begin_ns: int) -> list[ServedTimes]:
-        """Those that were answered after an instant."""
+        """Returns requests that were answered after an instant."""
         return [times for times in self._log if times.sent_ns > begin_ns]
 
     def copy(self) -> StageLog:
-        """As it is now, for another thread."""
+        """Returns a copy for another thread."""
         other = StageLog()
         other._log, other.inputs, other.outputs = self._log.copy(), self.inputs, self.outputs
         return other
 
     def recent(self) -> list[ServedTimes]:
-        """All that are kept."""
+        """Returns all that are kept."""
         return list(self._log)
 
     def outer_us(self) -> dict[str, list[float]]:
-        """Stage -> microseconds of each request, without the engine's part."""
+        """Returns stage -> microseconds of each request, without the engine's part."""
         times: dict[str, list[float]] = {"receive": [], "decode": [], "encode": [], "send": []}
         for served in self._log:
             for stage, begin, end in served.stages():

@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK as the server's own: set up by the standard variables, flushed when the server ends."""
+"""Sets up OpenTelemetry's SDK by its standard variables, and flushes it when the server ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PROTOCOL = "http/protobuf"
 
 
 def check(environment: Mapping[str, str]) -> list[str]:
-    """The exporters that OTEL_TRACES_EXPORTER names.
+    """Returns the exporters that OTEL_TRACES_EXPORTER names.
 
     Raises
     ------
@@ -51,12 +51,12 @@ def check(environment: Mapping[str, str]) -> list[str]:
 
 
 def set_up(service_name: str) -> TracerProvider | None:
-    """Makes the process's tracer provider. None where there is one already: whoever made it ends it.
+    """Makes the process's tracer provider; None if there is one already, which its maker ends.
 
     Raises
     ------
     ConfigError
-        As ``check``.
+        A variable is wrong, as ``check`` finds.
     """
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return None
@@ -69,7 +69,7 @@ def set_up(service_name: str) -> TracerProvider | None:
 
 
 def end(provider: TracerProvider, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
-    """Sends what has not been sent. A collector that does not take it in time holds up nobody."""
+    """Sends remaining spans. A collector that does not take them in time holds nobody up."""
     ending = threading.Thread(target=provider.shutdown, daemon=True)
     ending.start()
     ending.join(timeout_s)
@@ -78,11 +78,11 @@ def end(provider: TracerProvider, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
 
 
 def resource_of(service_name: str) -> Resource:
-    """What the variables say, and what they leave open."""
+    """Returns the resource: the variables' attributes, and defaults for the others."""
     resource = Resource.create()
     own = {}
     if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
         own["service.name"] = service_name
-    if "service.instance.id" not in resource.attributes:  # the numbers of runs are of one process
+    if "service.instance.id" not in resource.attributes:  # run numbers count within one process
         own["service.instance.id"] = str(uuid.uuid4())
     return resource.merge(Resource(own))

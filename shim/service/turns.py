@@ -1,4 +1,4 @@
-"""Work that is short for one request, and long for the many that come at once."""
+"""Spreads work over turns of the loop that is short for one request, but long for many at once."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["Turns"]
 Taken = ParamSpec("Taken")
 Given = TypeVar("Given")
 
-# Of such work in one step of the loop.
+# The time for such work in one step of the loop.
 _STEP_NS: Final = 10_000_000
 _SMALL_BYTES: Final = 4 << 10
 
 
 class Turns:
-    """Bodies that are read and results that are written on the loop's own thread: so long in one step of it.
+    """Reads bodies and writes results on the loop's own thread, a limited time in each step of the loop.
 
-    What one look at the sockets brings, or one batch, is all in one step of the loop. A thousand requests of
-    6 ms each would keep everybody else waiting for 6 s: what is too much for a step waits for the next ones,
-    small pieces before large ones, of which each step does one.
+    Everything that one look at the sockets brings, or one batch, comes in one step of the loop. A thousand
+    requests of 6 ms each would keep everybody else waiting for 6 s. So work that is too much for a step waits
+    for the next ones: small pieces first, and one large piece in each step.
     """
 
     def __init__(self, clock: Callable[[], int] = monotonic_ns) -> None:
@@ -34,7 +34,7 @@ class Turns:
         self._is_set = False
 
     def call(self, size_bytes: int, work: Callable[[], None]) -> None:
-        """Calls it, which raises nothing, now or in one of the next steps; it works on so many bytes."""
+        """Runs a function that never raises, now or in one of the next steps; it works on so many bytes."""
         waiting = self._small if size_bytes <= _SMALL_BYTES else self._large
         if waiting or self._spent_ns >= _STEP_NS:
             waiting.append(work)
@@ -45,7 +45,7 @@ class Turns:
     async def run(
         self, size_bytes: int, call: Callable[Taken, Given], *args: Taken.args, **named: Taken.kwargs
     ) -> Given:
-        """What the call gives; it works on so many bytes."""
+        """Returns the result of a call that works on so many bytes."""
         waiting = self._small if size_bytes <= _SMALL_BYTES else self._large
         if not (waiting or self._spent_ns >= _STEP_NS):
             began_ns = self._clock()
@@ -78,7 +78,7 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        """In the next step."""
+        """Goes on in the next step."""
         self._is_set = False
         self._spent_ns = 0
         while self._small and self._spent_ns < _STEP_NS:

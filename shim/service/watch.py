@@ -18,7 +18,7 @@ _log = logging.getLogger("paddleinfer.http")
 # Paddle Serving reloads a model when this file beside it is touched.
 _STAMP = "fluid_time_file"
 
-# Beside the model, and read with it.
+# Files beside the model that are read with it.
 _BESIDE = (_STAMP, "inference.yml")
 # A copy over a slow line pauses; after a pause this long it counts as complete.
 _STILL_S = 1.0
@@ -30,8 +30,8 @@ async def watch_files(models: Models, interval_s: float) -> None:
     """Checks the files of all models at this interval, until it is cancelled.
 
     Changed files are loaded once they have stayed the same for a second and between two checks, because they
-    may be half copied. A failure is logged, and the load is tried again when the files change again; so is
-    that of a model that could not be opened at the start.
+    may be half copied. A failure is logged, and the load is tried again when the files change again. The same
+    holds for a model that could not be opened at the start.
     """
     loaded = {model.name: _stamps_when_read(model) for model in models}
     seen = {model.name: _stamps(model) for model in models}
@@ -57,12 +57,12 @@ async def watch_files(models: Models, interval_s: float) -> None:
                 _log.exception("%s could not be reloaded", model.name)
             else:
                 _log.info("%s was reloaded because its files changed", model.name)
-                if was_failed:  # what belongs to it is known now
+                if was_failed:  # the files that belong to the model are known now
                     loaded[model.name] = seen[model.name] = _stamps(model)
 
 
 def _stamps(model: ServedModel) -> Stamps:
-    """Name, inode, time and size of every file of the model; empty while one is missing."""
+    """Returns name, inode, time and size of every file of the model; empty while one is missing."""
     try:
         facts = [(path.name, path.stat()) for path in _files(model)]
     except OSError:
@@ -71,7 +71,7 @@ def _stamps(model: ServedModel) -> Stamps:
 
 
 def _stamps_when_read(model: ServedModel) -> Stamps:
-    """The files as they were when the model read them: one may have changed since."""
+    """Returns the files as they were when the model read them: one may have changed since."""
     read = {} if model.engine is None else {state.path.name: state for state in model.engine.model.files}
     stamps = []
     for stamp in _stamps(model):
@@ -92,6 +92,6 @@ def _files(model: ServedModel) -> list[Path]:
 
 
 def _files_around(path: Path) -> list[Path]:
-    """The files around a model that could not be opened, so that its own are unknown."""
+    """Returns the files around a model that could not be opened, because its own are unknown."""
     directory = path if path.is_dir() else path.parent
     return sorted(file for file in directory.iterdir() if file.is_file())
