@@ -1,18 +1,14 @@
-"""The ends of a process: interpreter exit, Ctrl-C, fork. Each in a process of its own, on the real clock."""
+"""The ends of a process: interpreter exit and Ctrl-C. Each in a process of its own, on the real clock."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_helpers import PATIENCE_S, SOON_S
+from exit_processes import START_SECONDS, finish, start, wait_for
 from zoo import Zoo
 
 import paddleinfer
@@ -20,33 +16,7 @@ from paddleinfer.backends.paddle.installed import import_paddle
 
 # Together; PADDLEINFER_EXIT_RUNS=200 is the long form.
 EXIT_RUNS = int(os.environ.get("PADDLEINFER_EXIT_RUNS", "20"))
-EXIT_SECONDS = SOON_S
-START_SECONDS = PATIENCE_S
 
-PRELUDE = """
-import asyncio, gc, os, signal, sys, threading, time
-import numpy as np
-import paddleinfer
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start background jobs that ignore it
-X = np.ones((1, 3), "float32")
-started = threading.Event()
-def double(feeds):
-    started.set()
-    return {"y": feeds["x"] * 2}
-def hang(feeds):
-    started.set()
-    threading.Event().wait()
-def make(fn=double, **options):
-    return paddleinfer.Engine.from_callable(fn, {"x": ("float32", (-1, 3))}, ["y"], **options)
-def keep_calling(engine, feeds=None):
-    def loop():
-        while True:
-            engine.infer([X] if feeds is None else feeds)
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
-def leave():
-    print("leaving", flush=True)
-"""
 
 EXITS = {
     "in a global": "engine = make(); engine.infer([X]); leave()",
@@ -175,36 +145,6 @@ PADDLE_EXITS = {
 }
 
 
-def start(code: str, *arguments: str) -> subprocess.Popen[str]:
-    script = PRELUDE + textwrap.dedent(code)
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def wait_for(process: subprocess.Popen[str], word: str) -> None:
-    """Until the process prints the word; what it printed before is Paddle's."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() == word:
-            return
-    _, stderr = process.communicate(timeout=START_SECONDS)
-    pytest.fail(f"it ended with {process.returncode} before {word!r}:\n{stderr}")
-
-
-def finish(process: subprocess.Popen[str], seconds: float = EXIT_SECONDS) -> tuple[str, str]:
-    for _ in range(int(seconds)):  # where the whole machine stands still, only one of them passes
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=1)
-    process.kill()
-    try:
-        said: object = process.communicate(timeout=START_SECONDS)
-    except subprocess.TimeoutExpired:
-        said = "and a child of it lives on"
-    pytest.fail(f"it had not ended after {seconds} s: {said}")
-
-
 def noise_free(stderr: str) -> list[str]:
     """Lines that are not glog's."""
     return [line for line in stderr.splitlines() if line and line[:1] not in "IW" and "ccache" not in line]
@@ -328,137 +268,3 @@ def test_ctrl_c_ends_the_wait(waiting: str) -> None:
     cancelled = 0 if waiting in ("a future's result", "close") else 1
     expected = [f"interrupted {cancelled}"] + ([] if waiting == "close" else ["True"])
     assert stdout.split("\n")[:-1] == expected, stderr
-
-
-# Fork
-
-
-def test_a_forked_child_is_told_to_make_its_own_engine() -> None:
-    process = start(
-        """
-        import warnings
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: threads and fork
-        engine = make(instances=2)
-        pending = make(hang).submit([X])
-        engine.infer([X])
-        for _ in range(3): keep_calling(engine)
-        child = os.fork()
-        if child == 0:
-            for call in (
-                lambda: engine.infer([X]), lambda: engine.submit([X]), engine.stats, pending.result,
-                lambda: asyncio.run(engine.ainfer([X])), lambda: next(engine.infer_many([[X]])),
-            ):
-                try:
-                    call()
-                except paddleinfer.EngineClosed as error:
-                    assert "create the engine after the fork" in str(error), error
-                else:
-                    os._exit(3)
-            engine.close()
-            assert engine.closed and "forked" in repr(engine)
-            with make() as own:
-                assert (own.infer([X])["y"] == 2).all()
-            del engine
-            gc.collect()
-            sys.exit(0)
-        _, status = os.waitpid(child, 0)
-        assert (engine.infer([X])["y"] == 2).all()
-        print("child", os.waitstatus_to_exitcode(status), flush=True)
-        engine.close()
-        """
-    )
-    stdout, stderr = finish(process, START_SECONDS)
-    assert process.returncode == 0 and stdout.strip() == "child 0", (stdout, stderr)
-
-
-def test_a_child_ends_though_a_thread_of_its_parent_was_about_to_enter_python() -> None:
-    process = start(
-        """
-        import warnings
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: threads and fork
-        engine = make()
-        sys.setswitchinterval(1000.0)  # the instance waits for the GIL from here on
-        pending = engine.submit([X])
-        end = time.monotonic() + 0.2
-        while time.monotonic() < end: pass
-        child = os.fork()
-        if child == 0:
-            sys.exit(7)
-        _, status = os.waitpid(child, 0)
-        print("child", os.waitstatus_to_exitcode(status), pending.result()["y"].tolist(), flush=True)
-        engine.close()
-        """
-    )
-    stdout, stderr = finish(process, START_SECONDS)
-    assert process.returncode == 0 and stdout.strip() == "child 7 [[2.0, 2.0, 2.0]]", (stdout, stderr)
-
-
-def test_a_child_that_is_forked_during_a_reload_is_told_so_too() -> None:
-    process = start(
-        """
-        import warnings
-        warnings.simplefilter("ignore", DeprecationWarning)
-        gate = threading.Event()
-        def waits(feeds):
-            started.set()
-            gate.wait()
-            return {"y": feeds["x"] * 2}
-        engine = make(waits)
-        pending = engine.submit([X])
-        started.wait()
-        reloading = threading.Thread(target=engine.reload)
-        reloading.start()
-        while engine.stats()["generation"] < 2: time.sleep(0.001)
-        child = os.fork()
-        if child == 0:
-            for call in (engine.reload, engine.stats, pending.result, lambda: engine.infer([X])):
-                try:
-                    call()
-                except paddleinfer.EngineClosed as error:
-                    assert "create the engine after the fork" in str(error), error
-                else:
-                    os._exit(3)
-            engine.close()
-            assert engine.closed
-            sys.exit(0)
-        _, status = os.waitpid(child, 0)
-        gate.set()
-        reloading.join()
-        assert (pending.result()["y"] == 2).all() and (engine.infer([X])["y"] == 2).all()
-        print("child", os.waitstatus_to_exitcode(status), flush=True)
-        engine.close()
-        """
-    )
-    stdout, stderr = finish(process, START_SECONDS)
-    assert process.returncode == 0 and stdout.strip() == "child 0", (stdout, stderr)
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_multiprocessing_children_make_their_own_engine(tmp_path: Path, method: str) -> None:
-    script = tmp_path / "main.py"
-    script.write_text(
-        PRELUDE
-        + textwrap.dedent(
-            f"""
-            import multiprocessing, pickle, warnings
-            warnings.simplefilter("ignore", DeprecationWarning)
-            def work(number):
-                with make() as own:
-                    return float(own.infer([X * number])["y"][0, 0])
-            if __name__ == "__main__":
-                engine = make()
-                engine.infer([X])
-                with multiprocessing.get_context("{method}").Pool(2) as pool:
-                    print(pool.map(work, [1, 2, 3]))
-                try:
-                    pickle.dumps(engine)
-                except TypeError as error:
-                    print("cannot be pickled" in str(error))
-                engine.close()
-            """
-        )
-    )
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=START_SECONDS, check=False
-    )
-    assert done.returncode == 0 and done.stdout.split("\n")[:2] == ["[2.0, 4.0, 6.0]", "True"], done.stderr

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import weakref
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from reload_helpers import versioned
 from zoo import Zoo
 
 import paddleinfer
+from paddleinfer.backends.processors import resident_memory_bytes
 from paddleinfer.engine.statistics import OUTCOMES, StatisticsAggregator
 
 # Counters
@@ -105,11 +104,6 @@ def test_a_dropped_engine_that_was_reloaded_is_closed() -> None:
     assert eventually(lambda: instance_threads() <= before)
 
 
-def rss_bytes() -> int:
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def test_many_reloads_take_no_more_memory_than_a_few(zoo: Zoo) -> None:
     directory = zoo.directory("wide", zoo.formats[-1])  # 88 MB of weights
     x = np.ones((4, 512), "float32")
@@ -119,6 +113,7 @@ def test_many_reloads_take_no_more_memory_than_a_few(zoo: Zoo) -> None:
         for _ in range(20):
             assert engine.infer([x]) and engine.submit([x]).result(PATIENCE_S)
             engine.reload()
-            sizes.append(rss_bytes())
+            gc.collect()
+            sizes.append(resident_memory_bytes())
         assert eventually(lambda: instance_threads() <= threads)
     assert min(sizes[15:]) < 1.05 * max(sizes[:5]), sizes

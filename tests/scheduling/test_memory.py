@@ -11,12 +11,8 @@ import pytest
 from scheduler_helpers import S
 
 from paddleinfer import _ext
+from paddleinfer.backends.processors import resident_memory_bytes
 from paddleinfer.config import BatchingOptions
-
-
-def resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096
 
 
 @dataclass
@@ -54,9 +50,9 @@ def test_requests_that_come_and_leave_take_no_memory(
     flood.pour(20_000, options)
 
     def grown_bytes() -> int:
-        before = resident_bytes()
+        before = resident_memory_bytes()
         flood.pour(count, options)
-        return resident_bytes() - before
+        return resident_memory_bytes() - before
 
     # What is left of earlier tests may take memory meanwhile; what requests leave behind grows each time.
     assert any(grown_bytes() < 5_000_000 for _ in range(3))

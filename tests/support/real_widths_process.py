@@ -8,18 +8,14 @@ from __future__ import annotations
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from real_pictures import line
 
 import paddleinfer
+from paddleinfer.backends.processors import resident_memory_bytes
 
 THREADS = 4
 FIRST = 32
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def main() -> None:
@@ -30,10 +26,10 @@ def main() -> None:
             engine.infer([line(width, 0)])
 
         list(threads.map(ask, [FIRST + widths] * 2 * THREADS))  # the largest, on every instance
-        before = resident_bytes()
+        before = resident_memory_bytes()
         list(threads.map(ask, range(FIRST, FIRST + widths)))
         bound = engine.effective_config()["max_onednn_cache_bytes"]["value"]
-        print(json.dumps({"grown": resident_bytes() - before, "bound": bound}))
+        print(json.dumps({"grown": resident_memory_bytes() - before, "bound": bound}))
 
 
 if __name__ == "__main__":

@@ -252,3 +252,35 @@ TEST("cancelling a large request while its parts run on several instances gives 
   }));
   CHECK_EQ(engine.snapshot().queued_rows, 0);
 }
+
+TEST("large requests, small ones, cancellations and a verdict race, and every request ends once with its own rows") {
+  const std::int64_t rounds = scaled(20);
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    EngineOptions options;
+    options.scheduler.max_batch_size = 4;
+    options.instances = 3;
+    Engine engine(options);
+    std::vector<std::thread> callers;
+    std::atomic<int> wrong{0};
+    for (int caller = 0; caller < 4; ++caller) {
+      callers.emplace_back([&, caller] {
+        for (int call = 0; call < 8; ++call) {
+          const float first = float(1'000 * caller + 100 * call);
+          const RequestPtr request = engine.submit_rows(first, caller % 2 == 0 ? 30 : 2);
+          if (caller == 2 && call % 3 == 0) engine.end_early(request, Outcome::cancelled);
+          engine.await(request);
+          if (request->outcome != Outcome::cancelled && !has_result(*request, first)) ++wrong;
+        }
+      });
+    }
+    engine.dispatcher->set_batchable(false, "said so");
+    for (std::thread& caller : callers) caller.join();
+    CHECK_EQ(wrong, 0);
+    CHECK(eventually([&] { return engine.snapshot().running_batches == 0 && engine.snapshot().queued_requests == 0; }));
+    CHECK_EQ(engine.snapshot().queued_rows, 0);
+    CHECK_EQ(engine.counters().requests, engine.counters().results + engine.counters().cancelled);
+    engine.close(true, kNever);
+    engine.drain();
+    CHECK_EQ(engine.ledger.held(), 0u);
+  }
+}

@@ -290,3 +290,33 @@ TEST("when merging turns out to be impossible, a large request of which a part r
   check_slice(rest.batch[0], large, 0, 100);
   check_empty(parts.scheduler);
 }
+
+TEST("a large request that was put back waits whole again, and goes in parts") {
+  SchedulerOptions options = with_merging(Merging::probe);
+  options.max_batch_size = 4;
+  Scheduler scheduler(options);
+  const RequestPtr large = request_of(1, 6);
+  scheduler.admit(large, 5);
+  const Decision probe = scheduler.next(5);
+  CHECK(probe.probe);
+  CHECK(only(probe) == large);
+  check_empty(scheduler);
+  scheduler.set_merging(Merging::yes);
+  scheduler.requeue(large);
+  CHECK_EQ(scheduler.running_batches(), 0);
+  CHECK_EQ(scheduler.queued_rows(), 6);
+  CHECK_EQ(scheduler.queued_bytes(), large->bytes);
+  CHECK_EQ(large->rows_unfinished, 6);
+  std::int64_t next_row = 0;
+  while (large->in_queue) {
+    const Decision decision = scheduler.next(10);
+    REQUIRE(decision.batch.size() == 1);
+    CHECK_EQ(decision.batch[0].first_row, next_row);
+    CHECK(decision.batch[0].rows <= 4);
+    next_row += decision.batch[0].rows;
+    end(scheduler, decision.batch, 10, 10);
+  }
+  CHECK_EQ(next_row, 6);
+  CHECK_EQ(large->rows_unfinished, 0);
+  check_empty(scheduler);
+}
