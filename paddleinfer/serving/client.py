@@ -20,6 +20,7 @@ from paddleinfer.serving.local_predictor import LocalPredictor
 __all__ = ["Client"]
 
 _IN_PROCESS: Final = "inproc://"
+_GRPC: Final = "grpc://"
 _MOST_INT: Final = (1 << 63) - 1
 _ERRORS: Final[dict[int, type[PaddleInferError]]] = {
     -5000: InvalidInput,
@@ -30,7 +31,7 @@ _ERRORS: Final[dict[int, type[PaddleInferError]]] = {
 
 
 class Client:
-    """Asks servers over HTTP, or a model in this process; any number of threads may use one."""
+    """Asks servers over HTTP or gRPC, or a model in this process; any number of threads may use one."""
 
     def __init__(self) -> None:
         self._config_paths: str | Sequence[str] | None = None
@@ -60,8 +61,8 @@ class Client:
         Parameters
         ----------
         endpoints
-            "HOST:PORT" of servers over HTTP, which take turns; or "inproc://DIR", a model's directory, which
-            is loaded into this process.
+            "HOST:PORT" of servers over HTTP, or "grpc://HOST:PORT", which take turns; or "inproc://DIR", a
+            model's directory, which is loaded into this process.
         encryption
             Is refused: encrypted models are not read.
 
@@ -160,7 +161,8 @@ class Client:
 
     def _server(self, endpoint: str) -> HttpClient:
         server = HttpClient()
-        server.connect(endpoint)
+        server.set_use_grpc_client(endpoint.startswith(_GRPC))
+        server.connect(endpoint.removeprefix(_GRPC))
         server.set_timeout_ms(self._timeout_ms)
         if self._config_paths is not None:
             server.load_client_config(self._config_paths)

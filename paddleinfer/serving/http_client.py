@@ -17,6 +17,7 @@ from paddleinfer.sentences import shown
 from paddleinfer.serving.client_config import ClientConfig
 from paddleinfer.serving.formats.general_model import fill_request, request
 from paddleinfer.serving.formats.tensors import jsonable
+from paddleinfer.serving.grpc_channel import GrpcChannel
 from paddleinfer.serving.http_connections import HttpConnections
 
 __all__ = ["HttpClient"]
@@ -45,6 +46,8 @@ class HttpClient:
     ) -> None:
         self._config: ClientConfig | None = None
         self._connections = HttpConnections(f"{ip}:{port}")
+        self._channel: GrpcChannel | None = None
+        self._uses_grpc = False
         self._headers: dict[str, str] = {}
         self._timeout_ms = 20_000
         self._retries = 0
@@ -77,8 +80,13 @@ class HttpClient:
         if len(addresses) != 1:
             raise ConfigError(f"an HttpClient asks one server, and {len(addresses)} were given")
         if addresses[0] is not None:
-            self._connections.close()
+            self.close()
             self._connections = HttpConnections(addresses[0])
+
+    def set_use_grpc_client(self, use_grpc_client: bool) -> None:
+        """Over gRPC, of a server with ``--grpc-port``, which ``connect`` then names."""
+        check_bool("use_grpc_client", use_grpc_client)
+        self._uses_grpc = use_grpc_client
 
     def set_service_name(self, service_name: str) -> None:
         """The path of the service."""
@@ -173,7 +181,29 @@ class HttpClient:
 
         return general_model("Response").FromString(answer)
 
-    http_client_predict = predict
+    def http_client_predict(
+        self,
+        feed: Any = None,
+        fetch: str | Sequence[str] | None = None,
+        batch: bool = False,
+        need_variant_tag: bool = False,
+        log_id: int = 0,
+    ) -> Any:
+        """``predict`` after ``set_use_grpc_client(False)``."""
+        self.set_use_grpc_client(False)
+        return self.predict(feed, fetch, batch, need_variant_tag, log_id)
+
+    def grpc_client_predict(
+        self,
+        feed: Any = None,
+        fetch: str | Sequence[str] | None = None,
+        batch: bool = False,
+        need_variant_tag: bool = False,
+        log_id: int = 0,
+    ) -> Any:
+        """``predict`` after ``set_use_grpc_client(True)``."""
+        self.set_use_grpc_client(True)
+        return self.predict(feed, fetch, batch, need_variant_tag, log_id)
 
     def ask(self, feed: Any, fetch: Any, batch: bool, log_id: int) -> tuple[str, bytes]:
         """The media type and the body of the answer."""
@@ -186,6 +216,10 @@ class HttpClient:
             raise InvalidInput(
                 f"the request has {len(body)} bytes, and set_max_body_size allows {self._max_body_size}"
             )
+        if self._uses_grpc:
+            if self._channel is None:
+                self._channel = GrpcChannel(self._connections.address.partition("://")[2])
+            return _PROTO, self._channel.post(body, self._headers, self._timeout_ms / 1000)
         headers = {"Content-Type": _PROTO if self._is_proto else "application/json", **self._headers}
         if self._compresses_requests and len(body) > _WORTHWHILE_BYTES:
             body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
@@ -203,6 +237,9 @@ class HttpClient:
     def close(self) -> None:
         """Ends the connections; the next request makes new ones."""
         self._connections.close()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
 
     def _configured(self) -> ClientConfig:
         if self._config is None:
@@ -217,7 +254,7 @@ class HttpClient:
         log_id: int,
     ) -> bytes:
         document = request(arrays, inputs, fetch, log_id)
-        if not self._is_proto:
+        if not self._is_proto and not self._uses_grpc:
             return json.dumps({**document, "tensor": [jsonable(one) for one in document["tensor"]]}).encode()
         from paddleinfer.serving.formats.messages import general_model
 

@@ -69,6 +69,7 @@ _REPORTED: Final = {
     "max_body_size": "max_body_size",
     "gpu_memory_mb": "gpu_memory_mb",
     "cpu_math_thread_num": "cpu_math_thread_num",
+    "grpc_port": "grpc_port",
     "http_status": "http_status",
     "host": "host",
 }
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", help="the name of the one model, as in /NAME/prediction")
     add("--thread", type=int, help="runs at the same time, no more than there are cores for")
     add("--port", type=int, default=9393, help="where it listens")
+    add("--grpc_port", type=int, help="where it serves gRPC")
     add("--host", help="the address that it listens on")
     add("--device", choices=("cpu", "gpu"), help="gpu without --gpu_ids is the first")
     add("--gpu_ids", nargs="+", default=[], help="GPUs with commas between, for each model")
@@ -185,6 +187,7 @@ def _server(options: argparse.Namespace) -> Server:
         (options.gpu_memory_mb, server.set_gpu_memory_mb),
         (options.cpu_math_thread_num, server.set_cpu_math_thread_num),
         (options.http_status, server.set_http_status),
+        (options.grpc_port, server.set_grpc_port),
         (options.host, server.set_host),
     ):
         if value is not None:

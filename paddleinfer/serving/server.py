@@ -176,6 +176,11 @@ class Server:
         """The address that it listens on; every one where this is not called. Paddle Serving had no such."""
         self._of_server["host"] = (host, {"host": host})
 
+    def set_grpc_port(self, port: int) -> None:
+        """Where it serves gRPC, too; Paddle Serving had one port for both."""
+        check_int("grpc_port", port, 0, (1 << 16) - 1)
+        self._of_server["grpc_port"] = (port, {"grpc_port": port})
+
     def set_max_body_size(self, body_size: int) -> None:
         """Bytes of a request's body (``max_body_bytes``, ``max_json_bytes``)."""
         check_int("body_size", body_size, 1, _MOST_INT)

@@ -15,7 +15,7 @@ from ..protocol.errors import RequestError
 from .status import abort, code_of
 from .transfers import Arrivals, Unsent
 
-__all__ = ["ACCESS_LOG", "Calls", "ending"]
+__all__ = ["ACCESS_LOG", "Behaviour", "Calls", "ending"]
 
 ACCESS_LOG: Final = logging.getLogger("paddleinfer.grpc.access")
 

@@ -8,83 +8,36 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 import grpc
 
-from ..protocol.errors import ServerEnded
+from paddleinfer.errors import DeadlineExceeded
+
+from ..protocol.errors import ServerEnded, to_request_error
 from ..protocol.large_json import SMALL_BYTES
 from ..protocol.response import is_long_response, result_bytes
-from ..service.models import VERSION
-from ..service.served_request import ServedRequest
 from ..service.service import Service
 from .calls import ending
-from .limits import CutField, MessageReader
-from .messages import SERVICE, STREAM, message_class
+from .general_model import GeneralRequest
+from .messages import message_class
+from .rpc_request import FINAL, RpcRequest
 from .status import code_of, sentence_of
-from .tensors import encode_response, length_delimited, parse_message
 from .transfers import Unsent
 
 if TYPE_CHECKING:
-    from ..protocol.request import InferRequest
-    from ..service.inference import Inference
+    pass
 
 __all__ = ["GrpcInference"]
 
 _log = logging.getLogger("paddleinfer.grpc")
 
-_read_request = MessageReader(message_class("ModelInferRequest"))
 _ModelInferResponse = message_class("ModelInferResponse")
 _ModelStreamInferResponse = message_class("ModelStreamInferResponse")
-_INFER_RESPONSE: Final = _ModelStreamInferResponse.DESCRIPTOR.fields_by_name["infer_response"].number
 
 # A stream's requests that are read ahead of their answers; no more are read until the client reads these.
 _MOST_OF_A_STREAM: Final = 256
 # A stream's answers that may wait to be read; with more of them no further request is read.
 _MAX_UNSENT_OF_STREAM_BYTES: Final = 16 << 20
-# Longer messages are not parsed on the loop's own thread.
-_LONG_BODY_BYTES: Final = 1 << 20
-# Triton sends this with each answer of a stream.
-_FINAL: Final = {"triton_final_response": {"bool_param": True}}
-
-
-class _RpcRequest(ServedRequest):
-    """One request: first its bytes, then its parsed fields, and at last its answer."""
-
-    __slots__ = ("_body", "_peer", "in_stream", "names", "payload", "size_bytes")
-
-    def __init__(self, inference: Inference, peer: str, body: bytes, in_stream: bool) -> None:
-        super().__init__(inference)
-        self._peer = peer
-        self._body: bytes | None = body
-        self.size_bytes = len(body)
-        self.in_stream = in_stream
-        self.names: dict[str, str] = {}
-        """The fields that its answer repeats."""
-        self.payload: bytes | None = None
-        """The bytes of its response, once it has one."""
-
-    def begin(self) -> None:
-        """Begins the request. A message arrives whole, so receiving it takes no time of its own."""
-        super().begin()
-        self._began_ns = self._received_ns
-
-    def client_address(self) -> str | None:
-        """The address of the connection's client."""
-        kind, _, rest = self._peer.partition(":")
-        return unquote(rest).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else None
-
-    def read(self) -> tuple[bytes, Any, list[CutField]]:
-        """Returns the bytes, which the request no longer holds, the message, and where its tensors lie."""
-        body, self._body = self._body, None
-        assert body is not None
-        message, cut = _read_request.with_cut(body)
-        self.names = {
-            "model_name": message.model_name,
-            "model_version": message.model_version,
-            "id": message.id,
-        }
-        return body, message, cut
 
 
 class GrpcInference:
@@ -94,20 +47,39 @@ class GrpcInference:
         self._models = service.models
         self._inference = service.inference
         self._spans = service.spans
+        self._real_statuses = service.options.http_status == "real"
         self._running: set[asyncio.Task[Any]] = set()
         self._cut: set[asyncio.Task[Any]] = set()
         self._streams: set[_Stream] = set()
         self._unsent = unsent
         self._unanswered = 0
-        self._begun: dict[asyncio.Task[Any], _RpcRequest] = {}
+        self._begun: dict[asyncio.Task[Any], RpcRequest] = {}
         self._ending = False
 
     # ModelInfer
 
     async def infer(self, body: bytes, context: Any) -> bytes:
         """Answers one call: a ModelInferRequest gets a ModelInferResponse."""
-        request = _RpcRequest(self._inference, context.peer(), body, in_stream=False)
+        request = RpcRequest(self._inference, context.peer(), body, in_stream=False)
         del body
+        return await self._call(request, context)
+
+    async def infer_general(self, body: bytes, context: Any) -> bytes:
+        """Answers one call of Paddle Serving's general service: a Request gets a Response.
+
+        As over HTTP, an error is in the Response, unless real statuses are asked for. That its deadline has
+        passed is for gRPC to say, whichever side notices first.
+        """
+        request = GeneralRequest(self._inference, context.peer(), body, in_stream=False)
+        del body
+        try:
+            return await self._call(request, context)
+        except Exception as error:
+            if self._real_statuses or isinstance(error, DeadlineExceeded):
+                raise
+            return request.failure(to_request_error(error))
+
+    async def _call(self, request: RpcRequest, context: Any) -> bytes:
         if self._ending:
             raise ending()
         request.begin()
@@ -119,17 +91,16 @@ class GrpcInference:
         with self._until_cut():
             return await self._answer(request, context)
 
-    def _sent(self, request: _RpcRequest, task: asyncio.Task[Any]) -> None:
+    def _sent(self, request: RpcRequest, task: asyncio.Task[Any]) -> None:
         request.release()
         self._unanswered -= 1
         if request.payload is not None:
             request.note_sent()
 
-    async def _answer(self, request: _RpcRequest, context: Any) -> bytes:
+    async def _answer(self, request: RpcRequest, context: Any) -> bytes:
         """Makes the payload of its answer. The span of a request with a payload ends when that was sent."""
         if self._spans is not None:
-            method = STREAM if request.in_stream else "ModelInfer"
-            request.span = self._spans.of_rpc(f"{SERVICE}/{method}", dict(context.invocation_metadata()))
+            request.span = self._spans.of_rpc(request.method, dict(context.invocation_metadata()))
         try:
             with self._inference.bodies.of_one() as held:
                 if request.size_bytes > SMALL_BYTES:
@@ -147,19 +118,10 @@ class GrpcInference:
             raise
         return request.payload
 
-    async def _payload(self, request: _RpcRequest, context: Any) -> bytes:
-        body, message, cut = await request.work(request.size_bytes, False, request.read)
-        model = self._models.get(message.model_name, message.model_version)
-        takes_bytes = any(spec.dtype == "bytes" for spec in model.open_engine().inputs)
-        is_long = len(body) > _LONG_BODY_BYTES
-        decoding = request.work(
-            len(body), is_long, parse_message, body, message, cut, takes_bytes=takes_bytes
-        )
-        del body, message  # the arrays hold the part that they need
-        asked = await decoding
-        request.serve(model)
+    async def _payload(self, request: RpcRequest, context: Any) -> bytes:
+        asked = await request.read(self._models)
         results = await request.infer(asked, context.time_remaining())
-        write = partial(_written, model.name, asked, results, request.in_stream)
+        write = partial(request.write, asked, results)
         with self._inference.results.of_one() as held:
             held.resize(size_bytes := result_bytes(results))
             del results
@@ -195,8 +157,8 @@ class GrpcInference:
 
     async def _stream_answer(
         self, body: bytes, context: Any, stream: asyncio.Task[Any], strict: bool
-    ) -> _RpcRequest | bytes:
-        request = _RpcRequest(self._inference, context.peer(), body, in_stream=True)
+    ) -> RpcRequest | bytes:
+        request = RpcRequest(self._inference, context.peer(), body, in_stream=True)
         del body
         task = asyncio.current_task()
         assert task is not None
@@ -261,7 +223,7 @@ class _Stream:
     def __init__(
         self,
         bodies: AsyncIterator[bytes],
-        answer: Callable[[bytes], Awaitable[_RpcRequest | bytes]],
+        answer: Callable[[bytes], Awaitable[RpcRequest | bytes]],
         is_over: Callable[[asyncio.Task[Any]], None],
         unsent_bytes: Callable[[], int],
     ) -> None:
@@ -271,10 +233,10 @@ class _Stream:
         self._unsent_bytes = unsent_bytes
         self._was_sent = asyncio.Event()
         self._room = asyncio.Semaphore(_MOST_OF_A_STREAM)
-        self._answers: asyncio.Queue[asyncio.Task[_RpcRequest | bytes] | None] = asyncio.Queue()
+        self._answers: asyncio.Queue[asyncio.Task[RpcRequest | bytes] | None] = asyncio.Queue()
         self._reader = asyncio.create_task(self._read())
         self._reader.add_done_callback(_look_at)
-        self._tasks: set[asyncio.Task[_RpcRequest | bytes]] = set()
+        self._tasks: set[asyncio.Task[RpcRequest | bytes]] = set()
         self.ended_early = False
 
     @property
@@ -328,12 +290,12 @@ class _Stream:
                 self._is_over(task)
 
 
-def _give_up(task: asyncio.Task[_RpcRequest | bytes]) -> None:
+def _give_up(task: asyncio.Task[RpcRequest | bytes]) -> None:
     """Gives a request up: its answer will not be sent, whether it is there or not."""
     if task.cancel() or task.cancelled() or task.exception() is not None:
         return
     answer = task.result()
-    if isinstance(answer, _RpcRequest):
+    if isinstance(answer, RpcRequest):
         answer.note_left()
 
 
@@ -343,20 +305,13 @@ def _look_at(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _written(model: str, request: InferRequest, results: Any, in_stream: bool) -> bytes:
-    parts = encode_response(model, VERSION, request, results, _FINAL if in_stream else {})
-    if in_stream:
-        parts.insert(0, length_delimited(_INFER_RESPONSE, sum(map(len, parts))))
-    return b"".join(parts)
-
-
-def _stream_error(request: _RpcRequest, error: Exception) -> bytes:
+def _stream_error(request: RpcRequest, error: Exception) -> bytes:
     """Makes an error response that names the failed request, as far as that could be read."""
     if code_of(error) is grpc.StatusCode.INTERNAL:
         _log.error("a request of a stream failed", exc_info=error)
     response = _ModelStreamInferResponse(error_message=sentence_of(error))
     if request.names:
-        response.infer_response.MergeFrom(_ModelInferResponse(**request.names, parameters=_FINAL))
+        response.infer_response.MergeFrom(_ModelInferResponse(**request.names, parameters=FINAL))
     written: bytes = response.SerializeToString()
     return written
 

@@ -21,6 +21,7 @@ from ..service.service import Service
 from ..sockets.listener import check_tcp
 from ..sockets.unix_socket import SocketFile, check_unix, place_beside
 from .calls import Calls
+from .general_model import GENERAL_SERVICE, general_handlers
 from .health import HEALTH_SERVICE, health_handlers
 from .infer import GrpcInference
 from .messages import SERVICE
@@ -77,6 +78,7 @@ class GrpcServer:
         )
         handlers = {
             SERVICE: inference_handlers(service, self._inference, self._calls),
+            GENERAL_SERVICE: general_handlers(self._calls, self._inference.infer_general),
             HEALTH_SERVICE: health_handlers(service, self._calls),
             **dict.fromkeys(REFLECTION_SERVICES, reflection_handlers(self._calls)),
         }

@@ -13,12 +13,11 @@ import numpy.typing as npt
 import orjson
 
 from paddleinfer.models.reader import TensorSpec
-from paddleinfer.sentences import listed
 from paddleinfer.serving.formats import general_model, prediction
 
 from ..protocol.errors import RequestError, bad_request
 from ..protocol.large_json import SMALL_BYTES
-from ..protocol.request import InferRequest, WantedOutput
+from ..protocol.request import InferRequest, plain_request
 from .answers import JSON_FIELDS, answer
 from .asgi_request import AsgiRequest, Fields
 
@@ -83,7 +82,7 @@ class PredictionRequest(_ServingRequest):
             arrays, wanted = prediction.read_feeds(document, inputs)
         else:
             arrays, self._has_tensors = prediction.read_keys_and_values(document, inputs, orjson.loads)
-        return _request(arrays, wanted or self._aliases())
+        return plain_request(arrays, wanted or self._aliases())
 
     def _aliases(self) -> list[str]:
         return [tensor.alias or tensor.name for tensor in self.model.open_engine().outputs]
@@ -119,13 +118,12 @@ class GeneralModelRequest(_ServingRequest):
 
     async def answer_sole(self) -> None:
         """On the one model there is."""
-        names = [model.name for model in self._service.models]
-        if len(names) == 1:
-            await self.answer(names[0], None)
-            return
-        several = f"the server has several models, {listed(names)}; ask one by /NAME/prediction"
-        error = RequestError(HTTPStatus.NOT_FOUND, several)
-        self.note_refused(error, await self._send_refusal(error))
+        try:
+            name = self._service.models.sole()
+        except RequestError as error:
+            self.note_refused(error, await self._send_refusal(error))
+        else:
+            await self.answer(name, None)
 
     @property
     def _is_proto(self) -> bool:
@@ -134,14 +132,14 @@ class GeneralModelRequest(_ServingRequest):
 
     def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
         if self._is_proto:
-            from .general_model_message import read_message  # brings protobuf
+            from ..protocol.general_model_message import read_message  # brings protobuf
 
             document = read_message(body)
         else:
             document = _object(body)
         read = general_model.read_request(document)
         self._log_id = read.log_id
-        return _request(read.inputs, read.fetch)
+        return plain_request(read.inputs, read.fetch)
 
     def _write(self, request: InferRequest, results: Mapping[str, Array]) -> tuple[bytes, Fields, bool]:
         document = general_model.response(results, self.model.open_engine().outputs, self._log_id)
@@ -158,16 +156,9 @@ class GeneralModelRequest(_ServingRequest):
         return orjson.dumps(document), list(JSON_FIELDS)
 
     def _message(self, document: Mapping[str, Any]) -> tuple[bytes, Fields]:
-        from .general_model_message import write_message
+        from ..protocol.general_model_message import write_message
 
         return write_message(document), [(b"content-type", PROTO.encode())]
-
-
-def _request(inputs: dict[str, Array], wanted: Sequence[str]) -> InferRequest:
-    if len(set(wanted)) < len(wanted):
-        raise bad_request(f"an output is asked for twice: {listed(wanted)}")
-    outputs = [WantedOutput(name, False) for name in wanted] or None
-    return InferRequest(inputs, outputs, False, None, 1, None)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import orjson
 
 from paddleinfer.models.reader import TensorSpec
-from paddleinfer.sentences import shown
+from paddleinfer.sentences import listed, shown
 
 from .body import Headers, byte_count
 from .bytes_tensors import BYTES, read_list, read_packed
@@ -44,7 +44,15 @@ from .datatypes import DATATYPE_OF, DTYPE_OF
 from .errors import RequestError, bad_request
 from .large_json import SMALL_BYTES, NumberText, check_unread, parse_large
 
-__all__ = ["InferRequest", "WantedOutput", "has_binary", "json_size", "parse_request", "wanted_outputs"]
+__all__ = [
+    "InferRequest",
+    "WantedOutput",
+    "has_binary",
+    "json_size",
+    "parse_request",
+    "plain_request",
+    "wanted_outputs",
+]
 
 Array = npt.NDArray[Any]
 
@@ -76,6 +84,19 @@ class InferRequest:
     id: str | None
     priority: int
     timeout_s: float | None
+
+
+def plain_request(inputs: dict[str, Array], wanted: Sequence[str]) -> InferRequest:
+    """One without parameters, for these outputs; none are all.
+
+    Raises
+    ------
+    RequestError
+        400: an output is asked for twice.
+    """
+    if len(set(wanted)) < len(wanted):
+        raise bad_request(f"an output is asked for twice: {listed(wanted)}")
+    return InferRequest(inputs, [WantedOutput(name, False) for name in wanted] or None, False, None, 1, None)
 
 
 def parse_request(body: bytes, headers: Headers, specs: Sequence[TensorSpec]) -> InferRequest:

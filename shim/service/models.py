@@ -160,6 +160,16 @@ class Models:
             )
         return model
 
+    def sole(self) -> str:
+        """The name of the only model; raises RequestError 404 where there are several."""
+        if len(self._served) != 1:
+            raise RequestError(
+                HTTPStatus.NOT_FOUND,
+                f"the server has several models, {listed(self._served)}; ask one by /NAME/prediction",
+            )
+        (name,) = self._served
+        return name
+
     @property
     def ready(self) -> bool:
         """Whether every model that should serve takes requests.

@@ -12,8 +12,8 @@ from paddleinfer.serving.formats.general_model import message_fields
 from paddleinfer.serving.formats.messages import general_model
 from paddleinfer.serving.formats.tensors import fill_tensor
 
-from ..protocol.checks import MOST_NAME_CHARACTERS, MOST_TENSORS
-from ..protocol.errors import bad_request
+from .checks import MOST_NAME_CHARACTERS, MOST_TENSORS
+from .errors import bad_request
 
 __all__ = ["read_message", "write_message"]
 

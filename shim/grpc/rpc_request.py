@@ -1,0 +1,99 @@
+"""One request for inference over gRPC: from its bytes to what is asked, and from results to bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from ..service.models import VERSION
+from ..service.served_request import ServedRequest
+from .limits import CutField, MessageReader
+from .messages import SERVICE, STREAM, message_class
+from .tensors import encode_response, length_delimited, parse_message
+
+if TYPE_CHECKING:
+    from ..protocol.request import InferRequest
+    from ..service.inference import Inference
+    from ..service.models import Models
+
+__all__ = ["FINAL", "RpcRequest"]
+
+_read_request = MessageReader(message_class("ModelInferRequest"))
+_INFER_RESPONSE: Final = (
+    message_class("ModelStreamInferResponse").DESCRIPTOR.fields_by_name["infer_response"].number
+)
+
+# Longer messages are not parsed on the loop's own thread.
+_LONG_BODY_BYTES: Final = 1 << 20
+
+FINAL: Final = {"triton_final_response": {"bool_param": True}}
+"""Triton sends this with each answer of a stream."""
+
+
+class RpcRequest(ServedRequest):
+    """One request: first its bytes, then its parsed fields, and at last its answer."""
+
+    __slots__ = ("_body", "_peer", "in_stream", "names", "payload", "size_bytes")
+
+    def __init__(self, inference: Inference, peer: str, body: bytes, in_stream: bool) -> None:
+        super().__init__(inference)
+        self._peer = peer
+        self._body: bytes | None = body
+        self.size_bytes = len(body)
+        self.in_stream = in_stream
+        self.names: dict[str, str] = {}
+        """The fields that its answer repeats."""
+        self.payload: bytes | None = None
+        """The bytes of its response, once it has one."""
+
+    @property
+    def method(self) -> str:
+        """The service and method that it calls."""
+        return f"{SERVICE}/{STREAM if self.in_stream else 'ModelInfer'}"
+
+    def begin(self) -> None:
+        """Begins the request. A message arrives whole, so receiving it takes no time of its own."""
+        super().begin()
+        self._began_ns = self._received_ns
+
+    def client_address(self) -> str | None:
+        """The address of the connection's client."""
+        kind, _, rest = self._peer.partition(":")
+        return unquote(rest).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else None
+
+    def take_body(self) -> bytes:
+        """Returns the bytes, which the request no longer holds."""
+        body, self._body = self._body, None
+        assert body is not None
+        return body
+
+    async def read(self, models: Models) -> InferRequest:
+        """Returns what it asks, and says which model it is for."""
+        body, message, cut = await self.work(self.size_bytes, False, self._message)
+        model = models.get(message.model_name, message.model_version)
+        takes_bytes = any(spec.dtype == "bytes" for spec in model.open_engine().inputs)
+        is_long = len(body) > _LONG_BODY_BYTES
+        decoding = self.work(len(body), is_long, parse_message, body, message, cut, takes_bytes=takes_bytes)
+        del body, message  # the arrays hold the part that they need
+        asked = await decoding
+        self.serve(model)
+        return asked
+
+    def _message(self) -> tuple[bytes, Any, list[CutField]]:
+        """Returns the bytes, the message, and where its tensors lie."""
+        body = self.take_body()
+        message, cut = _read_request.with_cut(body)
+        self.names = {
+            "model_name": message.model_name,
+            "model_version": message.model_version,
+            "id": message.id,
+        }
+        return body, message, cut
+
+    def write(self, asked: InferRequest, results: Any) -> bytes:
+        """Returns the bytes of its answer."""
+        final = FINAL if self.in_stream else {}
+        parts = encode_response(self.model.name, VERSION, asked, results, final)
+        if self.in_stream:
+            parts.insert(0, length_delimited(_INFER_RESPONSE, sum(map(len, parts))))
+        return b"".join(parts)
