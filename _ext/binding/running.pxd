@@ -7,7 +7,6 @@ from libcpp.pair cimport pair
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
-from atomic cimport atomic_int64
 from requests cimport (
     CompletionQueue,
     DType,
@@ -77,28 +76,9 @@ cdef extern from "running/duration_histogram.h" namespace "paddleinfer" nogil:
 
 cdef extern from "running/dispatcher.h" namespace "paddleinfer" nogil:
     cdef cppclass Counters:
-        atomic_int64 requests
-        atomic_int64 rows
-        atomic_int64 refused
-        atomic_int64 results
-        atomic_int64 errors
-        atomic_int64 cancelled
-        atomic_int64 expired
-        atomic_int64 shed
-        atomic_int64 closed
-        atomic_int64 executions
-        atomic_int64 inline_executions
-        atomic_int64 queue_ns
-        atomic_int64 gather_ns
-        atomic_int64 run_ns
-        atomic_int64 scatter_ns
-        atomic_int64 result_ns
-        atomic_int64 executed_rows
-        atomic_int64 internal_runs
+        vector[pair[const char*, int64_t]] values() except +
         DurationHistogram queue_durations
         DurationHistogram result_durations
-        atomic_int64 verified_requests
-        atomic_int64 verification_failures
 
     cdef cppclass EngineSnapshot:
         int64_t queued_requests

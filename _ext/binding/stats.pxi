@@ -2,29 +2,12 @@
 
 cdef dict stats_of(Dispatcher* dispatcher):
     cdef const Counters* counters = &dispatcher.counters()
+    # Not in a loop's head: Cython takes any values() there for that of a dict.
+    cdef vector[pair[const char*, int64_t]] values = counters.values()
     cdef EngineSnapshot snapshot = dispatcher.snapshot()
     return {
-        "requests": counters.requests.load(),
-        "rows": counters.rows.load(),
-        "results": counters.results.load(),
-        "errors": counters.errors.load(),
-        "cancelled": counters.cancelled.load(),
-        "expired": counters.expired.load(),
-        "shed": counters.shed.load(),
-        "closed": counters.closed.load(),
-        "refused": counters.refused.load(),
-        "executions": counters.executions.load(),
-        "executed_rows": counters.executed_rows.load(),
+        **{values[place].first.decode(): values[place].second for place in range(values.size())},
         "batch_rows": dict(snapshot.batch_rows),
-        "internal_runs": counters.internal_runs.load(),
-        "verified_requests": counters.verified_requests.load(),
-        "verification_failures": counters.verification_failures.load(),
-        "inline_executions": counters.inline_executions.load(),
-        "queue_ns": counters.queue_ns.load(),
-        "gather_ns": counters.gather_ns.load(),
-        "run_ns": counters.run_ns.load(),
-        "scatter_ns": counters.scatter_ns.load(),
-        "result_ns": counters.result_ns.load(),
         "queue_ns_counts": durations_of(&counters.queue_durations),
         "result_ns_counts": durations_of(&counters.result_durations),
         "queued_requests": snapshot.queued_requests,

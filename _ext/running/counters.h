@@ -37,6 +37,32 @@ struct Counters {
   DurationHistogram queue_durations;   // what queue_ns sums up
   DurationHistogram result_durations;  // what result_ns sums up
 
+  // Each counter by the name that it has in stats().
+  std::vector<std::pair<const char*, std::int64_t>> values() const {
+    return {
+        {"requests", requests},
+        {"rows", rows},
+        {"results", results},
+        {"errors", errors},
+        {"cancelled", cancelled},
+        {"expired", expired},
+        {"shed", shed},
+        {"closed", closed},
+        {"refused", refused},
+        {"executions", executions},
+        {"executed_rows", executed_rows},
+        {"internal_runs", internal_runs},
+        {"verified_requests", verified_requests},
+        {"verification_failures", verification_failures},
+        {"inline_executions", inline_executions},
+        {"queue_ns", queue_ns},
+        {"gather_ns", gather_ns},
+        {"run_ns", run_ns},
+        {"scatter_ns", scatter_ns},
+        {"result_ns", result_ns},
+    };
+  }
+
   static void add(std::atomic<std::int64_t>& counter, std::int64_t amount = 1) noexcept {
     counter.fetch_add(amount, std::memory_order_relaxed);
   }
