@@ -106,12 +106,7 @@ from paddle cimport (
     c_predictor_lock,
     onednn_clears,
 )
-from instance_factories cimport (
-    CppBackendFactory,
-    python_backend,
-    python_object,
-    start_instance,
-)
+from instance_factories cimport CppBackendFactory, python_object, start_instance
 from paddle_factories cimport HeldConfigs, paddle_backend
 from wire cimport (
     Walked,

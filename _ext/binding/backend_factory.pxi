@@ -1,5 +1,10 @@
 # How the instances of an engine get their backends.
 
+cdef extern from "running/python_backend.h" namespace "paddleinfer" nogil:
+    CppBackendFactory python_backend(
+        const PythonFunctions&, shared_ptr[void] context, size_t instance, shared_ptr[ReleaseList]) except +
+
+
 cdef class BackendUpdates:
     """What the backends of an engine find out while they run, for the engine to be told."""
 
@@ -11,8 +16,8 @@ cdef class BackendUpdates:
 cdef class BackendFactory:
     """Makes the backends of an engine's instances, each on its instance's thread.
 
-    A backend is a C++ class with three methods (running/backend.h); a factory is a subclass of this that gives, for
-    each instance, the function that makes its backend.
+    A backend is a C++ class with three methods (running/backend.h), with a function beside it that gives a factory of
+    such backends. A subclass of this calls that function for each instance.
     """
     cdef BackendUpdates updates  # of its backends, if they find out anything
 

@@ -1,12 +1,11 @@
-// Factories that build a backend on its instance's thread.
+// What the binding needs to start instances, whatever their backend.
 #pragma once
 
-#include <cstddef>
 #include <memory>
 #include <utility>
 
+#include "requests/release_list.h"
 #include "running/dispatcher.h"
-#include "running/python_backend.h"
 
 namespace paddleinfer {
 
@@ -18,13 +17,6 @@ inline int start_instance(Dispatcher& dispatcher, bool root, BackendFactory fact
   } catch (const NoThread& error) {
     return error.code().value();
   }
-}
-
-inline BackendFactory python_backend(const PythonFunctions& functions, std::shared_ptr<void> context,
-                                     std::size_t instance, std::shared_ptr<ReleaseList> releases) {
-  return [=]() -> std::unique_ptr<Backend> {
-    return std::make_unique<PythonBackend>(functions, context, instance, releases);
-  };
 }
 
 // Shares a Python object with native threads, which give it back through the list: once, also where this throws. The

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -26,6 +27,9 @@ class Backend {
   // Valid until the next input().
   virtual TensorView output(std::size_t index) = 0;
 };
+
+// Makes an instance's backend, on its thread.
+using BackendFactory = std::function<std::unique_ptr<Backend>()>;
 
 // A Python exception on its way through native code. The owner gives the object back with the GIL held.
 class PythonFailure : public std::exception {

@@ -22,8 +22,6 @@
 
 namespace paddleinfer {
 
-using BackendFactory = std::function<std::unique_ptr<Backend>()>;
-
 class InstanceLoop {
  public:
   InstanceLoop(CoreState& state, RequestEnder& ender, BatchRunner& runner)

@@ -102,4 +102,11 @@ class PythonBackend final : public Backend {
   std::vector<TensorView> outputs_;
 };
 
+inline BackendFactory python_backend(const PythonFunctions& functions, std::shared_ptr<void> context,
+                                     std::size_t instance, std::shared_ptr<ReleaseList> releases) {
+  return [=]() -> std::unique_ptr<Backend> {
+    return std::make_unique<PythonBackend>(functions, context, instance, releases);
+  };
+}
+
 }  // namespace paddleinfer
