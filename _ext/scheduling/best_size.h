@@ -20,8 +20,7 @@ namespace paddleinfer {
 // out anew because the run before had another size. So
 // - while no trial has spoken against a size, one run of it that is quicker a row is enough to go up to it;
 // - a trial compares the usual runs of both sizes, at one time: what ran long ago, when the machine may have been
-// quicker
-//   or slower for every size, says nothing;
+//   quicker or slower for every size, says nothing;
 // - trials of the same two sizes are averaged, and believed the less the more run times vary and the fewer trials there
 //   were; in doubt the larger size is taken, for a small one might be a trap;
 // - one that contradicts the average is soon followed by another.
@@ -31,10 +30,13 @@ class BestSize {
   static constexpr std::int64_t kFewestRunsBetweenTrials = 8;
   static constexpr std::int64_t kMostRunsBetweenTrials = 256;
 
+  // The most rows of a bin, and the size that is tried for it: each is twice the one before.
+  static constexpr std::int64_t rows_of(std::size_t bin) noexcept { return std::int64_t{1} << bin; }
+
   // By rows: 1, 2, 3 to 4, 5 to 8, ...
   static std::size_t bin_of(std::int64_t rows) noexcept {
     std::size_t bin = 0;
-    while (bin < kBins - 1 && (std::int64_t{1} << bin) < rows) ++bin;
+    while (bin < kBins - 1 && rows_of(bin) < rows) ++bin;
     return bin;
   }
 
@@ -67,7 +69,7 @@ class BestSize {
   // Rows that one batch of several requests should hold at most: the best size, or the one that is to be tried.
   std::int64_t rows() const noexcept {
     if (!known_) return 1;
-    return std::int64_t{1} << (tries() ? tried() : best_);
+    return rows_of(tries() ? tried() : best_);
   }
 
   // The size past which is only loss. Unlimited while no loss has been seen.

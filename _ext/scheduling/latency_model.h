@@ -12,7 +12,7 @@
 
 namespace paddleinfer {
 
-// Runs are gathered by size in bins (1, 2, 3 to 4, 5 to 8, ...), each a moving mean of rows and of time. From the
+// Runs are gathered by size in the bins of BestSize, each a moving mean of rows and of time. From the
 // bins follow the time of any size and the line a + b * rows through them. BestSize finds the size to go up to.
 //
 // What slows one size mostly slows all: a neighbour on the machine, a model that has changed. So one factor for all
