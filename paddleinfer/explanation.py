@@ -4,33 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["InferInfo", "Stage", "engine_stages"]
+from paddleinfer.stages import Stage
 
-Stage = tuple[str, int, int]
-"""Its name, its begin and its end, in nanoseconds of ``time.monotonic_ns``."""
-
-
-def engine_stages(
-    called_ns: int,
-    arrival_ns: int,
-    started_ns: int,
-    gather_end_ns: int,
-    run_end_ns: int,
-    scatter_end_ns: int,
-    hold_ns: int,
-) -> list[Stage]:
-    """Returns the stages of a request that ran, in order, from the call to its outputs."""
-    held_from = started_ns - hold_ns
-    # If the request ran in parts, or its batch failed before, the model's time begins with the first run.
-    gathered = max(gather_end_ns, started_ns)
-    return [
-        ("submit", called_ns, arrival_ns),
-        ("queue", arrival_ns, held_from),
-        ("hold", held_from, started_ns),
-        ("gather", started_ns, gathered),
-        ("run", gathered, run_end_ns),
-        ("scatter", run_end_ns, scatter_end_ns),
-    ]
+__all__ = ["InferInfo"]
 
 
 @dataclass(frozen=True)

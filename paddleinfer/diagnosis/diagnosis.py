@@ -11,26 +11,14 @@ from typing import TYPE_CHECKING, Any
 from paddleinfer.diagnosis.advice import Advice, AdviceContext, advise
 from paddleinfer.diagnosis.workload import WorkloadSummary
 from paddleinfer.resolved_options import ResolvedOptions
+from paddleinfer.stages import STAGES
 
 if TYPE_CHECKING:
     from paddleinfer.engine.warmup import WarmedSize
     from paddleinfer.tracing.records import TracedRequest, TracedRun
 
-__all__ = ["GROUPS", "MANY", "Diagnosis", "Stage", "diagnose"]
+__all__ = ["MANY", "Diagnosis", "Stage", "diagnose"]
 
-GROUPS = {
-    "receive": "communication",
-    "decode": "communication",
-    "submit": "communication",
-    "queue": "waiting",
-    "hold": "waiting",
-    "gather": "computation",
-    "run": "computation",
-    "scatter": "computation",
-    "deliver": "communication",
-    "encode": "communication",
-    "send": "communication",
-}
 _VERDICTS = {
     "communication": "communication-bound",
     "waiting": "queue-bound",
@@ -160,8 +148,8 @@ def _table(requests: Sequence[TracedRequest], outer_us: Mapping[str, Sequence[fl
             _percentile(times, 0.99),
             sum(times) / total,
         )
-        for stage, group in GROUPS.items()
-        if (times := times_us.get(stage))
+        for stage, (group, _) in STAGES.items()
+        if group and (times := times_us.get(stage))
     )
 
 

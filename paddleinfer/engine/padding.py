@@ -15,9 +15,10 @@ from paddleinfer.config import PadAxis
 from paddleinfer.engine.conversion import Converter
 from paddleinfer.engine.greenlets import GreenHandle
 from paddleinfer.errors import ConfigError, InvalidInput, ModelError
-from paddleinfer.explanation import InferInfo, engine_stages
+from paddleinfer.explanation import InferInfo
 from paddleinfer.models.reader import TensorSpec
 from paddleinfer.sentences import listed, shown
+from paddleinfer.stages import engine_stages
 
 __all__ = [
     "Crop",

@@ -11,7 +11,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from paddleinfer.errors import Cancelled, DeadlineExceeded, EngineClosed, ModelError, PaddleInferError
-from paddleinfer.explanation import InferInfo, Stage
+from paddleinfer.explanation import InferInfo
+from paddleinfer.stages import Stage
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from paddleinfer.diagnosis.diagnosis import Stage
-from paddleinfer.explanation import Stage as Span
 from paddleinfer.serve.limits import ServiceLimits
+from paddleinfer.stages import Stage as Span
 
 __all__ = ["ServiceDiagnosis", "diagnose_service"]
 

@@ -10,7 +10,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from paddleinfer.errors import DeadlineExceeded
-from paddleinfer.explanation import Stage
+from paddleinfer.stages import Stage
 
 if TYPE_CHECKING:
     from paddleinfer.serve.request import Request

@@ -15,7 +15,7 @@ from paddleinfer.errors import (
     InvalidInput,
     QueueFull,
 )
-from paddleinfer.explanation import Stage
+from paddleinfer.stages import Stage
 
 __all__ = ["BOUNDS_S", "OUTCOMES", "ServiceStatistics", "outcome_of"]
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from paddleinfer.errors import ConfigError
+from paddleinfer.stages import STAGE_COLOURS
 from paddleinfer.tracing.document import counters_of, names_of
 from paddleinfer.tracing.events import Span, events_of, identity, number, slack_us, spans
-from paddleinfer.tracing.stage_colours import STAGE_COLOURS
 from paddleinfer.whole_files import replacing
 
 __all__ = ["columns", "draw"]

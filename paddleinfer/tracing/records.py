@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from paddleinfer.explanation import Stage, engine_stages
+from paddleinfer.stages import Stage, engine_stages
 
 __all__ = ["TracedRequest", "TracedRun"]
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from starlette.responses import HTMLResponse
 
-from paddleinfer.tracing.stage_colours import STAGE_COLOURS
+from paddleinfer.stages import STAGE_COLOURS
 
 __all__ = ["page"]
 

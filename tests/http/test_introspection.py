@@ -26,9 +26,9 @@ from paddleinfer.shim.protocol.errors import RequestError
 from paddleinfer.shim.service.models import Models, ModelSource, ServedModel
 from paddleinfer.shim.service.service import Service
 from paddleinfer.shim.service.stage_log import ServedTimes
+from paddleinfer.stages import STAGE_COLOURS
 from paddleinfer.tracing.paddle_profile import read as read_profile
 from paddleinfer.tracing.paddle_profile import to_chrome
-from paddleinfer.tracing.stage_colours import STAGE_COLOURS
 from paddleinfer.tracing.validate import check, spans
 
 BODY = json.dumps({"inputs": [json_tensor("x", rows())]}).encode()
@@ -81,7 +81,7 @@ def test_a_trace_shows_each_request_with_what_the_server_did_for_it(body: bytes)
         *("http request", "receive", "decode", "infer", "encode", "send"),
         *("request", "submit", "queue", "gather", "run", "scatter", "deliver", "batch"),
     }
-    assert names <= set(STAGE_COLOURS)
+    assert names <= set(STAGE_COLOURS), "paddleinfer/stages.py has every stage"
     processes = [e["args"]["name"] for e in document["traceEvents"] if e["name"] == "process_name"]
     assert processes == ["m"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from page_stand_ins import cycles
 
+from paddleinfer.stages import STAGE_COLOURS
 from paddleinfer.tracing.drawing import columns, draw
 from paddleinfer.tracing.events import Span, spans
-from paddleinfer.tracing.stage_colours import STAGE_COLOURS
 
 
 def span(name: str, start_us: float, duration_us: float) -> Span:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from paddleinfer.shim.http.page import page
+from paddleinfer.stages import STAGE_COLOURS
 from paddleinfer.tracing.drawing import draw
-from paddleinfer.tracing.stage_colours import STAGE_COLOURS
 
 # What eyes of each kind make of linear red, green and blue (Machado, Oliveira and Fernandes, 2009).
 EYES = {
