@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from paddleinfer import errors
 from paddleinfer._version import __version__
 
 if TYPE_CHECKING:
@@ -16,11 +17,10 @@ if TYPE_CHECKING:
     from paddleinfer.explanation import InferInfo as InferInfo
     from paddleinfer.models.reader import *  # noqa: F403
 
-_ERRORS = "Cancelled ConfigError DeadlineExceeded EngineClosed InvalidInput ModelError ModelLoadError"
 _HOMES = {
     "engine.engine": "Engine InferInfo ReloadReport WarmupReport",
     "config": "BatchingOptions EngineConfig EngineOptions PadAxis RuntimeOptions",
-    "errors": f"{_ERRORS} OutOfMemory PaddleInferError QueueFull ServiceError ThreadStartError",
+    "errors": " ".join(errors.__all__),
     "backends.paddle.export": "export",
     "engine.futures": "InferFuture",
     "models.reader": "ModelSpec TensorSpec",

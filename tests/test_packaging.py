@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import paddleinfer
-from paddleinfer import _ext
+from paddleinfer import _ext, errors
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(paddleinfer.__file__).parent
@@ -37,9 +37,13 @@ def test_every_public_name_resolves() -> None:
 
 
 def test_every_error_is_public() -> None:
-    from paddleinfer import errors
-
-    assert set(errors.__all__) <= set(paddleinfer.__all__)
+    defined = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and value.__module__ == errors.__name__
+    }
+    assert defined == set(errors.__all__), "paddleinfer/errors.py lists its errors in __all__"
+    assert defined <= set(paddleinfer.__all__)
 
 
 def test_the_version_is_the_newest_heading_of_the_changelog() -> None:
@@ -64,10 +68,10 @@ def test_the_stub_names_what_the_compiled_core_has() -> None:
         name for name, value in vars(_ext).items() if not getattr(value, "__module__", "x").endswith("_ext")
     }
     for name in set(vars(_ext)) - foreign:
-        assert name in stub or name.startswith("_"), f"_ext.{name} is missing in the stub"
+        assert name in stub or name.startswith("_"), f"paddleinfer/_ext.pyi lacks _ext.{name}"
     for name, inside in stub.items():
         value = getattr(_ext, name, None)
-        assert value is not None or name == "Array", f"the stub invents {name}"
+        assert value is not None or name == "Array", f"paddleinfer/_ext.pyi has {name}, and _ext has not"
         for member in names_in_stub(inside):
             assert hasattr(value, member) or member in (
                 "exc_type",
@@ -117,7 +121,8 @@ def test_a_wheel_holds_the_package_and_an_sdist_the_sources(tmp_path: Path) -> N
     compiled = {name for name in held if name.endswith(".so")}
     assert len(compiled) == 1
     in_wheel = {re.sub("^shim/", "paddleinfer/shim/", name) for name in tree if not name.startswith("_ext/")}
-    assert held - compiled == in_wheel
+    assert not held - compiled - in_wheel, "git add what is new, or keep it out of the wheel"
+    assert not in_wheel - held, "the wheel lacks files: see packages and package_data in setup.py"
     source = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(tmp_path)]
     done = subprocess.run(
         [*source, "sdist", "--dist-dir", str(tmp_path)], cwd=ROOT, capture_output=True, check=False

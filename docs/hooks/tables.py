@@ -1,4 +1,4 @@
-"""Tables of the reference that the code writes, so that none can lack a name.
+"""Tables and lists of the reference that the code writes, so that none can lack a name.
 
 A page has ``<!-- table: NAME -->`` where one belongs.
 """
@@ -111,6 +111,15 @@ def routes() -> str:
     return _table(("route", "what it gives"), rows)
 
 
+def errors() -> str:
+    """Every error, for mkdocstrings to write out."""
+    from paddleinfer.errors import __all__ as names
+
+    base = "PaddleInferError"
+    listed = [base, *sorted(set(names) - {base})]
+    return "\n\n".join(f"::: paddleinfer.{name}" for name in listed)
+
+
 async def _openapi() -> dict[str, Any]:
     """What a server of one function answers to GET /openapi.json."""
     from paddleinfer import Engine
@@ -142,4 +151,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "commands": commands,
     "server-options": server_options,
     "routes": routes,
+    "errors": errors,
 }

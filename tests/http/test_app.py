@@ -17,9 +17,10 @@ from starlette.testclient import TestClient
 from zoo import Zoo
 
 import paddleinfer
-from paddleinfer import ConfigError, EngineConfig
+from paddleinfer import ConfigError, EngineConfig, errors
 from paddleinfer.backends.paddle import runtime
 from paddleinfer.shim import ModelSource, ServiceOptions, create_app
+from paddleinfer.shim.protocol.errors import STATUSES
 
 REQUEST = {"inputs": [json_tensor("x", rows())]}
 
@@ -29,6 +30,12 @@ def test_health_is_as_triton_and_kserve_have_it() -> None:
         assert client.get("/v2/health/live").json() == {"live": True}
         assert client.get("/v2/health/ready").json() == {"ready": True, "live": True}
         assert client.get("/v2/models/m/ready").json() == {"name": "m", "ready": True}
+
+
+def test_every_error_of_an_engine_has_a_status() -> None:
+    for name in set(errors.__all__) - {"PaddleInferError"}:
+        kinds = set(getattr(errors, name).__mro__)
+        assert kinds & STATUSES.keys(), f"shim/protocol/errors.py has no status of {name}"
 
 
 def test_a_server_that_ends_is_alive_and_not_ready_and_still_answers() -> None:
