@@ -226,22 +226,9 @@ test-wheel: $(VENV)/.test
 
 # --- And the rest ---------------------------------------------------------------------------------
 
+BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py))
 bench: $(VENV)/.bench $(VENV)/.built real-models
-	$(BIN)/python -m benchmarks.bench_engine --json build/bench_engine.json
-	$(BIN)/python -m benchmarks.bench_http --json build/bench_http.json
-	$(BIN)/python -m benchmarks.bench_bombs --json build/bench_bombs.json
-	$(BIN)/python -m benchmarks.bench_diagnosis --json build/bench_diagnosis.json
-	$(BIN)/python -m benchmarks.bench_memory --json build/bench_memory.json
-	$(BIN)/python -m benchmarks.bench_otel --json build/bench_otel.json
-	$(BIN)/python -m benchmarks.bench_overload --json build/bench_overload.json
-	$(BIN)/python -m benchmarks.bench_padding --json build/bench_padding.json
-	$(BIN)/python -m benchmarks.bench_real --json build/bench_real.json
-	$(BIN)/python -m benchmarks.bench_scheduler --json build/bench_scheduler.json
-	$(BIN)/python -m benchmarks.bench_shapes --json build/bench_shapes.json
-	$(BIN)/python -m benchmarks.bench_siege --json build/bench_siege.json
-	$(BIN)/python -m benchmarks.bench_trace --json build/bench_trace.json
-	$(BIN)/python -m benchmarks.bench_transport --json build/bench_transport.json
-	$(BIN)/python -m benchmarks.bench_verification --json build/bench_verification.json
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --json build/$$name.json || exit 1; done
 
 # The servers that bench_http compares with, each in an environment of its own under build/baselines.
 bench-http-envs: $(VENV)/.bench

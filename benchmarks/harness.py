@@ -45,7 +45,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of the issue's figures: what was measured and what was wanted."""
+    """A figure: what was measured, and what was wanted."""
 
     what: str
     value: float

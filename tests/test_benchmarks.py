@@ -49,3 +49,9 @@ def test_every_command_line_that_is_written_down_starts_a_module() -> None:
     assert found
     for path, module in found:
         assert_runs(module, path)
+
+
+def test_every_benchmark_is_in_their_readme() -> None:
+    text = (BENCHMARKS / "README.md").read_text()
+    for path in BENCHMARKS.glob("bench_*.py"):
+        assert f"python -m benchmarks.{path.stem}" in text, f"benchmarks/README.md lacks {path.stem}"
