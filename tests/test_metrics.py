@@ -91,7 +91,7 @@ def test_every_metric_is_there_with_its_help_and_type(engine: paddleinfer.Engine
     lines = exposition({"m": engine}).decode().splitlines()
     types = dict(line.split()[2:] for line in lines if line.startswith("# TYPE "))
     helps = dict(line[len("# HELP ") :].split(" ", 1) for line in lines if line.startswith("# HELP "))
-    assert types == TYPES
+    assert types == TYPES, "COUNTERS, GAUGES, DURATIONS and HISTOGRAMS of this file say what there is"
     assert helps.keys() == types.keys()
     assert all(text.strip().endswith(".") for text in helps.values())
     sampled = {line.partition("{")[0] for line in lines if not line.startswith("#")}

@@ -53,7 +53,7 @@ def test_the_tutorial_leads_from_training_to_a_served_model(reader: Any, free_po
 def test_the_tutorials_commands_are_all_tested(reader: Any) -> None:
     tested = ("python train.py", "paddleinfer inspect digits --no-load", "python predict.py")
     server = ("paddleinfer-http digits --port 9393", "python ask.py")
-    assert reader.page.commands == ["pip install 'paddleinfer[cpu,http,demo]'", *tested, *server]
+    assert reader.page.commands == ["pip install '.[cpu,http,demo]'", *tested, *server]
 
 
 # -- web applications and workers

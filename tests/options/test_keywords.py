@@ -38,7 +38,8 @@ WIDER: Mapping[str, Any] = {
 )
 def test_the_keywords_are_the_fields_in_their_order(keywords: Any, dataclasses_of: tuple[Any, ...]) -> None:
     fields = [field.name for group in dataclasses_of for field in dataclasses.fields(group)]
-    assert list(keywords.__annotations__) == [name for name in fields if name not in GROUPS]
+    wanted = [name for name in fields if name not in GROUPS]
+    assert list(keywords.__annotations__) == wanted, f"{keywords.__name__} has the fields, in their order"
 
 
 def test_a_keyword_takes_what_its_field_takes_or_more() -> None:
