@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import inspect
 import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from paddleinfer.config import check_timeout
 from paddleinfer.errors import (
@@ -25,15 +24,15 @@ from paddleinfer.errors import (
     ServiceError,
 )
 from paddleinfer.models.spec import TensorSpec
-from paddleinfer.serve.engines import EngineOfService
+from paddleinfer.serve.functions import Functions, is_async
 from paddleinfer.serve.limits import ServiceLimits
-from paddleinfer.serve.loops import LoopThread, PoolJob
+from paddleinfer.serve.loops import LoopThread, Mail, PoolJob
 from paddleinfer.serve.request import Request
 from paddleinfer.serve.run import CURRENT, Run
 from paddleinfer.serve.statistics import ServiceStatistics, outcome_of
 from paddleinfer.serve.turns import TurnPool
 
-__all__ = ["Functions", "ServiceCalls", "is_async"]
+__all__ = ["ServiceCalls"]
 
 _log = logging.getLogger("paddleinfer.serve")
 
@@ -41,39 +40,6 @@ _log = logging.getLogger("paddleinfer.serve")
 _RETRY_AFTER_S: Final = 0.1
 
 Finish = Callable[[Any], Any]
-
-
-def is_async(function: Any) -> bool:
-    """Whether a call of it is to be awaited."""
-    called = getattr(function, "__call__", None)  # noqa: B004 - of an object that is called
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
-
-
-@dataclass(frozen=True)
-class Functions:
-    """What a service is made of: `handle` alone, or the two others around an engine."""
-
-    engine: Callable[[], EngineOfService]
-    preprocess: Callable[[Request], Any] | None = None
-    postprocess: Callable[[Any, Request], Any] | None = None
-    handle: Callable[[Request], Any] | None = None
-    checks_inputs: bool = False
-    """What does not fit the engine was made by `preprocess`, and is no fault of the client."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether one function does all."""
-        return self.handle is not None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of those that a request goes through."""
-        return ("handle",) if self.is_whole else ("preprocess", "postprocess")
-
-    @functools.cached_property
-    def is_async(self) -> bool:
-        """Whether any of them is a coroutine function."""
-        return any(map(is_async, filter(None, (self.handle, self.preprocess, self.postprocess))))
 
 
 class ServiceCalls:
@@ -95,6 +61,7 @@ class ServiceCalls:
         self.statistics = ServiceStatistics()
         self._pool = TurnPool(name, limits.running, limits.threads)
         self._loop = LoopThread(f"paddleinfer-{name}-loop")
+        self._mails: WeakKeyDictionary[asyncio.AbstractEventLoop, Mail] = WeakKeyDictionary()
         self._ends = threading.Condition(threading.RLock())
         self._under_way = 0
         self._is_closed = False
@@ -189,7 +156,7 @@ class ServiceCalls:
             outer.begin_wait("infer")
         try:
             with self._accepted(request, timeout_s) as run:
-                if self.functions.is_async:
+                if self._goes_in_steps:
                     work: Coroutine[Any, Any, Any] = self._steps_on_loop(run, finish)
                 else:
                     work = self._in_pool(run, lambda: self._steps(run, finish))
@@ -207,6 +174,15 @@ class ServiceCalls:
         finally:
             if outer is not None:
                 outer.end_wait()
+
+    @property
+    def _goes_in_steps(self) -> bool:
+        """Whether the loop drives a request from step to step.
+
+        Else one thread does all of it, which is sooner over where it is the only one: of many each would wake
+        a thread more often.
+        """
+        return self.functions.is_async or (not self.functions.is_whole and self._under_way > 1)
 
     async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """A plain function for an async one."""
@@ -230,9 +206,8 @@ class ServiceCalls:
         """All of them, on a thread that has a turn."""
         token = CURRENT.set(run)
         try:
-            run.to("decode")
             request, functions = run.request, self.functions
-            _ = request.value
+            self._decode(run)
             if functions.handle is not None:
                 run.to("handle")
                 answer = self._plain("handle", functions.handle, request)
@@ -247,57 +222,91 @@ class ServiceCalls:
                 del inputs
                 run.to("postprocess")
                 answer = self._plain("postprocess", functions.postprocess, results, request)
-            if finish is not None:
-                run.to("encode")
-                answer = self._plain("encode", finish, answer)
+            answer = self._finished(run, finish, answer)
             run.to(None)
             return answer
         finally:
             CURRENT.reset(token)
 
     async def _steps_on_loop(self, run: Run, finish: Finish | None) -> Any:
-        """The same, of which some are coroutines."""
+        """The same from a task: plain functions in the pool, coroutines here."""
         token = CURRENT.set(run)
         try:
-            run.to("decode")
             request, functions = run.request, self.functions
-            _ = request.value
             if functions.handle is not None:
-                answer = await self._any(run, "handle", functions.handle, request)
+                answer = await self._any(
+                    run, "handle", functions.handle, request, decodes=True, finish=finish
+                )
             else:
                 assert functions.preprocess is not None and functions.postprocess is not None
-                inputs = await self._any(run, "preprocess", functions.preprocess, request)
-                run.to(None)
+                inputs = await self._any(run, "preprocess", functions.preprocess, request, decodes=True)
                 with self._blaming_preprocess():
                     results = await functions.engine().ainfer(inputs)
                 del inputs
-                answer = await self._any(run, "postprocess", functions.postprocess, results, request)
-            if finish is not None:
-                run.to("encode")
-                answer = self._plain("encode", finish, answer)
+                last = functions.postprocess
+                answer = await self._any(run, "postprocess", last, results, request, finish=finish)
             run.to(None)
             return answer
         finally:
             CURRENT.reset(token)
 
-    async def _any(self, run: Run, stage: str, function: Callable[..., Any], *args: Any) -> Any:
+    async def _any(
+        self,
+        run: Run,
+        stage: str,
+        function: Callable[..., Any],
+        *args: Any,
+        decodes: bool = False,
+        finish: Finish | None = None,
+    ) -> Any:
+        """One function, with what stands before the first and after the last of them."""
         if not is_async(function):
-            return await self._in_pool(run, lambda: self._staged(run, stage, function, *args))
+            return await self._in_pool(
+                run, lambda: self._staged(run, stage, function, args, decodes=decodes, finish=finish)
+            )
+        if decodes and run.request.is_large:
+            await self._in_pool(run, lambda: self._decode(run))
+        elif decodes:
+            self._decode(run)
         run.to(stage)
         try:
-            return await function(*args)
+            answer = await function(*args)
         except PaddleInferError:
             raise
         except Exception as error:
             raise self._failed(stage, error) from error
+        return self._finished(run, finish, answer)
 
-    def _staged(self, run: Run, stage: str, function: Callable[..., Any], *args: Any) -> Any:
-        run.to(stage)
+    def _staged(
+        self,
+        run: Run,
+        stage: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        decodes: bool,
+        finish: Finish | None,
+    ) -> Any:
         token = CURRENT.set(run)
         try:
-            return self._plain(stage, function, *args)
+            if decodes:
+                self._decode(run)
+            run.to(stage)
+            answer = self._finished(run, finish, self._plain(stage, function, *args))
+            run.to("wait")  # for the loop
+            return answer
         finally:
             CURRENT.reset(token)
+
+    def _decode(self, run: Run) -> None:
+        run.to("decode")
+        _ = run.request.value
+
+    def _finished(self, run: Run, finish: Finish | None, answer: Any) -> Any:
+        if finish is None:
+            return answer
+        run.to("encode")
+        return self._plain("encode", finish, answer)
 
     def _plain(self, stage: str, function: Callable[..., Any], *args: Any) -> Any:
         try:
@@ -335,7 +344,11 @@ class ServiceCalls:
 
     async def _in_pool(self, run: Run, work: Callable[[], Any]) -> Any:
         run.to("wait")
-        job = PoolJob(asyncio.get_running_loop(), run, work, self._failed)
+        loop = asyncio.get_running_loop()
+        mail = self._mails.get(loop)
+        if mail is None:
+            mail = self._mails[loop] = Mail()
+        job = PoolJob(loop, mail, run, work, self._failed)
         self._pool.start(job, run.key_ns)
         return await job.future
 

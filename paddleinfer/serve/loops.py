@@ -5,15 +5,43 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from paddleinfer.errors import EngineClosed, ServiceError, ThreadStartError
 from paddleinfer.serve.run import Run
 
-__all__ = ["LoopThread", "PoolJob"]
+__all__ = ["LoopThread", "Mail", "PoolJob"]
 
 _log = logging.getLogger("paddleinfer.serve")
+
+
+class Mail:
+    """Ends of jobs, on their way from threads to one event loop: those of one moment by one wake-up."""
+
+    def __init__(self) -> None:
+        self._ends: deque[tuple[PoolJob, Any, Exception | None]] = deque()
+        self._is_called = False
+
+    def send(
+        self, loop: asyncio.AbstractEventLoop, job: PoolJob, result: Any, error: Exception | None
+    ) -> None:
+        """From any thread."""
+        self._ends.append((job, result, error))  # before the look at who comes for it
+        if self._is_called:
+            return
+        self._is_called = True
+        try:
+            loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:
+            _log.debug("the event loop that asked was closed before it had its answer")
+
+    def _deliver(self) -> None:
+        self._is_called = False  # before the look at what is there
+        while self._ends:
+            job, result, error = self._ends.popleft()
+            job.tell(result, error)
 
 
 class PoolJob:
@@ -22,11 +50,13 @@ class PoolJob:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        mail: Mail,
         run: Run,
         work: Callable[[], Any],
         failed: Callable[[str, BaseException], ServiceError],
     ) -> None:
         self._loop = loop
+        self._mail = mail
         self._run = run
         self._work: Callable[[], Any] | None = work
         self._failed = failed
@@ -57,12 +87,10 @@ class PoolJob:
         self._end(None, error)
 
     def _end(self, result: Any, error: Exception | None) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._tell, result, error)
-        except RuntimeError:
-            _log.debug("the event loop that asked was closed before it had its answer")
+        self._mail.send(self._loop, self, result, error)
 
-    def _tell(self, result: Any, error: Exception | None) -> None:
+    def tell(self, result: Any, error: Exception | None) -> None:
+        """On the loop: what became of it."""
         if self.future.done():  # nobody waits for it any more
             return
         if error is None:

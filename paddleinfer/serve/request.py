@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from paddleinfer.sentences import shown
 from paddleinfer.serve.images import IMAGE_FORMATS, decode_image, image_bytes
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Request"]
 
+# To decode less takes less than a hop to another thread and back.
+_LARGE_BYTES: Final = 16 << 10
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -54,6 +56,11 @@ class Request:
         self.query = query
         self.limits = ServiceLimits()
         """The service's, once it has accepted the request."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its value is still to be made of a body that may take long."""
+        return self._decode is not None and len(self.body) > _LARGE_BYTES
 
     @property
     def value(self) -> Any:

@@ -9,9 +9,10 @@ from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError
 from paddleinfer.models.spec import TensorSpec
 from paddleinfer.sentences import listed, shown
-from paddleinfer.serve.calls import Functions, ServiceCalls, is_async
+from paddleinfer.serve.calls import ServiceCalls
 from paddleinfer.serve.diagnosis import ServiceDiagnosis, diagnose_service
 from paddleinfer.serve.engines import EngineOfService, Engines
+from paddleinfer.serve.functions import Functions, is_async
 from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serve.request import Request
 from paddleinfer.serve.tensors import Declared, declared

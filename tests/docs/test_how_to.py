@@ -56,6 +56,17 @@ def test_the_tutorials_commands_are_all_tested(reader: Any) -> None:
     assert reader.page.commands == ["pip install '.[cpu,http,demo]'", *tested, *server]
 
 
+@pytest.mark.reads("docs/services.md")
+def test_a_picture_in_and_a_digit_out(reader: Any, free_port: int) -> None:
+    pytest.importorskip("PIL")
+    ask = reader.folder / "ask_picture.py"
+    ask.write_text(ask.read_text().replace("9393", str(free_port)))
+    command = "paddleinfer-http --model digits=digits --service pipeline:Digits --port 9393"
+    with reader.running(command, "serves on", free_port):
+        label = np.load(reader.folder / "held_out.npz")["label"][0]
+        assert reader.run("python ask_picture.py") == f"this is a {label}\n"
+
+
 # -- web applications and workers
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import PATIENCE_S, Gate, engine_of, eventually, rows, run_threads
+from engine_helpers import PATIENCE_S, Gate, engine_of, eventually, merging, rows, run_threads
 
 import paddleinfer
 from paddleinfer import (
@@ -134,20 +134,21 @@ def test_without_functions_a_service_is_its_engine() -> None:
             service.call({"z": rows()})
 
 
-def test_requests_of_many_callers_share_runs() -> None:
-    gate = Gate()
-    with engine_of(gate, batchable=True, policy="eager") as engine, Doubled(engine) as service:
-        first = threading.Thread(target=service.call, args=(0,))
-        first.start()
-        gate.wait_entered()
-        others = [threading.Thread(target=service.call, args=(value,)) for value in range(1, 9)]
-        for thread in others:
+def test_requests_of_many_callers_share_a_run() -> None:
+    with merging() as (engine, gate), Doubled(engine) as service:
+        answers: list[Any] = []
+        callers = [
+            threading.Thread(target=lambda value=value: answers.append(service.call(value)))
+            for value in range(6)
+        ]
+        for thread in callers:
             thread.start()
-        assert eventually(lambda: engine.stats()["queued_requests"] == 8)
+        assert eventually(lambda: engine.stats()["queued_requests"] == 6)
         gate.open()
-        for thread in [first, *others]:
+        for thread in callers:
             thread.join(PATIENCE_S)
-        assert service.stats()["outcomes"]["result"] == 9
+        assert gate.sizes == [6]
+        assert sorted(answer["answer"] for answer in answers) == [2.0 * value for value in range(6)]
 
 
 def test_a_wait_for_an_engine_keeps_nobody_from_running() -> None:

@@ -1,0 +1,47 @@
+"""The functions of a service: which there are, and which of them are coroutines."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from paddleinfer.serve.engines import EngineOfService
+from paddleinfer.serve.request import Request
+
+__all__ = ["Functions", "is_async"]
+
+
+def is_async(function: Any) -> bool:
+    """Whether a call of it is to be awaited."""
+    called = getattr(function, "__call__", None)  # noqa: B004 - of an object that is called
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+@dataclass(frozen=True)
+class Functions:
+    """What a service is made of: `handle` alone, or the two others around an engine."""
+
+    engine: Callable[[], EngineOfService]
+    preprocess: Callable[[Request], Any] | None = None
+    postprocess: Callable[[Any, Request], Any] | None = None
+    handle: Callable[[Request], Any] | None = None
+    checks_inputs: bool = False
+    """What does not fit the engine was made by `preprocess`, and is no fault of the client."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one function does all."""
+        return self.handle is not None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of those that a request goes through."""
+        return ("handle",) if self.is_whole else ("preprocess", "postprocess")
+
+    @functools.cached_property
+    def is_async(self) -> bool:
+        """Whether any of them is a coroutine function."""
+        return any(map(is_async, filter(None, (self.handle, self.preprocess, self.postprocess))))
