@@ -1,24 +1,19 @@
-"""Services over HTTP: bodies of every type, answers, refusals, the command line."""
+"""Services over HTTP: bodies of every type, answers, refusals."""
 
 from __future__ import annotations
 
 import gzip
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 from engine_helpers import PATIENCE_S, Gate, engine_of, eventually, rows, run_threads
-from http_commands import plan, refused
 from http_helpers import Served, error_of, serving_services
-from http_processes import started
 from starlette.testclient import TestClient
-from zoo import Zoo
 
-import paddleinfer
 from paddleinfer import ConfigError, InvalidInput
 from paddleinfer.serve import Answer, Request, Service, ServiceLimits, Upload
 from paddleinfer.shim import ServiceOptions, create_app
@@ -364,7 +359,7 @@ def test_metrics_the_trace_and_the_verdict_have_services() -> None:
     assert {"service request", "decode", "preprocess", "infer", "postprocess", "encode"} <= names
 
 
-# -- wrong services, and the command line
+# -- wrong services
 
 
 @pytest.mark.parametrize(
@@ -379,79 +374,3 @@ def test_metrics_the_trace_and_the_verdict_have_services() -> None:
 def test_a_wrong_service_is_refused_in_a_sentence(services: Any, sentence: str) -> None:
     with engine_of() as engine, pytest.raises(ConfigError, match=sentence):
         create_app({"m": engine}, services=services)
-
-
-MODULE = """
-from paddleinfer.serve import Service
-
-class Shape(Service):
-    def preprocess(self, request):
-        return {"x": __import__("numpy").array(request.value, "float32")}
-    def postprocess(self, results, request):
-        return {name: list(array.shape) for name, array in results.items()}
-
-def fails():
-    raise KeyError("why")
-
-nothing = 3
-words = Service({}, handle=lambda request, engines: request.value)
-"""
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    name = f"pipeline_{tmp_path.name.replace('-', '_')}"
-    (tmp_path / f"{name}.py").write_text(MODULE)
-    (tmp_path / f"{name}_broken.py").write_text("import nothing_like_that\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return name
-
-
-def test_services_are_given_by_module_and_name(module: str, tmp_path: Path) -> None:
-    file = tmp_path / "server.toml"
-    file.write_text(f'[services]\nfrom_file = "{module}:words"\n')
-    services = plan(
-        "--service", f"a={module}:words", "--service", f"{module}:Shape", "--config", file
-    ).services
-    assert list(services) == ["from_file", "a", "Shape"]
-    assert not services["Shape"].has_engines
-
-
-@pytest.mark.parametrize(
-    ("place", "sentence"),
-    [
-        ("{m}", "named as module:Name"),
-        ("{m}:", "named as module:Name"),
-        ("{m}:Nobody", "has no Nobody"),
-        ("{m}:nothing", "must be a Service, or make one, and is 3"),
-        ("{m}:fails", "makes no service: KeyError"),
-        ("{m}_broken:S", "cannot be imported: ModuleNotFoundError"),
-        ("a/b={m}:words", "made of letters"),
-    ],
-)
-def test_a_place_without_a_service_is_refused(
-    module: str, place: str, sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert sentence in refused(capsys, "--service", place.format(m=module))
-
-
-def test_two_services_of_one_name_are_refused(module: str, capsys: pytest.CaptureFixture[str]) -> None:
-    twice = refused(capsys, "--service", f"{module}:words", "--service", f"words={module}:Shape")
-    assert "two services are named 'words'" in twice
-
-
-def test_the_command_serves_a_service_around_its_models(module: str, tmp_path: Path, zoo: Zoo) -> None:
-    import httpx2 as httpx
-
-    model = zoo.directory("mlp", zoo.formats[0])
-    arguments = ["--model", f"mlp={model}", "--service", f"shape={module}:Shape"]
-    with started(
-        *("-m", "paddleinfer.shim", "--host", "127.0.0.1", "--port", "0", *arguments), folder=tmp_path
-    ) as server:
-        assert any(
-            line.startswith("shape: a service at /services/shape, preprocess") for line in server.lines
-        )
-        width = paddleinfer.models.reader.load_spec(model).inputs[0].shape[1]
-        answer = httpx.post(f"{server.url}/services/shape", json=[[1.0] * width], timeout=PATIENCE_S)
-        assert answer.status_code == 200 and next(iter(answer.json().values()))[0] == 1
