@@ -251,7 +251,8 @@ class Service:
     def described(self) -> str:
         """Its functions and its engines, in a few words."""
         names = self._made().functions.names
-        return f"{', '.join(names)} around {listed(self.engines)}"
+        around = f" around {listed(self.engines)}" if len(self.engines) else ""
+        return f"{', '.join(names)}{around}"
 
     @property
     def closed(self) -> bool:

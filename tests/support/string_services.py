@@ -23,6 +23,16 @@ class SimpleString(Service):
         return {"OUTPUT0": (first + second).astype(str), "OUTPUT1": (first - second).astype(str)}
 
 
+class SimpleIdentity(Service):
+    """Triton's ``simple_identity``: its input as it is."""
+
+    inputs: ClassVar[Declared] = {"INPUT0": ("bytes", (-1, -1))}
+    outputs: ClassVar[Declared] = {"OUTPUT0": ("bytes", (-1, -1))}
+
+    def handle(self, request: Request) -> Any:
+        return {"OUTPUT0": request.value["INPUT0"]}
+
+
 class Backwards(Service):
     """Bytes backwards, and how many there are."""
 
