@@ -50,6 +50,18 @@ _COUNTERS = {
         "Comparisons that found a difference; from the first on nothing shares a run.",
         1,
     ),
+    "cache_hits": ("paddleinfer_cache_hits", "Requests that a kept result answered.", 1),
+    "cache_coalesced": (
+        "paddleinfer_cache_coalesced",
+        "Requests that got the result of an equal one that was under way.",
+        1,
+    ),
+    "cache_misses": ("paddleinfer_cache_misses", "Requests that the cache could not answer.", 1),
+    "cache_evictions": (
+        "paddleinfer_cache_evictions",
+        "Results that the cache dropped to make room for others.",
+        1,
+    ),
     "queue_ns": (
         "paddleinfer_queue_seconds",
         "Time from arrival to the start of a run, over requests.",
@@ -79,6 +91,8 @@ _GAUGES = {
     "queued_rows": ("paddleinfer_queued_rows", "Rows that wait."),
     "queued_bytes": ("paddleinfer_queued_bytes", "Bytes of input that wait."),
     "running_executions": ("paddleinfer_instances_busy", "Instances that run the model at this moment."),
+    "cache_entries": ("paddleinfer_cache_entries", "Results that the cache keeps."),
+    "cache_bytes": ("paddleinfer_cache_bytes", "Bytes of the results that the cache keeps, with their keys."),
     "generation": ("paddleinfer_model_generation", "1, and 1 more for each reload."),
 }
 

@@ -26,6 +26,10 @@ COUNTERS = {
     "paddleinfer_internal_runs",
     "paddleinfer_verified_requests",
     "paddleinfer_verification_failures",
+    "paddleinfer_cache_hits",
+    "paddleinfer_cache_coalesced",
+    "paddleinfer_cache_misses",
+    "paddleinfer_cache_evictions",
     "paddleinfer_queue_seconds",
     "paddleinfer_run_seconds",
     "paddleinfer_request_seconds",
@@ -36,6 +40,8 @@ GAUGES = {
     "paddleinfer_queued_bytes",
     "paddleinfer_instances_busy",
     "paddleinfer_model_generation",
+    "paddleinfer_cache_entries",
+    "paddleinfer_cache_bytes",
     "paddleinfer_instances",
 }
 DURATIONS = {

@@ -3,14 +3,17 @@
 import os
 import sys
 from asyncio import get_running_loop
+from hashlib import blake2b
 from math import ceil
 from weakref import ref
 
 cimport numpy as cnp
+from cpython.buffer cimport PyBUF_READ
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.limits cimport INT_MAX
-from libc.string cimport strerror
+from libc.string cimport memcpy, strerror
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libcpp cimport bool as cbool
 from libcpp.memory cimport make_shared, shared_ptr
@@ -20,6 +23,7 @@ from libcpp.unordered_set cimport unordered_set
 from libcpp.vector cimport vector
 
 from requests cimport (
+    CacheUse,
     CompletionQueue,
     QueueSnapshot,
     DispatchReason,
@@ -37,6 +41,7 @@ from requests cimport (
     Slice,
     TensorView,
     Woken,
+    described,
     kMaxRank,
     kNever,
     monotonic_now,
@@ -158,6 +163,7 @@ cdef tuple BARELY_OUT_OF_MEMORY = (kOutOfMemory.decode(), "std::bad_alloc", "Res
 
 include "names.pxi"
 include "arrays.pxi"
+include "caching.pxi"
 include "feeds.pxi"
 include "python_model.pxi"
 include "backend_factory.pxi"

@@ -29,6 +29,8 @@ cdef class Core:
         Turns the text of a failure into its useful line.
     trace
         Where requests and runs are recorded.
+    cache_bytes
+        Of results that may be kept for equal requests; 0: none are.
     """
     cdef shared_ptr[Dispatcher] dispatcher
     cdef shared_ptr[Trace] trace
@@ -37,6 +39,7 @@ cdef class Core:
     cdef dict output_places
     cdef vector[uint32_t] all_outputs
     cdef cbool inline_allowed
+    cdef cbool caches
     cdef cbool wait_when_full
     cdef int64_t max_queue_rows
     cdef size_t max_queue_bytes
@@ -55,11 +58,13 @@ cdef class Core:
 
     def __init__(self, *, str label, inputs, outputs, dict output_places, bint rows_follow_batch,
                  bint inline, batching, str merging, on_merging, normalise, check_shapes, explain,
-                 TraceRing trace, unsigned long main_thread):
+                 TraceRing trace, unsigned long main_thread, size_t cache_bytes):
         cdef DispatcherOptions options
         options.scheduler = scheduler_options(batching, merging)
         options.batch_sizes = batching.allowed_batch_sizes if rows_follow_batch else ()
         options.verify_every = batching.verify_every
+        options.cache_bytes = cache_bytes
+        self.caches = cache_bytes > 0
         options.inline_allowed = inline
         options.outputs = [name.encode() for name in outputs]
         options.trace = trace.trace
@@ -118,7 +123,7 @@ cdef class Core:
         """
         if type(outputs) is list:
             outputs = tuple(outputs)  # the caller's may change while the request runs
-        cdef RequestPtr request = prepare(self, feeds, timeout, outputs, priority)
+        cdef RequestPtr request = prepare(self, feeds, timeout, outputs, priority, True)
         cdef cbool ran = False
         if self.inline_allowed and request.get().deadline == kNever:
             with nogil:
@@ -138,7 +143,7 @@ cdef class Core:
 
     def submit(self, feeds, timeout, outputs, priority, future):
         """Queues one request; wait_completions() will give `future` once it has ended."""
-        cdef Handle handle = self.new_handle(Handle, feeds, timeout, outputs, priority)
+        cdef Handle handle = self.new_handle(Handle, feeds, timeout, outputs, priority, True)
         handle.request.get().completion_queue = self.dispatcher.get().completions()
         future.attach(handle)
         handle.request.get().waiter = <void*>future
@@ -199,7 +204,7 @@ cdef class Core:
 
     def start(self, feeds, timeout, outputs, priority):
         """Queues one request, waiting for room if need be; the handle is to be waited for."""
-        cdef Handle handle = self.new_handle(Handle, feeds, timeout, outputs, priority)
+        cdef Handle handle = self.new_handle(Handle, feeds, timeout, outputs, priority, True)
         handle.request.get().waits_for_room = True
         self.admit(handle.request, False)
         wait_for_room(self, handle.request)
@@ -237,13 +242,13 @@ cdef class Core:
         """One request of the running event loop, as an AsyncCall; it is queued when the loop's turn ends.
 
         `called`: 0, or when it began, by the monotonic clock, where the inputs have been converted elsewhere since
-        then. Raises TooLongForLoop where they are to be.
+        then. Raises TooLongForLoop where take() is to be called elsewhere first.
         """
         cdef AsyncCall call
         cdef Nanos since
-        if called == 0 and self.feeds.takes_long(feeds):
+        if self.feeds.takes_long(feeds, self.caches):
             raise TooLongForLoop
-        call = self.new_handle(AsyncCall, feeds, timeout, outputs, priority)
+        call = self.new_handle(AsyncCall, feeds, timeout, outputs, priority, True)
         if called != 0:
             since = call.request.get().call_time - called
             call.request.get().call_time = called
@@ -254,6 +259,17 @@ cdef class Core:
         call.future = loop.create_future()
         call.bridge.enqueue(call)
         return call
+
+    def take(self, feeds, outputs):
+        """A caller's inputs, converted, for a request with these outputs; on any thread."""
+        cdef TakenFeeds taken = TakenFeeds.__new__(TakenFeeds)
+        cdef RequestPtr request = make_shared[Request]()
+        taken.arrays = self.feeds.arrays_of(feeds)
+        if self.caches:
+            want(self, request.get(), outputs)
+            self.feeds.view(taken.arrays, request.get())
+            taken.key = key_of(request.get())
+        return taken
 
     def wait_completions(self):
         """Blocks until submitted requests have ended; their futures, or None after close()."""
@@ -358,14 +374,14 @@ cdef class Core:
         if self.updates is not None:
             self.updates.poll()
 
-    cdef Handle new_handle(self, kind, feeds, timeout, outputs, priority):
+    cdef Handle new_handle(self, kind, feeds, timeout, outputs, priority, cbool cached=False):
         cdef Handle handle = kind.__new__(kind)
         if type(outputs) is list:
             outputs = tuple(outputs)  # the caller's may change while the request runs
         handle.core = self
         handle.timeout = timeout
         handle.outputs = outputs
-        handle.request = prepare(self, feeds, timeout, outputs, priority)
+        handle.request = prepare(self, feeds, timeout, outputs, priority, cached)
         return handle
 
     cdef admit(self, const RequestPtr& request, cbool spins):

@@ -5,10 +5,18 @@ cdef size_t MOST_CHECKED = 4096
 # Converting more numbers takes milliseconds.
 MANY_NUMBERS = 1 << 20
 cdef Py_ssize_t MANY = MANY_NUMBERS
+# So does making a key of more bytes.
+cdef Py_ssize_t MANY_BYTES = 1 << 20
 
 
 class TooLongForLoop(Exception):
     """The inputs of a request are not to be converted on the event loop's thread."""
+
+
+cdef class TakenFeeds:
+    """A caller's inputs as the core takes them without a second look."""
+    cdef list arrays
+    cdef bytes key  # of the cache; None where there is none
 
 
 cdef class FeedReader:
@@ -45,14 +53,8 @@ cdef class FeedReader:
 
     cdef read(self, feeds, Request* target):
         """Sets the request's inputs, and has it own what keeps their memory."""
-        cdef size_t index
-        arrays = self.plain_arrays(feeds)
-        if arrays is None:
-            arrays = self.normalise(feeds)
-        target.inputs.reserve(len(arrays))
-        for index in range(self.dtypes.size()):
-            target.inputs.push_back(view_of(<cnp.ndarray>arrays[index], self.dtypes[index]))
-            target.bytes += target.inputs.back().bytes()
+        arrays = self.arrays_of(feeds)
+        self.view(arrays, target)
         if self.rows_follow_batch:
             target.rows = target.inputs.front().shape.dims[0]
         target.signature = signature_of(target.inputs, not self.rows_follow_batch)
@@ -64,7 +66,21 @@ cdef class FeedReader:
         Py_INCREF(arrays)
         target.own_inputs(<void*>arrays)
 
-    cdef plain_arrays(self, feeds):
+    cdef list arrays_of(self, feeds):
+        if type(feeds) is TakenFeeds:
+            return (<TakenFeeds>feeds).arrays
+        arrays = self.plain_arrays(feeds)
+        return self.normalise(feeds) if arrays is None else arrays
+
+    cdef view(self, list arrays, Request* target):
+        """Sets the request's inputs, whose memory the arrays own."""
+        cdef size_t index
+        target.inputs.reserve(len(arrays))
+        for index in range(self.dtypes.size()):
+            target.inputs.push_back(view_of(<cnp.ndarray>arrays[index], self.dtypes[index]))
+            target.bytes += target.inputs.back().bytes()
+
+    cdef list plain_arrays(self, feeds):
         """The inputs in order when nothing about them needs a second look, else None."""
         cdef size_t index
         cdef size_t axis
@@ -95,16 +111,21 @@ cdef class FeedReader:
             arrays.append(array)
         return arrays
 
-    cdef cbool takes_long(self, feeds) except *:
-        """Whether so many numbers are to be converted that an event loop would stand still for it."""
+    cdef cbool takes_long(self, feeds, cbool cached) except *:
+        """Whether so much is to be converted, or made a key of, that an event loop would stand still for it."""
         cdef Py_ssize_t numbers = 0
+        cdef Py_ssize_t size_bytes = 0
+        if type(feeds) is TakenFeeds:
+            return False
         if isinstance(feeds, cnp.ndarray):
             numbers = cnp.PyArray_SIZE(<cnp.ndarray>feeds)
+            size_bytes = cnp.PyArray_NBYTES(<cnp.ndarray>feeds)
         elif isinstance(feeds, (dict, list, tuple)):
             for value in feeds.values() if isinstance(feeds, dict) else feeds:
                 if isinstance(value, cnp.ndarray):
                     numbers += cnp.PyArray_SIZE(<cnp.ndarray>value)
-        return numbers > MANY and self.plain_arrays(feeds) is None
+                    size_bytes += cnp.PyArray_NBYTES(<cnp.ndarray>value)
+        return (cached and size_bytes > MANY_BYTES) or (numbers > MANY and self.plain_arrays(feeds) is None)
 
     cdef str bucket_of(self, Request* request):
         """What requests of one batch have in common: dtypes, and shapes beyond the rows."""

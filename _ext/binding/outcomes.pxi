@@ -28,14 +28,15 @@ cdef result_of(Core core, const RequestPtr& request, timeout, outputs):
 cdef dict info_of(Core core, const RequestPtr& request):
     """What became of a request that is done, and why; None when it never ran."""
     cdef const Explanation* explanation = &request.get().explanation
-    if explanation.batch_rows == 0:
+    cdef cbool ran = explanation.batch_rows > 0
+    if not explanation.is_known():
         return None
     return {
         "queue_us": explanation.queue_ns / 1e3,
         "hold_us": explanation.hold_ns / 1e3,
         "batch_rows": explanation.batch_rows,
         "bucket": core.feeds.bucket_of(request.get()),
-        "padded_share": 1 - explanation.batch_rows / <double>explanation.padded_rows,
+        "padded_share": 1 - explanation.batch_rows / <double>explanation.padded_rows if ran else 0.0,
         "run_us": explanation.run_ns / 1e3,
         "predicted_us": explanation.predicted_ns / 1e3 if explanation.predicted_ns > 0 else None,
         "instance": explanation.instance,

@@ -1,6 +1,7 @@
 # A call's arguments as a request.
 
-cdef RequestPtr prepare(Core core, feeds, timeout, outputs, priority) except *:
+cdef RequestPtr prepare(Core core, feeds, timeout, outputs, priority, cbool cached=False) except *:
+    """`cached`: it may be answered out of the cache, where there is one."""
     cdef RequestPtr request = make_shared[Request]()
     request.get().call_time = monotonic_now()
     core.check_alive()
@@ -15,15 +16,22 @@ cdef RequestPtr prepare(Core core, feeds, timeout, outputs, priority) except *:
     if (type(priority) is not int and not isinstance(priority, np.integer)) or not 0 <= priority <= 2:
         raise InvalidInput(f"priority must be 0 (the most urgent), 1 or 2, not {shown(priority)}")
     request.get().priority = priority
-    if outputs is None:
-        request.get().wanted = core.all_outputs
-    else:
-        select(core, request.get(), outputs)
+    want(core, request.get(), outputs)
     core.feeds.read(feeds, request.get())
+    if cached and core.caches:
+        try:
+            give_key(request.get(), (<TakenFeeds>feeds).key if type(feeds) is TakenFeeds else key_of(request.get()))
+        except BaseException:
+            core.take_inputs_back(request)
+            raise
     return request
 
 
-cdef select(Core core, Request* target, outputs):
+cdef want(Core core, Request* target, outputs):
+    """Sets which outputs it wants, None for all."""
+    if outputs is None:
+        target.wanted = core.all_outputs
+        return
     if isinstance(outputs, (str, bytes)) or not isinstance(outputs, (list, tuple)):
         raise InvalidInput(f"outputs must be a list of output names, not {shown(outputs)}")
     if not outputs:

@@ -2,7 +2,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
-from libcpp.memory cimport shared_ptr
+from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
@@ -58,6 +58,17 @@ cdef extern from "requests/request_wait.h" namespace "paddleinfer" nogil:
         interrupted
 
 
+cdef extern from "requests/cache_use.h" namespace "paddleinfer" nogil:
+    string described(const vector[TensorView]&, const vector[uint32_t]&) except +
+
+    cdef cppclass CacheKey:
+        unsigned char* data() noexcept
+        size_t size() noexcept
+
+    cdef cppclass CacheUse:
+        CacheKey key
+
+
 cdef extern from "requests/request.h" namespace "paddleinfer" nogil:
     cdef enum class Outcome(unsigned char):
         none
@@ -85,11 +96,14 @@ cdef extern from "requests/request.h" namespace "paddleinfer" nogil:
         closing
         inline_run
         warmup
+        cached
+        coalesced
 
     const char* name_of_reason "paddleinfer::to_string"(DispatchReason) noexcept
     size_t kDispatchReasons
 
     cdef cppclass Explanation:
+        cbool is_known() noexcept
         Nanos queue_ns
         Nanos hold_ns
         Nanos run_ns
@@ -132,6 +146,7 @@ cdef extern from "requests/request.h" namespace "paddleinfer" nogil:
         size_t bytes_together
         cbool follows
         QueueSnapshot refused_by
+        unique_ptr[CacheUse] cache_use
         void* waiter
         Outcome outcome
         Explanation explanation

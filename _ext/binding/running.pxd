@@ -87,6 +87,9 @@ cdef extern from "running/dispatcher.h" namespace "paddleinfer" nogil:
         int64_t running_batches
         int64_t waiting_for_room
         double drain_ns
+        size_t cache_bytes
+        size_t cache_entries
+        int64_t cache_evictions
         vector[pair[int64_t, int64_t]] batch_rows
 
     cdef cppclass CloseReport:
@@ -100,6 +103,7 @@ cdef extern from "running/dispatcher.h" namespace "paddleinfer" nogil:
         vector[int64_t] batch_sizes
         shared_ptr[Trace] trace
         int64_t verify_every
+        size_t cache_bytes
 
     cdef cppclass Dispatcher:
         Dispatcher(const DispatcherOptions&) except +

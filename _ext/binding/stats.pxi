@@ -8,6 +8,7 @@ cdef dict stats_of(Dispatcher* dispatcher):
     return {
         **{values[place].first.decode(): values[place].second for place in range(values.size())},
         "batch_rows": dict(snapshot.batch_rows),
+        "cache_evictions": snapshot.cache_evictions,
         "queue_ns_counts": durations_of(&counters.queue_durations),
         "result_ns_counts": durations_of(&counters.result_durations),
         "queued_requests": snapshot.queued_requests,
@@ -15,6 +16,8 @@ cdef dict stats_of(Dispatcher* dispatcher):
         "queued_bytes": snapshot.queued_bytes,
         "requests_waiting_for_room": snapshot.waiting_for_room,
         "running_executions": snapshot.running_batches,
+        "cache_entries": snapshot.cache_entries,
+        "cache_bytes": snapshot.cache_bytes,
     }
 
 

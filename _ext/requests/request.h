@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "requests/cache_use.h"
 #include "requests/release_list.h"
 #include "requests/tensor_copy.h"
 #include "requests/thread_safety.h"
@@ -51,8 +52,10 @@ enum class DispatchReason : std::uint8_t {
   closing,
   inline_run,  // it ran on the thread of its sole caller
   warmup,
+  cached,     // of a request: its result was kept, and nothing ran
+  coalesced,  // of a request: it was given the result of an equal one
 };
-inline constexpr std::size_t kDispatchReasons = std::size_t(DispatchReason::warmup) + 1;
+inline constexpr std::size_t kDispatchReasons = std::size_t(DispatchReason::coalesced) + 1;
 
 constexpr const char* to_string(DispatchReason value) noexcept {
   switch (value) {
@@ -74,6 +77,10 @@ constexpr const char* to_string(DispatchReason value) noexcept {
       return "inline";
     case DispatchReason::warmup:
       return "warmup";
+    case DispatchReason::cached:
+      return "cached";
+    case DispatchReason::coalesced:
+      return "coalesced";
   }
   return "";
 }
@@ -92,6 +99,9 @@ struct Explanation {
   Nanos gather_end = 0;   // instants, of that run
   Nanos run_end = 0;
   Nanos scatter_end = 0;
+
+  // Whether there is anything to explain: it ran, or was answered without.
+  bool is_known() const noexcept { return batch_rows > 0 || reason == DispatchReason::cached; }
 };
 
 // How a request failed. `exception` is a Python exception of a callable, given back through a ReleaseList.
@@ -181,13 +191,14 @@ class Request {
   std::size_t bytes = 0;
   std::uint64_t signature = 0;  // of dtypes and shapes without the rows
   Nanos deadline = kNever;
-  int priority = 1;                // class 0, 1 or 2: the most urgent first
-  Nanos call_time = 0;             // when its caller's call began
-  bool waits_for_room = false;     // when the queue is full, instead of being refused
-  bool outside_queue = false;      // the engine's own: no traffic, and it says nothing about callers
-  std::int64_t rows_together = 0;  // of the first of several that are let in together: those of all
-  std::size_t bytes_together = 0;  // likewise
-  bool follows = false;            // it is another of them, and goes where the one before it went
+  int priority = 1;                     // class 0, 1 or 2: the most urgent first
+  Nanos call_time = 0;                  // when its caller's call began
+  bool waits_for_room = false;          // when the queue is full, instead of being refused
+  bool outside_queue = false;           // the engine's own: no traffic, and it says nothing about callers
+  std::int64_t rows_together = 0;       // of the first of several that are let in together: those of all
+  std::size_t bytes_together = 0;       // likewise
+  bool follows = false;                 // it is another of them, and goes where the one before it went
+  std::unique_ptr<CacheUse> cache_use;  // null where it has nothing to do with the cache
   // A Python object for the reader of the completion queue (a future), which keeps it alive.
   void* waiter = nullptr;
 

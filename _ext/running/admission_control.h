@@ -11,6 +11,7 @@
 #include "requests/completion.h"
 #include "requests/request.h"
 #include "requests/thread_safety.h"
+#include "running/cached_answers.h"
 #include "running/core_state.h"
 #include "running/request_ender.h"
 
@@ -18,7 +19,8 @@ namespace paddleinfer {
 
 class AdmissionControl {
  public:
-  AdmissionControl(CoreState& state, RequestEnder& ender) : state_(state), ender_(ender) {}
+  AdmissionControl(CoreState& state, RequestEnder& ender, CachedAnswers& answers)
+      : state_(state), ender_(ender), answers_(answers) {}
 
   // Queues requests of one reader, or of callers who wait themselves; `admissions` says what became of each.
   // False when the engine is closing: none was queued.
@@ -107,6 +109,7 @@ class AdmissionControl {
     if (!open) return false;
     for (std::size_t place = 0; place < count; ++place) {
       if (admissions[place] == Admission::infeasible) ender_.end_all(&requests[place], 1, Outcome::shed);
+      if (requests[place]->cache_use && requests[place]->cache_use->answer) answers_.answer(requests[place]);
     }
     for (std::size_t place = 0; completion_queue && place < count; ++place) {
       if (is_admitted(admissions[place])) completion_queue->watch(requests[place]);
@@ -132,8 +135,11 @@ class AdmissionControl {
   }
 
   Admission admission_of(const RequestPtr& request, Nanos now) noexcept REQUIRES(state_.mu) {
+    if (answers_.takes(request, now)) return Admission::accepted;
     try {
-      return state_.scheduler.admit(request, now);
+      const Admission admission = state_.scheduler.admit(request, now);
+      if (admission == Admission::accepted || admission == Admission::waits_for_room) answers_.runs(request);
+      return admission;
     } catch (const std::bad_alloc&) {
       return Admission::out_of_memory;
     }
@@ -141,6 +147,7 @@ class AdmissionControl {
 
   CoreState& state_;
   RequestEnder& ender_;
+  CachedAnswers& answers_;
 };
 
 }  // namespace paddleinfer

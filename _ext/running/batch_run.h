@@ -155,7 +155,7 @@ class BatchRun {
   }
 
   // Ends the requests that nobody has ended before. To be called once, after count_runs().
-  void notify(Counters& counters) noexcept {
+  void notify(Counters& counters, EndObserver* observer = nullptr) noexcept {
     if (requeues_) return;
     const Nanos now = monotonic_now();
     Nanos result_ns = 0;
@@ -179,7 +179,7 @@ class BatchRun {
       counters.result_durations.add(now - request->arrival);
     }
     Counters::add(counters.result_ns, result_ns);  // before anybody can see a result that it is part of
-    CompletionNotifier notifier(counters, started_.size());
+    CompletionNotifier notifier(counters, started_.size(), observer);
     for (std::size_t place = 0; place < started_.size(); ++place) {
       const SliceResult& result = execution_.results()[place];
       if (result.claimed) notifier.complete(started_[place].request, result.failed ? Outcome::error : Outcome::result);

@@ -57,7 +57,7 @@ class BatchRunner {
     if (to_verify != nullptr) to_verify->parker.wake();
     batch.record(*state_.options.trace, after.queued_requests);
     batch.withdraw_failed_parts([this](const RequestPtr& request) { ender_.withdraw_queued(*request); });
-    batch.notify(state_.counters);
+    batch.notify(state_.counters, state_.end_observer);
     return after.more;
   }
 
@@ -119,7 +119,7 @@ class BatchRunner {
       ender_.withdraw_queued(*slice.request);
       slice.request->release_kept_inputs(*state_.releases);
       slice.request->failure = Execution::out_of_memory();
-      CompletionNotifier notifier(state_.counters, 1);
+      CompletionNotifier notifier(state_.counters, 1, state_.end_observer);
       notifier.complete(slice.request, Outcome::error);
       notifier.notify();
     }

@@ -15,11 +15,24 @@
 
 namespace paddleinfer {
 
+// Told of each request that has to do with the cache.
+class EndObserver {
+ public:
+  EndObserver() = default;
+  EndObserver(const EndObserver&) = delete;
+  EndObserver& operator=(const EndObserver&) = delete;
+  virtual ~EndObserver() = default;
+  // The request has been claimed, and its end is not known to anybody yet. Gives others that end with it: claimed, with
+  // outcomes of their own. No lock is held.
+  virtual RequestChain ended(const RequestPtr& request, Outcome outcome) noexcept = 0;
+};
+
 // Nothing here fails: where there is no memory for a chain of wake-ups each sleeper is woken by itself.
 class CompletionNotifier {
  public:
   // Of so many requests at most.
-  CompletionNotifier(Counters& counters, std::size_t most) noexcept : counters_(counters) {
+  CompletionNotifier(Counters& counters, std::size_t most, EndObserver* observer = nullptr) noexcept
+      : counters_(counters), observer_(observer) {
     if (most <= few_.size()) return;
     try {
       sleepers_.reserve(most);
@@ -31,6 +44,10 @@ class CompletionNotifier {
 
   // The one end of a request that the caller has claimed, and holds.
   void complete(const RequestPtr& request, Outcome outcome) noexcept {
+    if (observer_ != nullptr && request->cache_use) {
+      RequestChain others = observer_->ended(request, outcome);
+      while (!others.empty()) publish_other(others.pop());
+    }
     request->outcome = outcome;
     if (!request->outside_queue) count(outcome);
     if (chain_) request->wakes_next(chain_);
@@ -53,6 +70,14 @@ class CompletionNotifier {
   }
 
  private:
+  // One more than was said, for whom the chain has no room.
+  void publish_other(RequestPtr request) noexcept {
+    count(request->outcome);
+    const bool has_queue = request->completion_queue != nullptr;
+    if (request->publish()) request->wake();
+    if (has_queue) for_queues_.push(std::move(request));
+  }
+
   void count(Outcome outcome) noexcept {
     std::atomic<std::int64_t>* counter = &counters_.closed;
     if (outcome == Outcome::result) counter = &counters_.results;
@@ -81,6 +106,7 @@ class CompletionNotifier {
   }
 
   Counters& counters_;
+  EndObserver* const observer_;
   std::shared_ptr<WakeChain> chain_;
   RequestChain for_queues_;
   std::vector<RequestPtr> sleepers_;

@@ -15,11 +15,14 @@
 #include "requests/thread_safety.h"
 #include "running/adaptive_spin.h"
 #include "running/batch_probe.h"
+#include "running/completion_notifier.h"
 #include "running/counters.h"
 #include "running/delivery_latency.h"
+#include "running/equal_requests.h"
 #include "running/instance_list.h"
 #include "running/instance_threads.h"
 #include "running/output_record.h"
+#include "running/result_cache.h"
 #include "running/trace.h"
 #include "running/verification.h"
 #include "scheduling/scheduler.h"
@@ -33,6 +36,7 @@ struct DispatcherOptions {
   std::vector<std::int64_t> batch_sizes;  // rows that the model may see at once, rising; empty: any
   std::shared_ptr<Trace> trace = std::make_shared<Trace>(0);
   std::int64_t verify_every = 1'000;  // requests; 0: never. What was said to merge is not verified
+  std::size_t cache_bytes = 0;        // of results that may be kept; 0: none
 };
 
 // Lock order: `mu` alone, or the process-wide predictor lock alone; nothing is woken while `mu` is held, and nobody who
@@ -42,7 +46,9 @@ struct CoreState {
       : options(given),
         unbatchable(given.scheduler.merging == Merging::no),
         scheduler(given.scheduler),
-        verifications(given.scheduler.merging == Merging::probe ? given.verify_every : 0) {}
+        verifications(given.scheduler.merging == Merging::probe ? given.verify_every : 0),
+        cache(given.cache_bytes),
+        equal_requests(given.scheduler.max_queue_rows, given.scheduler.max_queue_bytes) {}
   CoreState(const CoreState&) = delete;
   CoreState& operator=(const CoreState&) = delete;
 
@@ -95,6 +101,7 @@ struct CoreState {
     if (verdict.kind == Kind::different) {
       unbatchable.store(true, std::memory_order_release);
       verifications.clear();
+      cache.clear();  // what came out of shared runs may be a neighbour's
     }
     try {
       why_unmerged = verdict.reason;
@@ -122,6 +129,7 @@ struct CoreState {
   std::atomic<bool> merging_changed{false};
   std::atomic<bool> unbatchable;  // set under mu
   OutputRecord outputs;
+  EndObserver* end_observer = nullptr;  // set before anything is admitted
 
   Mutex mu;
   Scheduler scheduler GUARDED_BY(mu);
@@ -131,6 +139,8 @@ struct CoreState {
   Nanos watched_until GUARDED_BY(mu) = kNever;
   std::string why_unmerged GUARDED_BY(mu);
   Verifications verifications GUARDED_BY(mu);
+  ResultCache cache GUARDED_BY(mu);
+  EqualRequests equal_requests GUARDED_BY(mu);
   bool closing GUARDED_BY(mu) = false;
 
   InstanceThreads threads{mu, instances};

@@ -34,8 +34,13 @@ struct Counters {
   std::atomic<std::int64_t> verified_requests{0};  // compared with what they give alone
   std::atomic<std::int64_t> verification_failures{0};
   std::atomic<std::int64_t> internal_runs{0};
-  DurationHistogram queue_durations;   // what queue_ns sums up
-  DurationHistogram result_durations;  // what result_ns sums up
+  std::atomic<std::int64_t> cache_hits{0};       // requests whose result was kept
+  std::atomic<std::int64_t> cache_coalesced{0};  // those that were given the result of an equal one
+  std::atomic<std::int64_t> cache_misses{0};     // those with a key that ran
+  std::atomic<std::int64_t> cache_hit_ns{0};     // from the arrival to the result, over hits
+  std::atomic<std::int64_t> cache_miss_ns{0};    // to keep their results, over misses
+  DurationHistogram queue_durations;             // what queue_ns sums up
+  DurationHistogram result_durations;            // what result_ns sums up
 
   // Each counter by the name that it has in stats().
   std::vector<std::pair<const char*, std::int64_t>> values() const {
@@ -55,6 +60,11 @@ struct Counters {
         {"verified_requests", verified_requests},
         {"verification_failures", verification_failures},
         {"inline_executions", inline_executions},
+        {"cache_hits", cache_hits},
+        {"cache_coalesced", cache_coalesced},
+        {"cache_misses", cache_misses},
+        {"cache_hit_ns", cache_hit_ns},
+        {"cache_miss_ns", cache_miss_ns},
         {"queue_ns", queue_ns},
         {"gather_ns", gather_ns},
         {"run_ns", run_ns},
@@ -75,7 +85,10 @@ struct EngineSnapshot {
   std::size_t queued_bytes = 0;
   std::int64_t running_batches = 0;
   std::int64_t waiting_for_room = 0;
-  double drain_ns = 0;                                            // predicted for what waits
+  double drain_ns = 0;  // predicted for what waits
+  std::size_t cache_bytes = 0;
+  std::size_t cache_entries = 0;
+  std::int64_t cache_evictions = 0;
   std::vector<std::pair<std::int64_t, std::int64_t>> batch_rows;  // rows of a batch, how many such ran
 };
 

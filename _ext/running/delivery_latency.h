@@ -10,10 +10,11 @@
 
 namespace paddleinfer {
 
-// When the caller would have had its result if all but the wait and the run took no time. kNever where one run was not
-// all of it.
+// When the caller would have had its result if all but the wait and the run took no time. kNever where one run of its
+// own was not all of it.
 inline Nanos ideal_delivery_time(const Request& request) noexcept {
   if (request.outcome != Outcome::result || request.partial_result) return kNever;
+  if (request.explanation.reason >= DispatchReason::cached) return kNever;
   return request.arrival + request.explanation.queue_ns + request.explanation.run_ns;
 }
 

@@ -7,6 +7,7 @@
 #include "requests/request.h"
 #include "requests/thread_safety.h"
 #include "running/batch_runner.h"
+#include "running/cached_answers.h"
 #include "running/core_state.h"
 
 namespace paddleinfer {
@@ -16,7 +17,8 @@ class DirectRuns {
   // A run longer than this is never done on a caller's thread: it could not be interrupted there.
   static constexpr Nanos kInlineRunLimit = 2'000'000;
 
-  DirectRuns(CoreState& state, BatchRunner& runner) : state_(state), runner_(runner) {}
+  DirectRuns(CoreState& state, BatchRunner& runner, CachedAnswers& answers)
+      : state_(state), runner_(runner), answers_(answers) {}
 
   // Runs the request on the calling thread if its caller is the only recently active one. False: use admit().
   bool run_inline(const RequestPtr& request) {
@@ -62,8 +64,9 @@ class DirectRuns {
     {
       const MutexLock lock(state_.mu);
       const Nanos now = monotonic_now();
-      if (!state_.closing && state_.instances.any_idle() &&
+      if (!state_.closing && state_.instances.any_idle() && !answers_.may_take(*request) &&
           state_.scheduler.begin_inline(*request, kInlineRunLimit, now)) {
+        answers_.runs(request);
         instance = state_.instances.take_idle();
         state_.occupy(*instance, decision, now);
       }
@@ -82,6 +85,7 @@ class DirectRuns {
 
   CoreState& state_;
   BatchRunner& runner_;
+  CachedAnswers& answers_;
 };
 
 }  // namespace paddleinfer

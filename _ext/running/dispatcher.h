@@ -1,7 +1,8 @@
 // One engine's core, as the binding sees it: it connects callers, the scheduler and the instances.
 //
 // Its parts share one CoreState: AdmissionControl takes requests in, DirectRuns runs those that do not go through the
-// queue, InstanceLoop hands out batches, BatchRunner runs them, RequestEnder ends what does not run, Shutdown closes.
+// queue, CachedAnswers those that need no run, InstanceLoop hands out batches, BatchRunner runs them, RequestEnder ends
+// what does not run, Shutdown closes.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +18,7 @@
 #include "requests/thread_safety.h"
 #include "running/admission_control.h"
 #include "running/batch_runner.h"
+#include "running/cached_answers.h"
 #include "running/core_state.h"
 #include "running/direct_runs.h"
 #include "running/instance_loop.h"
@@ -65,9 +67,15 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   EngineSnapshot snapshot() {
     const MutexLock lock(state_.mu);
     const auto& batch_rows = state_.scheduler.batch_rows();
-    return {state_.scheduler.queued_requests(),    state_.scheduler.queued_rows(),
-            state_.scheduler.queued_bytes(),       state_.scheduler.running_batches(),
-            state_.scheduler.waiting_for_room(),   state_.scheduler.predicted_drain_ns(),
+    return {state_.scheduler.queued_requests(),
+            state_.scheduler.queued_rows(),
+            state_.scheduler.queued_bytes(),
+            state_.scheduler.running_batches(),
+            state_.scheduler.waiting_for_room(),
+            state_.scheduler.predicted_drain_ns(),
+            state_.cache.bytes(),
+            state_.cache.entries(),
+            state_.cache.evictions(),
             {batch_rows.begin(), batch_rows.end()}};
   }
 
@@ -105,8 +113,9 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   CoreState state_;
   RequestEnder ender_{state_};
   BatchRunner runner_{state_, ender_};
-  AdmissionControl admission_{state_, ender_};
-  DirectRuns direct_{state_, runner_};
+  CachedAnswers answers_{state_};
+  AdmissionControl admission_{state_, ender_, answers_};
+  DirectRuns direct_{state_, runner_, answers_};
   InstanceLoop loop_{state_, ender_, runner_};
   Shutdown shutdown_{state_, ender_};
 };

@@ -51,9 +51,10 @@ struct Instance {
 
   // The rest is guarded by the dispatcher's lock.
   std::thread thread;
-  bool idle = false;          // listed as idle: its thread sleeps, or is about to
-  bool wake_pending = false;  // woken, and has not looked yet
-  bool occupied = false;      // a batch runs on it
+  bool idle = false;           // listed as idle: its thread sleeps, or is about to
+  bool wake_pending = false;   // woken, and has not looked yet
+  bool occupied = false;       // a batch runs on it
+  bool takes_no_more = false;  // its thread is leaving
   bool exited = false;
   Nanos idle_since = 0;                    // while nothing runs on it
   const Batch* running = nullptr;          // that batch, as long as it is

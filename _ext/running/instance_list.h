@@ -1,6 +1,7 @@
 // The instances of one engine: which there are, and which are idle.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -39,6 +40,11 @@ class InstanceList {
     for (const auto& instance : instances_) count += instance->exited ? 0 : 1;
     return count;
   }
+  // Whether what is queued now will be taken by one of them, unless they hang.
+  bool any_takes_batches() const noexcept {
+    return !given_up && std::any_of(instances_.begin(), instances_.end(),
+                                    [](const auto& instance) { return !instance->exited && !instance->takes_no_more; });
+  }
   const std::vector<std::unique_ptr<Instance>>& all() const noexcept { return instances_; }
 
   bool any_idle() const noexcept { return !idle_.empty(); }
@@ -75,6 +81,7 @@ class InstanceList {
   std::size_t clones_alive = 0;   // instances that are no root
   bool threads_detached = false;  // they are no longer joined
   bool abandoned = false;         // nobody waits any more for those that still run
+  bool given_up = false;          // nothing that is queued from now on runs
 
  private:
   std::vector<std::unique_ptr<Instance>> instances_;

@@ -158,6 +158,7 @@ class InstanceLoop {
       self.occupied = true;
     } else if (state_.closing && decision.wake_at == kNever) {
       state_.instances.unlist(self);
+      self.takes_no_more = true;
       step.stop = true;
     } else {
       state_.instances.list_idle(self);

@@ -20,7 +20,7 @@ class RequestEnder {
     if (!queued && (only_queued || !request->claim(Request::State::running))) return false;
     withdraw_queued(*request);
     request->release_kept_inputs(*state_.releases);
-    CompletionNotifier notifier(state_.counters, 1);
+    CompletionNotifier notifier(state_.counters, 1, state_.end_observer);
     notifier.complete(request, outcome);
     notifier.notify();
     return true;
@@ -33,7 +33,7 @@ class RequestEnder {
     {
       const MutexLock lock(state_.mu);
       const Nanos now = monotonic_now();
-      held = state_.scheduler.forget(request, now);
+      held = state_.equal_requests.forget(request) || state_.scheduler.forget(request, now);
       woken = state_.instances_to_wake(now);  // others may have come in from the admission queue
     }
     woken.wake();
@@ -45,7 +45,7 @@ class RequestEnder {
   std::size_t end_all(const RequestPtr* requests, std::size_t number, Outcome outcome) noexcept {
     if (number == 0) return 0;
     std::size_t count = 0;
-    CompletionNotifier notifier(state_.counters, number);
+    CompletionNotifier notifier(state_.counters, number, state_.end_observer);
     for (std::size_t place = 0; place < number; ++place) {
       const RequestPtr& request = requests[place];
       request->release_inputs(*state_.releases);

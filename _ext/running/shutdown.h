@@ -50,6 +50,11 @@ class Shutdown {
 
   CloseReport finish_close() {
     CloseReport report;
+    {
+      const MutexLock lock(state_.mu);
+      state_.instances.given_up = true;
+      state_.cache.clear();
+    }
     if (!state_.threads.wait_for_exits(0, /*only_vacant=*/false)) {
       report.ended_requests += end_queued() + end_running();
       state_.threads.abandon();

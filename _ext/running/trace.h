@@ -123,7 +123,7 @@ class Trace {
     traced.run = explanation.run;
     traced.call_time = request.call_time;
     traced.arrival = request.arrival;
-    if (explanation.batch_rows > 0) {
+    if (explanation.is_known()) {
       traced.started = request.arrival + explanation.queue_ns;
       traced.gather_end = explanation.gather_end;
       traced.run_end = explanation.run_end;

@@ -61,6 +61,14 @@ class RequestQueue {
     if (alone_ns > 0 && bucket.arrivals.callers() == 1) request->sole_caller_run_ns = Nanos(alone_ns);
   }
 
+  // One whose caller waits already. It is due as it was when it came.
+  void enqueue_accepted(const RequestPtr& request, Nanos now) {
+    Bucket& bucket = buckets.of(*request);
+    request->key = key_of(*request, request->arrival);
+    insert(request, bucket);
+    bucket.arrivals.arrived(request->rows, now);
+  }
+
   void insert(const RequestPtr& request, Bucket& bucket) {
     buckets.push(bucket, {request->key, next_order_}, request);
     ++next_order_;

@@ -77,6 +77,9 @@ class Scheduler {
     return admission;
   }
 
+  // A request that was accepted before, and has not needed the queue until now; it has had room of its own.
+  void enqueue_accepted(const RequestPtr& request, Nanos now) { queue_.enqueue_accepted(request, now); }
+
   // Whether the request could wait at all.
   bool fits(const Request& request) const noexcept { return queue_.fits(request); }
 

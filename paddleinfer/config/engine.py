@@ -37,6 +37,7 @@ class EngineOptions(RuntimeKeywords, BatchingKeywords, total=False):
     default_timeout: float | None
     max_memory_bytes: int | None
     trace_requests: int
+    cache_bytes: int
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class EngineConfig:
     trace_requests: int = 4096
     """How many recent requests, and runs, to remember for ``Engine.diagnose``; 0 records nothing at all."""
 
+    cache_bytes: int = 0
+    """Bytes of results to keep for requests that are equal in every byte; 0 keeps none."""
+
     def __post_init__(self) -> None:
         if not isinstance(self.runtime, RuntimeOptions):
             raise ConfigError(f"runtime must be RuntimeOptions, not {shown(self.runtime)}")
@@ -84,6 +88,7 @@ class EngineConfig:
         if self.max_memory_bytes is not None:
             check_int("max_memory_bytes", self.max_memory_bytes, 1, 1 << 50)
         check_int("trace_requests", self.trace_requests, 0, 10_000_000)
+        check_int("cache_bytes", self.cache_bytes, 0, 1 << 50)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> EngineConfig:

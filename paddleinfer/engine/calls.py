@@ -232,8 +232,9 @@ class EngineCalls:
                     call = generation.core.ainfer(feeds, seconds, outputs, priority, called_ns)
                 except _ext.TooLongForLoop:
                     called_ns = called_ns or monotonic_ns()
-                    inputs = await generation.beside_loop.run(generation.arrays, inputs)
-                    continue
+                    take = functools.partial(generation.core.take, outputs=outputs)
+                    taken = await generation.beside_loop.run(take, feeds)
+                    call = generation.core.ainfer(taken, seconds, outputs, priority, called_ns)
                 try:
                     results: Results = await call.future
                     break

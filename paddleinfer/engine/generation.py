@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy.typing as npt
-
 from paddleinfer import _ext
 from paddleinfer.backends.paddle.empty_inputs import EmptyInputs
 from paddleinfer.backends.processors import resident_memory_bytes
@@ -149,6 +147,7 @@ class Generation:
             explain=model.explain,
             trace=ring,
             main_thread=threading.main_thread().ident or 0,
+            cache_bytes=config.cache_bytes,
         )
         lifecycle.register(self.core)
         self.beside_loop = BesideLoop(self.label)
@@ -181,11 +180,6 @@ class Generation:
     def discard(self) -> None:
         """Ends a generation that never came into service."""
         self.core.close(False, _DISCARD_TIMEOUT_S)
-
-    def arrays(self, feeds: object) -> dict[str, npt.NDArray[Any]]:
-        """Returns a caller's inputs by name, in the form that the core takes as it is."""
-        names = (tensor.name for tensor in self.spec.inputs)
-        return dict(zip(names, self.converter(feeds), strict=True))
 
     def start_completions(self) -> None:
         """Starts the completion thread, which settles futures, at the first ``submit``."""

@@ -19,6 +19,8 @@ _NOW = (
     "queued_bytes",
     "requests_waiting_for_room",
     "running_executions",
+    "cache_entries",
+    "cache_bytes",
 )
 
 

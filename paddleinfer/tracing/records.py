@@ -40,7 +40,7 @@ class TracedRequest(NamedTuple):
         """Returns (stage, begin, end) in nanoseconds, in order, from the call to the delivery."""
         if self.arrival_ns == 0:
             return [("submit", self.called_ns, self.delivered_ns)]
-        if self.run == 0 or self.scatter_end_ns == 0:
+        if self.scatter_end_ns == 0:
             return [
                 ("submit", self.called_ns, self.arrival_ns),
                 ("queue", self.arrival_ns, self.delivered_ns),

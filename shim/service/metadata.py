@@ -79,6 +79,8 @@ def model_config(model: ServedModel, engine: Engine) -> dict[str, Any]:
         "model_transaction_policy": {"decoupled": False},
         "parameters": {name: {"string_value": str(value)} for name, value in in_force.items()},
     }
+    if in_force["cache_bytes"]:
+        config["response_cache"] = {"enable": True}
     if batches:
         config["dynamic_batching"] = {
             "preferred_batch_size": list(in_force["preferred_batch_sizes"]),
@@ -100,7 +102,6 @@ def _statistics(model: ServedModel, stats: dict[str, Any]) -> dict[str, Any]:
     def duration(count: int, ns: int) -> dict[str, int]:
         return {"count": count, "ns": ns}
 
-    started = stats["results"] + stats["errors"]
     return {
         "name": model.name,
         "version": VERSION,
@@ -109,18 +110,24 @@ def _statistics(model: ServedModel, stats: dict[str, Any]) -> dict[str, Any]:
         "inference_stats": {
             "success": duration(stats["results"], stats["result_ns"]),
             "fail": duration(_failed(stats), 0),
-            "queue": duration(started, stats["queue_ns"]),
+            "queue": duration(_started(stats), stats["queue_ns"]),
             "compute_input": duration(stats["executions"], stats["gather_ns"]),
             "compute_infer": duration(stats["executions"], stats["run_ns"]),
             "compute_output": duration(stats["executions"], stats["scatter_ns"]),
-            "cache_hit": duration(0, 0),
-            "cache_miss": duration(0, 0),
+            "cache_hit": duration(stats["cache_hits"], stats["cache_hit_ns"]),
+            "cache_miss": duration(stats["cache_misses"], stats["cache_miss_ns"]),
         },
         "batch_stats": [
             {"batch_size": rows, "compute_infer": {"count": count}}
             for rows, count in sorted(stats["batch_rows"].items())
         ],
     }
+
+
+def _started(stats: dict[str, Any]) -> int:
+    """Requests that went through the queue to a run of their own, and have ended."""
+    answered = stats["cache_hits"] + stats["cache_coalesced"]
+    return int(stats["results"] + stats["errors"] - answered)
 
 
 def _failed(stats: dict[str, Any]) -> int:
@@ -143,7 +150,7 @@ def _live(model: ServedModel, engine: Engine) -> dict[str, Any]:
         "queued_rows": stats["queued_rows"],
         "results": stats["results"],
         "failed": _failed(stats),
-        "started": stats["results"] + stats["errors"],
+        "started": _started(stats),
         "rows": stats["executed_rows"],
         "executions": stats["executions"],
         "queue_ns": stats["queue_ns"],

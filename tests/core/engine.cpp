@@ -43,9 +43,9 @@ void start_fake(Dispatcher& dispatcher, const std::shared_ptr<FakeModel>& model,
 
 Engine::Engine(const EngineOptions& options)
     : trace(std::make_shared<Trace>(options.trace_capacity)),
-      dispatcher(
-          std::make_shared<Dispatcher>(DispatcherOptions{options.scheduler, options.inline_allowed, options.outputs,
-                                                         options.batch_sizes, trace, options.verify_every})) {
+      dispatcher(std::make_shared<Dispatcher>(DispatcherOptions{options.scheduler, options.inline_allowed,
+                                                                options.outputs, options.batch_sizes, trace,
+                                                                options.verify_every, options.cache_bytes})) {
   model->on_run = options.on_run;
   model->on_rows = options.on_rows;
   model->run_ns = options.run_ns;

@@ -50,6 +50,7 @@ struct EngineOptions {
   std::vector<std::int64_t> batch_sizes{};
   std::int64_t verify_every = 1'000;
   std::size_t trace_capacity = 0;
+  std::size_t cache_bytes = 0;
 };
 
 inline SchedulerOptions merging(Merging merging) {

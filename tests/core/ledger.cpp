@@ -1,5 +1,9 @@
 #include "ledger.h"
 
+#include <cstring>
+#include <functional>
+#include <string>
+
 namespace fakes {
 
 Ledger::~Ledger() {
@@ -54,6 +58,15 @@ RequestPtr request_for(Ledger& ledger, float first, std::int64_t rows, Nanos dea
   request->signature = signature_of(request->inputs, false);
   request->deadline = deadline;
   request->own_inputs(owner);
+  return request;
+}
+
+RequestPtr keyed(RequestPtr request) {
+  std::string text = described(request->inputs, request->wanted);
+  for (const TensorView& input : request->inputs) text.append(static_cast<const char*>(input.data), input.bytes());
+  const std::size_t hash = std::hash<std::string>()(text);
+  request->cache_use = std::make_unique<CacheUse>();
+  std::memcpy(request->cache_use->key.data(), &hash, sizeof hash);
   return request;
 }
 

@@ -50,6 +50,9 @@ inline RequestChain chain_of(const std::vector<RequestPtr>& requests) {
 RequestPtr request_for(Ledger& ledger, float first, std::int64_t rows = 1, Nanos deadline = kNever,
                        std::int64_t width = 2);
 
+// The same with a key for the cache: that of all with the same numbers and outputs.
+RequestPtr keyed(RequestPtr request);
+
 inline const float* floats(const OwnedTensor& tensor) { return static_cast<const float*>(tensor.data.get()); }
 
 // Whether an array holds the rows that request_for() asks for, all of them and in order.

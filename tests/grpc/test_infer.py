@@ -345,3 +345,11 @@ def test_what_triton_has_and_this_server_has_not_is_unimplemented(
     code, sentence = failure(lambda: ask(b""))
     assert code == grpc.StatusCode.UNIMPLEMENTED
     assert says in sentence
+
+
+def test_an_equal_request_is_answered_out_of_the_cache() -> None:
+    with engine_of(cache_bytes=1 << 20) as engine, serving(engine) as server:
+        for _ in range(3):
+            assert np.array_equal(outputs_of(server.infer(**raw(x=rows(2))))["y"], rows(2, value=2))
+        (stats,) = server.call("ModelStatistics", name="m").model_stats
+        assert (stats.execution_count, stats.inference_stats.cache_hit.count) == (1, 2)

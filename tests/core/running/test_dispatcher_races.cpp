@@ -27,6 +27,7 @@ EngineOptions random_engine(std::mt19937& random) {
   const Merging kinds[] = {Merging::yes, Merging::yes, Merging::probe, Merging::no};
   options.scheduler.merging = kinds[random() % 4];
   if (random() % 3 == 0) options.scheduler.max_delay = random() % 100'000;
+  if (random() % 2 == 0) options.cache_bytes = random() % 2 == 0 ? 2'000 : 1'000'000;
   options.outputs = {"plus_one", "row_numbers", "one"};
   if (random() % 2 == 0) options.outputs.resize(1);  // else a probe finds that rows differ
   options.on_rows = [](const std::vector<float>& rows) {
@@ -65,11 +66,12 @@ class EngineLife {
   bool call(std::mt19937& random, std::vector<Sent>& sent, int turn) {
     Dispatcher& dispatcher = *engine_.dispatcher;
     Sent one;
-    one.first = float(random() % 100'000);
+    one.first = float(random() % (options_.cache_bytes > 0 ? 64 : 100'000));
     const auto kind = random() % 8;
     const Nanos deadline = kind < 3 ? from_now(Nanos(random() % 400) * 1000) : kNever;
     const std::int64_t rows = random() % 8 == 0 ? 1 + random() % 30 : 1 + random() % 2;
     one.request = request_for(engine_.ledger, one.first, rows, deadline, /*width=*/2 + random() % 2);
+    if (options_.cache_bytes > 0) one.request = keyed(std::move(one.request));
     one.request->waits_for_room = random() % 4 == 0;
     one.with_sink = random() % 2 == 0;
     if (one.with_sink) one.request->completion_queue = dispatcher.completions();
@@ -136,6 +138,12 @@ class EngineLife {
     CHECK_EQ(counters.expired, ends[Outcome::expired]);
     CHECK_EQ(counters.shed, ends[Outcome::shed]);
     CHECK_EQ(counters.closed, ends[Outcome::closed]);
+    if (ending_ == Ending::drain) CHECK_EQ(counters.closed, 0);
+    if (options_.cache_bytes > 0) {
+      const std::int64_t ran = counters.cache_misses;
+      CHECK(counters.cache_hits + counters.cache_coalesced <= counters.results);
+      CHECK(ran + counters.cache_hits + counters.cache_coalesced <= accepted);
+    }
     const EngineSnapshot load = engine_.snapshot();
     CHECK_EQ(load.queued_requests, 0);
     CHECK_EQ(load.queued_rows, 0);
