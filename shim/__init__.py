@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .http.app import create_app as create_app
-    from .service.models import ModelSource as ModelSource
+    from .service.served_models import ModelSource as ModelSource
     from .service.service import ServiceOptions as ServiceOptions
 
-_HOME_OF = {"create_app": "http.app", "ModelSource": "service.models", "ServiceOptions": "service.service"}
+_HOME_OF = {
+    "create_app": "http.app",
+    "ModelSource": "service.served_models",
+    "ServiceOptions": "service.service",
+}
 
 __all__ = [*_HOME_OF]  # noqa: PLE0604 - names only
 

@@ -22,13 +22,19 @@ from paddleinfer.serve.service import Service
 
 from .options import ServerOptions
 from .service.model_shapes import ModelShapes
-from .service.models import ModelSource, check_name
+from .service.served_models import ModelSource, check_name
 from .service.services import import_service
+from .service.versions import VersionPolicy
 from .settings_file import SettingsFile, read_settings
 
 __all__ = ["main"]
 
+Named = tuple[str, Path, int | None, VersionPolicy, Mapping[str, Any]]
+"""A model: its name, its path, its weight, which of its versions are served, and its own options."""
+
 _USAGE_ERROR = 2
+# Of a weight.
+_MOST_DIGITS = 7
 
 _EPILOG = """\
 An option is taken from the command line, else from the environment (PADDLEINFER_…), else from the model's
@@ -42,7 +48,7 @@ class Plan:
     """What to serve, by the command line."""
 
     server: ServerOptions
-    models: Mapping[str, ModelSource]
+    models: Mapping[str, ModelSource | list[ModelSource]]
     services: Mapping[str, Service]
 
 
@@ -77,10 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("directory", metavar="DIR", nargs="?", help="a model's directory, file or file stem")
     parser.add_argument(
         "--model",
-        metavar="[NAME=]DIR",
+        metavar="[NAME=]DIR[@WEIGHT]",
         action="append",
         default=[],
-        help="a model and its name; may be given several times",
+        help="a model and its name; may be given several times, and for one name with weights",
     )
     parser.add_argument(
         "--service",
@@ -131,17 +137,20 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
         )
     )
     stronger = {**from_environment(environment, engine_flags), **given_flags(namespace, engine_flags)}
-    named = _named(namespace, file)
+    named = _named(namespace, file, VersionPolicy.of(server.version_policy))
     services = _services(namespace, file)
     specs = _specs(named, file.engine, stronger, needs_one=not services)
     for_all = ModelShapes(specs, file.engine), ModelShapes(specs, stronger)
-    models: dict[str, ModelSource] = {}
-    for name, path, options in named:
+    models: dict[str, ModelSource | list[ModelSource]] = {}
+    for name, path, weight, policy, options in named:
         weak, strong = (shapes.options_of(name) for shapes in for_all)
         config = EngineConfig.from_options({**weak, **options, **strong})
         if server.trace is not None and config.trace_requests == 0:
             raise ConfigError(f"trace needs trace_requests above 0, and for the model {shown(name)} it is 0")
-        models[name] = ModelSource(path, config)
+        source = ModelSource(path, config, policy, weight)
+        variants = models.setdefault(name, source if weight is None else [])
+        if isinstance(variants, list):
+            variants.append(source)
     return Plan(server, models, services)
 
 
@@ -158,7 +167,7 @@ def _merged(*levels: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _specs(
-    named: Sequence[tuple[str, Path, Mapping[str, Any]]],
+    named: Sequence[Named],
     weaker: Mapping[str, Any],
     stronger: Mapping[str, Any],
     *,
@@ -170,14 +179,20 @@ def _specs(
     """
     specs: dict[str, ModelSpec | None] = {}
     damage: list[ModelLoadError] = []
-    for name, path, options in named:
-        if name in specs:
+    variants = {name for name, _, weight, _, _ in named if weight is not None}
+    for name, path, weight, policy, options in named:
+        if name in variants and weight is None:
+            raise ConfigError(f"one variant of {shown(name)} has no weight; write --model NAME=DIR@WEIGHT")
+        if name in specs and weight is None:
             raise ConfigError(f"two models are named {shown(name)}; name them: --model NAME=DIR")
+        check_name(name)
+        chosen = policy.chosen(path)
+        place = chosen[max(chosen)] if chosen else path
         try:
             params = {**weaker, **options, **stronger}.get("params")
-            specs[check_name(name)] = load_spec(path, params)
+            specs[name] = load_spec(place, params)
         except ModelLoadError as error:
-            if not is_model(path):
+            if not is_model(place):
                 raise
             specs[name] = None
             damage.append(error)
@@ -206,15 +221,26 @@ def _services(namespace: argparse.Namespace, file: SettingsFile) -> dict[str, Se
     return services
 
 
-def _named(namespace: argparse.Namespace, file: SettingsFile) -> list[tuple[str, Path, Mapping[str, Any]]]:
+def _named(namespace: argparse.Namespace, file: SettingsFile, policy: VersionPolicy) -> list[Named]:
     given = ([namespace.directory] if namespace.directory else []) + namespace.model
-    named: list[tuple[str, Path, Mapping[str, Any]]] = []
+    named: list[Named] = []
     for text in given:
         name, separator, path = text.partition("=")
+        place, weight = _weighted(path if separator else text)
         if not separator:
-            name, path = Path(text).resolve().name, text
-        if not path:
+            name = place.resolve().name
+        elif not path:
             raise ConfigError(f"--model {shown(text)} has no directory; write NAME=DIR")
-        named.append((name, Path(path), {}))
-    named += [(name, table.path, table.options) for name, table in file.models.items()]
+        named.append((name, place, weight, policy, {}))
+    for name, table in file.models.items():
+        own = policy if table.version_policy is None else VersionPolicy.of(table.version_policy)
+        named.append((name, table.path, None, own, table.options))
     return named
+
+
+def _weighted(text: str) -> tuple[Path, int | None]:
+    """``DIR@3``: its path and its weight, unless there is something of that whole name."""
+    path, at, weight = text.rpartition("@")
+    if not at or not path or not weight.isdecimal() or len(weight) > _MOST_DIGITS or Path(text).exists():
+        return Path(text), None
+    return Path(path), int(weight)

@@ -20,6 +20,7 @@ from paddleinfer.sentences import shown
 
 from .service.origins import is_host_pattern
 from .service.service import ServiceOptions
+from .service.versions import VersionPolicy
 
 __all__ = ["ServerOptions"]
 
@@ -106,6 +107,8 @@ class ServerOptions:
     """Seconds after that within which accepted requests may finish."""
     access_log: bool = False
     """Write a line for each request."""
+    version_policy: str = "latest"
+    """Which numbered directories of a model to serve as its versions: latest, latest:2, all, or 1,3."""
     reload_interval: float | None = None
     """Seconds between two checks of the models' files; a model whose files changed is reloaded."""
     http_status: Literal["200", "real"] = "200"
@@ -122,6 +125,7 @@ class ServerOptions:
     """Send OpenTelemetry spans of requests to the address in the OTEL_ variables (OTLP over HTTP)."""
 
     def __post_init__(self) -> None:
+        VersionPolicy.of(self.version_policy)
         _check_port("port", self.port)
         if self.grpc_port is not None:
             _check_port("grpc_port", self.grpc_port)

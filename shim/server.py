@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from paddleinfer.backends.paddle.installed import import_paddle
-from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.serve.service import Service as ModelService
 from paddleinfer.tracing.files import kept_text, write_trace
@@ -30,7 +29,8 @@ from .options import ServerOptions
 from .protocol.errors import RequestError
 from .service.daemon_thread import DaemonCalls
 from .service.log_format import escape_logs, say, tell
-from .service.models import Models, ModelSource, ServedModel
+from .service.models import Models
+from .service.served_models import Served, ServedModel
 from .service.service import Service, ServiceOptions
 from .service.watch import watch_files
 from .sockets.descriptors import allow_descriptors
@@ -55,7 +55,7 @@ _FAILED = 1
 
 
 def serve(
-    models: Mapping[str, Engine | ModelSource],
+    models: Mapping[str, Served],
     options: ServerOptions,
     service_options: ServiceOptions,
     services: Mapping[str, ModelService] | None = None,
@@ -335,4 +335,4 @@ def _introduce(model: ServedModel) -> None:
         f"batches of up to {in_force['max_batch_size']} rows ({in_force['policy']})",
     ]
     assert model.source is not None
-    tell(f"{model.name}: {model.source.path}, {', '.join(facts)}")
+    tell(f"{model.label}: {model.source.path}, {', '.join(facts)}")

@@ -31,6 +31,8 @@ class ModelTable:
 
     path: Path
     options: Mapping[str, Any]
+    version_policy: str | None = None
+    """None: the server's."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,9 @@ def read_settings(path: Path) -> SettingsFile:
 def _model(file: Path, name: str, table: Any) -> ModelTable:
     if not isinstance(table, dict) or not isinstance(table.get("path"), str):
         raise ConfigError(f'[models.{name}] of {file} needs path = "…", the model\'s directory')
-    options = {option: value for option, value in table.items() if option != "path"}
-    return ModelTable(file.parent / table["path"], _options(f"[models.{name}] of {file}", options))
+    options = {option: value for option, value in table.items() if option not in ("path", "version_policy")}
+    given = _options(f"[models.{name}] of {file}", options)
+    return ModelTable(file.parent / table["path"], given, table.get("version_policy"))
 
 
 def _options(where: str, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class GeneralRequest(RpcRequest):
 
     async def read(self, models: Models) -> InferRequest:
         """Returns what it asks, and says which model it is for."""
-        model = models.get(models.sole())
+        model = models.choose(models.sole())
         model.open_engine()
         is_long = self.size_bytes > SMALL_BYTES
         asked = await self.work(self.size_bytes, is_long, self._asked)

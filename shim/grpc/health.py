@@ -30,7 +30,10 @@ _MAX_WATCHES_OF_CONNECTION: Final = 64
 
 
 def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
-    """Returns method -> its handler. The server is named "" or by its service, a model by its name."""
+    """Returns method -> its handler. The server is named "" or by its service, a model by its name.
+
+    One of several versions is named NAME/3.
+    """
     read = MessageReader(HealthCheckRequest)
 
     def status_of(name: str) -> Any:
@@ -38,7 +41,7 @@ def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
             ready = service.ready
         else:
             try:
-                ready = service.models.get(name).ready and not service.draining
+                ready = service.models.get(*name.split("/", 1)).ready and not service.draining
             except RequestError:
                 return HealthCheckResponse.SERVICE_UNKNOWN
         return HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
@@ -52,7 +55,8 @@ def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
 
     async def list_all(body: bytes, context: Any) -> bytes:
         MessageReader(health_pb2.HealthListRequest)(body)
-        names = ["", SERVICE, *(model.name for model in service.models.with_services())]
+        served = service.models.with_services()
+        names = ["", SERVICE, *{name: None for model in served for name in (model.name, model.label)}]
         statuses = {name: HealthCheckResponse(status=status_of(name)) for name in names}
         written: bytes = health_pb2.HealthListResponse(statuses=statuses).SerializeToString()
         return written

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from ..service.models import VERSION
 from ..service.served_request import ServedRequest
 from .limits import CutField, MessageReader
 from .messages import SERVICE, STREAM, message_class
@@ -70,7 +69,7 @@ class RpcRequest(ServedRequest):
     async def read(self, models: Models) -> InferRequest:
         """Returns what it asks, and says which model it is for."""
         body, message, cut = await self.work(self.size_bytes, False, self._message)
-        model = models.get(message.model_name, message.model_version)
+        model = models.choose(message.model_name, message.model_version)
         takes_bytes = any(spec.dtype == "bytes" for spec in model.open_engine().inputs)
         is_long = len(body) > _LONG_BODY_BYTES
         decoding = self.work(len(body), is_long, parse_message, body, message, cut, takes_bytes=takes_bytes)
@@ -93,7 +92,7 @@ class RpcRequest(ServedRequest):
     def write(self, asked: InferRequest, results: Any) -> bytes:
         """Returns the bytes of its answer."""
         final = FINAL if self.in_stream else {}
-        parts = encode_response(self.model.name, VERSION, asked, results, final)
+        parts = encode_response(self.model.name, self.model.version, asked, results, final)
         if self.in_stream:
             parts.insert(0, length_delimited(_INFER_RESPONSE, sum(map(len, parts))))
         return b"".join(parts)

@@ -10,8 +10,8 @@ from google.protobuf.json_format import ParseDict
 
 from ..protocol.errors import RequestError
 from ..service import metadata
-from ..service.models import ServedModel
 from ..service.repository import check_controlled, load_model, unload_model
+from ..service.served_models import ServedModel
 from ..service.service import Service
 from .calls import Calls
 from .infer import GrpcInference
@@ -107,7 +107,8 @@ class _Answers:
 
     async def model_metadata(self, request: Any) -> dict[str, Any]:
         model = self._model(request)
-        return metadata.model_metadata(model, model.open_engine())
+        versions = self._models.versions(model.name)
+        return metadata.model_metadata(model, model.open_engine(), versions)
 
     async def model_config(self, request: Any) -> dict[str, Any]:
         model = self._model(request)

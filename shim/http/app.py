@@ -15,14 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import PaddleInferError
 from paddleinfer.sentences import printable, shortened, shown
 from paddleinfer.serve.service import Service as ModelService
 
 from ..protocol.body import Headers, Message, Receive, Send
 from ..protocol.errors import RequestError, to_request_error
-from ..service.models import Models, ModelSource
+from ..service.models import Models
+from ..service.served_models import Served
 from ..service.service import Service, ServiceOptions
 from .answers import error_answer, error_body
 from .asgi_request import AsgiRequest
@@ -54,7 +54,7 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 def create_app(
-    engines: Mapping[str, Engine | ModelSource],
+    engines: Mapping[str, Served],
     options: ServiceOptions | None = None,
     *,
     services: Mapping[str, ModelService] | None = None,
@@ -65,7 +65,8 @@ def create_app(
     ----------
     engines
         Name -> an open Engine, which the caller closes, or a ModelSource, which is opened and closed with
-        the application's lifespan. If it is mounted, the outer application's lifespan has to run this one's:
+        the application's lifespan, or a list of ModelSources with weights, which share the name's requests.
+        If it is mounted, the outer application's lifespan has to run this one's:
         ``async with app.router.lifespan_context(app): ...``.
     options
         Keys and limits.

@@ -15,7 +15,6 @@ from ..protocol.body import ClientGone, Headers, Receive, Send, accepted_encodin
 from ..protocol.errors import RequestError, ServerEnded, to_request_error
 from ..protocol.request import InferRequest, has_binary, parse_request
 from ..protocol.response import encode_response, is_long_response, result_bytes
-from ..service.models import VERSION
 from ..service.served_request import ServedRequest
 from ..service.service import Service
 from .answers import JSON_FIELDS, answer, error_answer
@@ -84,7 +83,7 @@ class AsgiRequest(ServedRequest):
             self.note_left()
 
     async def _serve(self, name: str, version: str | None) -> None:
-        self.serve(self._service.models.get(name, version))
+        self.serve(self._service.models.choose(name, version))
         self._inference.check_room()
         self.model.open_engine()  # otherwise the body need not come
         with self._inference.bodies.of_one() as held:
@@ -142,7 +141,7 @@ class AsgiRequest(ServedRequest):
         self, request: InferRequest, results: Mapping[str, Any]
     ) -> tuple[bytes | bytearray, Fields, bool]:
         """Returns the answer's body, its headers, and whether it has no binary tensors."""
-        payload, json_bytes = encode_response(self.model.name, VERSION, request, results)
+        payload, json_bytes = encode_response(self.model.name, self.model.version, request, results)
         if json_bytes is None:
             return payload, list(JSON_FIELDS), True
         fields = [

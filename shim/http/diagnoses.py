@@ -23,7 +23,7 @@ from ..protocol.errors import RequestError
 from ..protocol.request import parse_request
 from ..protocol.response import encode_response
 from ..service.long_work import LongWork
-from ..service.models import VERSION, ServedModel
+from ..service.served_models import VERSION, ServedModel
 from ..service.stage_log import StageLog, Tensors
 
 __all__ = ["Diagnoses", "binary_us"]
@@ -64,7 +64,7 @@ class Diagnoses:
 def _diagnosis(model: ServedModel, engine: Engine, log: StageLog) -> bytes:
     """Diagnoses with the server's part."""
     found = engine.diagnose(log.outer_us(), binary_us(log, engine.inputs))
-    return orjson.dumps({"model": model.name, **found.as_dict()}, option=orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps({"model": model.label, **found.as_dict()}, option=orjson.OPT_NON_STR_KEYS)
 
 
 def binary_us(log: StageLog, specs: Sequence[TensorSpec]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from ..protocol.buffered_bytes import HeldBytes
 from ..protocol.errors import RequestError, ServerEnded, to_request_error
 from ..protocol.request import InferRequest, has_binary, parse_request
 from ..protocol.response import encode_response, is_long_response, result_bytes
-from ..service.models import VERSION, ServedModel
+from ..service.served_models import ServedModel
 from ..service.served_request import ServedRequest
 from ..service.service import Service
 
@@ -77,7 +77,7 @@ def fast_path_model(service: Service, url: bytes, headers: Headers) -> ServedMod
     if headers[b"host"] not in service.hosts:
         return None
     try:
-        model = service.models.get(match[1].decode())
+        model = service.models.choose(match[1].decode())
     except RequestError:
         return None
     return None if model.is_service else model  # a service needs a task
@@ -173,7 +173,7 @@ class FastPathRequest(ServedRequest):
     def set(self) -> None:
         """Gives the request up: the client has left."""
         if not self.response_complete:
-            _log.debug("a client of %s left before it was answered", self.model.name)
+            _log.debug("a client of %s left before it was answered", self.model.label)
             self._leave()
             self.release()
             self.note_left()
@@ -211,7 +211,7 @@ class FastPathRequest(ServedRequest):
     def _succeed(self, results: Any) -> None:
         assert self._request is not None
         results = self.deliver(self._request, results)
-        given = (self.model.name, VERSION, self._request, results)
+        given = (self.model.name, self.model.version, self._request, results)
         size_bytes = result_bytes(results)
         if size_bytes > MAX_BYTES:  # it may be written or compressed elsewhere
             self._held = self._inference.results.of_one()
@@ -286,7 +286,7 @@ class FastPathRequest(ServedRequest):
     def _refuse(self, error: BaseException) -> None:
         refused = to_request_error(error)
         if refused.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.error("a request to %s failed", self.model.name, exc_info=error)
+            _log.error("a request to %s failed", self.model.label, exc_info=error)
         fields = "".join(f"{name.lower()}: {value}\r\n" for name, value in refused.headers.items())
         line = f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\n"
         self._answer(line.encode() + _JSON + fields.encode(), orjson.dumps({"error": refused.message}))

@@ -10,7 +10,8 @@ from paddleinfer._version import __version__
 from paddleinfer.models.reader import TensorSpec
 
 from ..protocol.datatypes import datatype_of
-from ..service.models import VERSION, Models
+from ..service.models import Models
+from ..service.served_models import VERSION
 from ..service.service import ServiceOptions
 from ..service.services import Services
 from .operations import Operation, Parameter
@@ -51,8 +52,8 @@ def document(
 ) -> Schema:
     """Makes the document that ``/openapi.json`` returns."""
     values = {
-        "model": [model.name for model in models.with_services()],
-        "version": [VERSION],
+        "model": sorted({model.name for model in models.with_services()}),
+        "version": sorted({VERSION, *(model.version for model in models)}, key=int),
         "service": [served.name for served in services],
     }
     examples = {

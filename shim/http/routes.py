@@ -16,9 +16,9 @@ from paddleinfer.serve import metrics as service_metrics
 
 from ..protocol.errors import RequestError, bad_request
 from ..service import metadata
-from ..service.models import ServedModel
 from ..service.origins import check_same_site
 from ..service.repository import check_controlled, load_model, unload_model
+from ..service.served_models import ServedModel
 from ..service.service import Service
 from ..service.services import ServedService
 from .diagnoses import Diagnoses
@@ -97,7 +97,7 @@ class Handlers:
     @answers(Operation("GET", _server("/metrics"), "metrics", text_of("text/plain")))
     async def metrics(self, _: Request) -> Response:
         """Prometheus' text format."""
-        body = exposition({model.name: engine for model, engine in self._models.opened()})
+        body = exposition({model.label: engine for model, engine in self._models.opened()})
         if len(self._service.services):
             body += service_metrics.exposition({one.name: one.service for one in self._service.services})
         return Response(body, media_type=CONTENT_TYPE)
@@ -164,7 +164,7 @@ class Handlers:
         models: Iterable[ServedModel] = self._models
         services: Iterable[ServedService] = self._service.services
         if name is not None:
-            models, services = [self._models.get(name)], []
+            models, services = self._models.versions(name), []
         ends = (lambda: client_left(request), self._service.ended)
         return written_answer(await self._recorder.record(models, seconds, *ends, services=services))
 
@@ -221,7 +221,8 @@ class Handlers:
     async def model_metadata(self, request: Request) -> Response:
         """Inputs and outputs."""
         model = self._model(request)
-        return json_answer(metadata.model_metadata(model, model.open_engine()))
+        versions = self._models.versions(model.name)
+        return json_answer(metadata.model_metadata(model, model.open_engine(), versions))
 
     @answers(
         Operation("GET", _model("/ready"), "model_ready", json_of(object_with("name", "ready")), (404, 503))
@@ -231,7 +232,7 @@ class Handlers:
         model = self._model(request)
         if model.ready and not self._service.draining:
             return json_answer({"name": model.name, "ready": True})
-        why = f"model {model.name!r} is not ready: {model.reason}"
+        why = f"model {model.label!r} is not ready: {model.reason}"
         return json_answer({"name": model.name, "ready": False, "error": why}, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @answers(

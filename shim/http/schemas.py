@@ -86,6 +86,7 @@ def _live() -> Schema:
     counters = ("results", "failed", "started", "rows", "executions", "queue_ns", "run_ns")
     model = {
         "name": {"type": "string"},
+        "version": {"type": "string"},
         "generation": {"type": "integer", "minimum": 1},
         **dict.fromkeys((*now, *counters), count),
         "batch_rows": {

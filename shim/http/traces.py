@@ -19,7 +19,7 @@ from paddleinfer.tracing.timeline import Activity, chrome_trace
 
 from ..protocol.errors import RequestError, bad_request
 from ..service.long_work import LongWork
-from ..service.models import ServedModel
+from ..service.served_models import ServedModel
 from ..service.services import ServedService
 
 __all__ = ["TraceRecorder", "last_trace", "seconds_of"]
@@ -155,7 +155,7 @@ def _of_service(served: ServedService, since_ns: int) -> Activity:
 def _activity(model: ServedModel, inside: Activity, since_ns: int) -> Activity:
     """Returns an engine's activity with the server's stages around it."""
     outer = [times.stages() for times in model.stage_log.since(since_ns)]
-    return inside._replace(label=model.name, outer=outer)
+    return inside._replace(label=model.label, outer=outer)
 
 
 def _last_of(activity: Activity, most: int) -> Activity:

@@ -11,7 +11,8 @@ from paddleinfer.engine.engine import Engine
 from paddleinfer.models.reader import ModelFormat, TensorSpec
 
 from ..protocol.datatypes import config_type, datatype_of
-from .models import VERSION, Models, ServedModel
+from .models import Models
+from .served_models import ServedModel
 
 __all__ = ["index", "live", "model_config", "model_metadata", "server_metadata", "statistics"]
 
@@ -31,11 +32,11 @@ def server_metadata(name: str, repository_control: bool) -> dict[str, Any]:
     return {"name": name, "version": __version__, "extensions": extensions}
 
 
-def model_metadata(model: ServedModel, engine: Engine) -> dict[str, Any]:
-    """Returns the protocol's model metadata; -1 is a free dimension."""
+def model_metadata(model: ServedModel, engine: Engine, versions: Sequence[ServedModel]) -> dict[str, Any]:
+    """Returns the protocol's metadata of one of a model's `versions`; -1 is a free dimension."""
     return {
         "name": model.name,
-        "versions": [VERSION],
+        "versions": [one.version for one in versions if one.engine is not None],
         "platform": _platform(engine),
         "inputs": [_tensor(spec) for spec in engine.inputs],
         "outputs": [_tensor(spec) for spec in engine.outputs],
@@ -104,7 +105,7 @@ def _statistics(model: ServedModel, stats: dict[str, Any]) -> dict[str, Any]:
 
     return {
         "name": model.name,
-        "version": VERSION,
+        "version": model.version,
         "inference_count": stats["executed_rows"],
         "execution_count": stats["executions"],
         "inference_stats": {
@@ -143,6 +144,7 @@ def _live(model: ServedModel, engine: Engine) -> dict[str, Any]:
     stats = engine.stats()
     return {
         "name": model.name,
+        "version": model.version,
         "generation": stats["generation"],
         "instances": engine.effective_config()["instances"]["value"],
         "instances_busy": stats["running_executions"],
@@ -163,7 +165,7 @@ def _live(model: ServedModel, engine: Engine) -> dict[str, Any]:
 def index(models: Models, only_ready: bool) -> list[dict[str, str]]:
     """Returns Triton's repository index."""
     listed = [
-        {"name": model.name, "version": VERSION, "state": model.state, "reason": model.reason}
+        {"name": model.name, "version": model.version, "state": model.state, "reason": model.reason}
         for model in models.with_services()
     ]
     return [line for line in listed if line["state"] == "READY"] if only_ready else listed

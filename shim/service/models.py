@@ -5,104 +5,45 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
-from pathlib import Path
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine.engine import Engine
 from paddleinfer.engine.opening import end_openings
-from paddleinfer.errors import ConfigError, PaddleInferError
+from paddleinfer.errors import PaddleInferError
 from paddleinfer.sentences import listed, shown
 
 from ..protocol.errors import RequestError
 from .daemon_thread import DaemonCalls
-from .latencies import Latencies
-from .stage_log import StageLog
+from .served_models import Served, ServedModel, served_under
+from .traffic_split import TrafficSplit
 
-__all__ = ["VERSION", "ModelSource", "Models", "ServedModel", "check_name"]
+__all__ = ["Models"]
 
 Given = TypeVar("Given")
 
 _log = logging.getLogger("paddleinfer.http")
 
-VERSION: Final = "1"
-"""The version that the protocol requires. Each name has one model at a time; its generation counts loads."""
-
 # The most waiting loads and unloads of one model. Each load takes seconds, and more would change nothing.
 _MOST_WAITING: Final = 8
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
-
-def check_name(name: str) -> str:
-    """Returns the name if a URL can contain it; raises ConfigError otherwise."""
-    if not _NAME.fullmatch(name) or name in (".", ".."):
-        raise ConfigError(
-            f"a model's name is made of letters, digits, '.', '_' and '-', which {shown(name)} is not"
-        )
-    if name == "stats":
-        raise ConfigError("a model cannot be named 'stats': /v2/models/stats is the statistics of all")
-    return name
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """A model's path and options; the model is opened and closed with the server."""
-
-    path: Path
-    """The path that ``Engine`` gets."""
-    config: EngineConfig = field(default_factory=EngineConfig)
-    """The options of its engine."""
-
-
-@dataclass
-class ServedModel:
-    """One model of the server, by its name."""
-
-    name: str
-    source: ModelSource | None
-    """The source; None for an engine that was given open, and that its owner closes."""
-    engine: Engine | None = None
-    state: str = "UNAVAILABLE"
-    """The state in Triton's repository index: LOADING, READY, UNLOADING or UNAVAILABLE."""
-    reason: str = "not loaded yet"
-    failed: bool = False
-    """Whether it could not be opened at the start: the others are served, and nobody waits for it."""
-    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """The lock that is held while it is loaded or unloaded."""
-    is_service: bool = False
-    """Its engine stands for a service, which is neither loaded nor traced."""
-    waiting: int = 0
-    """How many requests wait to load or unload it."""
-    stage_log: StageLog = field(default_factory=StageLog)
-    config: EngineConfig | None = None
-    """The configuration of an engine that was opened here: the source's, or a client's."""
-    latencies: Latencies = field(default_factory=Latencies)
-    """The durations of requests with a result, over HTTP and gRPC, from last byte to answer."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether it accepts requests."""
-        return self.engine is not None and self.state == "READY" and not self.engine.closed
-
-    def open_engine(self) -> Engine:
-        """Returns the engine; raises RequestError 503 while there is none."""
-        if self.engine is None or self.state != "READY":
-            raise RequestError(
-                HTTPStatus.SERVICE_UNAVAILABLE, f"model {self.name!r} is not ready: {self.reason}"
-            )
-        return self.engine
-
 
 class Models:
-    """All models of one server, by name."""
+    """All models of one server, by name and version."""
 
     def __init__(self, served: Iterable[ServedModel]) -> None:
-        self._served = {model.name: model for model in served}
+        self._served: dict[str, list[ServedModel]] = {}  # of each name, the highest version last
+        for model in served:
+            self._served.setdefault(model.name, []).append(model)
+        self._splits = {
+            name: TrafficSplit(len(variants))
+            for name, variants in self._served.items()
+            if variants[0].weight is not None
+        }
         self._of_services: dict[str, ServedModel] = {}
         self._calls = DaemonCalls()
         self._loads: set[asyncio.Future[Any]] = set()
@@ -110,55 +51,75 @@ class Models:
         self._ended = False
 
     @classmethod
-    def of(cls, engines: Mapping[str, Engine | ModelSource]) -> Models:
-        """Takes open engines, or sources to open them from.
+    def of(cls, engines: Mapping[str, Served]) -> Models:
+        """Takes open engines, or sources to open them from; several sources of one name are its variants.
 
         Raises
         ------
         ConfigError
             A name cannot stand in a URL, or a value is neither of these.
+        ModelLoadError
+            A version that is to be served is not there.
         """
-        served = []
-        for name, given in engines.items():
-            check_name(name)
-            if isinstance(given, ModelSource):
-                served.append(ServedModel(name, given))
-            elif isinstance(given, Engine):
-                served.append(ServedModel(name, None, given, "READY", ""))
-            else:
-                raise ConfigError(f"model {name!r} must be an Engine or a ModelSource, not {given!r}")
-        return cls(served)
+        return cls([model for name, given in engines.items() for model in served_under(name, given)])
 
-    def __iter__(self) -> Any:
-        return iter(self._served.values())
+    def __iter__(self) -> Iterator[ServedModel]:
+        """Every version of every model."""
+        return chain.from_iterable(self._served.values())
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all models."""
+        return list(self._served)
 
     def add_service(self, name: str, engine: Engine) -> None:
         """Serves under this name what stands for a service, beside the models that have files."""
-        self._of_services[name] = ServedModel(name, None, engine, "READY", "", is_service=True)
+        self._of_services[name] = ServedModel(name, None, engine, state="READY", reason="", is_service=True)
 
     def with_services(self) -> list[ServedModel]:
         """The models, and the services that are models over the Open Inference Protocol."""
-        return [*self._served.values(), *self._of_services.values()]
+        return [*self, *self._of_services.values()]
 
     def find(self, name: str) -> ServedModel | None:
-        """Returns the model of this name, or None."""
-        return self._served.get(name)
+        """Returns the model of this name, or None; see ``get``."""
+        return self.get(name) if name in self._served else None
+
+    def versions(self, name: str) -> list[ServedModel]:
+        """Returns a model's versions, the highest last; raises RequestError 404 if it is not served."""
+        versions = self._served.get(name)
+        if versions is not None:
+            return versions
+        if name in self._of_services:
+            return [self._of_services[name]]
+        # Clients of Triton look for the first words.
+        raise RequestError(
+            HTTPStatus.NOT_FOUND,
+            f"Request for unknown model {shown(name)}; "
+            f"the server has {listed([*self._served, *self._of_services])}",
+        )
 
     def get(self, name: str, version: str | None = None) -> ServedModel:
-        """Returns the model; raises RequestError 404 for a name or version that is not served."""
-        model = self._served.get(name) or self._of_services.get(name)
-        if model is None:
-            # Clients of Triton look for the first words.
-            raise RequestError(
-                HTTPStatus.NOT_FOUND,
-                f"Request for unknown model {shown(name)}; "
-                f"the server has {listed(model.name for model in self.with_services())}",
-            )
-        if version not in (None, "", VERSION):
-            raise RequestError(
-                HTTPStatus.NOT_FOUND, f"model {name!r} has no version {shown(version)}, only {VERSION!r}"
-            )
-        return model
+        """Returns this version of a model; without one the highest that is ready, else the highest.
+
+        Raises RequestError 404 for a name or version that is not served.
+        """
+        versions = self.versions(name)
+        if version in (None, ""):
+            if len(versions) == 1:
+                return versions[0]
+            return next((model for model in reversed(versions) if model.ready), versions[-1])
+        for model in versions:
+            if model.version == version:
+                return model
+        known = listed([model.version for model in versions])
+        raise RequestError(
+            HTTPStatus.NOT_FOUND, f"model {name!r} has no version {shown(version)}; it has {known}"
+        )
+
+    def choose(self, name: str, version: str | None = None) -> ServedModel:
+        """Does what ``get`` does for a request to infer; variants take turns by their weights."""
+        split = self._splits.get(name) if version in (None, "") else None
+        return self.get(name, version) if split is None else split.next(self._served[name])
 
     def sole(self) -> str:
         """The name of the only model; raises RequestError 404 where there are several."""
@@ -206,8 +167,8 @@ class Models:
                     return
                 failures.append(error)
                 unexpected = None if isinstance(error, PaddleInferError) else error
-                if len(self._served) > 1:
-                    _log.error("%s is not served: %s", model.name, model.reason, exc_info=unexpected)
+                if sum(1 for _ in self) > 1:
+                    _log.error("%s is not served: %s", model.label, model.reason, exc_info=unexpected)
             else:
                 say(model)
         if failures and not self.opened():
@@ -241,7 +202,7 @@ class Models:
         if model.waiting >= _MOST_WAITING:
             raise RequestError(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"{model.waiting} requests to load or unload model {model.name!r} wait, which is the most",
+                f"{model.waiting} requests to load or unload model {model.label!r} wait, which is the most",
                 {"Retry-After": "1"},
             )
 
@@ -288,7 +249,7 @@ class Models:
         if source is None:
             raise RequestError(
                 HTTPStatus.BAD_REQUEST,
-                f"model {model.name!r} was given as an engine, so the server cannot open it",
+                f"model {model.label!r} was given as an engine, so the server cannot open it",
             )
         if not is_open:
             model.state, model.reason = "LOADING", "it is being loaded"
@@ -317,7 +278,7 @@ class Models:
         if model.source is None:
             raise RequestError(
                 HTTPStatus.BAD_REQUEST,
-                f"model {model.name!r} was given as an engine, so the server cannot close it",
+                f"model {model.label!r} was given as an engine, so the server cannot close it",
             )
         engine, model.engine = model.engine, None
         model.state, model.reason = "UNLOADING", "it is being unloaded"

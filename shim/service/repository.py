@@ -14,7 +14,8 @@ from paddleinfer.errors import PaddleInferError
 from paddleinfer.sentences import shown
 
 from ..protocol.errors import RequestError, bad_request, to_request_error
-from .models import Models, ServedModel
+from .models import Models
+from .served_models import ServedModel
 from .service import ServiceOptions
 
 __all__ = ["check_controlled", "load_config", "load_model", "unload_model"]
@@ -31,7 +32,7 @@ def check_controlled(options: ServiceOptions) -> None:
 
 
 async def load_model(models: Models, name: str, body: Mapping[str, Any], max_batch_size: int) -> None:
-    """Loads a model with the `parameters` of a request's body, which may ask for batches of this size.
+    """Loads a model's versions with the `parameters` of a request's body, which may ask for such batches.
 
     Raises
     ------
@@ -39,10 +40,10 @@ async def load_model(models: Models, name: str, body: Mapping[str, Any], max_bat
         It could not be loaded; the sentence says why.
     """
     try:
-        model = _loadable(models, name)
-        config = load_config(body, model, max_batch_size)
-        models.check_room(model)
-        await models.load(model, config, while_serving=True)
+        versions = _loadable(models, name)
+        configs = [load_config(body, model, max_batch_size) for model in versions]
+        for model, config in zip(versions, configs, strict=True):
+            await models.load(model, config, while_serving=True)
     except (RequestError, PaddleInferError) as error:
         refused = to_request_error(error)
         # Clients of Triton look for the first words.
@@ -50,23 +51,25 @@ async def load_model(models: Models, name: str, body: Mapping[str, Any], max_bat
 
 
 async def unload_model(models: Models, name: str) -> None:
-    """Unloads a model.
+    """Unloads a model with all its versions.
 
     Raises
     ------
     RequestError
         It could not be unloaded.
     """
-    model = _loadable(models, name)
-    models.check_room(model)
-    await models.unload(model)
+    for model in _loadable(models, name):
+        await models.unload(model)
 
 
-def _loadable(models: Models, name: str) -> ServedModel:
-    model: ServedModel = models.get(name)
-    if model.is_service:
+def _loadable(models: Models, name: str) -> list[ServedModel]:
+    """Returns a model's versions, which are loaded and unloaded together."""
+    versions = models.versions(name)
+    if any(model.is_service for model in versions):
         raise bad_request(f"{name!r} is a service, which is neither loaded nor unloaded")
-    return model
+    for model in versions:
+        models.check_room(model)
+    return versions
 
 
 def load_config(body: Mapping[str, Any], model: ServedModel, max_batch_size: int) -> EngineConfig | None:

@@ -21,7 +21,7 @@ from paddleinfer.otel.spans import RequestSpan, outcome_of
 
 from ..protocol.body import Headers
 from ..protocol.errors import RequestError, ServerEnded
-from .models import VERSION, ServedModel
+from .served_models import ServedModel
 from .stage_log import ServedTimes
 
 __all__ = ["INFER_ROUTE", "HttpSpan", "RpcSpan", "ServerSpans"]
@@ -52,7 +52,7 @@ class ServerSpan(RequestSpan, abc.ABC):
 
     def serve(self, model: ServedModel) -> None:
         """Records which model it is for."""
-        self.tell({"paddleinfer.model.name": model.name, "paddleinfer.model.version": VERSION})
+        self.tell({"paddleinfer.model.name": model.name, "paddleinfer.model.version": model.version})
         if model.engine is not None:
             self.tell({"paddleinfer.model.generation": model.engine.generation})
 

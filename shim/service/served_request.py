@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from ..protocol.request import InferRequest
     from .inference import Inference
-    from .models import ServedModel
     from .request_spans import ServerSpan
+    from .served_models import ServedModel
 
 __all__ = ["ServedRequest"]
 

@@ -20,7 +20,8 @@ from paddleinfer.serve.service import Service as ModelService
 from ..protocol.errors import RequestError
 from .daemon_thread import DaemonCalls
 from .latencies import Latencies
-from .models import Models, check_name
+from .models import Models
+from .served_models import check_name
 from .service_model import ServiceModel
 
 __all__ = ["ServedService", "Services", "import_service"]
@@ -44,7 +45,7 @@ class _EnginesOfModels(Mapping[str, Engine]):
         return isinstance(name, str) and self._models.find(name) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return (model.name for model in self._models)
+        return iter(self._models.names)
 
     def __len__(self) -> int:
         return sum(1 for _ in self._models)

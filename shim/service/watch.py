@@ -9,7 +9,8 @@ from pathlib import Path
 from paddleinfer.errors import PaddleInferError
 
 from ..protocol.errors import RequestError
-from .models import Models, ServedModel
+from .models import Models
+from .served_models import ServedModel
 
 __all__ = ["watch_files"]
 
@@ -33,32 +34,32 @@ async def watch_files(models: Models, interval_s: float) -> None:
     may be half copied. A failure is logged, and the load is tried again when the files change again. The same
     holds for a model that could not be opened at the start.
     """
-    loaded = {model.name: _stamps_when_read(model) for model in models}
-    seen = {model.name: _stamps(model) for model in models}
+    loaded = {model.label: _stamps_when_read(model) for model in models}
+    seen = {model.label: _stamps(model) for model in models}
     time_s = asyncio.get_running_loop().time
     seen_s = dict.fromkeys(loaded, time_s())
     while True:
         await asyncio.sleep(interval_s)
         for model in models:
             now = _stamps(model)
-            if now != seen[model.name]:
-                seen[model.name], seen_s[model.name] = now, time_s()
+            if now != seen[model.label]:
+                seen[model.label], seen_s[model.label] = now, time_s()
                 continue
-            still = time_s() - seen_s[model.name] >= _STILL_S
-            if not now or not still or now == loaded[model.name] or not (model.ready or model.failed):
+            still = time_s() - seen_s[model.label] >= _STILL_S
+            if not now or not still or now == loaded[model.label] or not (model.ready or model.failed):
                 continue
-            loaded[model.name] = now
+            loaded[model.label] = now
             was_failed = model.failed
             try:
                 await models.load(model, model.config, while_serving=True)
             except (PaddleInferError, RequestError) as error:
-                _log.error("%s could not be reloaded: %s", model.name, error)
+                _log.error("%s could not be reloaded: %s", model.label, error)
             except Exception:
-                _log.exception("%s could not be reloaded", model.name)
+                _log.exception("%s could not be reloaded", model.label)
             else:
-                _log.info("%s was reloaded because its files changed", model.name)
+                _log.info("%s was reloaded because its files changed", model.label)
                 if was_failed:  # the files that belong to the model are known now
-                    loaded[model.name] = seen[model.name] = _stamps(model)
+                    loaded[model.label] = seen[model.label] = _stamps(model)
 
 
 def _stamps(model: ServedModel) -> Stamps:

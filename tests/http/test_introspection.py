@@ -23,7 +23,8 @@ from paddleinfer.shim.http import diagnoses, traces
 from paddleinfer.shim.http.diagnoses import Diagnoses, binary_us
 from paddleinfer.shim.http.traces import TraceRecorder
 from paddleinfer.shim.protocol.errors import RequestError
-from paddleinfer.shim.service.models import Models, ModelSource, ServedModel
+from paddleinfer.shim.service.models import Models
+from paddleinfer.shim.service.served_models import ModelSource, ServedModel
 from paddleinfer.shim.service.service import Service
 from paddleinfer.shim.service.stage_log import ServedTimes
 from paddleinfer.stages import STAGE_COLOURS

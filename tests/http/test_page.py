@@ -16,7 +16,8 @@ from page_stand_ins import DIAGNOSIS, cycles, recording, standing_in
 import paddleinfer
 from paddleinfer.shim import ModelSource, ServiceOptions, create_app
 from paddleinfer.shim.http.app import Application
-from paddleinfer.shim.service.models import Models, ServedModel
+from paddleinfer.shim.service.models import Models
+from paddleinfer.shim.service.served_models import ServedModel
 from paddleinfer.shim.service.service import Service
 
 HOSTILE = "<img src=x onerror=document.title='broken'>"

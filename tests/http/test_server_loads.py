@@ -27,8 +27,9 @@ from paddleinfer.errors import ConfigError
 from paddleinfer.shim.options import ServerOptions
 from paddleinfer.shim.protocol.errors import RequestError
 from paddleinfer.shim.service.daemon_thread import DaemonCalls
-from paddleinfer.shim.service.models import Models, ModelSource, ServedModel
+from paddleinfer.shim.service.models import Models
 from paddleinfer.shim.service.repository import load_config
+from paddleinfer.shim.service.served_models import ModelSource, ServedModel
 from paddleinfer.shim.service.watch import watch_files
 
 MILLION = 1 << 20

@@ -5,7 +5,7 @@ const GROUPS = {communication: "#6ea8fe", waiting: "#f0b847", computation: "#5fc
 async function refreshDiagnosis(card) {
   if (!card.asksForDiagnosis) return;
   try {
-    const text = await ask(`${pathOf(card.name)}/diagnosis`);
+    const text = await ask(`${pathOf(card)}/diagnosis`);
     if (text !== card.diagnosed) showDiagnosis(card, JSON.parse(text));
     card.diagnosed = text;
   } catch (error) {

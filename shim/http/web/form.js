@@ -16,7 +16,7 @@ function fillForm(card, inputs) {
     try {
       const body = `{"inputs":[${fields.map(tensorOf).join(",")}]}`;
       const began = performance.now();
-      const response = await request(`${pathOf(card.name)}/infer`, {method: "POST", body});
+      const response = await request(`${pathOf(card)}/infer`, {method: "POST", body});
       const text = await response.text();
       status.textContent = `${response.status}, ${(performance.now() - began).toFixed(1)} ms`;
       result.replaceChildren(...(response.ok ? outputs(text) : [failure(sentence(text, response))]));

@@ -24,7 +24,9 @@ const byId = id => document.getElementById(id);
 const number = value => value.toLocaleString("en");
 const some = (count, what) => `${number(count)} ${what}${count === 1 ? "" : "s"}`;
 const failure = text => element("p", {className: "note bad"}, text);
-const pathOf = name => `v2/models/${encodeURIComponent(name)}`;
+const keyOf = line => `${line.name}/${line.version}`;
+const titleOf = line => line.version === "1" ? line.name : `${line.name}, version ${line.version}`;
+const pathOf = ({name, version}) => `v2/models/${encodeURIComponent(name)}/versions/${version}`;
 
 function show(target, text) {
   target.textContent = text;
@@ -73,10 +75,10 @@ async function refresh() {
     show(byId("version"), server.version);
     document.title = server.name;
     mark(byId("health"), health.ready ? "ready" : health.error, health.ready ? "good" : "wait");
-    for (const [name, card] of cards) {
-      if (!index.some(line => line.name === name)) {
+    for (const [key, card] of cards) {
+      if (!index.some(line => keyOf(line) === key)) {
         card.root.remove();
-        cards.delete(name);
+        cards.delete(key);
       }
     }
     for (const line of index) showState(line);
@@ -89,7 +91,7 @@ async function refresh() {
 async function refreshLive() {
   const live = await askJson("v2/live");
   for (const counted of live.models) {
-    const card = cards.get(counted.name);
+    const card = cards.get(keyOf(counted));
     if (card) showLive(card, live.seconds, counted);
   }
 }
@@ -114,8 +116,8 @@ function mark(pill, text, kind) {
 }
 
 function showState(line) {
-  if (!cards.has(line.name)) cards.set(line.name, newCard(line.name));
-  const card = cards.get(line.name);
+  if (!cards.has(keyOf(line))) cards.set(keyOf(line), newCard(line));
+  const card = cards.get(keyOf(line));
   const kind = {READY: "good", LOADING: "wait", UNLOADING: "wait"}[line.state] || "bad";
   mark(card.state, line.state, kind);
   show(card.reason, line.reason);
@@ -126,7 +128,7 @@ function showState(line) {
 
 async function refreshCard(card) {
   try {
-    const path = pathOf(card.name);
+    const path = pathOf(card);
     const [metadata, config] = await Promise.all([askJson(path), askJson(`${path}/config`)]);
     describe(card, metadata, config);
     await refreshDiagnosis(card);
@@ -135,17 +137,18 @@ async function refreshCard(card) {
   }
 }
 
-function newCard(name) {
+function newCard(line) {
+  const {name, version} = line;
   const card = {
-    name, ready: false, seen: null, samples: [], asksForDiagnosis: true,
+    name, version, ready: false, seen: null, samples: [], asksForDiagnosis: true,
     state: element("span"), reason: element("p"), live: element("div"), diagnosis: element("section"),
     facts: element("div"), settings: element("tbody"), form: element("form"),
   };
   card.body = element("div", {className: "columns"}, card.facts, card.form);
   card.root = element("section", {className: "card"},
-    element("header", {className: "bar"}, element("h2", {}, name), card.state),
+    element("header", {className: "bar"}, element("h2", {}, titleOf(line)), card.state),
     card.reason, card.live, card.diagnosis, card.body);
-  card.diagnosis.setAttribute("aria-label", `Where the time of ${name} goes`);
+  card.diagnosis.setAttribute("aria-label", `Where the time of ${titleOf(line)} goes`);
   byId("models").append(card.root);
   return card;
 }

@@ -1,0 +1,162 @@
+"""What one name of a server stands for: a model, its versions, or variants that share its requests."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final, cast
+
+from paddleinfer.config import EngineConfig, is_int
+from paddleinfer.engine.engine import Engine
+from paddleinfer.errors import ConfigError
+from paddleinfer.sentences import shown
+
+from ..protocol.errors import RequestError
+from .latencies import Latencies
+from .stage_log import StageLog
+from .versions import VersionPolicy, version_directories
+
+__all__ = ["VERSION", "ModelSource", "Served", "ServedModel", "check_name", "served_under"]
+
+VERSION: Final = "1"
+"""The version of a model that has none, for the protocol requires one. Its generation counts loads."""
+
+_MOST_WEIGHT: Final = 1_000_000
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def check_name(name: str) -> str:
+    """Returns the name if a URL can contain it; raises ConfigError otherwise."""
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise ConfigError(
+            f"a model's name is made of letters, digits, '.', '_' and '-', which {shown(name)} is not"
+        )
+    if name == "stats":
+        raise ConfigError("a model cannot be named 'stats': /v2/models/stats is the statistics of all")
+    return name
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model's path and options; the model is opened and closed with the server."""
+
+    path: Path
+    """The path that ``Engine`` gets."""
+    config: EngineConfig = field(default_factory=EngineConfig)
+    """The options of its engine."""
+    version_policy: VersionPolicy = field(default_factory=VersionPolicy)
+    """Which versions are served, where the path has no model but directories with numbers."""
+    weight: int | None = None
+    """For one of several variants of a name: its share of the requests is this over the sum of all."""
+
+
+Served = Engine | ModelSource | Sequence[ModelSource]
+"""What is served under one name."""
+
+
+@dataclass
+class ServedModel:
+    """One version of a model of the server."""
+
+    name: str
+    source: ModelSource | None
+    """The source; None for an engine that was given open, and that its owner closes."""
+    engine: Engine | None = None
+    version: str = VERSION
+    label: str = ""
+    """Its name in metrics and logs: the model's, and its version where the model has several."""
+    weight: int | None = None
+    """The weight of a variant; None: its model has none."""
+    state: str = "UNAVAILABLE"
+    """The state in Triton's repository index: LOADING, READY, UNLOADING or UNAVAILABLE."""
+    reason: str = "not loaded yet"
+    failed: bool = False
+    """Whether it could not be opened at the start: the others are served, and nobody waits for it."""
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """The lock that is held while it is loaded or unloaded."""
+    is_service: bool = False
+    """Its engine stands for a service, which is neither loaded nor traced."""
+    waiting: int = 0
+    """How many requests wait to load or unload it."""
+    stage_log: StageLog = field(default_factory=StageLog)
+    config: EngineConfig | None = None
+    """The configuration of an engine that was opened here: the source's, or a client's."""
+    latencies: Latencies = field(default_factory=Latencies)
+    """The durations of requests with a result, over HTTP and gRPC, from last byte to answer."""
+
+    def __post_init__(self) -> None:
+        self.label = self.label or self.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether it accepts requests."""
+        return self.engine is not None and self.state == "READY" and not self.engine.closed
+
+    def open_engine(self) -> Engine:
+        """Returns the engine; raises RequestError 503 while there is none."""
+        if self.engine is None or self.state != "READY":
+            raise RequestError(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"model {self.label!r} is not ready: {self.reason}"
+            )
+        return self.engine
+
+
+def served_under(name: str, given: Served) -> list[ServedModel]:
+    """The versions that a name stands for, the highest last.
+
+    Raises
+    ------
+    ConfigError
+        The name cannot stand in a URL, or what is given is nothing that can be served.
+    ModelLoadError
+        A version that is to be served is not there.
+    """
+    check_name(name)
+    if isinstance(given, ModelSource):
+        return _versions_of(name, given)
+    if isinstance(given, Engine):
+        return [ServedModel(name, None, given, state="READY", reason="")]
+    if isinstance(given, list | tuple):
+        return _variants_of(name, given)
+    raise ConfigError(
+        f"model {name!r} must be an Engine or a ModelSource, or a list of ModelSources with weights, "
+        f"not {given!r}"
+    )
+
+
+def _versions_of(name: str, source: ModelSource) -> list[ServedModel]:
+    """Of a model's directory those that are served, the highest last; of any other path the model itself."""
+    chosen = source.version_policy.chosen(source.path)
+    if not chosen:
+        return [ServedModel(name, source)]
+    return [
+        ServedModel(name, replace(source, path=path), version=str(number), label=f"{name}/{number}")
+        for number, path in chosen.items()
+    ]
+
+
+def _variants_of(name: str, sources: Sequence[ModelSource]) -> list[ServedModel]:
+    """Each is a version, in this order from 1."""
+    if not sources or not all(isinstance(source, ModelSource) for source in sources):
+        raise ConfigError(f"the variants of model {name!r} must be ModelSources, not {shown(sources)}")
+    for source in sources:
+        weight = source.weight
+        if not is_int(weight) or not 0 <= cast("int", weight) <= _MOST_WEIGHT:
+            raise ConfigError(
+                f"each variant of model {name!r} needs a weight from 0 to {_MOST_WEIGHT}, not {shown(weight)}"
+            )
+        if version_directories(source.path):
+            raise ConfigError(
+                f"a variant of model {name!r} is one model, and {source.path} has versions; name one of them"
+            )
+    if not any(source.weight for source in sources):
+        raise ConfigError(f"at least one variant of model {name!r} needs a weight above 0")
+    return [
+        ServedModel(name, source, version=str(number), label=f"{name}/{number}", weight=source.weight)
+        for number, source in enumerate(sources, 1)
+    ]
