@@ -16,11 +16,11 @@ from paddleinfer.engine.engine import Engine
 from paddleinfer.engine.opening import end_openings
 from paddleinfer.errors import PaddleInferError
 from paddleinfer.sentences import listed, shown
+from paddleinfer.weighted_turns import WeightedTurns
 
 from ..protocol.errors import RequestError
 from .daemon_thread import DaemonCalls
 from .served_models import Served, ServedModel, served_under
-from .traffic_split import TrafficSplit
 
 __all__ = ["Models"]
 
@@ -40,7 +40,7 @@ class Models:
         for model in served:
             self._served.setdefault(model.name, []).append(model)
         self._splits = {
-            name: TrafficSplit(len(variants))
+            name: WeightedTurns(len(variants))
             for name, variants in self._served.items()
             if variants[0].weight is not None
         }

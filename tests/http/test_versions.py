@@ -6,7 +6,6 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -17,15 +16,12 @@ from grpc_helpers import raw
 from grpc_helpers import serving as grpc_serving
 from http_commands import plan
 from http_helpers import error_of, json_tensor, outputs_of
-from hypothesis import given
-from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from zoo import Zoo
 
 from paddleinfer.config import EngineConfig
 from paddleinfer.errors import ConfigError, ModelLoadError
 from paddleinfer.shim import ModelSource, ServiceOptions, create_app
-from paddleinfer.shim.service.traffic_split import TrafficSplit
 from paddleinfer.shim.service.versions import VersionPolicy, version_directories
 
 ONE = EngineConfig.from_options({"instances": 1})
@@ -243,31 +239,6 @@ def test_a_variant_that_is_not_ready_is_passed_over(directory: Path, tmp_path: P
 def test_variants_take_turns_over_grpc(directory: Path) -> None:
     with grpc_serving(weighted(directory, 1, 1)) as server:
         assert [server.infer(**raw(x=rows())).model_version for _ in range(4)] == ["1", "2", "1", "2"]
-
-
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any))
-def test_of_as_many_requests_as_the_weights_add_up_to_each_variant_gets_its_weight(
-    weights: list[int],
-) -> None:
-    variants = [
-        SimpleNamespace(place=place, weight=weight, ready=True) for place, weight in enumerate(weights)
-    ]
-    split = TrafficSplit(len(variants))
-    for _ in range(3):
-        chosen = [split.next(variants).place for _ in range(sum(weights))]
-        assert [chosen.count(place) for place in range(len(weights))] == weights
-
-
-@given(st.data())
-def test_a_split_never_chooses_one_that_is_not_ready_while_another_is(data: st.DataObject) -> None:
-    weights = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=5))
-    variants = [SimpleNamespace(weight=weight, ready=True) for weight in weights]
-    split = TrafficSplit(len(variants))
-    for _ in range(20):
-        for variant in variants:
-            variant.ready = data.draw(st.booleans())
-        chosen = split.next(variants)
-        assert chosen.ready or not any(variant.ready for variant in variants)
 
 
 @pytest.mark.parametrize(

@@ -374,7 +374,7 @@ def test_a_profiled_prediction_is_a_line(
         (lambda: Client().connect(["a:1"], encryption=True), "encryption=True is not offered"),
         (lambda: HttpClient().connect("a:1", encryption=True), "encryption=True is not offered"),
         (lambda: HttpClient().connect(["a:1", "b:1"]), "one server, and 2"),
-        (lambda: Client().predict({}, need_variant_tag=True), "need_variant_tag=True is not offered"),
+        (lambda: Client().predict({}, need_variant_tag=True), "need_variant_tag=True needs variants"),
         (lambda: HttpClient().predict({}, need_variant_tag=True), "need_variant_tag=True is not offered"),
         (lambda: Client().load_client_config("/nowhere"), "paddleinfer convert"),
         (lambda: Client().load_client_config([]), "a path or a list of paths"),
@@ -401,3 +401,48 @@ def test_a_request_beyond_the_clients_own_limit_is_not_sent(server: Served, uci_
     with pytest.raises(InvalidInput, match="set_max_body_size allows 50"):
         client.predict({"x": HOUSE})
     client.close()
+
+
+# Variants
+
+
+def test_variants_share_requests_by_weight_and_say_who_answered(doubling_conf: Path) -> None:
+    def times(factor: int) -> Engine:
+        return engine_of(lambda inputs: {"y": inputs["x"] * factor})
+
+    with times(2) as two, times(3) as three, serving(two) as first, serving(three) as second:
+        client = Client()
+        client.load_client_config(str(doubling_conf))
+        client.add_variant("two", [endpoint(first)], 3)
+        client.add_variant("three", [endpoint(second)], 1)
+        client.connect()
+        answers = [
+            client.predict({"x": np.ones((1, 3), "float32")}, batch=True, need_variant_tag=True)
+            for _ in range(8)
+        ]
+        assert [tag for _, tag in answers] == 2 * ["two", "two", "three", "two"]
+        assert {(float(answer["y"][0, 0]), tag) for answer, tag in answers} == {(2, "two"), (3, "three")}
+        assert list(client.predict({"x": np.ones((1, 3), "float32")}, batch=True)) == ["y"]
+        client.release()
+
+
+@pytest.mark.parametrize(
+    ("tag", "cluster", "weight", "sentence"),
+    [
+        ("a", [], 1, "endpoints are a list such as"),
+        ("a", ["127.0.0.1:1"], -1, "variant_weight must be an integer from 0"),
+        ("a", ["127.0.0.1:1"], 1.5, "variant_weight must be an integer from 0"),
+        ("", ["127.0.0.1:1"], 1, "tag must be a name"),
+        ("there", ["127.0.0.1:1"], 1, "there is a variant 'there' already"),
+        ("a", ["inproc://model"], 1, "a variant is of servers"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_refused(tag: str, cluster: Any, weight: Any, sentence: str) -> None:
+    client = Client()
+    client.add_variant("there", "127.0.0.1:1", 0)
+    with pytest.raises(ConfigError, match=sentence):
+        client.add_variant(tag, cluster, weight)
+    with pytest.raises(ConfigError, match="at least one variant needs a variant_weight above 0"):
+        client.connect()
+    with pytest.raises(ConfigError, match=r"call connect\(\) without any"):
+        client.connect(["127.0.0.1:1"])

@@ -1,11 +1,11 @@
-"""Splits the requests to one name over variants of a model, by their weights."""
+"""Splits requests over variants by their weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-__all__ = ["TrafficSplit"]
+__all__ = ["WeightedTurns"]
 
 
 class Weighted(Protocol):
@@ -23,7 +23,7 @@ class Weighted(Protocol):
 Variant = TypeVar("Variant", bound=Weighted)
 
 
-class TrafficSplit:
+class WeightedTurns:
     """Says which variant the next request goes to.
 
     No chance is in it: of as many requests in a row as the weights add up to, each variant gets as many as
