@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,29 @@ def test_bodies_and_answers_may_be_compressed(doubling: TestClient) -> None:
     assert answer.json()["result"]["y"] == [[2, 4, 6]] * 400
 
 
+def test_floats_in_a_message_may_come_in_pieces_and_at_any_place(doubling: TestClient) -> None:
+    first, second = struct.pack("<2f", 1, 2), struct.pack("<f", 3)
+    head = wire.field(13, 2, b"x") + wire.field(10, 0, b"\x01")
+    shape = wire.field(11, 2, b"\x01\x03")
+    body = wire.request(head + wire.field(2, 2, first) + shape + wire.field(2, 2, second))
+    read = wire.read_response(doubling.post(GENERAL, content=body, headers=PROTO).content)
+    assert read["outputs"][0]["tensor"][0]["float_data"] == [2, 4, 6]
+    content = wire.field(15, 2, struct.pack("<3f", 1, 2, 3))
+    read = wire.read_response(
+        doubling.post(GENERAL, content=wire.request(head + content + shape), headers=PROTO).content
+    )
+    assert read["outputs"][0]["tensor"][0]["float_data"] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_many_integers_in_a_message_are_read_in_pieces(packed: bool) -> None:
+    with echo_engine("int64", (-1, 70_000)) as engine, client_of(engine) as client:
+        numbers = list(range(-35_000, 35_000))
+        body = wire.request(wire.tensor("x", [1, 70_000], int64s=numbers, packed=packed))
+        read = wire.read_response(client.post(GENERAL, content=body, headers=PROTO).content)
+        assert read["outputs"][0]["tensor"][0]["int64_data"] == numbers
+
+
 def test_large_answers_are_written_as_small_ones() -> None:
     with echo_engine(shape=(-1, 70_000)) as engine, client_of(engine) as client:
         x = np.arange(140_000, dtype="float32").reshape(2, -1)
@@ -349,6 +373,8 @@ def test_a_wrong_request_of_the_general_service_gets_its_number_and_a_sentence(
         wire.request(wire.tensor("x" * 2000, [1, 3], floats=[1, 2, 3])),
         wire.request(wire.tensor("x", [1, 3], int64s=[1, 2, 3])),
         wire.request(fetch=("y",)),
+        wire.request(wire.field(2, 2, b"abc") + wire.field(10, 0, b"\x01") + wire.field(13, 2, b"x")),
+        wire.request(wire.field(1, 2, b"\x01" * (5 << 20)) + wire.field(13, 2, b"x")),
         b"{}",
     ],
 )

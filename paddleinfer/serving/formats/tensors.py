@@ -51,6 +51,7 @@ _SHORT_FIELDS: Final = {4: "int_data", 7: "uint32_data", 8: "int_data"}
 """Where a web service's tensors have the short integers."""
 _TEXTS: Final = (12, 20)
 _NPY: Final = 13
+_PIECE_NUMBERS: Final = 1 << 16
 _MOST_DIMENSIONS: Final = 32
 _MOST_NAME_CHARACTERS: Final = 1024
 
@@ -145,8 +146,13 @@ def numbers_of(values: Sequence[Any], dtype: np.dtype[Any], what: str) -> Array:
     InvalidInput
         It holds something else, or a number that the dtype cannot have.
     """
-    if type(values) is not list:  # of a message, where all are of the field's own kind
-        array = np.fromiter(values, _wide(dtype), count=len(values))
+    if isinstance(values, np.ndarray):
+        array = values
+    elif type(values) is not list:  # of a message, where all are of the field's own kind
+        array, given = np.empty(len(values), _wide(dtype)), iter(values)
+        for begin in range(0, array.size, _PIECE_NUMBERS):  # between which others may use the interpreter
+            part = array[begin : begin + _PIECE_NUMBERS]
+            part[:] = np.fromiter(itertools.islice(given, part.size), array.dtype, part.size)
     else:
         kinds = set(map(type, values))
         fits = {bool} if dtype.kind == "b" else {int, float} if _is_float(dtype) else {int}
@@ -218,10 +224,10 @@ def _shape(given: Sequence[Any], name: str) -> tuple[tuple[int, ...], int]:
     return tuple(dims), math.prod(dims)
 
 
-def _content(tensor: Mapping[str, Any], field: str, name: str) -> bytes:
+def _content(tensor: Mapping[str, Any], field: str, name: str) -> bytes | memoryview:
     """Bytes of a message, or of a document as base64."""
     value = tensor.get(field)
-    if isinstance(value, bytes):
+    if isinstance(value, (bytes, memoryview)):
         return value
     try:
         if isinstance(value, str):
@@ -231,7 +237,7 @@ def _content(tensor: Mapping[str, Any], field: str, name: str) -> bytes:
     raise InvalidInput(f"{field} of tensor {name!r} must be bytes in base64, not {shown(value)}")
 
 
-def _array_of_bytes(data: bytes, dtype: np.dtype[Any], name: str) -> Array:
+def _array_of_bytes(data: bytes | memoryview, dtype: np.dtype[Any], name: str) -> Array:
     if len(data) % dtype.itemsize:
         raise InvalidInput(
             f"tensor_content of tensor {name!r} has {len(data)} bytes, "
@@ -239,10 +245,11 @@ def _array_of_bytes(data: bytes, dtype: np.dtype[Any], name: str) -> Array:
         )
     if dtype.kind == "b":
         return np.frombuffer(data, np.uint8).astype(bool)  # any byte but 0 is true
-    return np.frombuffer(data, dtype)
+    array = np.frombuffer(data, dtype)
+    return array if array.flags.aligned else array.copy()  # a message may have it at any place
 
 
-def _array_of_npy(data: bytes, name: str) -> Array:
+def _array_of_npy(data: bytes | memoryview, name: str) -> Array:
     """Of NumPy's file format, read where it lies and without objects, which would be a pickle."""
     file = io.BytesIO(data)
     try:
