@@ -125,7 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpu_memory_mb", type=int, help="megabytes that are reserved at first on each GPU")
     add("--cpu_math_thread_num", type=int, help="threads of Paddle's math library inside an instance")
     add("--enable_prometheus", action="store_true", help="metrics are always at /metrics")
-    add("--request_cache_size", type=int, default=0, help="0: there is no cache of answers")
+    add(
+        "--request_cache_size",
+        type=int,
+        default=0,
+        help="bytes of results to keep for equal requests, of each model",
+    )
     add(
         "--reload_interval_s", type=float, default=10.0, help="seconds between two looks at the models' files"
     )

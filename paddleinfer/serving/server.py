@@ -17,6 +17,7 @@ from paddleinfer.serving.translated_options import Translation
 __all__ = ["Server"]
 
 _MOST_INT: Final = (1 << 63) - 1
+_MOST_CACHE_BYTES: Final = 1 << 50
 _MOST_THREADS: Final = 1024
 
 _NOT_OFFERED: Final = {
@@ -74,6 +75,7 @@ class Server:
             "gpuid": [],
             "num_threads": None,
             "runtime_thread_num": [0],
+            "request_cache_size": 0,
             "batch_infer_size": [32],
             "cpu_math_thread_num": 1,
             "gpu_memory_mb": None,
@@ -160,6 +162,11 @@ class Server:
         """Rows that run together at most (``max_batch_size``), for all models or in a list for each."""
         self._given["batch_infer_size"] = _counts("batch_infer_size", batch_infer_size, 1, 1 << 20)
 
+    def set_request_cache_size(self, request_cache_size: int) -> None:
+        """Bytes of results that each model keeps for equal requests (``cache_bytes``); 0 keeps none."""
+        check_int("request_cache_size", request_cache_size, 0, _MOST_CACHE_BYTES)
+        self._given["request_cache_size"] = request_cache_size
+
     def set_max_concurrency(self, concurrency: int) -> None:
         """Requests in flight at once; further ones are refused (``max_inflight``). 0 is any number."""
         check_int("concurrency", concurrency, 0, _MOST_INT)
@@ -198,12 +205,6 @@ class Server:
         if flag is not True:
             raise ConfigError("/metrics cannot be turned off; leave set_enable_prometheus out")
         self._of_server["enable_prometheus"] = (flag, {})
-
-    def set_request_cache_size(self, request_cache_size: int) -> None:
-        """Bytes of answers that are kept: 0, for there is no such cache yet."""
-        check_int("request_cache_size", request_cache_size, 0, _MOST_INT)
-        if request_cache_size:
-            raise ConfigError("a cache of answers is not offered; leave request_cache_size at 0")
 
     def set_http_status(self, status: str) -> None:
         """ "200" or "real", for failed requests in Paddle Serving's forms. Paddle Serving had no such."""
@@ -373,6 +374,8 @@ class Server:
             translation.take("num_threads", asked, instances=min(asked, most))
         rows = _of_model("batch_infer_size", given["batch_infer_size"], place, models)
         translation.take("batch_infer_size", rows, max_batch_size=rows)
+        kept_bytes = given["request_cache_size"]
+        translation.take("request_cache_size", kept_bytes, cache_bytes=kept_bytes)
         return translation
 
     def _device(self, gpuid: str | None) -> str | tuple[str, ...]:
