@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent import futures
 from time import monotonic_ns
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -27,6 +28,7 @@ from paddleinfer.models.spec import TensorSpec
 from paddleinfer.serve.functions import Functions, is_async
 from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serve.loops import LoopThread, Mail, PoolJob
+from paddleinfer.serve.processes import FunctionProcesses, check_functions
 from paddleinfer.serve.request import Request
 from paddleinfer.serve.run import CURRENT, Run
 from paddleinfer.serve.statistics import ServiceStatistics, outcome_of
@@ -59,7 +61,16 @@ class ServiceCalls:
         self.inputs = inputs
         self.outputs = outputs
         self.statistics = ServiceStatistics()
-        self._pool = TurnPool(name, limits.running, limits.threads)
+        self._pool = TurnPool(name, limits.processes or limits.running, limits.threads)
+        self._processes: FunctionProcesses | None = None
+        if limits.processes:
+            if functions.is_whole or functions.is_async:
+                raise ConfigError(
+                    f"the service {name} cannot run in processes: only preprocess and postprocess can, "
+                    "as plain functions"
+                )
+            check_functions(preprocess=functions.preprocess, postprocess=functions.postprocess)
+            self._processes = FunctionProcesses(limits.processes)
         self._loop = LoopThread(f"paddleinfer-{name}-loop")
         self._mails: WeakKeyDictionary[asyncio.AbstractEventLoop, Mail] = WeakKeyDictionary()
         self._ends = threading.Condition(threading.RLock())
@@ -310,6 +321,8 @@ class ServiceCalls:
 
     def _plain(self, stage: str, function: Callable[..., Any], *args: Any) -> Any:
         try:
+            if self._processes is not None and stage != "encode":
+                return self._in_process(function, args)
             given = function(*args)
             if inspect.iscoroutine(given):
                 given.close()
@@ -319,6 +332,17 @@ class ServiceCalls:
             raise
         except Exception as error:
             raise self._failed(stage, error) from error
+
+    def _in_process(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        assert self._processes is not None
+        run = CURRENT.get()
+        left_s = None if run is None else run.left_s()
+        try:
+            return self._processes.call(function, args, left_s)
+        except (TimeoutError, futures.TimeoutError):
+            if run is not None:
+                run.check()  # which raises where it was the deadline
+            raise
 
     def _failed(self, stage: str, error: BaseException) -> ServiceError:
         """Of a function that raised what only the log is to say."""
@@ -369,4 +393,6 @@ class ServiceCalls:
                 self._ends.wait_for(lambda: self._under_way == 0, left_s())
         if not self._pool.close(left_s()):
             _log.warning("a function of the service %s still runs after its close", self.name)
+        if self._processes is not None:
+            self._processes.close(left_s())
         self._loop.close()

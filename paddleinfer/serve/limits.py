@@ -30,6 +30,9 @@ class ServiceLimits:
     threads: int = 64
     """Threads of the pool: as many requests from event loops may be in plain functions, or wait for their
     engines, at once."""
+    processes: int = 0
+    """Processes that run ``preprocess`` and ``postprocess``, which are functions of modules then; as many of
+    them run at once, in the place of `running`. 0: they run in threads."""
     max_requests: int = 1024
     """Requests that run and wait at once; further ones get QueueFull."""
     max_parts: int = 100
@@ -49,5 +52,7 @@ class ServiceLimits:
             value = getattr(self, field.name)
             if field.name in _SECONDS:
                 check_timeout(field.name, value)
-            elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{field.name} must be an integer from 1 up, not {shown(value)}")
+                continue
+            least = 0 if field.name == "processes" else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"{field.name} must be an integer from {least} up, not {shown(value)}")

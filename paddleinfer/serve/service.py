@@ -115,17 +115,21 @@ class Service:
                 return Functions(handle=handling, engine=self._engine)
             return Functions(handle=lambda request: given(request, self.engines), engine=self._engine)
         kind = type(self)
+
+        def overrides(name: str) -> bool:
+            return getattr(kind, name) is not getattr(Service, name)
+
         if kind.handle is not Service.handle:
-            if kind.preprocess is not Service.preprocess or kind.postprocess is not Service.postprocess:
+            if overrides("preprocess") or overrides("postprocess"):
                 raise ConfigError(
                     f"{kind.__name__} has handle, which does all of a request, "
                     "so its preprocess and postprocess would never be called"
                 )
             return Functions(handle=self.handle, engine=self._engine)
-        is_own = preprocess is not None or kind.preprocess is not Service.preprocess
+        is_own = preprocess is not None or overrides("preprocess")
         return Functions(
-            preprocess=preprocess or self.preprocess,
-            postprocess=postprocess or self.postprocess,
+            preprocess=preprocess or (self.preprocess if overrides("preprocess") else _value_of),
+            postprocess=postprocess or (self.postprocess if overrides("postprocess") else _results_of),
             engine=self._engine,
             checks_inputs=is_own,
         )
@@ -311,6 +315,17 @@ class Service:
         if not self._has_engines and not calls.functions.is_whole:
             raise ConfigError(f"the service {self.name} has no engine: give it one, Service(engine)")
         return calls
+
+
+# What the methods do by default, for other processes to find.
+
+
+def _value_of(request: Request) -> Any:
+    return request.value
+
+
+def _results_of(results: Any, request: Request) -> Any:
+    return results
 
 
 def _tensors(
