@@ -1,1 +1,1 @@
-"""What paddleinfer costs and gains, measured; see README.md."""
+"""Measures what paddleinfer costs and gains; see README.md."""

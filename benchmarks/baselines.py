@@ -1,4 +1,4 @@
-"""Paddle without paddleinfer: its documented Python loop, alone, behind a lock, one per thread or process."""
+"""Runs Paddle without paddleinfer: its documented loop, alone, behind a lock, per thread or per process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EAGER_FLAG = "FLAGS_eager_delete_tensor_gb"
 class Bare:
     """One predictor and the loop of Paddle's documentation: reshape, copy in, run, copy out.
 
-    As it comes, or with `as_engine` configured like an Engine's predictor with default options.
+    The predictor has Paddle's defaults, or with `as_engine` those of an Engine's predictor.
     The handles are fetched once, which is the fastest way to write the loop.
     """
 
@@ -43,7 +43,7 @@ class Bare:
         self._outputs = {name: predictor.get_output_handle(name) for name in predictor.get_output_names()}
 
     def clone(self) -> Bare:
-        """A further instance, as Paddle makes it."""
+        """Makes a further instance, as Paddle does."""
         other = object.__new__(Bare)
         other._hold(self.predictor.clone())
         return other
@@ -59,7 +59,7 @@ class Bare:
 
 
 def bare_config(path: Path, *, as_engine: bool = False, onednn: bool | None = None) -> Any:
-    """A config for the model in a directory."""
+    """Makes a config for the model in a directory."""
     from paddle import inference
 
     program = program_of(path)
@@ -81,7 +81,7 @@ def bare_config(path: Path, *, as_engine: bool = False, onednn: bool | None = No
 
 
 def spare_det(config: Any, path: Path) -> None:
-    """PP-OCRv5's det cannot run on oneDNN in Paddle 3.3 as it comes; without one pass most of it can."""
+    """Leaves out a pass: without it most of PP-OCRv5's det can run on oneDNN in Paddle 3.3, else none can."""
     if path == directory("ppocr_det") and config.onednn_enabled():
         config.delete_pass("onednn_placement_pass")
 
@@ -97,23 +97,23 @@ def _without_eager_deletion(paddle: Any) -> Iterator[None]:
 
 
 class Locked:
-    """One predictor that threads take turns with."""
+    """One predictor, which threads use in turn."""
 
     def __init__(self, bare: Bare) -> None:
         self._bare = bare
         self._lock = threading.Lock()
 
     def __call__(self, feeds: Feeds) -> Results:
-        """One run, once it is this thread's turn."""
+        """Runs the model, once it is this thread's turn."""
         with self._lock:
             return self._bare(feeds)
 
 
 class Process(harness.Helper):
-    """A bare loop in a process of its own: no GIL to share, and settings as Paddle comes.
+    """A bare loop in a process of its own, which shares no GIL.
 
-    Or, with `as_engine`, configured like an Engine's predictor; `environment` is for what an engine would set
-    before paddle is imported.
+    It has Paddle's default settings, or with `as_engine` those of an Engine's predictor; `environment` holds
+    variables that an engine would set before Paddle is imported.
     """
 
     def __init__(
@@ -138,14 +138,14 @@ class Process(harness.Helper):
 
 
 def processes_rate(processes: list[Process], seconds: float, batch: int | None = None) -> float:
-    """Runs per second of all of them together."""
+    """Measures the runs per second of all of them together."""
     for process in processes:
         process.ask("rate", seconds, batch)
     return float(sum(process.answer() for process in processes))
 
 
 def rows_of(feeds: Feeds) -> list[Feeds]:
-    """Every row as a request of its own."""
+    """Makes a request of every row."""
     count = len(next(iter(feeds.values())))
     return [{name: array[row : row + 1] for name, array in feeds.items()} for row in range(count)]
 

@@ -1,8 +1,8 @@
-"""What one hostile request costs: how long the server answers nobody else, and what memory it takes.
+"""Measures what one hostile request costs: how long the server answers nobody else, and its memory.
 
-Meanwhile another client asks for the health route again and again; its longest wait is how long the event
-loop stood still, and a little more. Memory is the peak of the process's resident set above what it had
-before, and is set against the request's size, or its answer's where that is larger.
+Meanwhile another client keeps asking for the health route; its longest wait is how long the event loop stood
+still, and a little more. Memory is the peak of the process's resident set above its earlier size, relative to
+the size of the request, or of its answer if that is larger.
 
 ``python -m benchmarks.bench_bombs [--quick] [--json FILE] [--over http|grpc] [--only TEXT]``
 """
@@ -31,30 +31,30 @@ WARM_UP = 50
 MOST_FROZEN_S = 0.050
 MOST_TIMES_ITS_SIZE = 4.0
 SMALL_BYTES = 4 << 20
-"""What any request may take, however small it is."""
+"""Memory that any request may take, however small it is."""
 SHOWN = 12
-# Tags of a message are counted up to a limit: what is past it is long, and no more.
+# Tags of a message are counted only up to a limit, so further ones add only length.
 GRPC_BYTES = (1 << 16, ServerOptions().max_grpc_message_bytes - 256)
-# The connection's own threads have seen to what came before.
+# The pause in which the connection's own threads finish earlier work.
 SETTLED_S = 0.01
 
 
 def over_http() -> Iterator[HttpBomb]:
-    """Of every route."""
+    """Yields bombs for every route."""
     return map(HttpBomb, http_bombs(create_app({}).routes))
 
 
 def over_grpc() -> Iterator[GrpcBomb]:
-    """Of every method: small ones, and as large as may be. One is in memory at a time."""
+    """Yields bombs for every method, small ones and the largest allowed. Only one is in memory at a time."""
     for size in GRPC_BYTES:
         for bomb in grpc_bombs(size):
             yield GrpcBomb(bomb, compressed=False)
-            if bomb.path.endswith("Infer"):  # what unpacks it is the same for all
+            if bomb.path.endswith("Infer"):  # the same code unpacks it for all methods
                 yield GrpcBomb(bomb, compressed=True)
 
 
 def measure(server: Server, watch: Helper, bomb: HttpBomb | GrpcBomb) -> tuple[float, float]:
-    """How long the server stood still, in seconds, and the memory that it took, in sizes of the request."""
+    """Returns how many seconds the server stood still, and its memory relative to the request's size."""
     time.sleep(SETTLED_S)
     before = server.forget_peak()
     watch.tell("begin")
@@ -69,7 +69,7 @@ def measure(server: Server, watch: Helper, bomb: HttpBomb | GrpcBomb) -> tuple[f
 def measured(
     rounds: int, over: Collection[str], only: str
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Of each bomb, by its name: how long the server stood still, in ms, and the sizes that it took."""
+    """Returns for each bomb, by name, how many ms the server stood still, and its relative memory."""
     frozen: dict[str, list[float]] = {}
     taken: dict[str, list[float]] = {}
     makers: dict[str, Callable[[], Iterator[HttpBomb | GrpcBomb]]] = {"http": over_http, "grpc": over_grpc}
@@ -79,7 +79,9 @@ def measured(
     ):
         for protocol in over:
             for bomb in itertools.islice(makers[protocol](), WARM_UP):
-                bomb.send(server)  # what a server makes once for all requests is no request's
+                bomb.send(
+                    server
+                )  # objects that a server makes once for all requests do not count for a single one
             for bomb in makers[protocol]():
                 if only in bomb.name:
                     values = [measure(server, watch, bomb) for _ in range(rounds)]
@@ -89,7 +91,7 @@ def measured(
 
 
 def section(title: str, values: dict[str, list[float]], unit: str) -> Section:
-    """The largest medians."""
+    """Makes a table of the largest medians."""
     table = Section(title, ["request", unit, ""])
     for name in sorted(values, key=lambda name: statistics.median(values[name]), reverse=True)[:SHOWN]:
         table.measured(name, values[name], unit)
@@ -98,7 +100,7 @@ def section(title: str, values: dict[str, list[float]], unit: str) -> Section:
 
 
 def main() -> None:
-    """See the module."""
+    """Measures, prints and writes; the module describes it."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.bench_bombs", description=__doc__.splitlines()[0]
     )

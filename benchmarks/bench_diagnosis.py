@@ -1,4 +1,4 @@
-"""Whether advice gains what it predicts: loads are diagnosed, advice is followed, and both are compared.
+"""Measures whether advice gains what it predicts: loads are diagnosed, advice is followed, both are compared.
 
 ``python -m benchmarks.bench_diagnosis [--quick] [--only CASE ...] [--json FILE]``
 """
@@ -17,7 +17,9 @@ from benchmarks.harness import Effort
 def main() -> None:
     """Measures each case in a process of its own, prints, and writes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_diagnosis", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that all of it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short and noisy run, to see that everything works"
+    )
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     options = parser.parse_args()

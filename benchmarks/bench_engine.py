@@ -1,4 +1,4 @@
-"""The engine's figures to reach, and every other variant on every model.
+"""Measures the engine against the figures it has to reach, and every other variant on every model.
 
 ``python -m benchmarks.bench_engine [--quick] [--json FILE] [--only NAME ...]``
 """
@@ -19,7 +19,9 @@ NAMES = ["gil", "scaling", "latency", "load", "ainfer", *MODELS, *(f"callers-{na
 def main() -> None:
     """Measures each section in a process of its own, prints it, and writes them all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_engine", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that all of it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short and noisy run, to see that everything works"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES)

@@ -1,4 +1,4 @@
-"""Servers over HTTP on this machine, one row a request: ours, over gRPC too, a bare application, and others.
+"""Measures servers on this machine with one row per request: ours over HTTP and gRPC, a bare one, others.
 
 ``python -m benchmarks.bench_http [--quick] [--ours] [--json FILE] [--only NAME ...]``; needs Debian's wrk.
 """
@@ -122,13 +122,15 @@ def _verdicts(table: Section, measured: Measured) -> None:
 def main() -> None:
     """Measures each section, prints it, and writes them all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_http", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that all of it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short and noisy run, to see that everything works"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES)
     )
     parser.add_argument(
-        "--ours", action="store_true", help="leave out the others' servers, which have to be installed"
+        "--ours", action="store_true", help="leave out other servers, which have to be installed"
     )
     options = parser.parse_args()
     baselines = () if options.ours else tuple(BASELINES)

@@ -1,4 +1,4 @@
-"""Figure 4: what requests, shapes and instances cost in memory, each measured in a fresh process.
+"""Measures what requests, shapes and instances cost in memory, each in a fresh process.
 
 ``python -m benchmarks.bench_memory [--requests N] [--shapes N] [--json FILE] [--only NAME ...]``
 """
@@ -23,7 +23,7 @@ from benchmarks.models import MODELS, directory
 
 CALLERS = 4
 SIZES = (1, 2, 3, 5, 8, 13, 16, 24, 32)
-WARM_UP = 500_000  # until every thread has met every size, inline runs on the callers included
+WARM_UP = 500_000  # until every thread has run every size, inline runs on the callers' threads included
 GROWTH_MB = 10
 # Two instances keep the kernels of 128 shapes each (max_onednn_shapes), up to 3 MB a shape.
 SHAPES_BOUND_MB = 700
@@ -34,14 +34,14 @@ REPEATS = 3
 
 
 def rss_mb() -> float:
-    """Resident memory of this process, counted page by page: the quick counters lag behind."""
+    """Returns this process's resident memory, counted page by page, because the quick counters lag behind."""
     gc.collect()
     with open("/proc/self/smaps_rollup") as lines:
         return next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) / 1024
 
 
 def requests(onednn: bool, count: int) -> list[float]:
-    """Megabytes grown since the warm-up, at ten points, over requests of mixed sizes from several threads."""
+    """Returns the growth in megabytes since the warm-up, at ten points, over requests of mixed sizes."""
     from paddleinfer import Engine
 
     model = MODELS["mlp"]
@@ -69,7 +69,7 @@ def requests(onednn: bool, count: int) -> list[float]:
 
 
 def shapes(count: int) -> list[float]:
-    """Megabytes grown since the first shape, after each hundredth of the distinct shapes, oneDNN on."""
+    """Returns the growth in megabytes since the first shape, after each hundredth of the distinct shapes."""
     from paddleinfer import Engine
 
     random = np.random.default_rng(1)
@@ -83,7 +83,7 @@ def shapes(count: int) -> list[float]:
         def ask(side: list[int]) -> None:
             engine.infer(np.full((1, 3, *side), 0.5, np.float32))
 
-        # Two callers, so that both instances run.
+        # Two callers keep both instances running.
         list(callers.map(ask, distinct[:1] * 20))
         before = rss_mb()
         grown = []
@@ -95,7 +95,7 @@ def shapes(count: int) -> list[float]:
 
 
 def engine_instances(format: str, instances: int) -> list[float]:
-    """Resident megabytes with that many instances of the wide MLP, each having run."""
+    """Returns resident megabytes with this many instances of the wide MLP, each of which has run."""
     from paddleinfer import Engine
 
     with Engine(directory("wide_mlp", format), instances=instances, onednn=False) as engine:
@@ -106,7 +106,7 @@ def engine_instances(format: str, instances: int) -> list[float]:
 
 
 def paddle_instances(format: str, instances: int) -> list[float]:
-    """The same for Paddle's own clones."""
+    """Returns the same for Paddle's own clones."""
     from benchmarks.baselines import Bare
 
     row = MODELS["wide_mlp"].feed(1)
@@ -129,13 +129,13 @@ MEASURED: dict[str, Callable[[int], list[float]]] = {
 
 
 def measure(name: str, amount: int) -> list[float]:
-    """One of MEASURED in a fresh process."""
+    """Runs one of MEASURED in a fresh process."""
     answer: list[float] = harness.child("bench_memory", "--measure", name, str(amount))
     return answer
 
 
 def requests_section(count: int) -> harness.Section:
-    """A million requests of mixed sizes."""
+    """Measures a million requests of mixed sizes."""
     title = f"4. Growth over {count:,} requests of 1 to 32 rows, MLP, {CALLERS} callers, 2 instances"
     section = harness.Section(title, ["setting", "MB at the end", "highest MB"])
     for name in ("requests, oneDNN on", "requests, oneDNN off"):
@@ -147,7 +147,7 @@ def requests_section(count: int) -> harness.Section:
 
 
 def shapes_section(count: int) -> harness.Section:
-    """A thousand distinct shapes."""
+    """Measures a thousand distinct shapes."""
     section = harness.Section(
         f"4. Growth over {count:,} distinct input shapes, mobilenet_v2, oneDNN on, 2 instances",
         ["after shapes", "MB"],
@@ -163,7 +163,7 @@ def shapes_section(count: int) -> harness.Section:
 
 
 def instances_section() -> harness.Section:
-    """A further instance of the wide MLP."""
+    """Measures a further instance of the wide MLP."""
     section = harness.Section(
         "4. A further instance of the wide MLP (85 MB of weights), oneDNN off", ["variant", "MB", "unit"]
     )
@@ -181,7 +181,7 @@ def instances_section() -> harness.Section:
 
 
 def main() -> None:
-    """All three sections, or one measurement for another process."""
+    """Measures all three sections, or makes one measurement for another process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_memory", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000, metavar="N")
     parser.add_argument("--shapes", type=int, default=1_000, metavar="N", help="at most 4,096")

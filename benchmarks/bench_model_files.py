@@ -1,6 +1,6 @@
-"""What a model's files that are made to cost really cost, until they are refused.
+"""Measures what hostile model files cost until they are refused.
 
-Each is looked into by a process of its own: seconds of its processor, and its memory over the file's bytes.
+Each is inspected by a process of its own: its processor seconds, and its memory over the file's bytes.
 
 ``python -m benchmarks.bench_model_files [--mib N] [--only WORD ...] [--json FILE]``
 """
@@ -21,7 +21,7 @@ from tests.support.hostile_files import NAMES, write
 MOST_SECONDS = 1.0
 MOST_TIMES = 10.0
 SMALL_BYTES = 1 << 20
-"""Of smaller files the memory is the interpreter's noise."""
+"""The memory of smaller files drowns in the interpreter's noise."""
 
 LOOK = """
 import json, sys, time
@@ -43,10 +43,12 @@ print(json.dumps([time.process_time() - began, peak_bytes() - before, said]))
 
 
 def main() -> None:
-    """Looks into all of them, and prints a table."""
+    """Inspects all of them, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=20, help="how large the files are")
-    parser.add_argument("--only", nargs="+", default=[], help="those whose names have one of these words")
+    parser.add_argument("--mib", type=int, default=20, help="size of the files")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="only files whose names have one of these words"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     section = Section(
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def look(section: Section, name: str, size: int) -> tuple[float, float]:
-    """A row; CPU seconds, and memory over bytes."""
+    """Returns a row, the CPU seconds, and the memory over bytes."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "model"
         file_bytes = write(name, directory, size)

@@ -1,4 +1,4 @@
-"""What OpenTelemetry's spans cost: off, on but not sampled, and on and sampled.
+"""Measures what OpenTelemetry's spans cost: off, on but not sampled, and on and sampled.
 
 ``python -m benchmarks.bench_otel [--quick] [--json FILE]``
 """
@@ -43,20 +43,20 @@ _INFER = f"/v2/models/{MODEL}/infer"
 
 
 class Discarding(SpanExporter):
-    """Takes spans to nowhere; with `encode` only after it has made the bytes that OTLP would send."""
+    """Discards spans; with `encode` only after making the bytes that OTLP would send."""
 
     def __init__(self, *, encode: bool) -> None:
         self._encode = encode
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Of a batch."""
+        """Exports a batch."""
         if self._encode:
             encode_spans(spans).SerializeToString()
         return SpanExportResult.SUCCESS
 
 
 def providers() -> dict[str, TracerProvider | None]:
-    """Variant -> who makes its spans."""
+    """Returns variant -> the provider of its spans."""
     return {
         OFF: None,
         UNSAMPLED: TracerProvider(sampler=ALWAYS_OFF),
@@ -74,7 +74,7 @@ def _provider(sampler: Sampler, *, encode: bool) -> TracerProvider:
 
 @contextlib.contextmanager
 def traced(engine: Engine, provider: TracerProvider | None) -> Iterator[None]:
-    """The engine makes spans meanwhile, if there is somebody to make them."""
+    """Has the engine make spans during the block, if there is a provider."""
     if provider is None:
         yield
         return
@@ -86,7 +86,7 @@ def traced(engine: Engine, provider: TracerProvider | None) -> Iterator[None]:
 
 
 def in_process(effort: Effort) -> dict[str, Section]:
-    """One call at a time, and many callers at once, of one engine."""
+    """Measures one call at a time, and many callers at once, of one engine."""
     with contextlib.ExitStack() as stack:
         engine = stack.enter_context(Engine(directory(MODEL), batchable=True, onednn=False))
         callers = Callers([functools.partial(submit_some, engine)] * CALLERS)
@@ -116,14 +116,14 @@ def in_process(effort: Effort) -> dict[str, Section]:
 
 
 def submit_some(engine: Engine) -> None:
-    """Several requests at once, so that the callers cost little and the engine is what is measured."""
+    """Submits several requests at once, so that the callers cost little beside the engine."""
     x = np.ones((1, *MODELS[MODEL].fed), np.float32)
     for future in [engine.submit([x]) for _ in range(IN_FLIGHT)]:
         future.result()
 
 
 def over_http(effort: Effort) -> Section:
-    """One small request at a time over a kept connection; what is sampled goes to no exporter."""
+    """Measures one small request at a time over a kept connection; sampled spans are not exported."""
     with contextlib.ExitStack() as stack:
         plain = stack.enter_context(_connected())
         spans = stack.enter_context(_connected("--otel"))
@@ -134,7 +134,7 @@ def over_http(effort: Effort) -> Section:
         }
         for ask in asked.values():
             p50_us(ask, effort.calls // 10)
-        # Windows of a time, not of a number of calls: these take longer.
+        # Windows last a time and not a number of calls, because these calls take longer.
         taken = interleave(
             {name: functools.partial(_p50_us_of, ask, effort.seconds) for name, ask in asked.items()},
             effort.rounds,
@@ -181,7 +181,7 @@ def _latencies(title: str, taken: Mapping[str, list[float]]) -> Section:
 
 
 def main() -> None:
-    """See the module."""
+    """Measures, prints and writes; the module describes it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)

@@ -1,4 +1,4 @@
-"""Twice the load that can be served, with 50 ms for each request; and one bad request among good ones.
+"""Measures twice the load that can be served, with 50 ms per request; and a bad request among good ones.
 
 ``python -m benchmarks.bench_overload [--quick] [--json FILE] [--only NAME ...]``
 """
@@ -116,7 +116,9 @@ def _verdicts(table: Section, variant: str, loads: list[Overload], capacity: lis
 def main() -> None:
     """Measures each section, prints it, and writes them all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_overload", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that all of it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short and noisy run, to see that everything works"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES)

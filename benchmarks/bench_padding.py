@@ -1,4 +1,4 @@
-"""What padding is worth: sequences of 8 to 64 tokens, each of its own length, and padded to a few lengths.
+"""Measures what padding gains for sequences of 8 to 64 tokens, as they are and padded to a few lengths.
 
 ``python -m benchmarks.bench_padding [--quick] [--json FILE]``
 """
@@ -30,9 +30,9 @@ MODEL = "masked_transformer"
 CALLERS = 64
 SHORTEST, LONGEST = 8, 64
 VOCABULARY = 1000
-# Different requests; each caller goes through all of them, beginning with another.
+# The number of different requests; each caller goes through all of them, from another start.
 REQUESTS = 1024
-# Of each window, before it counts.
+# The share of each window before it counts.
 RAMP = 0.3
 
 UNPADDED, PADDED = "as they are", "padded to a multiple of 16"
@@ -43,7 +43,7 @@ Results = Mapping[str, "np.ndarray[Any, Any]"]
 
 
 def variants(outputs: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Name -> options of an engine. The first output has the axis of the tokens, the other is pooled."""
+    """Returns name -> options of an engine. The first output has the tokens' axis, the other is pooled."""
     pad = functools.partial(PadAxis, inputs={"ids": 1}, mask="mask", outputs={outputs[0]: 1})
     return {
         UNPADDED: {},
@@ -55,7 +55,7 @@ def variants(outputs: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def requests() -> list[Feeds]:
-    """One row each, of lengths drawn evenly; the mask leaves nothing out."""
+    """Makes requests of one row each, of evenly drawn lengths; the mask leaves nothing out."""
     random = np.random.default_rng(SEED)
     drawn: list[Feeds] = []
     for _ in range(REQUESTS):
@@ -66,15 +66,15 @@ def requests() -> list[Feeds]:
 
 @dataclass(frozen=True)
 class Load:
-    """What the callers got within one window."""
+    """The callers' results within one window."""
 
     requests_per_s: float
     rows: float
-    """Of a run, mean."""
+    """The mean rows of a run."""
 
 
 class Callers:
-    """Tasks that each ask again as soon as they have an answer, on an event loop of their own."""
+    """Tasks on an event loop of their own; each asks again as soon as it has an answer."""
 
     def __init__(self, engine: Engine, asked: Sequence[Feeds]) -> None:
         self.engine = engine
@@ -82,11 +82,11 @@ class Callers:
         self._loop = uvloop.new_event_loop()
 
     def load(self, seconds: float) -> Load:
-        """All of them, for so long."""
+        """Runs all callers for so many seconds."""
         return self._loop.run_until_complete(self._load(seconds))
 
     def infos(self) -> list[tuple[Results, Any]]:
-        """Every request once, all callers at a time: results, and why they went as they did."""
+        """Sends every request once, from all callers at a time; returns results and their InferInfos."""
         return self._loop.run_until_complete(self._each_once())
 
     async def _load(self, seconds: float) -> Load:
@@ -123,7 +123,7 @@ class Callers:
 
 
 def difference(ours: Results, theirs: Results) -> float:
-    """The largest over the outputs, of the largest magnitude in each."""
+    """Returns the largest difference over the outputs, relative to the largest magnitude in each."""
     worst = 0.0
     for name, expected in theirs.items():
         if ours[name].shape != expected.shape:
@@ -134,7 +134,7 @@ def difference(ours: Results, theirs: Results) -> float:
 
 
 def section(effort: Effort) -> Section:
-    """All variants, in this process: they differ in nothing that is the process's."""
+    """Measures all variants in this process: no process-wide setting differs between them."""
     path, asked = directory(MODEL), requests()
     table = Section(
         f"{MODEL}: sequences of {SHORTEST} to {LONGEST} tokens, one each, {CALLERS} asyncio callers (uvloop)",
@@ -188,7 +188,9 @@ def section(effort: Effort) -> Section:
 def main() -> None:
     """Measures in a process of its own, prints, and writes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_padding", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short and noisy run, to see that everything works"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     parser.add_argument("--section", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""PaddleOCR's models: rows per second of the engine and of two bare predictors with Paddle's best settings.
+"""Measures PaddleOCR's models: rows per second of an engine, and of two bare predictors at their best.
 
 ``python -m benchmarks.bench_real [--quick] [--only CASE ...] [--json FILE]``
 """
@@ -22,12 +22,12 @@ from benchmarks.real.variants import CALLERS, CASES, Case, Settings, engine_help
 BARE = "two bare predictors"
 DEFAULTS = "engine"
 WITH_PASSES = "engine, ir_optim=True"
-# Windows are that much longer: a page takes a third of a second.
+# How much longer windows are, because a page takes a third of a second.
 SLOWNESS = 4.0
 
 
 def best_settings(name: str, case: Case, seconds: float) -> Settings:
-    """Those with which a row takes one bare predictor the least work, whatever else the machine does."""
+    """Finds the settings with which a row takes a bare predictor the least work on the processor."""
     first = [one for one in tried(case) if one.batch == case.batches[0]]
     best = min(first, key=lambda one: _alone(name, one, seconds))
     several = [replace(best, batch=batch) for batch in case.batches]
@@ -42,18 +42,18 @@ def _alone(name: str, settings: Settings, seconds: float) -> float:
 
 @dataclass(frozen=True)
 class Load:
-    """What one variant did in one round."""
+    """The results of one variant in one round."""
 
     rate: float
     """Rows per second."""
     cpu_ms: float
-    """Milliseconds of the processor for a row."""
+    """Milliseconds of the processor per row."""
     rows: float
-    """Of a run, mean."""
+    """The mean rows of a run."""
 
 
 def _together(helpers: Sequence[Helper], seconds: float) -> Load:
-    """All of them at the same time."""
+    """Runs all of them at the same time."""
     for one in helpers:
         one.tell(seconds)
     loads = [Load(**one.answer()) for one in helpers]
@@ -65,7 +65,7 @@ def _together(helpers: Sequence[Helper], seconds: float) -> Load:
 
 
 def section(name: str, effort: Effort) -> Section:
-    """One case: every variant has processes of its own, and one variant runs at a time."""
+    """Measures one case: every variant has processes of its own, and one variant runs at a time."""
     case = CASES[name]
     seconds = effort.seconds * SLOWNESS
     best = best_settings(name, case, effort.seconds)
@@ -111,7 +111,9 @@ def section(name: str, effort: Effort) -> Section:
 def main() -> None:
     """Measures case by case, prints, and writes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_real", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that all of it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short and noisy run, to see that everything works"
+    )
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     options = parser.parse_args()

@@ -1,8 +1,8 @@
-"""What the scheduler costs a request, with ten thousand waiting: no model, no thread, time as an argument.
-And what copying rows costs beside running them.
+"""Measures what the scheduler costs per request with ten thousand waiting, without model, thread or clock.
 
-Python's part is in it, but for the making of a request, which is measured apart: a tuple in a list for each
-request of a batch, and an entry taken out of a dictionary for each that ends.
+Also measures what copying rows costs beside running them. Python's part is included: a tuple in a list for
+each request of a batch, and an entry taken out of a dictionary for each that ends. Making a request is not
+included, but measured apart.
 
 ``python -m benchmarks.bench_scheduler [--quick] [--json FILE]``
 """
@@ -25,19 +25,19 @@ from paddleinfer.config import BatchingOptions
 
 QUEUED = 10_000
 ROWS = 32
-"""Of a batch."""
+"""The rows of a batch."""
 RUN_NS = 1_000_000
 SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What requests are like."""
+    """The kind of requests."""
 
     deadlines: tuple[float, float] | None = None
-    """The range they are drawn from, in seconds from now; None: requests have none, and go as they came."""
+    """The range of deadlines, in seconds from now; None: requests have none, and go as they came."""
     buckets: int = 1
-    """Kinds whose rows do not share a batch."""
+    """How many kinds of requests there are, which do not share batches."""
 
 
 MIXES = {
@@ -49,7 +49,7 @@ MIXES = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Nanoseconds a request."""
+    """Nanoseconds per request."""
 
     admit: float
     next: float
@@ -57,12 +57,12 @@ class Cost:
 
     @property
     def all(self) -> float:
-        """From its coming to its end."""
+        """The time from its arrival to its end."""
         return self.admit + self.next + self.done
 
 
 class Queue:
-    """A scheduler that is kept at so many requests: as many come as go."""
+    """A scheduler with a constant number of requests: as many come as go."""
 
     def __init__(self, mix: Mix) -> None:
         random = np.random.default_rng(1)
@@ -79,7 +79,7 @@ class Queue:
             self._admit(1)
 
     def _learn(self, mix: Mix) -> None:
-        """Runs of every size, so that every rule has something to go by."""
+        """Reports runs of every size, so that every rule has measurements."""
         for kind in range(mix.buckets):
             for rows in (1, 2, 4, 8, 16, 32) * 3:
                 self._scheduler.admit(-1, self._now, rows=rows, bucket=kind)
@@ -97,7 +97,7 @@ class Queue:
         self._number += count
 
     def turns(self, count: int) -> Cost:
-        """So many batches: each is run, and as many requests come as it held."""
+        """Runs so many batches; after each, as many requests come as it held."""
         clock = time.perf_counter_ns
         admitting = taking = ending = served = 0
         for _ in range(count):
@@ -118,9 +118,9 @@ class Queue:
         return Cost(admitting / served, taking / served, ending / served)
 
     def turned_down(self, count: int) -> float:
-        """Nanoseconds of a request with more rows than may wait at all: made, turned down at once, dropped.
+        """Times a request with more rows than may wait, in nanoseconds: it is made, refused and dropped.
 
-        That is what admitting costs before the scheduler has done anything.
+        This is the cost of admitting before the scheduler does anything.
         """
         clock = time.perf_counter_ns
         begin = clock()
@@ -159,7 +159,9 @@ def section(effort: Effort) -> Section:
 def main() -> None:
     """Measures, prints, and writes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_scheduler", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short and noisy run, to see that everything works"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     options = parser.parse_args()
     effort = Effort.of(options.quick)

@@ -1,4 +1,4 @@
-"""Many input shapes, on PP-OCRv5's text recogniser: memory over hundreds of widths, and a page of lines.
+"""Measures many input shapes on PP-OCRv5's recogniser: memory over hundreds of widths, and pages of lines.
 
 ``python -m benchmarks.bench_shapes [--quick] [--only SECTION] [--model DIRECTORY] [--json FILE]``
 """
@@ -25,7 +25,7 @@ from benchmarks.models import SEED
 from benchmarks.real.lines import BATCHES, CALLERS, DEFAULTS, LINE_WIDTHS, LINES, PADDED, helper, lines
 from paddleinfer import Engine
 
-# What `make real-models` unpacks.
+# The directory that `make real-models` unpacks.
 MODEL = REPOSITORY / "build/real-models/PP-OCRv5_mobile_rec"
 NARROWEST, WIDEST = 64, 1280
 
@@ -39,7 +39,7 @@ WANTED_SPEED = 2.0
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured."""
+    """How much to measure."""
 
     rounds: int
     widths: int
@@ -47,17 +47,17 @@ class Effort:
 
     @classmethod
     def of(cls, quick: bool) -> Effort:
-        """A look, or enough for figures to quote."""
+        """Returns the effort of a quick look, or of figures to quote."""
         return cls(rounds=1, widths=60, pages=2) if quick else cls(rounds=3, widths=500, pages=7)
 
 
 def resident_mb() -> float:
-    """Of this process, now."""
+    """Returns the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
 def widths(count: int) -> list[int]:
-    """Distinct ones in no order, spread over all that lines have."""
+    """Returns distinct widths in random order, spread over all that lines have."""
     spaced = np.linspace(NARROWEST, WIDEST, count).astype(int)
     return [int(width) for width in np.random.default_rng(SEED).permutation(np.unique(spaced))]
 
@@ -66,7 +66,7 @@ def widths(count: int) -> list[int]:
 
 
 def memory(variant: str, model: Path, count: int) -> dict[str, Any]:
-    """In a process of its own: the most resident memory over so many widths, each asked once."""
+    """Measures, in a process of its own, the most resident memory over so many widths, each asked once."""
     sizes = widths(count)
     (widest,) = lines([WIDEST])
     images = (np.ascontiguousarray(widest[..., :width]) for width in sizes)
@@ -89,7 +89,7 @@ def memory(variant: str, model: Path, count: int) -> dict[str, Any]:
 
 
 def memory_section(model: Path, effort: Effort) -> Section:
-    """The engine against plain Paddle."""
+    """Measures the engine against plain Paddle."""
     table = Section(
         f"Most resident memory over {effort.widths} widths ({NARROWEST} to {WIDEST}), one row a request",
         ["variant", "MB", "of plain Paddle"],
@@ -113,7 +113,7 @@ def memory_section(model: Path, effort: Effort) -> Section:
 
 
 def _read(helpers: Sequence[harness.Helper]) -> tuple[float, float]:
-    """All of them a page at the same time: lines per second, and the processor's milliseconds for a line."""
+    """Has all helpers read a page at once; returns lines per second and processor milliseconds per line."""
     for one in helpers:
         one.tell("a page")
     answers = [one.answer() for one in helpers]
@@ -122,7 +122,7 @@ def _read(helpers: Sequence[harness.Helper]) -> tuple[float, float]:
 
 
 def lines_section(model: Path, effort: Effort) -> Section:
-    """Lines per second, every page with widths of its own, as pages have."""
+    """Measures lines per second; every page has widths of its own, as real pages have."""
     table = Section(
         f"{LINES} lines of as many widths ({LINE_WIDTHS[0]} to {LINE_WIDTHS[1]}), {CALLERS} threads",
         ["variant", "lines/s", "of plain batches", "CPU ms a line"],
@@ -163,9 +163,11 @@ SECTIONS = {"memory": memory_section, "lines": lines_section}
 def main() -> None:
     """Measures, prints, and writes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_shapes", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short and noisy run, to see that everything works"
+    )
     parser.add_argument("--only", choices=SECTIONS, help="one section")
-    parser.add_argument("--model", type=Path, default=MODEL, help="the recogniser's directory")
+    parser.add_argument("--model", type=Path, default=MODEL, help="directory of the recogniser")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     parser.add_argument("--widths", type=int, help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""A server under siege: good requests at twice what it can do, among bombs, disconnects and reloads.
+"""Besieges a server: good requests at twice its capacity, among bombs, disconnects and reloads.
 
 ``python -m benchmarks.bench_siege [--quick] [--json FILE]``
 """
@@ -28,25 +28,25 @@ _PATIENCE_S = 90.0
 _CALLERS = 8
 # How many times its lone run a request may take: a run that has begun comes first, and others share its own.
 _DEADLINE_IN_RUNS = 20
-# Ends that a good request may come to; anything else is a loss.
+# The ends that a good request may have; any other is a loss.
 _TOLD = {"200", "429", "503", "504"}
-# Memory and descriptors at the end, of what they were after the first part.
+# The largest ratio of memory and of descriptors at the end to those after the first part.
 _FLAT = 1.2
 
 
 @dataclass(frozen=True)
 class BadEffort:
-    """How the bad clients go about it."""
+    """How much the bad clients do."""
 
     reload_s: float
     pause_s: float = 0.05
     scale: float = 0.1
-    """Of the largest bodies that are allowed."""
+    """The share of the largest allowed body."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long, and in parts of how long."""
+    """The length of the siege, and of its parts."""
 
     seconds: float
     part_s: float
@@ -54,13 +54,13 @@ class Effort:
 
     @classmethod
     def of(cls, quick: bool) -> Effort:
-        """A look, or the ten minutes."""
+        """Returns the effort of a quick look, or ten minutes."""
         return cls(60, 10, BadEffort(reload_s=6)) if quick else cls(600, 30, BadEffort(reload_s=16))
 
 
 @dataclass(frozen=True)
 class Part:
-    """Of the siege, after which the server's memory is looked at."""
+    """A part of the siege, after which the server's memory is read."""
 
     ends: dict[str, int]
     answered_s: list[float]
@@ -71,7 +71,7 @@ class Part:
 
 @contextlib.contextmanager
 def server() -> Iterator[tuple[Path, int]]:
-    """``paddleinfer-http`` with its defaults, but that clients may load: its place in /proc, its port."""
+    """Runs ``paddleinfer-http`` with its defaults, except that clients may load; yields /proc and port."""
     command = [str(Path(sys.executable).with_name("paddleinfer-http")), "--model", f"m={directory(MODEL)}"]
     command += ["--host", "127.0.0.1", "--port", "0", "--repository-control"]
     with tempfile.TemporaryFile("w+") as output:
@@ -102,13 +102,13 @@ def _said(output: IO[str]) -> str:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The least value that so great a share does not exceed; NaN of none."""
+    """Returns the least value that this share does not exceed; NaN without values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 def besiege(effort: Effort) -> tuple[Section, list[Part]]:
-    """The whole of it."""
+    """Runs the whole siege."""
     with server() as (process, port), contextlib.ExitStack() as closing:
         good, bad = (
             closing.enter_context(contextlib.closing(Helper("hostile.siege_clients", kind, str(port))))
@@ -139,7 +139,7 @@ def besiege(effort: Effort) -> tuple[Section, list[Part]]:
 
 
 def report(parts: Sequence[Part], capacity_per_s: float, deadline_s: float) -> Section:
-    """What became of all requests, and of the server."""
+    """Reports what became of all requests, and of the server."""
     ends: collections.Counter[str] = collections.Counter()
     sent: collections.Counter[str] = collections.Counter()
     for part in parts:

@@ -1,7 +1,7 @@
-"""What recording and being scraped cost: throughput with nothing recorded, as by default, and in a trace.
+"""Measures what recording and scraping cost: throughput without recording, by default, and in a trace.
 
-The callers never pause; what is recorded changes under them every tenth of a second, so that what slows the
-machine for longer slows every variant alike. ``nothing, again`` shows how far a variant differs from itself.
+The callers never pause; the recording changes every tenth of a second, so that a longer slow spell of the
+machine slows every variant alike. ``nothing, again`` shows how far a variant differs from itself.
 
 ``python -m benchmarks.bench_trace [--quick] [--json FILE]``
 """
@@ -38,11 +38,11 @@ LEAST_SHARE = 0.98
 
 @dataclass(frozen=True)
 class Variant:
-    """What goes on beside the callers."""
+    """The recording and scraping beside the callers."""
 
     kept_requests: int = 0
     scraped: bool = False
-    """Once in the window, which is ten times a second; a scraper comes every 15 seconds or so."""
+    """Whether it is scraped once in each window, ten times a second; real scrapers come every 15 s or so."""
 
 
 NOTHING = "nothing"
@@ -56,14 +56,14 @@ VARIANTS = {
 
 
 def several(engine: Engine) -> None:
-    """Several requests at once, so that the callers cost little and the engine is what is measured."""
+    """Submits several requests at once, so that the callers cost little beside the engine."""
     x = np.ones((1, 128), np.float32)
     for future in [engine.submit([x]) for _ in range(IN_FLIGHT)]:
         future.result()
 
 
 def one(engine: Engine) -> None:
-    """One request, waited for."""
+    """Makes one request and waits for it."""
     engine.infer([np.ones((1, 128), np.float32)])
 
 
@@ -75,7 +75,7 @@ CALLERS = {
 
 @contextlib.contextmanager
 def calling(engine: Engine, callers: int, call: Callable[[Engine], None]) -> Iterator[None]:
-    """So many threads call without a pause, as long as the block, in which the windows are."""
+    """Has so many threads call without a pause during the block with the windows."""
     over = threading.Event()
 
     def calls() -> None:
@@ -94,7 +94,7 @@ def calling(engine: Engine, callers: int, call: Callable[[Engine], None]) -> Ite
 
 
 def throughput(engine: Engine, variant: Variant) -> float:
-    """Results a second, in one window."""
+    """Returns results a second in one window."""
     with engine.trace(variant.kept_requests) if variant.kept_requests else contextlib.nullcontext():
         time.sleep(SETTLING_S)
         results = engine.stats()["results"]
@@ -106,13 +106,13 @@ def throughput(engine: Engine, variant: Variant) -> float:
 
 
 def measure(title: str, callers: int, call: Callable[[Engine], None], rounds: int) -> Section:
-    """Requests of one row each to one engine."""
+    """Measures requests of one row each to one engine."""
     with (
         Engine(directory(MODEL), batchable=True, trace_requests=0) as engine,
         calling(engine, callers, call),
     ):
         time.sleep(10 * WINDOW_S)
-        # The windows are short: the collector's visit to what was imported would be one variant's misfortune.
+        # The windows are short, so a collection of all imported objects would hit a single variant.
         gc.collect()
         gc.freeze()
         rates = interleave(
@@ -133,13 +133,13 @@ def measure(title: str, callers: int, call: Callable[[Engine], None], rounds: in
 
 
 def quarters(shares: list[float]) -> str:
-    """Median (first to third quartile)."""
+    """Writes the median (first to third quartile)."""
     first, median, third = statistics.quantiles(shares, n=4)
     return f"{median:.3f} ({first:.3f} to {third:.3f})"
 
 
 def main() -> None:
-    """See the module."""
+    """Measures, prints and writes; the module describes it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)

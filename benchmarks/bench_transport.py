@@ -1,4 +1,4 @@
-"""What each way to a model costs one caller with one request at a time: in process, and over sockets.
+"""Measures what each way to a model costs a caller with one request at a time: in process, over sockets.
 
 ``python -m benchmarks.bench_transport [--quick] [--json FILE] [--png FILE]``; the picture needs matplotlib.
 """
@@ -17,7 +17,9 @@ from benchmarks.transport.picture import draw
 def main() -> None:
     """Measures in a process of its own, prints, and writes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_transport", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that all of it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short and noisy run, to see that everything works"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the medians here")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""What verification costs: throughput with and without it, while callers never pause and while they do.
+"""Measures what verification costs: throughput with and without it, with callers that pause or do not.
 
-Where callers never pause no instance is idle for long, so that hardly anything is verified; where they pause,
-what is verified runs in the pauses. ``never, again`` shows how far one engine differs from another.
+If callers never pause, no instance is idle for long and hardly anything is verified; if they pause,
+verification runs in the pauses. ``never, again`` shows how far one engine differs from another.
 
 ``python -m benchmarks.bench_verification [--quick] [--json FILE]``
 """
@@ -38,7 +38,7 @@ PAUSES_S = {"callers that never pause": 0.0, "callers that pause for 5 ms": 0.00
 
 
 def throughput(engine: Engine, pause_s: float) -> float:
-    """Results a second, in one window of callers with several futures each."""
+    """Returns results a second in one window of callers with several futures each."""
     x = np.ones((1, 128), np.float32)
 
     def ask(_: int) -> None:
@@ -52,7 +52,7 @@ def throughput(engine: Engine, pause_s: float) -> float:
 
 
 def measure(title: str, pause_s: float, rounds: int) -> Section:
-    """One engine for each variant, one after the other in every round."""
+    """Measures one engine for each variant, one after the other in every round."""
     section = Section(
         f"{MODEL}, {CALLERS * IN_FLIGHT} requests of one row under way, {title}: "
         f"medians of {rounds} windows of {WINDOW_S:g} s (and quarters)",
@@ -63,11 +63,11 @@ def measure(title: str, pause_s: float, rounds: int) -> Section:
             name: stack.enter_context(Engine(directory(MODEL), verify_every=every))
             for name, every in EVERY.items()
         }
-        for engine in engines.values():  # past what is compared at first
+        for engine in engines.values():  # the first comparisons are over
             throughput(engine, pause_s)
             throughput(engine, 0)
         before = {name: engine.stats() for name, engine in engines.items()}
-        # The windows are short: the collector's visit to what was imported would be one variant's misfortune.
+        # The windows are short, so a collection of all imported objects would hit a single variant.
         gc.collect()
         gc.freeze()
         rates = interleave(
@@ -96,7 +96,7 @@ def measure(title: str, pause_s: float, rounds: int) -> Section:
 
 
 def main() -> None:
-    """See the module."""
+    """Measures, prints and writes; the module describes it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)

@@ -1,4 +1,4 @@
-"""Measuring: interleaved rounds, persistent caller threads, spreads, verdicts, tables, machine facts."""
+"""Provides interleaved rounds, persistent caller threads, spreads, verdicts, tables and machine facts."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _Name = TypeVar("_Name")
 _T = TypeVar("_T")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Equal results: the design's tolerance for float32.
+# The tolerance of equal results in float32.
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds, and seconds for each variant in each round."""
+    """How much to measure: rounds, and seconds for each variant in each round."""
 
     rounds: int
     seconds: float
@@ -39,13 +39,13 @@ class Effort:
 
     @classmethod
     def of(cls, quick: bool) -> Effort:
-        """A few seconds for a look, or enough for figures to quote."""
+        """Returns a few seconds for a quick look, or enough for figures to quote."""
         return cls(rounds=3, seconds=0.3, calls=500) if quick else cls(rounds=9, seconds=1.0, calls=3000)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A figure: what was measured, and what was wanted."""
+    """One figure against its limit: what was measured and what was wanted."""
 
     what: str
     value: float
@@ -64,14 +64,14 @@ class Section:
     raw: dict[str, list[float]] = field(default_factory=dict)
 
     def measured(self, name: str, values: Sequence[float], unit: str, *more: str) -> None:
-        """A row: the median and the range of one variant."""
+        """Adds a row: the median and the range of one variant."""
         self.raw[name] = list(values)
         self.rows.append([name, spread(values), unit, *more])
 
     def verdict(
         self, what: str, value: float, *, at_least: float | None = None, at_most: float | None = None
     ) -> None:
-        """A figure against its limit."""
+        """Adds a figure against its limit."""
         if at_least is not None:
             self.verdicts.append(Verdict(what, value, f">= {at_least:g}", value >= at_least))
         if at_most is not None:
@@ -79,7 +79,7 @@ class Section:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Median (lowest to highest)."""
+    """Writes the median (lowest to highest)."""
     return f"{_short(statistics.median(values))} ({_short(min(values))} to {_short(max(values))})"
 
 
@@ -88,17 +88,17 @@ def _short(value: float) -> str:
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Round by round, so that what slows the whole machine cancels."""
+    """Divides round by round, so that a slow spell of the whole machine cancels."""
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def differences(left: Sequence[float], right: Sequence[float]) -> list[float]:
-    """Round by round."""
+    """Subtracts round by round."""
     return [a - b for a, b in zip(left, right, strict=True)]
 
 
 def interleave(variants: Mapping[_Name, Callable[[], _T]], rounds: int) -> dict[_Name, list[_T]]:
-    """Every variant once a round, each round beginning with another variant."""
+    """Measures every variant once a round; each round begins with another variant."""
     results: dict[_Name, list[_T]] = {name: [] for name in variants}
     names = list(variants)
     for turn in range(rounds):
@@ -109,7 +109,7 @@ def interleave(variants: Mapping[_Name, Callable[[], _T]], rounds: int) -> dict[
 
 
 class Callers:
-    """Threads that stay, one for each call: a predictor with oneDNN is slow on every new thread."""
+    """Persistent threads, one for each call: a predictor with oneDNN is slow on every new thread."""
 
     def __init__(self, calls: Sequence[Callable[[], Any]], warm_up: int = 5) -> None:
         self._calls = calls
@@ -117,13 +117,13 @@ class Callers:
         self.each(lambda call: [call() for _ in range(warm_up)])
 
     def each(self, job: Callable[[Callable[[], Any]], Any], callers: int | None = None) -> list[Any]:
-        """Runs the job for every call, or the first few, at the same time, each on its own thread."""
+        """Runs the job for every call, or for the first few, at once, each on its own thread."""
         pairs = list(zip(self._threads, self._calls, strict=True))[:callers]
         started = [thread.submit(job, call) for thread, call in pairs]
         return [future.result() for future in started]
 
     def rate(self, seconds: float) -> float:
-        """Calls per second of all threads together."""
+        """Returns calls per second of all threads together."""
         ready = threading.Barrier(len(self._calls))
 
         def job(call: Callable[[], Any]) -> float:
@@ -139,7 +139,7 @@ class Callers:
 
 
 def rate(call: Callable[[], Any], seconds: float) -> float:
-    """Calls per second, back to back."""
+    """Returns calls per second, back to back."""
     begin = time.perf_counter()
     count = 0
     while (elapsed := time.perf_counter() - begin) < seconds or count == 0:
@@ -149,9 +149,9 @@ def rate(call: Callable[[], Any], seconds: float) -> float:
 
 
 async def keep_awaiting(call: Callable[[], Awaitable[Any]], tasks: int, seconds: float) -> int:
-    """How often so many tasks together call, each one call after the other.
+    """Returns how often so many tasks call in all, each one call after the other.
 
-    Unlike ``paddleinfer.traffic`` it notes nothing on the way: around it the loop's own time is measured.
+    Unlike ``paddleinfer.traffic`` it records nothing: the loop's own time is measured around it.
     """
     count = 0
     end = time.perf_counter() + seconds
@@ -167,7 +167,7 @@ async def keep_awaiting(call: Callable[[], Awaitable[Any]], tasks: int, seconds:
 
 
 def p50_us(call: Callable[[], Any], calls: int) -> float:
-    """The median microseconds of one call, back to back."""
+    """Returns the median microseconds of one call, back to back."""
     clock = time.perf_counter_ns
     taken = []
     for _ in range(calls):
@@ -178,7 +178,7 @@ def p50_us(call: Callable[[], Any], calls: int) -> float:
 
 
 def check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Stops the benchmark when two variants do not compute the same."""
+    """Stops the benchmark if two variants do not compute the same."""
     wanted = list(theirs.values()) if isinstance(theirs, Mapping) else theirs
     for (name, result), expected in zip(ours.items(), wanted, strict=True):
         if not equal(result, expected):
@@ -186,7 +186,7 @@ def check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any] | Sequence[An
 
 
 def equal(ours: Any, theirs: Any) -> bool:
-    """Whether two arrays agree within the tolerance, measured against the largest element."""
+    """Tells whether two arrays agree within the tolerance, relative to the largest element."""
     a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     return a.shape == b.shape and bool(np.abs(a - b).max() <= TOLERANCE * np.abs(b).max())
 
@@ -230,7 +230,7 @@ class Helper:
         print(json.dumps(question), file=cast("IO[str]", self._process.stdin), flush=True)
 
     def answer(self) -> Any:
-        """The next answer."""
+        """Returns the next answer."""
         line = cast("IO[str]", self._process.stdout).readline()
         if not line:
             self._errors.seek(0)
@@ -244,26 +244,26 @@ class Helper:
 
 
 def serve(stream: IO[str], reply: Callable[[Any], Any]) -> None:
-    """A Helper's side: answers every line of standard input until it ends."""
+    """Answers every line of standard input until that ends, in a Helper's process."""
     for line in sys.stdin:
         print(json.dumps(reply(json.loads(line))), file=stream, flush=True)
 
 
 def answers() -> IO[str]:
-    """Standard output for JSON alone; what Paddle's C++ prints goes to standard error from now on."""
+    """Reserves standard output for JSON; what Paddle's C++ prints goes to standard error from now on."""
     kept = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return kept
 
 
 def quiet_environment() -> dict[str, str]:
-    """This environment without Paddle's chatter and without settings that would tilt a comparison."""
+    """Returns this environment without Paddle's chatter and without settings that would bias a comparison."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLAGS_", "MKL_"))}
     return {**kept, "GLOG_minloglevel": "2", "PYTHONWARNINGS": "ignore"}
 
 
 def section_of(answer: Mapping[str, Any]) -> Section:
-    """A section out of a child's JSON."""
+    """Makes a section from a child's JSON."""
     return Section(**{**answer, "verdicts": [Verdict(**verdict) for verdict in answer["verdicts"]]})
 
 
@@ -271,7 +271,7 @@ def section_of(answer: Mapping[str, Any]) -> Section:
 
 
 def facts() -> dict[str, Any]:
-    """What a reader needs to place the figures; nothing that names the machine."""
+    """Returns what a reader needs to judge the figures, without naming the machine."""
     cpu = platform.processor() or platform.machine()
     with open("/proc/cpuinfo") as lines:
         cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
@@ -293,7 +293,7 @@ def _version(package: str) -> str:
 
 
 def show(section: Section) -> None:
-    """The table and its verdicts, as text."""
+    """Writes the table and its verdicts as text."""
     print(f"\n{section.title}")
     widths = [
         max(len(row[i]) for row in [section.columns, *section.rows]) for i in range(len(section.columns))
@@ -306,7 +306,7 @@ def show(section: Section) -> None:
 
 
 def write_json(path: Path, sections: Mapping[str, Section], effort: Mapping[str, Any]) -> None:
-    """Everything measured, with the facts of the machine."""
+    """Writes everything measured, with the facts of the machine."""
     report = {
         "facts": facts(),
         "effort": dict(effort),

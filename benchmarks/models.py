@@ -1,6 +1,6 @@
-"""The models every benchmark runs: seeded ones, exported once into ``.cache/``, and PaddleOCR's.
+"""Provides the models of the benchmarks: seeded ones, exported once into ``.cache/``, and PaddleOCR's.
 
-``python -m benchmarks.models`` builds what is missing; the benchmarks do so themselves.
+``python -m benchmarks.models`` builds missing ones; the benchmarks also do so themselves.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _REAL = harness.REPOSITORY / "build" / "real-models"
 
 @dataclass(frozen=True)
 class BenchModel:
-    """One model: what goes in, and how it is made."""
+    """One model: its inputs, and how it is made."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    """Of one row; -1 is exported as such and fed as `fed`."""
+    """The shape of one row; -1 is exported as such and fed as `fed`."""
     fed: tuple[int, ...]
     batches: tuple[int, ...]
     """The batch sizes of the comparison table."""
     build: Callable[[Any], Any] | None
-    """None for one that is fetched."""
+    """Makes the network; None for a model that is fetched."""
 
     def feed(self, batch: int, seed: int = SEED) -> dict[str, np.ndarray[Any, Any]]:
-        """Seeded input of `batch` rows."""
+        """Makes seeded input of `batch` rows."""
         random = np.random.default_rng(seed)
         shape = (batch, *self.fed)
         if self.dtype == "int64":
@@ -51,27 +51,27 @@ class BenchModel:
 
     @property
     def inputs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """As export() takes them."""
+        """The inputs, as export() takes them."""
         return {"x": (self.dtype, (-1, *self.shape))}
 
 
 @dataclass(frozen=True)
 class RealModel(BenchModel):
-    """One of PaddleOCR's, as people download it; PP-OCRv4 is its legacy format, PP-OCRv5 the other."""
+    """A model of PaddleOCR, as people download it; PP-OCRv4 has the legacy format, PP-OCRv5 the other."""
 
     draw: Callable[[int], np.ndarray[Any, Any]]
-    """Seed -> one row."""
+    """Makes one row from a seed."""
     real: dict[str, str]
     """Format -> the model's directory."""
 
     def feed(self, batch: int, seed: int = SEED) -> dict[str, np.ndarray[Any, Any]]:
-        """Pictures of text."""
+        """Makes pictures of text."""
         return {"x": np.concatenate([self.draw(seed + row) for row in range(batch)])}
 
 
 @dataclass(frozen=True)
 class FurtherModel:
-    """A model that one benchmark feeds in its own way; as .json only."""
+    """A model that one benchmark feeds in its own way, exported as .json only."""
 
     name: str
     inputs: dict[str, tuple[str, tuple[int, ...]]]
@@ -90,7 +90,7 @@ def _mlp(*widths: int) -> Callable[[Any], Any]:
 
 def _mobilenet(paddle: Any) -> Any:
     model = paddle.vision.models.mobilenet_v2()
-    # With batch norm's initial statistics the activations die away to 1e-14.
+    # With batch norm's initial statistics the activations would fall to 1e-14.
     random = np.random.default_rng(SEED)
     model.train()
     for _ in range(20):
@@ -99,7 +99,7 @@ def _mobilenet(paddle: Any) -> Any:
 
 
 _VOCABULARY, _WIDTH, _HEADS, _LAYERS = 1000, 128, 4, 2
-# Ids of the embedding; larger ones fail inside Paddle.
+# The number of the embedding's ids; larger ones fail inside Paddle.
 EMBEDDED = 50
 
 
@@ -145,7 +145,7 @@ def _transformer(paddle: Any) -> Any:
 
 
 def _masked_transformer(paddle: Any) -> Any:
-    """The same over sequences of any length: what the mask leaves out is no key. Per token, and pooled."""
+    """The same over sequences of any length, where masked tokens are not keys; per token, and pooled."""
     nn, block = paddle.nn, _block(paddle)
 
     class Encoder(nn.Layer):  # type: ignore[misc, name-defined]
@@ -242,7 +242,7 @@ _ALL: dict[str, BenchModel | FurtherModel] = {**MODELS, **FURTHER}
 
 
 def directory(name: str, format: str = "json") -> Path:
-    """Where the model lies; fetched, or built in a process of its own, when missing."""
+    """Returns the model's directory; a missing model is fetched, or built in a process of its own."""
     place = _place(name, format)
     if not place.exists():
         if isinstance(_ALL[name], RealModel):
@@ -254,7 +254,7 @@ def directory(name: str, format: str = "json") -> Path:
 
 
 def program_of(directory: Path) -> Path:
-    """The program in a model's directory, which may hold other files, too."""
+    """Returns the program in a model's directory, which may hold other files, too."""
     files = [directory / f"inference{suffix}" for suffix in (".json", ".pdmodel")]
     return next(file for file in files if file.exists())
 
@@ -272,7 +272,7 @@ def _place(name: str, format: str) -> Path:
 
 
 def onnx_file(name: str) -> Path | None:
-    """The same model for onnxruntime, converted when missing; None where there is no paddle2onnx."""
+    """Returns the same model for onnxruntime, converted if missing; None without paddle2onnx."""
     if importlib.util.find_spec("paddle2onnx") is None:
         return None
     place = _place(name, "onnx") / "model.onnx"
@@ -301,7 +301,7 @@ def build(name: str) -> None:
 
 
 def main() -> None:
-    """Builds what is missing."""
+    """Builds missing models."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     built = [name for name, model in _ALL.items() if model.build is not None]
     parser.add_argument("--only", choices=built, help="build this one, even if it is there")

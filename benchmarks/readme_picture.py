@@ -1,4 +1,4 @@
-"""The README's picture, of figures that stand in docs/figures.md.
+"""Draws the README's picture from the figures in docs/figures.md.
 
 ``python -m benchmarks.readme_picture`` draws docs/figures.png again; it needs matplotlib.
 """
@@ -25,15 +25,15 @@ _COLOUR, _OTHERS_COLOUR = "#1668c4", "#b3b9c1"
 
 @dataclass(frozen=True)
 class Panel:
-    """Bars of one column of a table. Those whose label begins with paddleinfer are ours."""
+    """Bars of one column of a table. Bars whose label begins with paddleinfer are ours."""
 
     title: str
     heading: str
-    """Of the section that has the table."""
+    """The heading of the section that has the table."""
     column: int
-    """From 0, after the rows' names."""
+    """The column, counted from 0 after the rows' names."""
     rows: dict[str, str]
-    """A row's name -> what the picture calls it."""
+    """A row's name -> its label in the picture."""
 
 
 PANELS = (
@@ -68,9 +68,9 @@ PANELS = (
 
 
 def bars(panel: Panel, text: str) -> dict[str, int]:
-    """Label -> requests per second.
+    """Reads label -> requests per second.
 
-    Of several numbers in a cell ours is the first, which is with the defaults, and others' is their best.
+    If a cell has several numbers, ours is the first, with the defaults, and others' is their best.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def bars(panel: Panel, text: str) -> dict[str, int]:
 
 
 def drawn() -> list[dict[str, int]]:
-    """The bars of the picture that is there, a dict for each panel."""
+    """Returns the bars of the existing picture, a dict for each panel."""
     from PIL import Image
 
     with Image.open(PICTURE) as image:
@@ -102,7 +102,7 @@ def drawn() -> list[dict[str, int]]:
 
 
 def draw() -> None:
-    """Draws it; what was drawn stands in the file, too."""
+    """Draws the picture; the drawn figures are also stored in the file."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,1 +1,1 @@
-"""Many callers of one engine, in threads and tasks, beside other ways to serve them."""
+"""Measures many callers of one engine, in threads and tasks, and other ways to serve them."""

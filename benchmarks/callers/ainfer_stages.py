@@ -1,7 +1,7 @@
-"""Figure 5: where the microseconds of one ``ainfer`` go on the loop's thread, with 64 tasks at saturation.
+"""Measures where the microseconds of one ``ainfer`` go on the loop's thread, with 64 tasks at saturation.
 
-An event loop that times the engine's own callbacks drives the tasks; the rest is told apart by running the
-same tasks over bare futures.
+An event loop that times the engine's own callbacks drives the tasks; running the same tasks over bare futures
+separates the rest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STAGES = ("coroutine and request", "queueing", "results and delivery", "loop and
 
 
 class TimedLoop(asyncio.SelectorEventLoop):
-    """The stock loop, with the time spent in callbacks of an engine: its reader, and what it calls soon."""
+    """The stock loop, which adds up the time in an engine's callbacks: its reader, and its call_soon."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class TimedLoop(asyncio.SelectorEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        """Times the callback when it is an engine's."""
+        """Times the callback if it is an engine's."""
         if getattr(callback, "__name__", "") != "flush":
             return super().call_soon(callback, *args, context=context)
 
@@ -59,7 +59,7 @@ class TimedLoop(asyncio.SelectorEventLoop):
 
 
 def run(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, float]) -> float:
-    """One coroutine on one loop."""
+    """Runs one coroutine on one loop."""
     try:
         return loop.run_until_complete(main)
     finally:
@@ -67,13 +67,13 @@ def run(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, float]) -> fl
 
 
 async def driven(call: Callable[[], Coroutine[Any, Any, Any]], seconds: float) -> float:
-    """Calls per second of all tasks together."""
+    """Returns calls per second of all tasks together."""
     begin = time.perf_counter()
     return await keep_awaiting(call, TASKS, seconds) / (time.perf_counter() - begin)
 
 
 async def over_bare_futures(seconds: float) -> float:
-    """The same tasks, each waiting for a future that is set with 31 others in one callback."""
+    """Runs the same tasks, each waiting for a future that is set with 31 others in one callback."""
     loop = asyncio.get_running_loop()
     waiting: list[asyncio.Future[None]] = []
 
@@ -95,7 +95,7 @@ async def over_bare_futures(seconds: float) -> float:
 
 
 def request_us(engine: Engine, feeds: Any) -> float:
-    """Microseconds from calling ``ainfer`` to its await, one after another in one turn of a loop."""
+    """Returns microseconds from a call of ``ainfer`` to its await, for calls in one turn of a loop."""
 
     async def measure() -> float:
         begun = [engine.ainfer(feeds) for _ in range(BATCH)]
@@ -113,7 +113,7 @@ def request_us(engine: Engine, feeds: Any) -> float:
 
 
 def stages(effort: Effort) -> Section:
-    """A row for each stage; they sum to the time between two answers."""
+    """Makes a row for each stage; they add up to the time between two answers."""
     feeds = MODELS["mlp"].feed(1)
     taken: dict[str, list[float]] = {stage: [] for stage in STAGES}
     rates = []

@@ -1,6 +1,6 @@
-"""Other ways to serve many callers from one Python process: what one writes oneself, and what one installs.
+"""Provides other ways to serve many callers from one Python process: self-written and installed batchers.
 
-Each is given `run`, a bare predictor's loop, but for onnxruntime, which runs the model itself.
+Each gets `run`, a bare predictor's loop, except for onnxruntime, which runs the model itself.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ MAX_ROWS = 32
 
 
 def run_together(run: Call, requests: Sequence[Feeds]) -> list[Results]:
-    """One run for requests of one row each."""
+    """Runs requests of one row each together."""
     together = {name: np.concatenate([feeds[name] for feeds in requests]) for name in requests[0]}
     results = run(together)
     return [{name: rows[row : row + 1] for name, rows in results.items()} for row in range(len(requests))]
 
 
 class Batcher:
-    """The batcher that one writes in forty lines: a queue, a thread that takes all that waits, futures."""
+    """The batcher that people write in forty lines: a queue, a thread that takes all that waits, futures."""
 
     def __init__(self, run: Call) -> None:
         self._run = run
@@ -79,7 +79,7 @@ class Pool:
         self._own.run = self._free.pop()
 
     def __call__(self, feeds: Feeds) -> Results:
-        """One run on a thread that is free, or the next to be."""
+        """Runs on a free thread, or on the next one that is free."""
         return self._threads.submit(self._run, feeds).result()
 
     def _run(self, feeds: Feeds) -> Results:
@@ -90,7 +90,7 @@ class Pool:
 class Batched:
     """The package `batched`, called from threads."""
 
-    # While nobody calls, its thread would go on polling beside what is measured next.
+    # While nobody calls, its thread would go on polling and disturb the next measurement.
     RESTING_S = 0.05
 
     def __init__(self, run: Call, **options: Any) -> None:
@@ -107,7 +107,7 @@ class Batched:
 
     @contextlib.contextmanager
     def awake(self) -> Iterator[None]:
-        """Within it the thread polls as often as it was told to."""
+        """Lets the thread poll at its own rate during the block."""
         self._processor.batch_queue._timeout = self._polling_s
         try:
             yield
@@ -143,5 +143,5 @@ class Onnx:
         self._names = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, feeds: Feeds) -> Results:
-        """One run on the caller's thread."""
+        """Runs on the caller's thread."""
         return dict(zip(self._names, self._session.run(None, dict(feeds)), strict=True))

@@ -1,4 +1,4 @@
-"""The share of an instance's time that goes into copying rows: what gathering ahead could save at most.
+"""Measures the share of an instance's time for copying rows, the most that gathering ahead could save.
 
 ``python -m benchmarks.callers.copying SECONDS`` prints the section as JSON.
 """

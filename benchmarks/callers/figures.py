@@ -1,4 +1,4 @@
-"""Requests of one row from 1, 8 and 64 callers at once: the engine beside what else there is, by model."""
+"""Reports requests of one row from 1, 8 and 64 callers at once: the engine and its baselines, by model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def section(model: str, effort: Effort) -> Section:
 
 
 def mlp(table: Section, measured: Measured) -> None:
-    """Where Python costs most: against the best of `batched`, the batcher of 40 lines, and the bare loop."""
+    """Compares where Python costs most: with the best of `batched`, the 40-line batcher and the bare loop."""
     many = MOST_CALLERS
     batched = measured.best(many, "batched", ASYNCIO)
     for loop, baseline, least in ((ASYNCIO, batched, 3.5), (UVLOOP, batched, 4.5), (THREADS, BATCHER, 4)):
@@ -67,7 +67,7 @@ def mlp(table: Section, measured: Measured) -> None:
 
 
 def wide_mlp(table: Section, measured: Measured) -> None:
-    """Where batches pay most: against two bare processes that are handed full ones."""
+    """Compares where batches pay most: with two bare processes that get full ones."""
     for name, options in PLANS["wide_mlp"].engines.items():
         for loop, least in ((ASYNCIO, 0.9), (UVLOOP, 0.9), (THREADS, 0.85)):
             rates = measured.rates(MOST_CALLERS, f"{name}, {loop}")
@@ -76,7 +76,7 @@ def wide_mlp(table: Section, measured: Measured) -> None:
 
 
 def mobilenet_v2(table: Section, measured: Measured) -> None:
-    """Where batches pay little: against two bare processes at their best batch size, and as Paddle comes."""
+    """Compares where batches pay little: with two bare processes, at their best and with Paddle's defaults."""
     rates = measured.rates(8, f"{DEFAULTS}, {THREADS}")
     for limit, least in ((limit_of(None), 0.9), (AS_IT_COMES, 1.2)):
         part = statistics.median(ratios(rates, measured.limit(limit)))

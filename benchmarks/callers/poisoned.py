@@ -1,4 +1,4 @@
-"""One bad request among 63 good ones, in one batch, a hundred times: whom it harms, and what that costs.
+"""Measures whom one bad request among 63 good ones in a batch harms, and what it costs, a hundred times.
 
 ``python -m benchmarks.callers.poisoned`` prints the section as JSON.
 """
@@ -23,7 +23,7 @@ TIMES = 100
 
 
 async def at_once(engine: Engine, requests: list[Any]) -> list[Any]:
-    """All of them in one turn of the loop; what became of each: (results, info) or the error."""
+    """Sends all in one turn of the loop; returns (results, info) or the error of each."""
     calls = (engine.ainfer({"ids": ids}, return_info=True) for ids in requests)
     return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -69,7 +69,7 @@ def section() -> Section:
 
 
 def same(expected: dict[str, Any], result: dict[str, Any]) -> bool:
-    """Whether both have equal outputs."""
+    """Tells whether both have equal outputs."""
     return all(equal(result[name], array) for name, array in expected.items())
 
 

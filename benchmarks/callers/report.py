@@ -1,4 +1,4 @@
-"""The measurements of bench_engine, each meant for a process of its own: Paddle's settings are process-wide.
+"""Makes the measurements of bench_engine, each in a process of its own: Paddle's settings are process-wide.
 
 ``python -m benchmarks.callers.report NAME [--quick]`` prints one section as JSON.
 """
@@ -65,7 +65,7 @@ def gil(effort: Effort) -> Section:
 
 
 def counting(seconds: float) -> float:
-    """Counts per second of a thread that only counts."""
+    """Returns counts per second of a thread that only counts."""
     result = []
 
     def count() -> None:
@@ -84,7 +84,7 @@ def counting(seconds: float) -> float:
 
 
 def counting_beside(callers: Callers, seconds: float) -> float:
-    """The same while the callers keep a model running."""
+    """Returns the same while the callers keep a model running."""
     ended = threading.Event()
 
     def keep_running(call: Callable[[], Any]) -> None:
@@ -133,7 +133,7 @@ def latency(effort: Effort) -> Section:
     """Figure 3."""
     path, feeds = directory("mlp"), MODELS["mlp"].feed(1)
     as_it_comes = Process("mlp", 1)
-    # The engine first: what it sets before paddle is imported then holds for the bare loop too.
+    # The engine comes first, so that what it sets before Paddle's import also holds for the bare loop.
     made = functools.partial(Engine, path, onednn=False, instances=1)
     with made() as inline, made(inline=False) as handed_over:
         bare = Bare(path, as_engine=True, onednn=False)
@@ -167,7 +167,7 @@ def latency(effort: Effort) -> Section:
 
 
 def asked_p50(process: Process, calls: int) -> float:
-    """The median microseconds of a call in the other process."""
+    """Returns the median microseconds of a call in the other process."""
     process.ask("p50", calls)
     return float(process.answer())
 
@@ -197,7 +197,7 @@ def load(effort: Effort) -> Section:
 
 
 def load_ms(make: Callable[[], Any]) -> float:
-    """Milliseconds to make it; ending it is not counted."""
+    """Returns the milliseconds to make it; ending it is not counted."""
     begin = time.perf_counter()
     made = make()
     taken = (time.perf_counter() - begin) * 1e3
@@ -207,7 +207,7 @@ def load_ms(make: Callable[[], Any]) -> float:
 
 
 def compare(name: str, effort: Effort) -> Section:
-    """The variants side by side on one model, everything as it comes."""
+    """Compares the variants on one model, everything with its defaults."""
     section = Section(f"{name}: rows per second", ["batch", "variant", "rows/s", "unit", "of one bare loop"])
     for batch in MODELS[name].batches:
         for variant, values in compare_at(name, batch, effort).items():
@@ -222,10 +222,10 @@ def compare(name: str, effort: Effort) -> Section:
 
 
 def compare_at(name: str, batch: int, effort: Effort) -> dict[str, list[float]]:
-    """Rows per second of every variant."""
+    """Returns rows per second of every variant."""
     path, feeds = directory(name), MODELS[name].feed(batch)
     processes = [Process(name, batch) for _ in range(2)]
-    # Before the engines, which may change process-wide settings.
+    # They run before the engines, which may change process-wide settings.
     bares = [Bare(path) for _ in range(2)]
     locked = Locked(Bare(path))
     with Engine(path, instances=1) as one, Engine(path, instances=2) as two:
@@ -270,7 +270,7 @@ FIGURES: dict[str, Callable[[Effort], Section]] = {
 
 
 def main() -> None:
-    """One section, as JSON on standard output."""
+    """Prints one section as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("name", choices=FIGURES)
     parser.add_argument("--quick", action="store_true")

@@ -1,4 +1,4 @@
-"""What callers are set upon, model by model, and the rounds in which all of it is measured."""
+"""Plans which variants callers use on each model, and runs the rounds that measure them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.callers.variants import LOCKED, MOST_CALLERS, PER_THREAD, POOL, 
 from benchmarks.harness import Effort, Helper, interleave
 from benchmarks.load.closed_loop import Load
 
-# Callers -> their part of the seconds of a variant: more of them take longer until each has been served.
+# Callers -> their share of a variant's seconds: with more of them it takes longer to serve each.
 WINDOWS = {1: 0.2, 8: 0.3, MOST_CALLERS: 0.5}
 WARM_UP = 0.5
 
@@ -29,22 +29,22 @@ _WITHOUT: Options = {"onednn": False}
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured on one model."""
+    """The measurements on one model."""
 
     engines: Mapping[str, Options]
     """Name -> the engine's options."""
     onednn: bool | None = None
-    """For the baselines: what serves these callers best."""
+    """oneDNN for the baselines: the setting that serves these callers best."""
     batched_rows: int = 64
-    """The batch size of the package `batched` where it is tuned: the better of 8, 32 and 64."""
+    """The batch size of the tuned package `batched`: the best of 8, 32 and 64."""
     locked_callers: int = MOST_CALLERS
-    """Of the locked predictor; each thread of a predictor with oneDNN keeps its own copy of the weights."""
+    """The most callers of the locked predictor: with oneDNN each thread keeps a copy of the weights."""
     batches: tuple[int, ...] = (32,)
-    """Of the bare limit, which is the best of them."""
+    """The batch sizes of the bare limit, which is the best of them."""
     as_it_comes: int | None = None
     """The batch size of two bare processes with Paddle's defaults."""
     slowness: float = 1.0
-    """Windows are that much longer, so that enough answers fall into them."""
+    """How much longer windows are, so that enough answers fall into them."""
 
 
 PLANS = {
@@ -59,7 +59,7 @@ PLANS = {
 
 
 def limit_of(onednn: bool | None) -> str:
-    """The bare processes with the settings of an engine with this option."""
+    """Names the bare processes with the settings of an engine with this option."""
     return "two bare processes" + (" without oneDNN" if onednn is False else "")
 
 
@@ -73,7 +73,7 @@ class Measured:
     """(batch, processes) -> rows per second of both together."""
 
     def rates(self, callers: int, variant: str) -> list[float]:
-        """Requests per second."""
+        """Returns requests per second."""
         return [load.requests_per_s for load in self.loads[callers, variant]]
 
     def best(self, callers: int, start: str, end: str) -> str:
@@ -86,7 +86,7 @@ class Measured:
         return max(names, key=lambda variant: statistics.median(self.rates(callers, variant)))
 
     def limit(self, processes: str) -> list[float]:
-        """Rows per second at the best batch size."""
+        """Returns rows per second at the best batch size."""
         rates = [values for (_, name), values in self.limits.items() if name == processes]
         return max(rates, key=statistics.median)
 
@@ -96,16 +96,16 @@ class Opened:
     """The processes of one model, ready to be asked."""
 
     served: dict[str, tuple[Server, str]]
-    """Variant -> who serves it, under which name."""
+    """Variant -> (the server, the variant's name there)."""
     pairs: dict[str, list[Process]]
 
     def load(self, callers: int, variant: str, seconds: float) -> Load:
-        """Sets callers upon a variant."""
+        """Runs callers on a variant."""
         server, name = self.served[variant]
         return server.load(name, callers, seconds)
 
     def limit(self, batch: int, processes: str, seconds: float) -> float:
-        """Rows per second of two bare loops."""
+        """Returns rows per second of two bare loops."""
         return batch * processes_rate(self.pairs[processes], seconds, batch)
 
 
@@ -120,7 +120,7 @@ def opened(model: str, plan: Plan, closing: contextlib.ExitStack) -> Opened:
     plain.ask("answers", MOST_CALLERS)
     serve = functools.partial(Server, model=model, expected=plain.answer())
     engines = {name: kept(serve("engine", options=options)) for name, options in plan.engines.items()}
-    # What an engine sets before paddle is imported belongs to the same settings.
+    # The variables that an engine sets before Paddle's import belong to its settings.
     environments = {
         options.get("onednn"): {"MKL_DEBUG_CPU_TYPE": "5"} if engines[name].in_force["mkl_amd"] else {}
         for name, options in plan.engines.items()
@@ -147,14 +147,14 @@ def opened(model: str, plan: Plan, closing: contextlib.ExitStack) -> Opened:
 
 
 def has_callers(plan: Plan, variant: str, callers: int) -> bool:
-    """Whether that many callers make sense for it."""
+    """Tells whether this many callers make sense for the variant."""
     if variant == LOCKED:
         return callers <= plan.locked_callers
     return callers <= PREDICTORS if variant == PER_THREAD else callers > PREDICTORS or variant != POOL
 
 
 def measure(model: str, effort: Effort) -> Measured:
-    """Every variant with every number of callers, interleaved, once each has run for nothing."""
+    """Measures every variant with every number of callers, interleaved, after a warm-up of each."""
     plan = PLANS[model]
     seconds = effort.seconds * plan.slowness
     with contextlib.ExitStack() as closing:

@@ -1,6 +1,6 @@
-"""The variants by which callers are served, by the process they share: an engine, baselines, onnxruntime.
+"""Serves callers by variants, grouped by the process they share: an engine, baselines, onnxruntime.
 
-A process of its own for each, as `Server` starts it: Paddle's settings hold for a whole process.
+`Server` starts a process for each group, because Paddle's settings hold for a whole process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.models import MODELS, directory, onnx_file
 MOST_CALLERS = 64
 PREDICTORS = 8
 
-# Of the package `batched`: the best timeouts between 0 and 5 ms with 64 callers of the small MLP.
+# The best timeouts of the package `batched` between 0 and 5 ms, with 64 callers of the small MLP.
 TUNED_MS, TUNED_ASYNC_MS = 0.2, 0.0
 
 Variants = dict[str, Variant]
@@ -36,7 +36,7 @@ BATCHER = "40-line batcher, threads"
 
 
 def engine_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Variants, Any]:
-    """The engine from threads, from asyncio and from uvloop; also what is in force."""
+    """Returns the engine's variants from threads, asyncio and uvloop, and its options in force."""
     from paddleinfer import Engine
 
     engine = Engine(directory(model), **options)
@@ -49,9 +49,9 @@ def engine_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any])
 
 
 def baseline_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Variants, Any]:
-    """What Python can do with Paddle's predictors, configured like the engine's.
+    """Returns what Python can do with Paddle's predictors, configured like the engine's.
 
-    `batch_size` is the one of `batched` where it is tuned, `onednn` the predictors'.
+    `batch_size` is that of the tuned `batched`, `onednn` that of the predictors.
     """
 
     def threads(call: Call, **more: Any) -> Threads:
@@ -59,7 +59,7 @@ def baseline_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any
 
     batch_size, onednn = options["batch_size"], options["onednn"]
     own = [Bare(directory(model), as_engine=True, onednn=onednn) for _ in range(PREDICTORS)]
-    # One variant runs at a time, so all but the variants with several predictors may share one.
+    # One variant runs at a time, so all variants with a single predictor may share it.
     bare = own[0]
     as_it_comes = baseline_batchers.Batched(bare)
     tuned = baseline_batchers.Batched(bare, batch_size=batch_size, timeout_ms=TUNED_MS)
@@ -81,7 +81,7 @@ def baseline_variants(model: str, rows: Sequence[Row], options: Mapping[str, Any
 
 
 def onnx_variants(model: str, rows: Sequence[Row], _: Mapping[str, Any]) -> tuple[Variants, Any]:
-    """The same model in onnxruntime, called by every thread itself."""
+    """Returns the same model in onnxruntime, which every thread calls itself."""
     converted = onnx_file(model)
     if converted is None:
         return {}, None
@@ -111,13 +111,13 @@ class Server(harness.Helper):
         self.variants, self.in_force = self.answer()
 
     def load(self, variant: str, callers: int, seconds: float) -> Load:
-        """Sets callers upon one of the variants."""
+        """Runs callers on one of the variants."""
         self.tell([variant, callers, seconds])
         return Load(*self.answer())
 
 
 def main(kind: str, model: str, options: str) -> None:
-    """A Server's side."""
+    """Answers a Server, in its process."""
     stream = harness.answers()
     expected = json.loads(sys.stdin.readline())
     feeds = rows_of(MODELS[model].feed(MOST_CALLERS))

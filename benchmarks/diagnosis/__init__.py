@@ -1,1 +1,1 @@
-"""Whether the advice of a diagnosis brings what it predicts."""
+"""Measures whether the advice of a diagnosis gains what it predicts."""

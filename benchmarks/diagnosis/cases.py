@@ -1,4 +1,4 @@
-"""The loads of bench_diagnosis: each is diagnosed as it comes, and with what a piece of advice changes."""
+"""Defines the loads of bench_diagnosis; each is diagnosed with the defaults and after following advice."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from benchmarks.transport.variants import Binary, Json, Variant
 from paddleinfer import Engine, QueueFull
 
 Change = Mapping[str, Any]
-"""As of ``Advice.change``."""
+"""A change, as in ``Advice.change``."""
 
-# What callers change; all else are options of the engine.
+# The changes that callers make; all others are options of the engine.
 _OF_CALLERS = ("requests", "rows", "tensors")
-# So many rows of mobilenet_v2 run in a quarter of a second, warm or not.
+# This many rows of mobilenet_v2 run in a quarter of a second, warm or not.
 _WARMED = (1, 2, 4, 8)
 _PAUSE_S = 0.001
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a load's diagnosis says, and what its callers saw."""
+    """A load's diagnosis, and what its callers saw."""
 
     diagnosis: dict[str, Any]
     outside: float
-    """Rows per second, or microseconds of a request, as the figure of the advice is."""
+    """Rows per second, or microseconds of a request, depending on the advice's figure."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Case:
 
     name: str
     verdict: str
-    """What its diagnosis should say."""
+    """The verdict that its diagnosis should have."""
     load: Callable[[Change, float], Told]
-    """Under a change, for so many seconds."""
+    """Runs the load with a change, for so many seconds."""
     figure: str | None = None
     """The first piece of advice on this figure is followed; None: the first of all."""
 
 
 def over_http(rows: int, change: Change, seconds: float) -> Told:
-    """One client of a server, with one request of the MLP after the other."""
+    """Runs one client of a server, which sends one request of the MLP after the other."""
     with contextlib.ExitStack() as closing:
         where = ["--host", "127.0.0.1", "--port", "0"]
         url = closing.enter_context(served({"mlp": directory("mlp")}, where)).http
@@ -73,7 +73,7 @@ def over_http(rows: int, change: Change, seconds: float) -> Told:
 
 
 def in_process(model: str, change: Change, seconds: float) -> Told:
-    """One thread that calls a warm engine with one row after the other."""
+    """Runs one thread that calls a warm engine with one row after the other."""
     with opened(model, change) as engine:
         call = functools.partial(engine.infer, MODELS[model].feed(change.get("rows", 1)))
         callers = Callers([call] * change.get("requests", 1))
@@ -83,7 +83,7 @@ def in_process(model: str, change: Change, seconds: float) -> Told:
 
 
 def flooded(model: str, change: Change, seconds: float) -> Told:
-    """As many rows, one by one, as a warm engine's queue takes, all the time."""
+    """Keeps a warm engine's queue full of single rows."""
     with opened(model, change) as engine:
         feed = MODELS[model].feed(change.get("rows", 1))
         ended, begin = 0, time.perf_counter()
@@ -104,7 +104,7 @@ def flooded(model: str, change: Change, seconds: float) -> Told:
 
 @contextlib.contextmanager
 def opened(model: str, change: Change) -> Any:
-    """An engine with its defaults, but for the change, that is warm."""
+    """Opens a warm engine with its defaults and the change."""
     options = {name: value for name, value in change.items() if name not in _OF_CALLERS}
     with Engine(directory(model), **options) as engine:
         engine.warmup(MODELS[model].feed(1), batch_sizes=_WARMED if model == "mobilenet_v2" else None)

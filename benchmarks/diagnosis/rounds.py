@@ -1,4 +1,4 @@
-"""One case of bench_diagnosis: diagnosed, the advice followed, diagnosed again; round by round."""
+"""Runs one case of bench_diagnosis: it diagnoses, follows the advice and diagnoses again, in every round."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS = 2.0
 
 
 def rounds(case: Case, effort: Effort) -> Section:
-    """A row for each figure; only rounds whose advice had a number can be compared."""
+    """Makes a row for each figure; only rounds whose advice had a number can be compared."""
     section = Section(f"{case.name}: should be {case.verdict}", ["what", "figure", "unit"])
     verdicts: Counter[str] = Counter()
     followed: Counter[str] = Counter()
@@ -61,7 +61,7 @@ def rounds(case: Case, effort: Effort) -> Section:
 
 
 def _gain(figure: str, before: float, after: float) -> float:
-    """A time gains by falling, a rate by rising."""
+    """Returns the gain: a time gains by falling, a rate by rising."""
     return before / after if figure.endswith("_us") else after / before
 
 

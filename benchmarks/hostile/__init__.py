@@ -1,1 +1,1 @@
-"""Hostile clients, and the servers that they are sent to."""
+"""Provides hostile clients, and the servers that they attack."""

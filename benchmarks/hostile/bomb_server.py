@@ -1,4 +1,4 @@
-"""The server that bench_bombs sends its requests to: defaults, and one model that gives its input back.
+"""Runs the server that bench_bombs attacks, with its defaults and one model that returns its input.
 
 ``python -m benchmarks.hostile.bomb_server`` serves until a signal, over HTTP and gRPC.
 """
@@ -19,7 +19,7 @@ def echo(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Gives the process's exit code."""
+    """Serves, and returns the exit code of the process."""
     options = ServerOptions(host="127.0.0.1", port=0, grpc_port=0, repository_control=True)
     with Engine.from_callable(echo, {"x": ("float32", (-1, -1))}, ["y"], batchable=False) as engine:
         code: int = serve({"m": engine}, options, options.service_options())

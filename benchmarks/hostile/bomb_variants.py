@@ -1,4 +1,4 @@
-"""How bench_bombs reaches its server: the process and its memory, and a bomb's way over HTTP or gRPC."""
+"""Connects bench_bombs to its server: the process and its memory, and bombs over HTTP or gRPC."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _SERVES = re.compile(r"serves (on http|gRPC on)\b.*:(\d+)")
 
 
 class Server:
-    """The process, and what the kernel says of its memory."""
+    """The process, and its memory by the kernel's count."""
 
     def __init__(self) -> None:
-        # Large blocks go back at once, so that the next peak is all of what is taken then.
+        # Large blocks are returned at once, so that the next peak shows all memory taken then.
         environment = {**harness.quiet_environment(), "MALLOC_MMAP_THRESHOLD_": str(1 << 17)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.hostile.bomb_server"],
@@ -50,16 +50,16 @@ class Server:
         self.channel = channel(f"127.0.0.1:{ports['gRPC on']}")
 
     def connect(self) -> socket.socket:
-        """A connection over HTTP that is waited for as long as a request may take."""
+        """Opens a connection over HTTP, with a timeout as long as a request may take."""
         return socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
 
     def forget_peak(self) -> int:
-        """Begins to look for a new peak; the bytes that are resident now."""
+        """Begins a new peak, and returns the bytes that are resident now."""
         Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
         return self._status("VmRSS")
 
     def peak(self) -> int:
-        """The most bytes that were resident since."""
+        """Returns the most bytes that were resident since."""
         return self._status("VmHWM")
 
     def _status(self, name: str) -> int:
@@ -82,16 +82,16 @@ class HttpBomb:
 
     @property
     def name(self) -> str:
-        """Of the route, and of what is wrong."""
+        """The route, and what is wrong with the request."""
         return self.bomb.name
 
     @property
     def size_bytes(self) -> int:
-        """Of what a compressed one becomes."""
+        """The size of the request, after decompression."""
         return self.bomb.size_bytes
 
     def send(self, server: Server) -> int:
-        """Until the answer is whole or the connection closed; the answer's bytes."""
+        """Sends it until the answer is whole or the connection closed; returns the answer's bytes."""
         with server.connect() as connection:
             sending = threading.Thread(target=_send, args=(connection, self.bomb.wire))
             sending.start()
@@ -141,17 +141,17 @@ class GrpcBomb:
 
     @property
     def name(self) -> str:
-        """Of the method, and of what is wrong."""
+        """The method, and what is wrong with the message."""
         packed = ", gzip" if self.compressed else ""
         return f"{self.bomb.path}: {self.bomb.name}, {self.size_bytes >> 10} KiB{packed}"
 
     @property
     def size_bytes(self) -> int:
-        """Of the message, before it is compressed."""
+        """The size of the message, before compression."""
         return len(self.bomb.message)
 
     def send(self, server: Server) -> int:
-        """Until the first answer is there; its bytes."""
+        """Sends it, waits for the first answer, and returns its bytes."""
         compression = grpc.Compression.Gzip if self.compressed else None
         path, message = self.bomb.path, self.bomb.message
         try:

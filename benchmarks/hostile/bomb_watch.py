@@ -1,6 +1,6 @@
 """An honest client beside the bombs: it asks for the health route on and on, and notes its longest wait.
 
-A process of its own, for what the client of the bombs does with its interpreter is no fault of the server's.
+It runs in a process of its own, because the bombs' client may block its own interpreter.
 ``python -m benchmarks.hostile.bomb_watch PORT`` answers lines of JSON: "begin" and "end" (see `Helper`).
 """
 

@@ -1,4 +1,4 @@
-"""The clients of bench_siege: good ones at a rate, and bad ones; each kind in a process of its own.
+"""Runs the clients of bench_siege: good ones at a rate, and bad ones, each kind in a process of its own.
 
 ``python -m benchmarks.hostile.siege_clients good PORT`` answers lines of JSON: for how long, and what
 (see `Helper`).
@@ -35,7 +35,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
 
 def request(deadline_s: float) -> bytes:
-    """One row in binary, with its deadline."""
+    """Makes a request of one row in binary, with its deadline."""
     model = MODELS[MODEL]
     row = np.zeros((1, *model.fed), model.dtype).tobytes()
     head = json.dumps(
@@ -58,7 +58,7 @@ def request(deadline_s: float) -> bytes:
 
 
 class Good:
-    """Connections that stay, and what came back over them."""
+    """Persistent connections, and the outcomes of their requests."""
 
     def __init__(self, port: int, wire: bytes) -> None:
         self._port, self._wire = port, wire
@@ -67,7 +67,7 @@ class Good:
         self.answered_s: list[float] = []
 
     async def ask(self) -> None:
-        """One request, from when it is sent to its whole answer; what it came to is counted."""
+        """Sends one request, reads its whole answer, and counts the outcome."""
         if self._idle.empty():
             connection = await asyncio.open_connection("127.0.0.1", self._port)
         else:
@@ -91,7 +91,7 @@ class Good:
         self._idle.put_nowait(connection)
 
     async def close(self) -> None:
-        """Of all connections."""
+        """Closes all connections."""
         while not self._idle.empty():
             _, writer = self._idle.get_nowait()
             writer.close()
@@ -99,11 +99,11 @@ class Good:
                 await writer.wait_closed()
 
     async def closed_loop(self, seconds: float, callers: int) -> None:
-        """Each asks again when it has its answer."""
+        """Runs callers that each ask again once they have an answer."""
         await keep_awaiting(self.ask, callers, seconds)
 
     async def at_rate(self, seconds: float, rate_per_s: float) -> None:
-        """Independent arrivals; past `_CONNECTIONS` at once a request counts as not sent."""
+        """Runs independent arrivals; beyond `_CONNECTIONS` at once a request counts as not sent."""
         drawn = random.Random(1)
         under_way: set[asyncio.Task[None]] = set()
         due = begin = time.perf_counter()
@@ -180,7 +180,7 @@ _ATTACKS: tuple[Callable[[socket.socket, Bomb, random.Random], None], ...] = (
 
 
 def bad(port: int, question: dict[str, float]) -> dict[str, Any]:
-    """Bombs, whole and in part, one after the other, and a reload of the model every `reload_s`."""
+    """Sends bombs, whole and in part, one after the other, and reloads the model every `reload_s`."""
     from paddleinfer.shim.http.app import create_app
 
     end = time.monotonic() + question["seconds"]

@@ -1,1 +1,1 @@
-"""The server over HTTP and gRPC, beside other servers."""
+"""Measures the server over HTTP and gRPC, and other servers."""

@@ -1,7 +1,7 @@
-"""Environments of the servers that bench_http compares with, under ``build/baselines/``.
+"""Makes environments of the servers that bench_http compares with, under ``build/baselines/``.
 
-``python -m benchmarks.http.envs`` makes what is missing; the benchmark does so itself. What is installed in
-each, to the version, stands in ``benchmarks/http/pins/NAME.txt``; Paddle they share with this environment.
+``python -m benchmarks.http.envs`` makes missing ones; the benchmark also does so itself.
+``benchmarks/http/pins/NAME.txt`` pins the packages of each; they share Paddle with this environment.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from benchmarks.harness import REPOSITORY
 BASELINES = ("litserve", "mosec", "bentoml", "ray")
 _PINS = Path(__file__).resolve().parent / "pins"
 _PLACE = REPOSITORY / "build" / "baselines"
-# What Paddle needs, in the version it has here.
+# The packages that Paddle needs, in their versions here.
 _ALONGSIDE = ("numpy", "ml_dtypes", "uvloop", "psutil")
 
 
 class Unavailable(Exception):
-    """A server that cannot be had here, and why."""
+    """A server is not available here; the sentence says why."""
 
 
 def python_of(name: str) -> Path:
-    """The environment's interpreter; installs the environment where it is missing or its pins have changed.
+    """Returns the environment's interpreter; installs it if it is missing or its pins have changed.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def python_of(name: str) -> Path:
     constraints = ["-c", str(REPOSITORY / "constraints.txt")]
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, *constraints, *_ALONGSIDE, "-r", str(pins)])
-    # After its own packages on the path, and only now, so that pip takes nothing there for installed.
+    # The path comes after its own packages, and only now, so that pip does not count them as installed.
     ours = sysconfig.get_path("purelib")
     theirs = subprocess.check_output(
         [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True

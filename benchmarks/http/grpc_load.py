@@ -1,7 +1,7 @@
-"""A gRPC client that costs little: it loads a server as wrk does, from one thread, in its own process.
+"""Loads a server over gRPC at little cost, as wrk does over HTTP, from one thread of its own process.
 
-Each connection makes one call at a time, and the next as soon as the answer before is whole. HTTP/2 frames
-are written and read here: but for the stream's number all calls are the same bytes, so nothing is encoded.
+Each connection makes one call at a time, and the next as soon as the previous answer is whole. HTTP/2 frames
+are written and read here: except for the stream's number all calls are the same bytes, so nothing is encoded.
 
 ``python -m benchmarks.http.grpc_load PORT PATH CONNECTIONS SECONDS < MESSAGE`` prints JSON, as wrk_post.lua
 does.
@@ -25,12 +25,12 @@ _HEAD_BYTES = 9
 _INITIAL_WINDOW_SIZE = 4
 _WINDOW_BYTES = 65535
 _MOST_BYTES = (1 << 31) - 1
-# So much is read before the server is told that there is room again.
+# How much is read before the server is told that there is room again.
 _REFILL_BYTES = 1 << 20
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Length, kind, flags, stream, payload."""
+    """Makes a frame: length, kind, flags, stream, payload."""
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
@@ -41,7 +41,7 @@ def _text(text: bytes) -> bytes:
 
 
 def header_blocks(path: str, authority: str) -> tuple[bytes, bytes]:
-    """HPACK of a connection's first call, which puts its headers into the table, and of all later ones."""
+    """Returns HPACK of a connection's first call, which fills the header table, and of all later ones."""
     method_post, scheme_http = b"\x83", b"\x86"
     named = ((b"\x44", path), (b"\x41", authority), (b"\x5f", "application/grpc"))
     first = b"".join(name + _text(value.encode()) for name, value in named)
@@ -50,7 +50,7 @@ def header_blocks(path: str, authority: str) -> tuple[bytes, bytes]:
 
 
 class Counted:
-    """What all connections have seen."""
+    """The counts of all connections."""
 
     def __init__(self) -> None:
         self.over = False
@@ -100,7 +100,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(headers + frame(_DATA, _END_STREAM, self._stream, self._body))
 
     def data_received(self, data: bytes) -> None:
-        """Whole frames, and keeps the rest."""
+        """Takes whole frames, and keeps the rest."""
         data, at = self._unread + data, 0
         while len(data) - at >= _HEAD_BYTES:
             length = int.from_bytes(data[at : at + 3], "big")
@@ -142,12 +142,12 @@ class Connection(asyncio.Protocol):
         self._ask()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """While calls are counted it is a failure."""
+        """Counts a failure if calls are still counted."""
         self._counted.broken += not self._counted.over
 
 
 async def load(port: int, path: str, message: bytes, connections: int, seconds: float) -> dict[str, float]:
-    """All connections for so long; calls that are under way at its end count no more."""
+    """Runs all connections for so long; calls under way at the end do not count."""
     counted, loop = Counted(), asyncio.get_running_loop()
     begin = time.perf_counter()
     opened = [

@@ -1,7 +1,7 @@
-"""One load on one server: connections ask the same again and again; who used the processors.
+"""Runs one load on one server: connections repeat one request; also measures who used the processors.
 
-Over HTTP the client is wrk, over gRPC `grpc_load`. They count refusals; that the answer is right is checked
-before and after.
+Over HTTP the client is wrk, over gRPC `grpc_load`. They count refusals; the answer itself is checked before
+and after.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class GrpcAsk:
 
 @dataclass(frozen=True)
 class Load:
-    """What a server did under one load."""
+    """The results of a server under one load."""
 
     requests_per_s: float
     p50_ms: float
@@ -62,17 +62,17 @@ class Load:
     bad: float
     """Answers of 400 and above, connections that broke or timed out; 1 where there was no answer at all."""
     cpu_us: float
-    """Of all the server's processes, for one request."""
+    """CPU microseconds of all the server's processes per request."""
     main_thread_us: float
-    """Of its first process's first thread, where an event loop runs, for one request."""
+    """CPU microseconds per request of its first process's first thread, where an event loop runs."""
     client: float
-    """Cores that the load generator used; at 1 it is what limits."""
+    """Cores that the load generator used; at 1 it is the bottleneck."""
     others: float
     """The share of the machine's cores that other processes had meanwhile."""
 
 
 def answer_to(url: str, ask: Ask) -> tuple[bytes, dict[str, str]]:
-    """One answer: body and headers. Raises OSError for any but a 200."""
+    """Returns one answer, body and headers. Raises OSError for any status but 200."""
     request = urllib.request.Request(url + ask.path, ask.body, dict(ask.headers), method="POST")
     with urllib.request.urlopen(request, timeout=10) as response:
         if response.status != 200:
@@ -81,14 +81,14 @@ def answer_to(url: str, ask: Ask) -> tuple[bytes, dict[str, str]]:
 
 
 def get(url: str) -> bytes:
-    """A document of a server."""
+    """Returns a document of a server."""
     with urllib.request.urlopen(url, timeout=10) as response:
         body: bytes = response.read()
         return body
 
 
 def grpc_answer_to(port: int, ask: GrpcAsk) -> bytes:
-    """One answer. Raises grpc.RpcError for any status but OK."""
+    """Returns one answer. Raises grpc.RpcError for any status but OK."""
     with channel(f"127.0.0.1:{port}") as connection:
         answer: bytes = connection.unary_unary(ask.path)(ask.message, timeout=10)
         return answer
@@ -112,13 +112,13 @@ def load(url: str, ask: Ask, server: psutil.Process, connections: int, seconds: 
 
 
 def grpc_load(port: int, ask: GrpcAsk, server: psutil.Process, connections: int, seconds: int) -> Load:
-    """Loads the server from a process of our own client's."""
+    """Loads the server from a process of our own client."""
     command = [sys.executable, "-m", "benchmarks.http.grpc_load", str(port), ask.path]
     return _loaded(server, [*command, str(connections), str(seconds)], input=ask.message, cwd=REPOSITORY)
 
 
 def _loaded(server: psutil.Process, client: Sequence[str], **how: Any) -> Load:
-    """What the client's last line counts, and who used the processors until it ended."""
+    """Returns the counts of the client's last line, and who used the processors until it ended."""
     before = _used(server)
     output = subprocess.run(client, capture_output=True, check=True, **how).stdout
     used = {name: after - before[name] for name, after in _used(server).items()}
@@ -137,7 +137,7 @@ def _loaded(server: psutil.Process, client: Sequence[str], **how: Any) -> Load:
 
 
 def _used(server: psutil.Process) -> dict[str, float]:
-    """Seconds until now."""
+    """Returns the processor seconds used until now."""
     cores, waited_for = psutil.cpu_times(), resource.getrusage(resource.RUSAGE_CHILDREN)
     first = next(thread for thread in server.threads() if thread.id == server.pid)
     return {

@@ -1,7 +1,7 @@
-"""The rounds of bench_http: every server once a round, at every number of connections.
+"""Runs the rounds of bench_http: every server once a round, at every number of connections.
 
-Ours and the bare application run side by side, and each load on ours has its counterpart seconds later; while
-nobody asks them, neither does anything. Every other server runs alone.
+Ours and the bare application run side by side, and each load on ours has its counterpart seconds later; an
+idle one does nothing. Every other server runs alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WARM_UP_CONNECTIONS = 32
 
 @dataclass(frozen=True)
 class Lengths:
-    """Rounds, and whole seconds: wrk knows no others."""
+    """Rounds, and whole seconds, because wrk takes no others."""
 
     rounds: int
     warm_up: int
@@ -38,7 +38,7 @@ class Lengths:
 
     @classmethod
     def of(cls, effort: Effort) -> Lengths:
-        """A server takes seconds to start, so there are fewer and longer loads than elsewhere."""
+        """Returns fewer and longer loads than elsewhere, because a server takes seconds to start."""
         return cls(
             (effort.rounds + 1) // 2, max(1, round(2 * effort.seconds)), max(1, round(4 * effort.seconds))
         )
@@ -51,21 +51,21 @@ class Measured:
     in_force: Mapping[str, str]
     """Our engine's options."""
     loads: dict[str, dict[int, list[Load]]] = field(default_factory=dict)
-    """Variant -> connections -> one for each round."""
+    """Variant -> connections -> the load of each round."""
     left_out: dict[str, str] = field(default_factory=dict)
-    """Variant -> why."""
+    """Variant -> why it was left out."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """One variant whose server runs."""
+    """A variant and its running server."""
 
     server: Server
     ask: Ask | GrpcAsk
 
 
 class Stage:
-    """One model: what it answers, and servers for it."""
+    """One model: its right answer, and servers for it."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -78,12 +78,12 @@ class Stage:
         }
         with self._start(variants.OURS, self.asks[OURS_JSON], {}) as server:
             self.in_force = _in_force(server)
-        # What the engine sets for itself before paddle is loaded.
+        # The variables that the engine sets for itself before Paddle is loaded.
         self._environment = {"MKL_DEBUG_CPU_TYPE": "5"} if self.in_force.get("mkl_amd") == "True" else {}
 
     @contextlib.contextmanager
     def ours(self) -> Iterator[dict[str, Running]]:
-        """Our server, and the bare ones that give its answers."""
+        """Starts our server, and the bare ones that return its answers."""
         with contextlib.ExitStack() as stack:
             probe = self.asks[OURS_JSON]
             server = stack.enter_context(self._start(variants.OURS, probe, {}))
@@ -111,7 +111,7 @@ class Stage:
 
     @contextlib.contextmanager
     def baseline(self, variant: str) -> Iterator[dict[str, Running]]:
-        """One of the other servers."""
+        """Starts one of the other servers."""
         ask = variants.ask_baseline(variant, self._row)
         with self._start(BASELINES[variant], ask, self._environment) as server:
             running = {variant: Running(server, ask)}
@@ -131,7 +131,7 @@ class Stage:
 def measure(
     model: str, lengths: Lengths, say: Callable[[str], None], baselines: Collection[str] = tuple(BASELINES)
 ) -> Measured:
-    """All rounds, of ours and these. A variant whose server fails in any of them is left out."""
+    """Measures all rounds of ours and of these. A variant whose server fails in any of them is left out."""
     stage = Stage(model)
     served = [variant for variant in VARIANTS if variant not in BASELINES or variant in baselines]
     measured = Measured(stage.in_force, {variant: {count: [] for count in CONNECTIONS} for variant in served})

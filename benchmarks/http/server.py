@@ -1,4 +1,4 @@
-"""A server in a process of its own: started, asked until it answers, and ended with all its children."""
+"""Runs a server in a process of its own: starts it, waits until it answers, and ends it with its children."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Server:
         return grpc_load(self.grpc_port, ask, self._root, connections, seconds)
 
     def close(self) -> None:
-        """Asks it to end, and kills what is left of it."""
+        """Asks it to end, and kills the rest of it."""
         with contextlib.suppress(psutil.NoSuchProcess):
             processes = [self._root, *self._root.children(recursive=True)]
             self._root.terminate()

@@ -1,7 +1,7 @@
-"""Where the microseconds of one request go on our server's loop, with 32 connections: CPU time of its thread.
+"""Measures where the CPU time of one request goes on our server's loop, with 32 connections.
 
 The server's own functions are timed in this process; the whole is what the loop's thread used for a request
-of wrk's, and the rest of it is the parser of HTTP, uvicorn, uvloop and the sockets.
+by wrk, and the rest of it is the parser of HTTP, uvicorn, uvloop and the sockets.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BARE = "the bare application's request"
 
 
 def cpu_us(call: Callable[[], Any], calls: int) -> float:
-    """Microseconds of this thread for one call."""
+    """Returns microseconds of this thread per call."""
     begin = time.thread_time()
     for _ in range(calls):
         call()
@@ -45,7 +45,7 @@ def cpu_us(call: Callable[[], Any], calls: int) -> float:
 
 
 def driven_us(call: Callable[[], Awaitable[Any]], seconds: float) -> float:
-    """Microseconds of a loop's thread for one call, with so many tasks at once."""
+    """Returns microseconds of a loop's thread per call, with so many tasks at once."""
 
     async def drive() -> float:
         begin = time.thread_time()
@@ -56,7 +56,7 @@ def driven_us(call: Callable[[], Awaitable[Any]], seconds: float) -> float:
 
 
 class Answered:
-    """A connection without a socket, whose client sends the next request when it has the answer."""
+    """A connection without a socket, whose client sends the next request once it has the answer."""
 
     def __init__(self, engine: Engine, ask: Ask, seconds: float) -> None:
         self._service = Service(Models.of({"m": engine}))
@@ -77,15 +77,15 @@ class Answered:
         request.run()
 
     def write_response(self, head: bytes, body: bytes, keep_alive: bool) -> None:
-        """Nobody reads it."""
+        """Drops the response, which nobody reads."""
         assert head.startswith(b"HTTP/1.1 200 OK")
 
     def when_sent(self, call: Callable[[], None]) -> None:
-        """It is gone at once."""
+        """Calls the function at once."""
         call()
 
     def on_response_complete(self) -> None:
-        """The next request."""
+        """Sends the next request."""
         self.count += 1
         if time.perf_counter() < self._end:
             self._loop.call_soon(self.ask)
@@ -94,7 +94,7 @@ class Answered:
 
 
 def direct_us(engine: Engine, ask: Ask, seconds: float) -> float:
-    """Microseconds of a loop's thread for one request on the fast path, with so many at once."""
+    """Returns microseconds of a loop's thread per request on the fast path, with so many at once."""
 
     async def drive() -> float:
         begin = time.thread_time()
@@ -113,7 +113,7 @@ def _headers(ask: Ask) -> dict[bytes, bytes]:
 
 
 def parts(engine: Engine, ask: Ask, effort: Effort) -> dict[str, float]:
-    """Each part once."""
+    """Measures each part once."""
     headers = _headers(ask)
     parsed = parse_request(ask.body, headers, engine.inputs)
     results = engine.infer(parsed.inputs)
@@ -127,7 +127,7 @@ def parts(engine: Engine, ask: Ask, effort: Effort) -> dict[str, float]:
 
 
 def stages(effort: Effort) -> Section:
-    """A row for each part of each form; they sum to the whole."""
+    """Makes a row for each part of each form; they add up to the whole."""
     lengths = Lengths.of(effort)
     section = Section(
         f"One request on our server's loop, mlp, {TASKS} connections: CPU time",

@@ -1,6 +1,6 @@
-"""The variants of bench_http: how each one's server is started, and what it is asked.
+"""Defines the variants of bench_http: the command of each server, and its request.
 
-Ours speaks the Open Inference Protocol, over HTTP and gRPC; the others get the bare row over HTTP, whose JSON
+Ours gets the Open Inference Protocol, over HTTP and gRPC; the others get the bare row over HTTP, whose JSON
 is a little shorter.
 """
 
@@ -29,7 +29,7 @@ CEILING_OF = {OURS_JSON: CEILING_JSON, OURS_BINARY: CEILING_BINARY}
 OURS_GRPC, CEILING_GRPC = "paddleinfer-http, gRPC", "bare grpc.aio"
 
 _JSON = {"Content-Type": "application/json"}
-# As its guide for throughput has it; and no news to its makers.
+# The settings of its guide for throughput; usage reports to its makers are off.
 _RAY = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -38,7 +38,7 @@ _RAY = {
 
 
 class Ports(NamedTuple):
-    """Free ones; only ours speaks gRPC."""
+    """Free ports; only our server uses the one for gRPC."""
 
     http: int
     grpc: int
@@ -46,7 +46,7 @@ class Ports(NamedTuple):
 
 @dataclass(frozen=True)
 class Start:
-    """A server's command, made of ports and model when it is wanted, for that may install it."""
+    """Makes a server's command from ports and model, at its start, because that may install it."""
 
     command: Callable[[Ports, Path], list[str]]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -86,7 +86,7 @@ VARIANTS = (OURS_JSON, CEILING_JSON, OURS_BINARY, CEILING_BINARY, OURS_GRPC, CEI
 
 
 def ask_ours(row: Array, *, binary: bool) -> Ask:
-    """A row of the input x, as JSON or as a binary tensor, and the answer in the same form."""
+    """Asks with a row of the input x, as JSON or as a binary tensor; the answer has the same form."""
     tensor = {"name": "x", "shape": row.shape, "datatype": "FP32"}
     if not binary:
         body = _dumped({"inputs": [{**tensor, "data": row.reshape(-1)}]})
@@ -102,17 +102,17 @@ def ask_ours(row: Array, *, binary: bool) -> Ask:
 
 
 def ask_ours_grpc(row: Array) -> GrpcAsk:
-    """The same row in a message, with raw contents."""
+    """Asks with the same row in a message, with raw contents."""
     return GrpcAsk(INFER, encoded(row, "m"), decoded)
 
 
 def ask_ceiling(ours: Ask, variant: str) -> Ask:
-    """The same request, at the path of its variant."""
+    """Makes the same request, at the path of its variant."""
     return Ask("/" + variant.rpartition(" ")[2], ours.body, ours.headers, ours.read)
 
 
 def ceiling_answers(given: Mapping[str, tuple[bytes, Mapping[str, str]]]) -> str:
-    """The file the bare application answers from: what ours answered, by variant."""
+    """Makes the bare application's file, which holds our answers by variant."""
     kept = ("content-type", "content-length", "inference-header-content-length")
     answers = {
         "/" + variant.rpartition(" ")[2]: {
@@ -125,7 +125,7 @@ def ceiling_answers(given: Mapping[str, tuple[bytes, Mapping[str, str]]]) -> str
 
 
 def ask_baseline(variant: str, row: Array) -> Ask:
-    """The bare row; for BentoML with the axis that it concatenates along."""
+    """Asks with the bare row; BentoML's has the axis along which it concatenates."""
     if variant == BENTOML:
         return Ask("/predict", _dumped({"x": row}), _JSON, lambda body, _: np.array(json.loads(body)))
     path = "/inference" if variant in (MOSEC, MOSEC_2) else "/predict"

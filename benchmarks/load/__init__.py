@@ -1,1 +1,1 @@
-"""The load generator for calls in one process: callers in a closed loop, or arrivals at a rate."""
+"""Generates load within one process: callers in a closed loop, or arrivals at a rate."""

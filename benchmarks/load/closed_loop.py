@@ -1,8 +1,8 @@
-"""Closed-loop callers: each sends its own row again as soon as it has the answer, from a thread or a task.
+"""Runs closed-loop callers: each sends its own row again as soon as it has the answer, in a thread or a task.
 
 A caller's latency is the time from one answer to its next: nothing else happens in between. Unlike those of
-``paddleinfer.traffic`` the callers stay from window to window, for a predictor with oneDNN is slow on every
-new thread, and a request counts with the part of its time that lies in the window.
+``paddleinfer.traffic`` the callers stay from window to window, because a predictor with oneDNN is slow on
+every new thread, and a request counts with the part of its time that lies in the window.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Results = Mapping[str, "np.ndarray[Any, Any]"]
 Call = Callable[[Feeds], Results]
 AsyncCall = Callable[[Feeds], Coroutine[Any, Any, Results]]
 
-# Of the window, between every caller's first answer and its begin: until batches have settled.
+# The share of a window between the last caller's first answer and its begin, until batches have settled.
 RAMP = 0.2
-# One answer in so many is compared; comparing them all would be most of the work.
+# One answer in this many is compared; comparing all would be most of the work.
 KEPT_EVERY = 16
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one caller asks, and the single-row answer to it."""
+    """One caller's row, and the single-row answer to it."""
 
     feeds: Feeds
     expected: Sequence[Any]
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Load:
-    """What the callers of one variant got within one window."""
+    """The results of one variant's callers within one window."""
 
     requests_per_s: float
     p50_us: float
@@ -54,14 +54,14 @@ class Load:
 
 
 class Variant(Protocol):
-    """Something that callers can be set upon."""
+    """Something that callers can use."""
 
     def load(self, callers: int, seconds: float) -> Load:
-        """That many callers for a window of that many seconds."""
+        """Runs this many callers for a window of this many seconds."""
 
 
 class Window:
-    """When requests count, in nanoseconds of the clock: from when every caller has been served."""
+    """The time when requests count, in nanoseconds of the clock, from when every caller has been served."""
 
     def __init__(self, callers: int, seconds: float) -> None:
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class Window:
         self.begin = self.end = sys.maxsize
 
     def served(self, now: int) -> None:
-        """A caller has its first answer; the last of them settles when the window is."""
+        """Notes a caller's first answer; the last of them sets the window."""
         with self._lock:
             self._unserved -= 1
             if not self._unserved:
@@ -80,14 +80,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Notes:
-    """What one caller writes down: when each answer came, and some of the answers."""
+    """One caller's notes: when each answer came, and some of the answers."""
 
     times: list[int]
     kept: list[Results]
 
 
 def keep_calling(window: Window, call: Callable[[], Results]) -> Notes:
-    """One caller in a thread."""
+    """Runs one caller in a thread."""
     clock = time.perf_counter_ns
     times, kept = [clock()], [call()]
     times.append(clock())
@@ -101,7 +101,7 @@ def keep_calling(window: Window, call: Callable[[], Results]) -> Notes:
 
 
 async def keep_awaiting(window: Window, call: Callable[[], Coroutine[Any, Any, Results]]) -> Notes:
-    """One caller in a task."""
+    """Runs one caller in a task."""
     clock = time.perf_counter_ns
     times, kept = [clock()], [await call()]
     times.append(clock())
@@ -115,7 +115,7 @@ async def keep_awaiting(window: Window, call: Callable[[], Coroutine[Any, Any, R
 
 
 def times_of(window: Window, notes: Sequence[Notes]) -> tuple[float, np.ndarray[Any, Any]]:
-    """Requests per second, and the nanoseconds of each that touches the window.
+    """Returns requests per second, and the nanoseconds of each that touches the window.
 
     A request that lies partly in the window counts with that part of its time: answers come in batches, and
     whole ones would make the rate jump by a batch.
@@ -129,7 +129,7 @@ def times_of(window: Window, notes: Sequence[Notes]) -> tuple[float, np.ndarray[
 
 
 def summed_up(window: Window, rows: Sequence[Row], notes: Sequence[Notes]) -> Load:
-    """What all callers together got; compares the answers they kept."""
+    """Sums up what all callers got, and compares the answers they kept."""
     rate, taken = times_of(window, notes)
     p50, p99 = np.percentile(taken, [50, 99]) / 1e3
     answers = [
@@ -155,7 +155,7 @@ class Threads:
         self._callers = harness.Callers(asking, warm_up=0)
 
     def load(self, callers: int, seconds: float) -> Load:
-        """The first so many of them call until the window ends."""
+        """Has the first so many of them call until the window ends."""
         with self._during():
             window = Window(callers, seconds)
             notes = self._callers.each(functools.partial(keep_calling, window), callers)
@@ -177,7 +177,7 @@ class Tasks:
         self._loop = new_loop()
 
     def load(self, callers: int, seconds: float) -> Load:
-        """So many tasks await until the window ends; in between the loop stands still."""
+        """Has so many tasks await until the window ends; between windows the loop stands still."""
         window = Window(callers, seconds)
         asking = self._all(window, self._rows[:callers])
         notes = self._thread.submit(self._loop.run_until_complete, asking).result()

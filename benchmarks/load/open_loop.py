@@ -1,8 +1,8 @@
-"""Open-loop load: requests come when they come, and an answer is worth something for 50 ms only.
+"""Runs open-loop load: requests come at their own times, and an answer is useful for 50 ms only.
 
-The times of a Poisson process and the rows are drawn beforehand; while it runs the generator only calls and
-counts. What it is late by, it takes off the request's time: the 50 ms begin when the request was due.
-That, the answers that are compared and what refusals cost are why it is not ``paddleinfer.traffic``.
+The times of a Poisson process and the rows are drawn beforehand; during the load the generator only calls and
+counts. If it is late, the request has less time: the 50 ms begin when the request was due. For this, for
+comparing answers and for the cost of refusals it is not ``paddleinfer.traffic``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from benchmarks.load.closed_loop import Feeds, Results, Row
 from paddleinfer import DeadlineExceeded, QueueFull
 
 DEADLINE_S = 0.050
-# Of the requests that are answered, the share whose answer is compared, and whose story is asked for.
+# One in this many answered requests has its answer compared and its InferInfo read.
 KEPT_EVERY = 64
-# The generator sleeps no less than this, so that it does not spend its time on falling asleep.
+# The generator's shortest sleep, so that it does not spend its time on falling asleep.
 SHORTEST_SLEEP_S = 0.000_5
 # uvloop counts whole milliseconds.
 SHORTEST_LOOP_SLEEP_S = 0.001
-# After the last request: what a variant has not answered by then is late anyway.
+# The time after the last request, after which every answer is late anyway.
 PATIENCE_S = 2.0
 
 _clock = time.perf_counter
@@ -39,7 +39,7 @@ Ainfer = Callable[..., Coroutine[Any, Any, Results]]
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """When requests come, in seconds from the beginning."""
+    """Draws when requests come, in seconds from the beginning."""
     random = np.random.default_rng(seed)
     gaps = random.exponential(1 / rate, int(rate * seconds * 1.1) + 100)
     times = np.cumsum(gaps)
@@ -59,7 +59,7 @@ class Tally:
     """Accepted, and ended with DeadlineExceeded."""
     failed: int = 0
     uncalled: int = 0
-    """The generator itself came too late."""
+    """Not sent in time, because the generator itself was too late."""
     refusal_cpu_s: list[float] = field(default_factory=list)
     refusal_s: list[float] = field(default_factory=list)
     latency_s: list[float] = field(default_factory=list)
@@ -69,11 +69,11 @@ class Tally:
 
     @property
     def over(self) -> int:
-        """Requests whose end is known."""
+        """How many requests have a known end."""
         return self.in_time + self.late + self.refused + self.exceeded + self.failed + self.uncalled
 
     def answered(self, place: int, due: float, result: Results) -> None:
-        """A result is in the caller's hands."""
+        """Notes a result that the caller has."""
         taken = _clock() - due
         self.latency_s.append(taken)
         if taken <= DEADLINE_S:
@@ -84,7 +84,7 @@ class Tally:
             self.kept.append((place, result))
 
     def different(self, rows: Sequence[Row]) -> int:
-        """Kept answers that are not the single-row answers to their rows."""
+        """How many kept answers differ from the single-row answers to their rows."""
         return sum(
             not all(
                 harness.equal(*pair)
@@ -98,15 +98,15 @@ class Tally:
         return dict(Counter(info.dispatch_reason for info in self.infos))
 
     def run_over_predicted(self) -> list[float]:
-        """How long runs took, over what was predicted."""
+        """The ratio of run times to their predictions."""
         return [info.run_us / info.predicted_us for info in self.infos if info.predicted_us]
 
 
 class Generator(Protocol):
-    """What offers requests to one variant."""
+    """Something that offers requests to one variant."""
 
     def load(self, rate: float, seconds: float, seed: int) -> Tally:
-        """So many a second, until each has ended or is late."""
+        """Offers so many a second, until each has ended or is late."""
 
 
 class Thread:
@@ -117,7 +117,7 @@ class Thread:
         self._feeds = [row.feeds for row in rows]
 
     def load(self, rate: float, seconds: float, seed: int) -> Tally:
-        """As of Generator."""
+        """Does what Generator says."""
         tally = Tally()
         with ThreadPoolExecutor(1) as thread:
             thread.submit(self._offer, tally, arrivals(rate, seconds, seed)).result()
@@ -176,7 +176,7 @@ class Tasks:
         self._loop = new_loop()
 
     def load(self, rate: float, seconds: float, seed: int) -> Tally:
-        """As of Generator."""
+        """Does what Generator says."""
         tally = Tally()
         offering = self._offer(tally, arrivals(rate, seconds, seed))
         self._thread.submit(self._loop.run_until_complete, offering).result()

@@ -1,1 +1,1 @@
-"""Policies under more requests than can be served."""
+"""Measures policies under more requests than can be served."""

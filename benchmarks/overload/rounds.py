@@ -1,4 +1,4 @@
-"""The rounds of bench_overload: they find a model's capacity, then load every variant with twice as much."""
+"""Runs the rounds of bench_overload: finds a model's capacity, then loads every variant with twice that."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ VARIANTS = {
     "fixed_delay, 10 ms": _fixed_delay(10),
     BATCHER: Serving("batcher"),
 }
-# Whoever of these gets the most done in time at any rate says what can be done.
+# The variants that find the capacity: the most that any of them gets done in time at any rate.
 CAPABLE = (ADAPTIVE, EAGER)
 # Offered while looking for it: so many rates, the next above or below as the last was met or not.
 RATES = {False: 6, True: 4}
@@ -62,7 +62,7 @@ class Lengths:
 
     @classmethod
     def of(cls, effort: Effort, quick: bool) -> Lengths:
-        """Quick: to see that all of it runs."""
+        """Returns short lengths with `quick`, to see that everything works."""
         return cls(2, 1.0, 2.0, 0.3) if quick else cls(effort.rounds // 3, 3.0, 30.0, 1.0)
 
 
@@ -72,14 +72,14 @@ class Measured:
 
     full: list[Full]
     found: list[float] = field(default_factory=list)
-    """The most requests a second that were done in time while looking; twice that was offered then."""
+    """The most requests a second that the search got done in time; twice that was offered then."""
     offered: list[tuple[str, float, Overload]] = field(default_factory=list)
-    """(variant, rate, what it did) of every load while looking for that."""
+    """(variant, rate, result) of every load of the search."""
     loads: dict[str, list[Overload]] = field(default_factory=lambda: {variant: [] for variant in VARIANTS})
 
     @property
     def capacity(self) -> list[float]:
-        """What was found, or what a variant then got done in time, if that was more."""
+        """The capacity found, or what a variant then got done in time, if that was more."""
         rounds = zip(*self.loads.values(), strict=True)
         return [
             max(found, *(load.in_time_per_s for load in loads))
@@ -88,7 +88,7 @@ class Measured:
 
     @property
     def full_rows_per_s(self) -> float:
-        """Of the best full batches, however long they take."""
+        """Rows per second of the best full batches, however long they take."""
         return max(full.rows_per_s for full in self.full)
 
 
@@ -126,10 +126,10 @@ def _start(model: str, expected: Any, variant: str, environment: Mapping[str, st
 def _capacity(
     measured: Measured, capable: Mapping[str, Variant], lengths: Lengths, rates: int, turn: int
 ) -> float:
-    """Halves the range of rates; the most done in time at any of them.
+    """Halves the range of rates, and returns the most that was done in time at any of them.
 
-    Of what was done, not of the rates that were met: where the machine stumbles once a rate is not met and
-    the looking goes on too low, but what was done stands.
+    It goes by what was done and not by the rates that were met: if the machine stumbles once, a rate is not
+    met and the search goes on too low, but what was done counts.
     """
     low, high = LOWEST * measured.full_rows_per_s, HIGHEST * measured.full_rows_per_s
     most = 0.0

@@ -1,6 +1,6 @@
-"""One way to serve more requests than can be served, in a process of its own, as `Variant` starts it.
+"""Serves more requests than can be served, by one variant in a process of its own, which `Variant` starts.
 
-A load leaves its mark on a process (kernels, threads, a backlog), so each begins in a fresh one.
+A load changes a process (kernels, threads, a backlog), so each load has a fresh one.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from benchmarks.models import MODELS, directory
 
 ROWS = 64
 BATCHES = (1, 2, 4, 8, 16, 32)
-# Of full load, before anything counts: times are learned, threads are there.
+# Seconds of full load before anything counts, so that times are learned and threads exist.
 WARM_UP_S = 0.5
 
 
 @dataclass(frozen=True)
 class Full:
-    """What instances do that are handed full batches of one size, back to back."""
+    """The results of instances that get full batches of one size, back to back."""
 
     rows: int
     rows_per_s: float
@@ -44,24 +44,24 @@ class Full:
 
     @property
     def in_time(self) -> bool:
-        """Whether a request that just missed a batch can still have its answer in time."""
+        """Whether a request that just missed a batch can still be answered in time."""
         return 2 * self.p95_s <= DEADLINE_S
 
 
 @dataclass(frozen=True)
 class Overload:
-    """What a variant did with one load. Times are of the caller's clock."""
+    """The results of a variant under one load. Times are by the caller's clock."""
 
     offered: int
     in_time_per_s: float
     in_time: float
-    """Share of what was offered."""
+    """The share of the offered requests."""
     late: int
     refused: int
     exceeded: int
     failed: int
     uncalled: int
-    """The generator itself came too late, or the answer never came."""
+    """The share that was not sent in time, or never answered."""
     shed: int
     expired: int
     ran: int
@@ -71,7 +71,7 @@ class Overload:
     ran_in_hand: float
     """Share of these that the caller had in hand in time, by its own clock."""
     rows: float
-    """Of a batch, mean."""
+    """The mean rows of a batch."""
     refusal_cpu_us: float
     refusal_p99_ms: float
     p50_ms: float
@@ -81,13 +81,13 @@ class Overload:
     different: int
     reasons: dict[str, int]
     run_over_predicted: float
-    """p95; 0 where nothing is predicted."""
+    """The 95th percentile; 0 if nothing is predicted."""
     others: float
     """The share of the machine's cores that other processes had meanwhile."""
 
 
 class Variant(harness.Helper):
-    """The parent's side."""
+    """The parent's side of a variant's process."""
 
     def __init__(
         self,
@@ -107,19 +107,19 @@ class Variant(harness.Helper):
         return Overload(**self.answer())
 
     def full(self, seconds: float) -> list[Full]:
-        """Full batches of every size."""
+        """Measures full batches of every size."""
         self.tell(["full", seconds])
         return [Full(**answer) for answer in self.answer()]
 
 
 class Others:
-    """What other processes do from now on."""
+    """Measures what other processes do from now on."""
 
     def __init__(self) -> None:
         self._begin = self._times()
 
     def share(self) -> float:
-        """Of the machine's cores, until now."""
+        """Returns their share of the machine's cores until now."""
         wall, busy, own = (end - begin for begin, end in zip(self._begin, self._times(), strict=True))
         return float(max(0.0, busy - own) / (wall * psutil.cpu_count()))
 
@@ -133,7 +133,7 @@ class Others:
 def summed_up(
     tally: Tally, seconds: float, rows: Sequence[Row], others: Others, counted: Mapping[str, int]
 ) -> Overload:
-    """Figures of a load; `counted` is what the engine counted meanwhile, empty for who counts nothing."""
+    """Returns the figures of a load; `counted` is the engine's own count, empty for other variants."""
     ran = counted.get("executed_rows", tally.in_time + tally.late)
     results = counted.get("results", tally.in_time)
     executions = counted.get("executions", 0)
@@ -171,7 +171,7 @@ def _percentile_ms(seconds: Sequence[float], percent: int) -> float:
 
 
 def full_batches(infer: Callable[..., Any], instances: int, model: str, seconds: float) -> list[Full]:
-    """As many callers as instances, each with requests of a whole batch."""
+    """Runs as many callers as instances, each with requests of a whole batch."""
     measured = []
     with ThreadPoolExecutor(instances) as callers:
         for rows in BATCHES:
@@ -196,13 +196,13 @@ def _back_to_back(infer: Callable[..., Any], feeds: Any, seconds: float) -> list
 
 
 def settle() -> None:
-    """As callers with deadlines do: importing Paddle leaves objects that take 0.1 s to collect among."""
+    """Freezes objects, as callers with deadlines do: a collection after Paddle's import takes 0.1 s."""
     gc.collect()
     gc.freeze()
 
 
 def serve_engine(model: str, kind: str, rows: Sequence[Row], options: Mapping[str, Any], stream: Any) -> None:
-    """The engine, from a thread that submits or from tasks."""
+    """Serves by the engine, from a thread that submits or from tasks."""
     from paddleinfer import Engine
 
     with Engine(directory(model), **options) as engine:
@@ -238,7 +238,7 @@ def serve_engine(model: str, kind: str, rows: Sequence[Row], options: Mapping[st
 
 
 def serve_batcher(model: str, rows: Sequence[Row], stream: Any) -> None:
-    """The batcher of forty lines. Callers drop answers that come too late; it does not know."""
+    """Serves by the 40-line batcher. Callers drop late answers, of which it knows nothing."""
     bare = Bare(directory(model), as_engine=True)
     batcher = baseline_batchers.Batcher(bare)
     for batch in BATCHES:
@@ -255,11 +255,11 @@ def serve_batcher(model: str, rows: Sequence[Row], stream: Any) -> None:
     print(json.dumps({}), file=stream, flush=True)
     harness.serve(stream, reply)
     stream.flush()
-    os._exit(0)  # its thread would run what is left of the backlog
+    os._exit(0)  # its thread would run the rest of the backlog
 
 
 def main(model: str, kind: str, options: str) -> None:
-    """The child's side."""
+    """Runs in the child."""
     stream = harness.answers()
     expected = json.loads(sys.stdin.readline())
     feeds = rows_of(MODELS[model].feed(ROWS))

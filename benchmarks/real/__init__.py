@@ -1,1 +1,1 @@
-"""PaddleOCR's models: one predictor, and ways to serve pages and lines."""
+"""Runs PaddleOCR's models: one predictor, and ways to serve pages and lines."""

@@ -1,4 +1,4 @@
-"""Variants to read a page of lines with PP-OCRv5's recogniser, each in a process of its own; bench_shapes."""
+"""Reads pages of lines with PP-OCRv5's recogniser for bench_shapes, each variant in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.models import SEED
 from paddleinfer import Engine, PadAxis
 
 HEIGHT = 48
-# One step of the output for so many columns.
+# How many columns give one step of the output.
 PER = 8
 LINES, CALLERS, PLAIN_BATCH = 60, 16, 6
 LINE_WIDTHS = (120, 900)
@@ -32,13 +32,13 @@ Array = np.ndarray[Any, Any]
 
 
 def lines(sizes: Sequence[int]) -> list[Array]:
-    """Images of lines: noise, since what they show changes no time."""
+    """Makes images of lines from noise, because their content changes no time."""
     random = np.random.default_rng(SEED)
     return [random.standard_normal((1, 3, HEIGHT, width), dtype=np.float32) for width in sizes]
 
 
 def pages(count: int) -> list[list[Array]]:
-    """Every page with widths of its own, as pages have."""
+    """Makes pages; every one has widths of its own, as real pages have."""
     random = np.random.default_rng(SEED)
     return [
         lines([int(width) for width in random.choice(np.arange(*LINE_WIDTHS), LINES, replace=False)])
@@ -47,7 +47,7 @@ def pages(count: int) -> list[list[Array]]:
 
 
 def plain_page(bare: Bare, name: str, images: Sequence[Array]) -> dict[int, Array]:
-    """As PaddleOCR does it: sorted by width, a few at a time, padded to the widest of them."""
+    """Reads a page as PaddleOCR does: sorted by width, a few lines at a time, padded to the widest."""
     results: dict[int, Array] = {}
     order = sorted(range(len(images)), key=lambda number: images[number].shape[3])
     for first in range(0, len(order), PLAIN_BATCH):
@@ -84,7 +84,7 @@ def _page_of(variant: str, model: Path) -> Callable[[Sequence[Array]], Any]:
 
 
 def _serve(variant: str, model: Path, count: int) -> None:
-    """Says when it is ready, then reads a page for each question: seconds, and the processor's seconds."""
+    """Reads a page for each question, once it is ready; answers seconds and processor seconds."""
     stream = harness.answers()
     read, turn = _page_of(variant, model), itertools.cycle(pages(count))
     read(next(turn))
@@ -100,7 +100,7 @@ def _serve(variant: str, model: Path, count: int) -> None:
 
 
 def helper(variant: str, model: Path, count: int) -> harness.Helper:
-    """One variant's process, which has read a page."""
+    """Starts one variant's process, which has read a page."""
     started = harness.Helper("real.lines", variant, str(model), str(count))
     started.answer()
     return started

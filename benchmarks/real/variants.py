@@ -1,4 +1,4 @@
-"""What bench_real sets against each other on PaddleOCR's models, each variant in a process of its own."""
+"""Provides what bench_real compares on PaddleOCR's models, each variant in a process of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.real_pictures import CLS_WIDTH, line, page
 Array = np.ndarray[Any, Any]
 
 CALLERS = 12
-# Of lines at 48 pixels high, as a page of an invoice or an article has them.
+# Widths of lines 48 pixels high, as on a page of an invoice or an article.
 LINE_WIDTHS = (
     96,
     120,
@@ -50,21 +50,21 @@ LINE_WIDTHS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One model and what it is asked."""
+    """One model and its requests."""
 
     model: str
     format: str
     rows: Callable[[], list[Array]]
     """Requests of one row each."""
     batches: tuple[int, ...]
-    """The rows of a run that bare predictors are tried with."""
+    """The rows per run with which bare predictors are tried."""
     wanted: float | None = None
-    """Of what two bare predictors do, with the engine's defaults."""
+    """The wanted share of two bare predictors' rate, with the engine's defaults."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a bare predictor."""
+    """The settings of a bare predictor."""
 
     onednn: bool
     ir_optim: bool
@@ -109,7 +109,7 @@ CASES = {
 
 
 def batched(rows: Sequence[Array], batch: int) -> list[Array]:
-    """As PaddleOCR does it: sorted by width, so many rows each, padded to the widest of them."""
+    """Batches rows as PaddleOCR does: sorted by width, so many each, padded to the widest of them."""
     ordered = sorted(rows, key=lambda row: row.shape[-1])
     batches = []
     for start in range(0, len(ordered), batch):
@@ -121,7 +121,7 @@ def batched(rows: Sequence[Array], batch: int) -> list[Array]:
 
 
 def bare(case: Case, settings: Settings) -> Callable[[Array], Array]:
-    """One predictor: what it answers."""
+    """Makes one predictor, as a function."""
     import paddle
     from paddle import inference
 
@@ -152,7 +152,7 @@ def bare(case: Case, settings: Settings) -> Callable[[Array], Array]:
 
 
 def _bare_rate(run: Callable[[Array], Array], batches: Iterator[Array], seconds: float) -> dict[str, float]:
-    """Rows per second, back to back."""
+    """Returns rows per second, back to back."""
     begin, work = time.perf_counter(), time.process_time()
     rows = 0
     while (elapsed := time.perf_counter() - begin) < seconds or rows == 0:
@@ -178,7 +178,7 @@ def _serve_bare(case: Case, settings: Settings) -> None:
 
 
 def _engine_rate(call: Callable[[Array], Any], rows: Sequence[Array], threads: Any, seconds: float) -> float:
-    """Rows per second of callers in a closed loop, each going through all rows, beginning with another."""
+    """Returns rows per second of closed-loop callers; each goes through all rows, from another start."""
     window = Window(CALLERS, seconds)
 
     def caller(number: int) -> Any:
@@ -190,7 +190,7 @@ def _engine_rate(call: Callable[[Array], Any], rows: Sequence[Array], threads: A
 
 
 def _serve_engine(case: Case, options: dict[str, Any], alone: Settings) -> None:
-    """First says how far its answers are from a bare predictor's, relative to the largest value."""
+    """Serves an engine; first answers how far its results are from a bare predictor's, in relative terms."""
     from concurrent.futures import ThreadPoolExecutor
 
     from paddleinfer import Engine
@@ -229,19 +229,19 @@ def _serve_engine(case: Case, options: dict[str, Any], alone: Settings) -> None:
 
 @functools.cache
 def tried(case: Case) -> list[Settings]:
-    """All of Paddle's settings that a bare predictor of this case may be best with."""
+    """Yields all settings of Paddle that may be best for a bare predictor of this case."""
     switches = (True, False)
     passes = switches if case.format == "legacy" else (True,)
     return [Settings(*one) for one in itertools.product(switches, passes, switches, case.batches)]
 
 
 def helper(case: str, settings: Settings) -> harness.Helper:
-    """A bare predictor in a process; answers seconds with rows per second and CPU a row."""
+    """Starts a bare predictor in a process; it answers seconds with rows per second and CPU per row."""
     return harness.Helper("real.variants", "bare", case, json.dumps(asdict(settings)))
 
 
 def engine_helper(case: str, options: dict[str, Any], alone: Settings) -> harness.Helper:
-    """An engine in a process; its first answer is its error, then as `helper`."""
+    """Starts an engine in a process; its first answer is its error, later ones are like `helper`'s."""
     return harness.Helper("real.variants", "engine", case, json.dumps(options), json.dumps(asdict(alone)))
 
 

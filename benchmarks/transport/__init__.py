@@ -1,1 +1,1 @@
-"""What each way to a model costs a caller: in process, HTTP, gRPC."""
+"""Measures what each way to a model costs a caller: in process, HTTP, gRPC."""

@@ -1,4 +1,4 @@
-"""A client that hardly costs anything: HTTP/1.1 over one kept connection, written on the bare socket."""
+"""Provides a client that costs hardly anything: HTTP/1.1 over one kept connection, on the bare socket."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Answer:
 
 
 def request(path: str, headers: dict[str, str], body: Sequence[Buffer]) -> list[Buffer]:
-    """What goes over the wire; the tensor itself is not copied."""
+    """Returns the bytes to send; the tensor itself is not copied."""
     lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {sum(map(len, body))}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return [("\r\n".join(lines) + "\r\n\r\n").encode(), *body]
 
 
 class Connection:
-    """One connection that is kept; a request goes out when the answer before is in."""
+    """One kept connection; a request is sent once the previous answer is complete."""
 
     def __init__(self, family: socket.AddressFamily, address: Any) -> None:
         self._family = family
@@ -36,7 +36,7 @@ class Connection:
         self._socket = socket.socket(family, socket.SOCK_STREAM)
 
     def open(self) -> None:
-        """Connects, anew where it was connected."""
+        """Connects, or reconnects."""
         self._socket.close()
         self._socket = socket.socket(self._family, socket.SOCK_STREAM)
         self._socket.settimeout(TIMEOUT_S)
@@ -45,7 +45,7 @@ class Connection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, parts: Sequence[Buffer]) -> Answer:
-        """Raises OSError for any answer but a 200."""
+        """Sends a request and returns the answer; raises OSError for any answer but a 200."""
         self._send(parts)
         head, rest = self._head()
         status, *lines = head.decode("latin-1").split("\r\n")
@@ -60,7 +60,7 @@ class Connection:
         self._socket.close()
 
     def _send(self, parts: Sequence[Buffer]) -> None:
-        # In one call, so that a small request is one packet; of a large one the kernel may take only a part.
+        # One call makes a small request one packet; of a large one the kernel may take only a part.
         sent = self._socket.sendmsg(parts)
         for part in parts:
             if sent < len(part):

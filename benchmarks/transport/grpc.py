@@ -1,4 +1,4 @@
-"""The same protocol over gRPC: grpcio's synchronous client, a call for each request or one stream for all."""
+"""Speaks the protocol over gRPC with grpcio's synchronous client: a call per request, or one stream."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_len
 
 
 def channel(address: str) -> grpc.Channel:
-    """A connection to "HOST:PORT" or "unix:PATH", for messages of any size."""
+    """Opens a connection to "HOST:PORT" or "unix:PATH", for messages of any size."""
     return grpc.insecure_channel(address, options=_OPTIONS)
 
 
 def encoded(row: Array, model: str) -> bytes:
-    """A request for one row, whose numbers go as they are."""
+    """Makes a request for one row with raw numbers."""
     request = _REQUEST(model_name=model, raw_input_contents=[row.tobytes()])
     request.inputs.add(name="x", datatype="FP32", shape=row.shape)
     message: bytes = request.SerializeToString()
@@ -33,7 +33,7 @@ def encoded(row: Array, model: str) -> bytes:
 
 
 def decoded(answer: bytes) -> Array:
-    """The one output: a view of what came."""
+    """Returns the only output, as a view of the message."""
     return _output(_RESPONSE.FromString(answer))
 
 
@@ -44,17 +44,17 @@ def _output(response: Any) -> Array:
 
 
 class Unary:
-    """`ModelInfer`: a call for each request, whose bytes are made and read outside it, to be timed apart."""
+    """`ModelInfer`: one call per request; its bytes are made and read outside of it, to be timed apart."""
 
     def __init__(self, connection: grpc.Channel, model: str) -> None:
         self._call = connection.unary_unary(INFER)
         self._model = model
 
     def begin(self) -> None:
-        """The channel keeps its connection."""
+        """Does nothing: the channel keeps its connection."""
 
     def encode(self, row: Array) -> bytes:
-        """The serialised message."""
+        """Serialises the message."""
         return encoded(row, self._model)
 
     def trip(self, encoded: bytes) -> bytes:
@@ -63,12 +63,12 @@ class Unary:
         return answer
 
     def decode(self, answer: bytes) -> Array:
-        """Of the serialised answer."""
+        """Reads the serialised answer."""
         return decoded(answer)
 
 
 class Stream:
-    """`ModelStreamInfer`: one call that all requests go over; `close` ends it."""
+    """`ModelStreamInfer`: one call for all requests; `close` ends it."""
 
     def __init__(self, connection: grpc.Channel, model: str) -> None:
         self._model = model
@@ -76,25 +76,25 @@ class Stream:
         self._answers = connection.stream_stream(f"/{SERVICE}/{STREAM}")(iter(self._asked.get, None))
 
     def begin(self) -> None:
-        """The stream stays open."""
+        """Does nothing: the stream stays open."""
 
     def encode(self, row: Array) -> bytes:
-        """The serialised message."""
+        """Serialises the message."""
         return encoded(row, self._model)
 
     def trip(self, encoded: bytes) -> bytes:
-        """One message there and one back."""
+        """Sends one message and waits for its answer."""
         self._asked.put(encoded)
         answer: bytes = next(self._answers)
         return answer
 
     def decode(self, answer: bytes) -> Array:
-        """Of the serialised answer."""
+        """Reads the serialised answer."""
         response = _STREAMED.FromString(answer)
         if response.error_message:
             raise OSError(response.error_message)
         return _output(response.infer_response)
 
     def close(self) -> None:
-        """No more requests."""
+        """Ends the stream."""
         self._asked.put(None)

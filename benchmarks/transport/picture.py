@@ -1,4 +1,4 @@
-"""The picture of bench_transport: a panel for each case, a bar for each variant, a piece for each stage."""
+"""Draws bench_transport's picture: a panel for each case, a bar for each variant, a piece for each stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GREY = "#57606a"
 
 
 def draw(path: Path, sections: Mapping[str, Section], title: str) -> None:
-    """Medians; each panel has a scale of its own."""
+    """Draws medians; each panel has a scale of its own."""
     importlib.import_module("matplotlib").use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
     heights = [0.6 + 0.28 * len(section.rows) for section in sections.values()]

@@ -1,4 +1,4 @@
-"""The rounds of bench_transport: one request at a time on every variant, in stages."""
+"""Runs the rounds of bench_transport: one request at a time on every variant, in stages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Cost:
 
 
 def cost(variant: Variant, row: Array, seconds: float) -> Cost:
-    """Asks again and again for so long."""
+    """Repeats a request for so long."""
     clock = time.perf_counter_ns
     variant.begin()
     taken: list[tuple[int, int, int, int]] = []
@@ -48,7 +48,7 @@ def cost(variant: Variant, row: Array, seconds: float) -> Cost:
 
 
 def section(case: Case, variants: dict[str, Variant], effort: Effort) -> Section:
-    """A row for each variant."""
+    """Makes a row for each variant."""
     row = case.row()
     table = Section(
         f"{case.name}: one request at a time, microseconds",
@@ -75,7 +75,7 @@ def section(case: Case, variants: dict[str, Variant], effort: Effort) -> Section
 
 
 def _check(variants: dict[str, Variant], row: Array) -> None:
-    """The models do nothing that a number would be rounded by, so answers must be the same to the bit."""
+    """Checks that all answers are equal to the bit: the models do nothing that rounds."""
     expected = _answer(variants[IN_PROCESS], row)
     for name, variant in variants.items():
         result = _answer(variant, row)
@@ -89,9 +89,9 @@ def _answer(variant: Variant, row: Array) -> Array:
 
 
 def sections(effort: Effort, say: Callable[[str], None]) -> dict[str, Section]:
-    """All cases, on the same engine and servers."""
+    """Measures all cases, on the same engine and servers."""
     with opened() as variants:
-        # As the server does: a full collection of what Paddle's import left takes 0.1 s.
+        # The server does the same: a full collection of the objects of Paddle's import takes 0.1 s.
         gc.collect()
         gc.freeze()
         made = {}

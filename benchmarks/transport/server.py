@@ -1,6 +1,6 @@
-"""paddleinfer-http in a process of its own, where it is asked to listen: on TCP or on Unix sockets.
+"""Runs paddleinfer-http in a process of its own, on TCP or on Unix sockets.
 
-`http_server.Server` is for servers that wrk loads over TCP, and needs psutil to follow their children.
+`benchmarks.http.server.Server` is for servers that wrk loads over TCP, and needs psutil for their children.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _END_S = 10.0
 
 @dataclass(frozen=True)
 class Where:
-    """What a server says of where it serves: a URL, and an address for gRPC."""
+    """A server's addresses, as it prints them: a URL, and an address for gRPC."""
 
     http: str
     grpc: str
@@ -33,7 +33,7 @@ class Where:
 def served(
     models: Mapping[str, Path], where: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Iterator[Where]:
-    """A server with its defaults; yields where it says that it serves, once it does."""
+    """Runs a server with its defaults, and yields its addresses once it serves."""
     flags = [part for name, path in models.items() for part in ("--model", f"{name}={path}")]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The ways from a caller to a model: what each does with a tensor before, during and after the request.
+"""Defines the ways from a caller to a model: what each does with a tensor before, in and after the request.
 
 A further variant is a class with the methods of `Variant`, and an entry in what `opened` yields.
 """
@@ -28,14 +28,14 @@ from paddleinfer import Engine
 Array = np.ndarray[Any, Any]
 
 IN_PROCESS = "in process"
-# Their runs take next to no time, so that it is communication that shows.
+# Their runs take next to no time, so that communication shows.
 SERVED = ("doubled", "largest")
 _HEADER_BYTES = "Inference-Header-Content-Length"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of so many float32, and the model it goes to."""
+    """One row of so many float32, and its model."""
 
     name: str
     numbers: int
@@ -58,16 +58,16 @@ class Variant(Protocol):
     """Asks a model one way, in the stages that the caller sees."""
 
     def begin(self) -> None:
-        """Before a window of requests: connects anew, for the server hangs up on who is silent for 5 s."""
+        """Prepares a window of requests: it reconnects, because the server hangs up on silent clients."""
 
     def encode(self, row: Array) -> Any:
-        """From an array to what is sent."""
+        """Turns an array into what is sent."""
 
     def trip(self, encoded: Any) -> Any:
         """Sends it and waits for the answer."""
 
     def decode(self, answer: Any) -> Array:
-        """From what came to an array."""
+        """Turns the answer into an array."""
 
 
 class InProcess:
@@ -77,10 +77,10 @@ class InProcess:
         self._infer = engine.infer
 
     def begin(self) -> None:
-        """There is no connection."""
+        """Does nothing: there is no connection."""
 
     def encode(self, row: Array) -> dict[str, Array]:
-        """The dict that `infer` takes."""
+        """Makes the dict that `infer` takes."""
         return {"x": row}
 
     def trip(self, encoded: dict[str, Array]) -> Mapping[str, Array]:
@@ -88,7 +88,7 @@ class InProcess:
         return self._infer(encoded)
 
     def decode(self, answer: Mapping[str, Array]) -> Array:
-        """The one output."""
+        """Returns the only output."""
         (result,) = answer.values()
         return result
 
@@ -101,7 +101,7 @@ class Json:
         self._path = f"/v2/models/{model}/infer"
 
     def encode(self, row: Array) -> list[Buffer]:
-        """All numbers as decimals."""
+        """Writes all numbers as decimals."""
         tensor = {"name": "x", "shape": row.shape, "datatype": "FP32", "data": row.reshape(-1)}
         body = orjson.dumps({"inputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY)
         return request(self._path, {"Content-Type": "application/json"}, [body])
@@ -114,7 +114,7 @@ class Json:
 
 
 def binary_parts(row: Array) -> tuple[dict[str, str], list[Buffer]]:
-    """Headers and body of a request whose tensor is binary."""
+    """Makes headers and body of a request with a binary tensor."""
     size = {"binary_data_size": row.nbytes}
     tensor = {"name": "x", "shape": row.shape, "datatype": "FP32", "parameters": size}
     header = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
@@ -130,12 +130,12 @@ class Binary:
         self._path = f"/v2/models/{model}/infer"
 
     def encode(self, row: Array) -> list[Buffer]:
-        """A short header of JSON, and the array's own memory."""
+        """Makes a short JSON header, and adds the array's own memory."""
         headers, body = binary_parts(row)
         return request(self._path, headers, body)
 
     def decode(self, answer: Answer) -> Array:
-        """A view of what came."""
+        """Returns a view of the answer."""
         header_bytes = int(answer.headers[_HEADER_BYTES.lower()])
         (output,) = orjson.loads(answer.body[:header_bytes])["outputs"]
         numbers = np.frombuffer(answer.body, np.float32, offset=header_bytes)
@@ -147,12 +147,12 @@ class BinaryByLibrary(Binary):
     """The same bytes through the standard library's client, as gRPC goes through its own library."""
 
     def __init__(self, connection: http.client.HTTPConnection, model: str) -> None:
-        self.begin = connection.close  # it opens itself
+        self.begin = connection.close  # the connection opens itself
         self._connection = connection
         self._path = f"/v2/models/{model}/infer"
 
     def encode(self, row: Array) -> Any:
-        """Headers, and a body in one piece: the library would send pieces one by one."""
+        """Makes headers, and a body in one piece, because the library would send pieces one by one."""
         headers, body = binary_parts(row)
         return headers, b"".join(body)
 
@@ -169,7 +169,7 @@ class BinaryByLibrary(Binary):
 
 @contextlib.contextmanager
 def opened() -> Iterator[dict[str, Callable[[Case], Variant]]]:
-    """Every variant, ready to be asked: an engine in this process, and a server for each kind of socket."""
+    """Opens every variant: an engine in this process, and a server for each kind of socket."""
     models = {model: directory(model) for model in SERVED}
     with contextlib.ExitStack() as closing:
         engines = {model: closing.enter_context(Engine(path)) for model, path in models.items()}

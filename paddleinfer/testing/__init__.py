@@ -1,4 +1,4 @@
-"""What the pytest plugin's fixtures give, by name: for annotations, and for tests without pytest.
+"""Defines what the pytest plugin's fixtures return, for annotations and for tests without pytest.
 
 May import: the engine and everything before it.
 """

@@ -1,4 +1,4 @@
-"""Assertions on batches: which ran, and whether a row is in a batch what it is alone."""
+"""Asserts which batches ran, and that a row's results alone and in a batch are equal."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["assert_batches", "assert_same_alone_and_batched"]
 def assert_batches(
     source: Engine | FakePredictor | VirtualEngine, expected: Sequence[int] | Sequence[Sequence[float]]
 ) -> None:
-    """Fails with a diff unless the batches that ran are those expected.
+    """Fails with a diff unless the expected batches ran.
 
     Parameters
     ----------
     source
         A FakePredictor: its runs, in the order they began. A VirtualEngine: its batches, in that order. An
-        Engine: the rows of its runs, in any order, for that is all it counts.
+        Engine: the rows of its runs, in any order, because it counts nothing else.
     expected
-        The rows of each batch; or what was in each: of a FakePredictor the first number of each row, of a
+        The rows of each batch, or its contents: for a FakePredictor the first number of each row, for a
         VirtualEngine the numbers of the requests.
     """
     __tracebackhide__ = True
@@ -55,9 +55,9 @@ def assert_batches(
 
 
 def assert_same_alone_and_batched(engine: Engine, inputs: Inputs) -> None:
-    """Fails unless the engine gives each row alone what it gives it among the others.
+    """Fails unless the engine gives each row the same results alone and among the others.
 
-    The results may differ by what engines allow themselves: 1e-5 of the largest magnitude for float32 and
+    The results may differ by an engine's own tolerance: 1e-5 of the largest magnitude for float32 and
     float64, 1e-2 for float16, 3e-2 for bfloat16; integers must be equal.
 
     Parameters
@@ -94,7 +94,7 @@ def _contents(batch: Any) -> Sequence[float]:
 
 
 def _text(batch: int | Sequence[float]) -> str:
-    """Equal for equal batches; a float32 is equal to the number it was made from."""
+    """Writes a batch as text; a float32 is written like the number it was made from."""
     if isinstance(batch, int):
         return f"{batch} row" + "s" * (batch != 1)
     return "[" + ", ".join(f"{value:.7g}" for value in batch) + "]"

@@ -1,4 +1,4 @@
-"""Opens engines for a test, closes them, and looks for what they have left behind."""
+"""Opens engines for a test, closes them, and checks that they have left nothing behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from paddleinfer.testing.fake_predictor import FakePredictor
 __all__ = ["EngineOpener"]
 
 _INSTANCE_THREAD = re.compile(r"paddleinfer-\d+")
-# Threads that have been told to end may need this long on a busy machine.
+# Threads that are ending may need this long on a busy machine.
 _GRACE_S = 2.0
 
 
@@ -29,7 +29,7 @@ class _Opened:
     engine: Engine
     description: str
     threads: dict[int, str] = field(default_factory=dict)
-    """Its instances': native id -> name."""
+    """Native id -> name of its instances' threads."""
 
 
 class EngineOpener:
@@ -38,7 +38,7 @@ class EngineOpener:
     Parameters
     ----------
     close_timeout_s
-        How long each may take to close.
+        Seconds that each may take to close.
     """
 
     def __init__(self, close_timeout_s: float = 10.0) -> None:
@@ -59,12 +59,12 @@ class EngineOpener:
         Parameters
         ----------
         model
-            A model's path, as of ``Engine``; or a function, as of ``Engine.from_callable``.
+            A model's path, as ``Engine`` takes it, or a function, as ``Engine.from_callable`` takes it.
         inputs, outputs
-            Of a function. A FakePredictor's are {"x": ("float32", (-1, -1))} and ["y"] if left out.
+            The tensors of a function. A FakePredictor's default to {"x": ("float32", (-1, -1))} and ["y"].
         **options
-            As of ``Engine``. For a FakePredictor ``batchable`` is True if left out, so that no run of it is
-            spent on finding out.
+            The options of ``Engine``. For a FakePredictor ``batchable`` defaults to True, so that none of its
+            runs is a comparison.
         """
         if not callable(model):
             if inputs is not None or outputs is not None:
@@ -82,7 +82,7 @@ class EngineOpener:
         return self._keep(lambda: Engine.from_callable(model, described, named, **options))
 
     def close(self) -> list[str]:
-        """Closes all, and says in a sentence each what is wrong with them afterwards."""
+        """Closes all engines, and returns a sentence for each thing that is wrong with them afterwards."""
         for predictor in self._predictors:
             predictor.release()
         for opened in self._opened:
@@ -98,7 +98,7 @@ class EngineOpener:
         return f"<EngineOpener, {len(self._opened)} engines>"
 
     def _keep(self, open_engine: Callable[[], Engine]) -> Engine:
-        with self._opening:  # so that new threads are this engine's
+        with self._opening:  # new threads then belong to this engine
             before = _instance_threads()
             engine = open_engine()
             opened = _Opened(engine, repr(engine).replace(", open>", ">"))
@@ -141,12 +141,12 @@ def _problems(opened: _Opened) -> list[str]:
 
 
 def _instance_threads() -> dict[int, str]:
-    """Native id -> name, of the instances of all engines."""
+    """Returns native id -> name of the instance threads of all engines."""
     found = {}
     for path in Path("/proc/self/task").iterdir():
         try:
             name = (path / "comm").read_text().strip()
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the thread has ended meanwhile
             continue
         if _INSTANCE_THREAD.fullmatch(name):
             found[int(path.name)] = name
@@ -154,7 +154,7 @@ def _instance_threads() -> dict[int, str]:
 
 
 def _callers(engine: Engine) -> list[str]:
-    """Names of the Python threads that are inside a method of the engine."""
+    """Returns the names of Python threads that are inside a method of the engine."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     found = []
     for ident, top in sys._current_frames().items():

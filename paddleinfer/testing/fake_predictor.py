@@ -1,4 +1,4 @@
-"""A model to script: how long it runs, when it fails, when it hangs. It remembers every run."""
+"""Provides a scripted model: how long it runs, when it fails, when it hangs. It remembers every run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 Choice = Callable[[Arrays], object] | Collection[float]
 
-# Longer than a test waits for anything: reaching it is a failure.
+# Longer than a test waits for anything: to reach it is a failure.
 _PATIENCE_S = 30.0
 
 
@@ -30,15 +30,15 @@ class PredictorRun:
     """One run of a FakePredictor."""
 
     number: int
-    """Runs count from 0, in the order they began."""
+    """Its number; runs count from 0, in the order they began."""
     inputs: Arrays = field(repr=False)
-    """A copy of what it was given."""
+    """A copy of its inputs."""
     rows: int
-    """Rows that it was given."""
+    """How many rows it had."""
     thread: str
-    """"paddleinfer-0" for instance 0, of an engine and of a virtual engine."""
+    """The thread's name: "paddleinfer-0" for instance 0 of an engine or of a virtual engine."""
     error: BaseException | None = None
-    """What it failed with."""
+    """The error that it failed with."""
 
     @property
     def values(self) -> list[float]:
@@ -47,32 +47,33 @@ class PredictorRun:
 
 
 class FakePredictor:
-    """A function for ``Engine.from_callable``, and a model for a VirtualEngine, that does what a test says.
+    """A function for ``Engine.from_callable``, or a model for a VirtualEngine, that follows a test's script.
 
     Parameters
     ----------
     compute
-        Inputs (a dict of arrays) -> outputs. None gives the first input back as "y".
+        A function from inputs (a dict of arrays) to outputs. None returns the first input as "y".
     run_time_s
-        Seconds that a run takes, or a function of its rows. Slept in an Engine, passed in a VirtualEngine.
+        Seconds that a run takes, or a function of its rows. An Engine sleeps them; a VirtualEngine's clock
+        moves.
     fail_on
         Runs with one of these rows fail: numbers, for rows whose first number is one of them, or a function
         of one row (a dict of arrays without the batch axis).
     fail_calls
         The numbers of runs that fail, counted from 0.
     error
-        Makes the exception of a run that fails, from a sentence.
+        A function that makes the exception of a failing run from a sentence.
     hang_on
         Runs with one of these rows hang until ``release()``; chosen as in `fail_on`.
 
     Raises
     ------
     ConfigError
-        An argument is not understood.
+        An argument is wrong.
     """
 
     inputs: Mapping[str, tuple[str, tuple[int, ...]]] = {"x": ("float32", (-1, -1))}
-    """What ``paddle_engine`` declares for it where the test does not."""
+    """The inputs that ``paddle_engine`` declares for it if the test declares none."""
     outputs: tuple[str, ...] = ("y",)
 
     def __init__(
@@ -94,23 +95,23 @@ class FakePredictor:
         self._fail_calls = frozenset(fail_calls)
         self._error = error
         self._hangs = _chooser("hang_on", hang_on)
-        self._hanging = "chosen"  # guarded by _changed, as _runs; else "all" or "none"
+        self._hanging = "chosen"  # a choice of rows, "all" or "none"; _changed guards it, and _runs
         self._runs: list[PredictorRun] = []
         self._changed = threading.Condition()
 
     @property
     def runs(self) -> list[PredictorRun]:
-        """All that have begun, in that order."""
+        """All runs that have begun, in that order."""
         with self._changed:
             return list(self._runs)
 
     def hang(self) -> None:
-        """Runs that begin from now on hang until ``release()``."""
+        """Makes runs that begin from now on hang until ``release()``."""
         with self._changed:
             self._hanging = "all"
 
     def release(self) -> None:
-        """Lets go of the runs that hang; none hangs from now on, until ``hang()`` is called.
+        """Releases the runs that hang; no run hangs from now on, until ``hang()`` is called.
 
         A virtual engine goes on with them in its next ``advance()`` or ``run_until_idle()``.
         """
@@ -119,7 +120,7 @@ class FakePredictor:
             self._changed.notify_all()
 
     def wait_for_runs(self, count: int) -> None:
-        """Waits until `count` runs have begun in all. For runs on an engine's threads."""
+        """Waits until `count` runs have begun in all, on an engine's threads."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._runs) >= count, _PATIENCE_S):
                 raise AssertionError(
@@ -133,7 +134,7 @@ class FakePredictor:
         time.sleep(self.run_time_of(run.rows))
         return self.end(run)
 
-    # The three parts of a run, for a virtual engine.
+    # A virtual engine calls the three parts of a run.
 
     def begin(self, inputs: Arrays, thread: str) -> PredictorRun:
         """Notes that a run has begun."""
@@ -146,12 +147,12 @@ class FakePredictor:
         return run
 
     def hangs(self, run: PredictorRun) -> bool:
-        """Whether the run has to hang now."""
+        """Tells whether the run has to hang now."""
         with self._changed:
             return self._hangs_now(run)
 
     def run_time_of(self, rows: int) -> float:
-        """How many seconds a run of this size takes."""
+        """Returns how many seconds a run of this size takes."""
         seconds = self._run_time_s(rows) if callable(self._run_time_s) else self._run_time_s
         if not 0 <= seconds < float("inf"):
             raise ConfigError(
@@ -160,7 +161,7 @@ class FakePredictor:
         return seconds
 
     def end(self, run: PredictorRun) -> Any:
-        """The outputs, or the error raised."""
+        """Returns the outputs, or raises the error."""
         try:
             if run.number in self._fail_calls:
                 raise self._error(f"the fake predictor fails in call {run.number}")
@@ -186,7 +187,7 @@ def _first_as_y(inputs: Arrays) -> Arrays:
 
 
 def _rows(inputs: Arrays) -> Iterator[Arrays]:
-    """Each row, its arrays without the batch axis."""
+    """Yields each row, its arrays without the batch axis."""
     if not all(array.ndim for array in inputs.values()):
         yield inputs
         return

@@ -1,4 +1,4 @@
-"""Paddle models for tests, each exported once."""
+"""Exports Paddle models for tests, each once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Format = Literal["json", "legacy"]
 
 
 class ExportedModels:
-    """Layers and functions -> the directories they were exported to.
+    """Exports layers and functions, and remembers their directories.
 
     Parameters
     ----------
@@ -33,17 +33,17 @@ class ExportedModels:
     def __call__(
         self, model: Any, inputs: Mapping[str, Any], *, key: str | None = None, format: Format | None = None
     ) -> Path:
-        """The directory of a model, exported unless it was before.
+        """Returns the directory of a model, which is exported unless it was before.
 
         Parameters
         ----------
         model
-            A layer or a function on tensors, as of ``paddleinfer.export``; or a class or function without
-            required arguments that makes one, called with Paddle's random numbers seeded.
+            A layer or a function on tensors, as ``paddleinfer.export`` takes it; or a class or function
+            without required arguments that makes one, called with Paddle's random numbers seeded.
         inputs
             Name -> (dtype, shape), -1 for a free dimension.
         key
-            What to find it by later. None: the module and name of `model` where it has one of its own;
+            The key by which to find it later. None: the module and name of `model` if it has one of its own;
             anything else (a lambda, a local function, a layer) is exported each time.
         format
             "json" or "legacy"; None is the newer of those that the installed Paddle writes.
@@ -73,15 +73,15 @@ class ExportedModels:
 
 
 def _qualified_name(model: Any) -> str | None:
-    """Where there is one thing of that name only."""
+    """Returns a qualified name if only one thing has it, else None."""
     name = getattr(model, "__qualname__", None)
     bound = inspect.ismethod(model)
     return None if not isinstance(name, str) or "<" in name or bound else f"{model.__module__}.{name}"
 
 
 def _made(paddle: Any, model: Any) -> Any:
-    """The layer or function itself."""
-    undecorated = getattr(model, "dygraph_function", model)  # what to_static was applied to
+    """Returns the layer or function itself."""
+    undecorated = getattr(model, "dygraph_function", model)  # the object that to_static was applied to
     if isinstance(undecorated, paddle.nn.Layer) or not callable(undecorated):
         return model
     try:

@@ -1,4 +1,4 @@
-"""The engine's scheduler on a virtual clock: what happens when, without threads and without waiting."""
+"""Runs the engine's scheduler on a virtual clock, without threads and without waiting."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ Array = npt.NDArray[Any]
 
 _NS = 1_000_000_000
 _DEFAULT_RUN_TIME_S = 0.001
-_ELSEWHERE = ("strict_dtypes", "warmup", "pad")  # options of an engine's front, which is not here
+_ELSEWHERE = ("strict_dtypes", "warmup", "pad")  # options of an engine's other parts, which are missing here
 
 
 class VirtualEngine:
     """The scheduler that engines use, with a fake predictor on each instance and a clock moved by the test.
 
-    The same calls give the same batches. Requests that arrive at one instant are all there before an instance
-    looks. Where requests may share a run is never probed for: they may, unless ``batchable=False``.
+    The same calls give the same batches. Requests that arrive at one instant are all queued before an
+    instance looks. Nothing is probed: requests may share runs unless ``batchable=False``.
 
     Parameters
     ----------
     predictor
-        The model; None takes a millisecond a run.
+        The model; the default takes a millisecond for a run.
     **options
-        ``instances`` (default: 1), ``default_timeout``, and the options of batching, as of an Engine.
+        ``instances`` (default: 1), ``default_timeout``, and an Engine's options of batching.
 
     Raises
     ------
@@ -51,9 +51,9 @@ class VirtualEngine:
         instances = 1 if config.runtime.instances == "auto" else config.runtime.instances
         self.predictor = predictor or FakePredictor(run_time_s=_DEFAULT_RUN_TIME_S)
         self.requests: list[VirtualRequest] = []
-        """All that were submitted."""
+        """All requests that were submitted."""
         self.batches: list[VirtualBatch] = []
-        """All that have started."""
+        """All batches that have started."""
         self._sizes = batching.allowed_batch_sizes
         self._wait_when_full = batching.on_full == "wait"
         self._default_timeout = config.default_timeout
@@ -89,9 +89,9 @@ class VirtualEngine:
             A dict of arrays with the rows first, or one array for "x". None: `rows` rows that each hold the
             number of the request.
         at
-            When it arrives, in seconds on the virtual clock; None is now.
+            The time of its arrival, in seconds on the virtual clock; None is now.
         deadline
-            When its result must be there, in seconds on the virtual clock; None: no deadline, or
+            The time by which it needs its result, in seconds on the virtual clock; None: no deadline, or
             ``default_timeout`` after its arrival.
         priority
             0, 1 or 2, the most urgent first.
@@ -130,14 +130,14 @@ class VirtualEngine:
         return request
 
     def cancel(self, request: VirtualRequest) -> bool:
-        """Cancels it now, as a future's ``cancel()`` does. False once it has started or ended."""
+        """Cancels a request, as a future's ``cancel()`` does; False if it has started or ended."""
         if request.outcome is not None or request.started:
             return False
         self._end(request, "cancelled")
         return True
 
     def advance(self, seconds: float) -> None:
-        """Moves the clock, and lets happen what happens meanwhile."""
+        """Moves the clock, and runs the events of that time."""
         if seconds < 0:
             raise ValueError(f"time does not go back by {shown(-seconds)} s")
         until = self._clock.now + _ns(seconds)
@@ -145,12 +145,12 @@ class VirtualEngine:
         self._clock.now = until
 
     def run_until_idle(self) -> None:
-        """Moves the clock as long as anything is to happen: until every request has ended, or hangs.
+        """Moves the clock until no event is left: every request has ended, or hangs.
 
         Raises
         ------
         AssertionError
-            A request was lost: nothing is to happen any more, and it has not ended.
+            A request was lost: no event is left, and it has not ended.
         """
         self._go_on(None)
         lost = [request.number for request in self.requests if request.outcome is None]
@@ -158,7 +158,7 @@ class VirtualEngine:
             raise AssertionError(f"requests {lost} have not ended, and nothing is to happen any more")
 
     def load(self) -> dict[str, float]:
-        """What waits and runs now."""
+        """Returns what waits and runs now."""
         return self._scheduler.load()
 
     def __repr__(self) -> str:
@@ -172,7 +172,7 @@ class VirtualEngine:
             self._step(execution, steps)
         self._clock.run(until)
 
-    # What happens
+    # Events
 
     def _arrive(self, request: VirtualRequest, due: int | None) -> None:
         kind = (request.bucket, *((n, a.dtype.str, a.shape[1:]) for n, a in request.inputs.items()))
@@ -226,7 +226,7 @@ class VirtualEngine:
         self._step(execution, execution.steps())
 
     def _step(self, execution: VirtualExecution, steps: Steps) -> None:
-        """Lets a batch go on: until its run ends, until it is released, or to its end."""
+        """Continues a batch: until its run ends, until it is released, or to its end."""
         for wait_ns in steps:
             if wait_ns is None:
                 self._hanging.append((execution, steps))
@@ -240,7 +240,7 @@ class VirtualEngine:
         self._end_batch(execution)
 
     def _end_batch(self, execution: VirtualExecution) -> None:
-        """As an instance does: it is free before anybody hears of the end."""
+        """Ends a batch as an instance does: it is free before anybody hears of the end."""
         batch = execution.batch
         batch.ended_s = self.now
         self._scheduler.done(execution.number, 0, self._clock.now, runs=execution.runs)
@@ -265,7 +265,7 @@ class VirtualEngine:
     def _end(self, request: VirtualRequest, outcome: Outcome) -> None:
         request.outcome = outcome
         request.ended_s = self.now
-        self._scheduler.forget(request.number, self._clock.now)  # what still waits of it
+        self._scheduler.forget(request.number, self._clock.now)  # its parts that still wait
 
 
 def _ns(seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""What a virtual engine says of its requests and batches. Times are seconds on its clock."""
+"""Defines the requests and batches of a virtual engine. Times are seconds on its clock."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Outcome = Literal["result", "error", "cancelled", "expired", "shed", "refused"]
 
 @dataclass(eq=False, repr=False)
 class VirtualRequest:
-    """One request, from its submission on."""
+    """One submitted request."""
 
     number: int
-    """Requests count from 0, in the order they were submitted."""
+    """Its number; requests count from 0, in the order of their submission."""
     inputs: dict[str, Array]
-    """Its arrays by name."""
+    """Its input arrays by name."""
     rows: int
     """Its own rows."""
     arrival_s: float
@@ -31,11 +31,11 @@ class VirtualRequest:
     deadline_s: float | None
     """When its result is due; None: it has no deadline."""
     priority: int
-    """0, 1 or 2, the most urgent first."""
+    """Its priority: 0, 1 or 2, the most urgent first."""
     bucket: int
-    """Only requests of one bucket share a batch."""
+    """Its bucket; only requests of one bucket share a batch."""
     outcome: Outcome | None = None
-    """None while it has not ended."""
+    """How it ended; None while it has not."""
     ended_s: float | None = None
     """When it ended; None while it has not."""
     refusal: str | None = None
@@ -43,24 +43,24 @@ class VirtualRequest:
     outputs: dict[str, Array] | None = None
     """Its result."""
     error: ModelError | None = None
-    """With the model's own exception as its ``__cause__``."""
+    """Its ModelError, with the model's own exception as ``__cause__``."""
     queue_s: float | None = None
-    """From arrival to the start of its first batch; None while it has not started."""
+    """Seconds from its arrival to the start of its first batch; None while it has not started."""
     hold_s: float = 0.0
     """Seconds of these during which an idle instance delayed the batch so that others could join it."""
     batches: list[VirtualBatch] = field(default_factory=list)
-    """One, or one for each part of a request that is larger than a batch."""
+    """Its batches: one, or one for each part of a request that is larger than a batch."""
     rows_done: int = 0
-    """Rows that have a result."""
+    """How many of its rows have a result."""
 
     @property
     def batch(self) -> VirtualBatch | None:
-        """The one it was in; of a request in parts, the last."""
+        """The batch it was in; the last one of a request in parts."""
         return self.batches[-1] if self.batches else None
 
     @property
     def dispatch_reason(self) -> str | None:
-        """Why its batch went when it went, as of ``InferInfo``."""
+        """Why its batch went when it went, as in ``InferInfo``."""
         return self.batches[-1].reason if self.batches else None
 
     @property
@@ -73,7 +73,7 @@ class VirtualRequest:
         return self.outcome is not None
 
     def keep(self, outputs: dict[str, Array], first_row: int) -> None:
-        """Takes in the outputs of some of its rows."""
+        """Adds the outputs of some of its rows."""
         if self.outputs is None:
             self.outputs = {
                 name: np.empty((self.rows, *array.shape[1:]), array.dtype) for name, array in outputs.items()
@@ -88,7 +88,7 @@ class VirtualRequest:
 
 @dataclass(frozen=True)
 class VirtualSlice:
-    """Rows of one request that run together: all of them, or a part."""
+    """Rows of one request that run together, all of them or a part."""
 
     request: VirtualRequest
     first_row: int
@@ -105,33 +105,33 @@ class VirtualBatch:
     """Rows that the scheduler has sent to the model together."""
 
     number: int
-    """Batches count from 0, in the order they started."""
+    """Its number; batches count from 0, in the order they started."""
     slices: list[VirtualSlice]
-    """What it was made of."""
+    """The slices it consists of."""
     instance: int
     """The number of the instance that ran it."""
     reason: str
-    """Why it went when it went, as of ``InferInfo``."""
+    """Why it went when it went, as in ``InferInfo``."""
     started_s: float
     """When it began."""
     ended_s: float | None = None
-    """None while it runs."""
+    """When it ended; None while it runs."""
     predicted_s: float | None = None
-    """How long a run was predicted to take; None when nothing was known."""
+    """The predicted seconds of its run; None if nothing was known."""
 
     @property
     def rows(self) -> int:
-        """Of all its requests."""
+        """The rows of all its requests."""
         return sum(piece.rows for piece in self.slices)
 
     @property
     def requests(self) -> list[VirtualRequest]:
-        """In the order of their rows."""
+        """Its requests, in the order of their rows."""
         return [piece.request for piece in self.slices]
 
     @property
     def numbers(self) -> list[int]:
-        """Of its requests."""
+        """The numbers of its requests."""
         return [piece.request.number for piece in self.slices]
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""How a batch goes through a fake predictor in a virtual engine: together, and in halves where that fails.
+"""Runs a batch through a fake predictor in a virtual engine: together, and in halves if that fails.
 
 ``_ext/running/execution.h`` does the same with a backend; ``tests/testing/test_conformance.py`` plays scripts
 through both. This one stands beside it because an Execution is one call on an instance's thread, from the
@@ -24,12 +24,12 @@ __all__ = ["Steps", "VirtualExecution", "failure_text"]
 
 Array = npt.NDArray[Any]
 
-# Nanoseconds to wait before the next step; None: as long as the predictor hangs.
+# Nanoseconds to wait before the next step; None waits as long as the predictor hangs.
 Steps = Generator[int | None, None, None]
 
 
 class VirtualExecution:
-    """One batch on one instance."""
+    """The execution of one batch on one instance."""
 
     def __init__(
         self, predictor: FakePredictor, batch: VirtualBatch, number: int, sizes: Sequence[int]
@@ -38,18 +38,18 @@ class VirtualExecution:
         self.number = number
         """The scheduler's."""
         self.runs: list[tuple[int, int, bool, bool]] = []
-        """As ``Scheduler.done`` takes them: rows without padding, nanoseconds, failed, out of memory."""
+        """The runs for ``Scheduler.done``: rows without padding, nanoseconds, failed, out of memory."""
         self.outputs: dict[VirtualSlice, dict[str, Array]] = {}
         self.failures: dict[VirtualSlice, Exception] = {}
         self._predictor = predictor
         self._sizes = sizes
 
     def steps(self) -> Steps:
-        """The whole way; to be resumed after each wait."""
+        """Runs the batch; the generator is to be resumed after each wait."""
         return self._run(self.batch.slices)
 
     def _run(self, slices: Sequence[VirtualSlice]) -> Steps:
-        """Together; where that fails, each half by itself, until only culprits fail."""
+        """Runs slices together, and if that fails, each half by itself, until only culprits fail."""
         failure = yield from self._together(slices)
         if failure is None:
             return
@@ -61,7 +61,7 @@ class VirtualExecution:
         yield from self._run(slices[middle:])
 
     def _together(self, slices: Sequence[VirtualSlice]) -> Generator[int | None, None, Exception | None]:
-        """One run; what it failed with. Nothing runs for requests that have all ended."""
+        """Makes one run, and returns its error. Nothing runs if all the requests have ended."""
         if all(piece.request.outcome is not None for piece in slices):
             return None
         rows = sum(piece.rows for piece in slices)
@@ -86,12 +86,12 @@ class VirtualExecution:
 
 
 def failure_text(failure: Exception) -> str:
-    """What the core makes of a Python model's exception."""
+    """Returns the text that the core makes of a Python model's exception."""
     return f"{type(failure).__name__}: {failure}"
 
 
 def _gathered(slices: Sequence[VirtualSlice], padding: int) -> dict[str, Array]:
-    """The slices' rows one after the other, the last one again as padding."""
+    """Returns the slices' rows one after the other, with copies of the last one as padding."""
     gathered = {}
     for name in slices[0].request.inputs:
         pieces = [
