@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy.typing as npt
 
@@ -19,6 +19,13 @@ from paddleinfer.serve.tensors import arrays_of, check_inputs
 __all__ = ["ServiceModel"]
 
 Array = npt.NDArray[Any]
+
+
+# A service keeps no results.
+_OF_CACHE: Final = (
+    *("cache_hits", "cache_hit_ns", "cache_misses", "cache_miss_ns"),
+    "cache_coalesced",
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ class ServiceModel:
         return {
             "batchable": {"value": "no"},
             "max_batch_size": {"value": 0},
+            "cache_bytes": {"value": 0},
             "instances": {"value": limits.running},
             "max_requests": {"value": limits.max_requests},
         }
@@ -96,5 +104,6 @@ class ServiceModel:
             "gather_ns": total_ns("decode", "preprocess"),
             "run_ns": total_ns("infer", "handle"),
             "scatter_ns": total_ns("postprocess", "encode"),
+            **dict.fromkeys(_OF_CACHE, 0),
             "batch_rows": {1: results} if results else {},
         }
