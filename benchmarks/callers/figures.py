@@ -76,7 +76,7 @@ def wide_mlp(table: Section, measured: Measured) -> None:
 
 
 def mobilenet_v2(table: Section, measured: Measured) -> None:
-    """Compares where batches pay little: with two bare processes, at their best and with Paddle's defaults."""
+    """Compares where batches pay little: with two bare processes, at their best and with the defaults."""
     rates = measured.rates(8, f"{DEFAULTS}, {THREADS}")
     for limit, least in ((limit_of(None), 0.9), (AS_IT_COMES, 1.2)):
         part = statistics.median(ratios(rates, measured.limit(limit)))

@@ -44,9 +44,9 @@ VARIANTS = {
 }
 # The variants that find the capacity: the most that any of them gets done in time at any rate.
 CAPABLE = (ADAPTIVE, EAGER)
-# Offered while looking for it: so many rates, the next above or below as the last was met or not.
+# How many rates the search offers (quick or not); each is above or below the last, which was met or not.
 RATES = {False: 6, True: 4}
-# Of what full batches do: where the looking begins and ends.
+# The range of the search, relative to the rate of full batches.
 LOWEST, HIGHEST = 0.2, 1.1
 MET = 0.99
 
