@@ -1,4 +1,4 @@
-"""The benchmarks start parts of themselves as processes of their own: those exist."""
+"""The benchmarks start parts of themselves as processes, and all of these parts exist."""
 
 from __future__ import annotations
 

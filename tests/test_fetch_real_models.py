@@ -1,4 +1,4 @@
-"""The real models come whole, or not at all."""
+"""The real models are fetched whole, or not at all."""
 
 from __future__ import annotations
 

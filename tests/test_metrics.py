@@ -1,4 +1,4 @@
-"""Prometheus' metrics: complete, well formed, and what the engines counted."""
+"""Prometheus' metrics are complete and well formed, and equal the engines' counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others gave is quoted in short, and by little work, however large it is."""
+"""Values from outside are quoted in short, and with little work, however large they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The colours of stages: told apart by everyone, and readable on light and dark."""
+"""The colours of stages can be told apart by everyone, and are readable on light and dark pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what a model's text does to a log."""
+"""Files are written whole or not at all, and a model's text does no harm to a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run with the wheel in an empty environment: the engine works without Paddle."""
+"""Checks, with the wheel in an empty environment, that the engine works without Paddle."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Independent arrivals (Poisson) at a rate, whether or not earlier requests have been answered."""
+"""Submits independent requests (Poisson) at a rate, whether or not earlier ones have been answered."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _SEED = 1
 def submit_at_rate(
     rate_per_s: float, seconds: float, submit: Callable[[int], Future[Any]], *, tick: Tick = no_tick
 ) -> Tally:
-    """The load from this thread; it ends when every request has.
+    """Drives the load from this thread; it ends when every request has ended.
 
     Parameters
     ----------
     rate_per_s
         Requests a second.
     seconds
-        How long they come; one comes however short that is.
+        How long requests come; at least one comes.
     submit
-        Makes one request; the number counts them from 0. QueueFull and DeadlineExceeded of a request are
-        counted, and whatever else it ends with ends the load and comes out.
+        It makes one request; the number counts them from 0. QueueFull and DeadlineExceeded of a request are
+        counted; any other error ends the load and is raised.
     tick
-        Told how far the load is.
+        It is told how far the load is.
     """
     random = np.random.default_rng(_SEED)
     tally = Tally()

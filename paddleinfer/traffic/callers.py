@@ -1,4 +1,4 @@
-"""A closed loop: callers that each ask again as soon as they have their answer, from threads or tasks."""
+"""Runs a closed loop: callers, in threads or tasks, that ask again as soon as they have their answer."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LONGEST_RETRY_S = 0.1
 
 @dataclass(frozen=True)
 class Callers:
-    """How many there are, and until when they ask."""
+    """The number of callers, and until when they ask."""
 
     count: int
     seconds: float
     fewest: int
-    """Requests of all of them together that are made however short the time is."""
+    """The least number of requests by all of them together, however short the time is."""
 
 
 def call_from_threads(
@@ -38,21 +38,21 @@ def call_from_threads(
     begin: Callable[[], object] = lambda: None,
     tick: Tick = no_tick,
 ) -> Tally:
-    """The load from as many threads.
+    """Drives the load from as many threads.
 
     Parameters
     ----------
     callers
-        How many, and until when.
+        How many there are, and until when they ask.
     ask
-        Makes one request and waits for its answer; the number counts the requests of all callers from 0.
-        QueueFull and DeadlineExceeded are counted, and whatever else it raises ends the load and comes out.
+        It makes one request and waits for its answer; the number counts the requests of all callers from 0.
+        QueueFull and DeadlineExceeded are counted; any other error ends the load and is raised.
     first
-        Called once by every caller before the clock starts.
+        It is called once by every caller before the clock starts.
     begin
-        Called once, when the clock starts.
+        It is called once, when the clock starts.
     tick
-        Told how far the load is.
+        It is told how far the load is.
     """
     load = _Load(callers, begin, tick)
     failures: list[BaseException] = []
@@ -92,7 +92,7 @@ def call_from_threads(
     except threading.BrokenBarrierError:
         assert failures
     finally:
-        # Also after Ctrl-C: no thread may be inside the model while the interpreter ends.
+        # This also happens after Ctrl-C: no thread may be inside the model while the interpreter ends.
         load.over.set()
         ready.abort()
         for thread in threads:
@@ -111,7 +111,7 @@ def call_from_tasks(
     begin: Callable[[], object] = lambda: None,
     tick: Tick = no_tick,
 ) -> Tally:
-    """The same from as many tasks on one event loop, the one that asyncio comes with."""
+    """Drives the load from as many tasks on one event loop, asyncio's own."""
     load = _Load(callers, begin, tick)
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -136,7 +136,7 @@ def call_from_tasks(
     async def all_of_them() -> None:
         this = asyncio.current_task()
         if interruptible and this is not None:
-            # Else Ctrl-C breaks off whatever the loop is about, and Python 3.10 shows where.
+            # Otherwise Ctrl-C would interrupt the loop anywhere, and Python 3.10 would show where.
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, this.cancel)
         await asyncio.gather(*(first() for _ in load.tallies))
         telling = asyncio.create_task(tell())
@@ -152,7 +152,7 @@ def call_from_tasks(
 
 
 class _Load:
-    """One that is under way. The callers share it, and each has a tally of its own."""
+    """A load under way. The callers share it, and each has a tally of its own."""
 
     def __init__(self, callers: Callers, begin: Callable[[], object], tick: Tick) -> None:
         self._callers = callers
@@ -164,7 +164,7 @@ class _Load:
         self.over = threading.Event()
 
     def start(self) -> None:
-        """The clock starts."""
+        """Starts the clock."""
         self._begin()
         self._began_s = time.perf_counter()
         self._ends_s = self._began_s + self._callers.seconds
@@ -172,18 +172,18 @@ class _Load:
             tally.began_s = self._began_s
 
     def take(self) -> int | None:
-        """The number of the next request; None when that is all."""
+        """Returns the number of the next request; None if there is no other."""
         number = next(self._numbers)
         if self.over.is_set() or (number >= self._callers.fewest and time.perf_counter() >= self._ends_s):
             return None
         return number
 
     def tell(self) -> None:
-        """How far it is."""
+        """Tells how far the load is."""
         self._tick(time.perf_counter() - self._began_s, sum(len(mine.ended_s) for mine in self.tallies))
 
     def total(self) -> Tally:
-        """Of all callers."""
+        """Returns the tally of all callers."""
         total = Tally(self._began_s)
         for tally in self.tallies:
             total.add(tally)

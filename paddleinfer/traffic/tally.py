@@ -1,4 +1,4 @@
-"""What became of the requests of a load."""
+"""Counts what became of the requests of a load."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 __all__ = ["TICK_S", "Tally", "Tick", "no_tick"]
 
 Tick = Callable[[float, int], object]
-"""Told now and then how many seconds of the load have passed, and how many answers there are."""
+"""A function that is told at intervals how many seconds have passed and how many answers there are."""
 
-# How often a load tells how far it is, and hears Ctrl-C.
+# How often a load tells how far it is, and checks for Ctrl-C.
 TICK_S = 0.05
 
 
@@ -22,26 +22,26 @@ class Tally:
     began_s: float = field(default_factory=time.perf_counter)
     sent: int = 0
     ended_s: list[float] = field(default_factory=list)
-    """Of each result: seconds from the start of the load to it."""
+    """For each result, the seconds from the start of the load."""
     latencies_ms: list[float] = field(default_factory=list)
-    """Of each result: milliseconds from when its request was due to be sent."""
+    """For each result, the milliseconds since its request was due to be sent."""
     refused: int = 0
     late: int = 0
     most_lag_ms: float = 0.0
-    """How far the sender of arrivals at a rate fell behind at most."""
+    """The most that the sender of arrivals at a rate fell behind."""
 
     @property
     def seconds(self) -> float:
-        """From the start of the load to its last result."""
+        """Seconds from the start of the load to its last result."""
         return max(self.ended_s, default=0.0)
 
     def note_result(self, due_s: float, now_s: float) -> None:
-        """One result, of a request that was due at that time."""
+        """Counts one result, of a request that was due at that time."""
         self.ended_s.append(now_s - self.began_s)
         self.latencies_ms.append((now_s - due_s) * 1e3)
 
     def add(self, other: Tally) -> None:
-        """The counts of one caller more."""
+        """Adds the counts of one more caller."""
         self.sent += other.sent
         self.ended_s += other.ended_s
         self.latencies_ms += other.latencies_ms
@@ -50,4 +50,4 @@ class Tally:
 
 
 def no_tick(seconds: float, answers: int) -> None:
-    """Of a load that nobody watches."""
+    """Ignores how far a load is."""

@@ -1,4 +1,4 @@
-"""A Python function in the model's place: how it may be described, and what it may get wrong."""
+"""A Python function in the model's place: how it may be described, and which mistakes are refused."""
 
 from __future__ import annotations
 

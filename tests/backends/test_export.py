@@ -1,4 +1,4 @@
-"""export: what comes out computes what went in, and whatever went wrong is one sentence."""
+"""export: the exported model computes what the layer does, and every mistake is one sentence."""
 
 from __future__ import annotations
 

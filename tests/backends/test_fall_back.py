@@ -1,4 +1,4 @@
-"""A fault of oneDNN that no table knows: the instance is made anew without it, and the request runs again."""
+"""Unknown faults of oneDNN: the instance's predictor is made again without it, and the request runs again."""
 
 from __future__ import annotations
 

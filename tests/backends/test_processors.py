@@ -1,4 +1,4 @@
-"""Reading what the machine lets this process have."""
+"""What the machine lets this process use is read correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``paddleinfer``: one sentence for what is wrong, JSON alone on stdout; and ``inspect``."""
+"""The command ``paddleinfer``: one sentence for each error, only JSON on stdout; and ``inspect``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``paddleinfer timeline``: what goes in, what comes out, and one sentence for all that is wrong."""
+"""``paddleinfer timeline``: its inputs, its outputs, and one sentence for each error."""
 
 from __future__ import annotations
 

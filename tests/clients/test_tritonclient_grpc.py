@@ -1,4 +1,4 @@
-"""Both gRPC clients of tritonclient: what they ask about a server and its models, and what they infer."""
+"""Both gRPC clients of tritonclient: their questions about a server and its models, and inference."""
 
 from __future__ import annotations
 

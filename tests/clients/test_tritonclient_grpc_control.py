@@ -1,4 +1,4 @@
-"""tritonclient loads and unloads models over gRPC, and brings a key, where the server wants it."""
+"""tritonclient loads and unloads models over gRPC, and sends a key if the server requires it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tritonclient's HTTP clients behind one face, requests for the tests' models, and what they answer."""
+"""tritonclient's HTTP clients behind one interface, requests for the tests' models, and their answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tritonclient's two gRPC clients behind one face, and requests for the tests' models."""
+"""tritonclient's two gRPC clients behind one interface, and requests for the tests' models."""
 
 from __future__ import annotations
 

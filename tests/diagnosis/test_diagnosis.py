@@ -1,4 +1,4 @@
-"""Where the time goes, and what follows: on made-up requests, and on engines that are bound on purpose."""
+"""Diagnoses and their advice, for made-up requests and for engines that are bound on purpose."""
 
 from __future__ import annotations
 

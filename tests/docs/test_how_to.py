@@ -1,4 +1,4 @@
-"""The pages for readers in a hurry: what they say is run as it stands."""
+"""The pages for readers in a hurry: every example on them is run as it stands."""
 
 from __future__ import annotations
 

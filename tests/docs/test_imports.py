@@ -1,4 +1,4 @@
-"""What the documentation imports is there."""
+"""Every name that the documentation imports exists."""
 
 from __future__ import annotations
 

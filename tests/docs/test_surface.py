@@ -1,4 +1,4 @@
-"""What runs the checks elsewhere calls what runs them here."""
+"""CI runs the checks by the same commands that run them here."""
 
 from __future__ import annotations
 

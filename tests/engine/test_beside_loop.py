@@ -1,4 +1,4 @@
-"""Engine.ainfer of inputs that take long to convert or to pad: the event loop goes on meanwhile."""
+"""Engine.ainfer with inputs that take long to convert or to pad: the event loop goes on meanwhile."""
 
 from __future__ import annotations
 

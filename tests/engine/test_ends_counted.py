@@ -1,4 +1,4 @@
-"""What a caller sees is what is counted: each end under its name, also one that no run could have met."""
+"""Each end that a caller sees is counted under its name, even a timeout that no run could have met."""
 
 from __future__ import annotations
 

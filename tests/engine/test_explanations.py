@@ -1,4 +1,4 @@
-"""What an engine says of a request, and the options that decide how it goes."""
+"""What an engine tells about a request, and the options that decide how it goes."""
 
 from __future__ import annotations
 

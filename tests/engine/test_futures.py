@@ -1,4 +1,4 @@
-"""What submit() gives is a concurrent.futures.Future in every respect."""
+"""submit() returns a concurrent.futures.Future in every respect."""
 
 from __future__ import annotations
 

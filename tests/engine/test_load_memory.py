@@ -1,4 +1,4 @@
-"""Loads that have no memory: one sentence, and the model before stays."""
+"""Loads without enough memory get one sentence, and the previous model stays."""
 
 from __future__ import annotations
 

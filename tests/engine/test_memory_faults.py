@@ -1,4 +1,4 @@
-"""What has no memory, or no thread, left: one clear error, and nothing kept or lost."""
+"""Calls without memory or thread get one clear error, and nothing is kept or lost."""
 
 from __future__ import annotations
 

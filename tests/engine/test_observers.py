@@ -1,4 +1,4 @@
-"""engine.observer: what it is told of requests, whichever way they are made."""
+"""engine.observer is told of every request, whichever call makes it."""
 
 from __future__ import annotations
 

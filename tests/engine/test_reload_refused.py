@@ -1,4 +1,4 @@
-"""Reloads that fail or meet the engine's end: the model before serves on, or nothing is left."""
+"""Reloads that fail, or meet the engine's end: the previous model serves on, or nothing is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What remains of the models that reloads have replaced: their counters, and no memory."""
+"""Models that reloads have replaced leave their counters, and no memory."""
 
 from __future__ import annotations
 

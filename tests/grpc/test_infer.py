@@ -1,4 +1,4 @@
-"""ModelInfer, and what the server says of itself over gRPC: the same answers as over HTTP."""
+"""ModelInfer, and the server's metadata over gRPC: the same answers as over HTTP."""
 
 from __future__ import annotations
 

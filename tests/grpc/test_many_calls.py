@@ -1,4 +1,4 @@
-"""Thousands of calls at once over one connection: each is answered, or taken back before it runs."""
+"""Thousands of calls at once over one connection: each is answered, or cancelled before it runs."""
 
 from __future__ import annotations
 

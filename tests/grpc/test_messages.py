@@ -1,4 +1,4 @@
-"""The messages: their numbers on the wire, and that they live beside others of the same names."""
+"""The messages: their numbers on the wire, and their coexistence with others of the same names."""
 
 from __future__ import annotations
 

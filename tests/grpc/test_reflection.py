@@ -1,4 +1,4 @@
-"""What a client learns that knows nothing of the server, and the standard health probe."""
+"""Reflection for a client that knows nothing of the server, and the standard health probe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that are cheap to send and dear to answer, over every route: none takes loop or memory away.
+"""Requests that are cheap to send and expensive to answer, on every route: none holds the loop or memory.
 
 A loop that stands still is told by the processor time that its thread takes from one tick of a timer to the
 next, so that neither other programs nor a slow machine count. What a request costs in milliseconds is in

@@ -1,4 +1,4 @@
-"""What the command line, the environment and a file ask for; and what they cannot."""
+"""Options by the command line, the environment and a file, and those that are refused."""
 
 from __future__ import annotations
 

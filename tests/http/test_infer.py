@@ -1,4 +1,4 @@
-"""Inference over HTTP: what comes in reaches the model, and what it gives comes out, in every form."""
+"""Inference over HTTP: inputs reach the model and its outputs the client, in every form."""
 
 from __future__ import annotations
 

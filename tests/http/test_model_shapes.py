@@ -1,4 +1,4 @@
-"""Example shapes that are given for all models of a server: which of them are whose."""
+"""Example shapes given for all models of a server are assigned to the right models."""
 
 from __future__ import annotations
 

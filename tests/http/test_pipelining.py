@@ -1,4 +1,4 @@
-"""Requests that come behind each other on one connection: all that are good are answered, in order."""
+"""Pipelined requests on one connection: all good ones are answered, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results that wait to be written: they are limited in all, and nothing is done for a client that is gone."""
+"""Results that wait to be written are limited in all, and nothing is done for a client that is gone."""
 
 from __future__ import annotations
 

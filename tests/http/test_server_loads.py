@@ -1,4 +1,4 @@
-"""Loads on a client's word: what it may ask for, and how they end with the server."""
+"""Loads at a client's request: what it may ask for, and how they end with the server."""
 
 from __future__ import annotations
 

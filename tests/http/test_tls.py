@@ -1,4 +1,4 @@
-"""Clients that do not make their TLS handshake."""
+"""Clients that do not complete their TLS handshake."""
 
 from __future__ import annotations
 

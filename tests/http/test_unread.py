@@ -1,4 +1,4 @@
-"""Answers that nobody reads: they count, they are limited, and nothing of them stays."""
+"""Answers that nobody reads count, are limited, and leave nothing behind."""
 
 from __future__ import annotations
 

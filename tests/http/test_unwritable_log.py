@@ -1,4 +1,4 @@
-"""A server whose output cannot be written: it serves, and ends when it is told to."""
+"""A server whose output cannot be written still serves, and ends when it is told to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program's operators tell of its rows: of models that Paddle exported, and of made-up programs."""
+"""What a program's operators show about its rows, for models that Paddle exported and made-up programs."""
 
 from __future__ import annotations
 

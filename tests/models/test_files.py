@@ -1,4 +1,4 @@
-"""Which files a model is made of: parameters by name, names that are not UTF-8, and what is no model."""
+"""The files of a model: parameters by name, names that are not UTF-8, and files that are not models."""
 
 from __future__ import annotations
 

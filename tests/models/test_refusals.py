@@ -1,4 +1,4 @@
-"""Paths, directories and files that are no model: one sentence each."""
+"""Paths, directories and files that are not models get one sentence each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every option of an engine as a flag, as a variable, in a file and in the documentation."""
+"""Every option of an engine is a flag, a variable, an entry of a file, and in the documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans of an instrumented engine: of whichever call, whose child, what they tell, and how they end."""
+"""Spans of an instrumented engine: of every call, their parents, their contents, and their ends."""
 
 from __future__ import annotations
 

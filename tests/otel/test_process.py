@@ -1,4 +1,4 @@
-"""``--otel``: what the process sends, where, until when; and what it refuses."""
+"""``--otel``: what the process sends, where, until when, and which settings it refuses."""
 
 from __future__ import annotations
 

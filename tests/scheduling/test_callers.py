@@ -1,4 +1,4 @@
-"""The scheduler under callers who wait for their answers: shares, holds, and who never waits.
+"""The scheduler under callers who wait for their answers: shares, batching delays, and who never waits.
 
 Time is an argument here: nothing sleeps.
 """

@@ -1,4 +1,4 @@
-"""What holds of the scheduler whatever comes, in any order: nobody is lost, limits hold, and delays end.
+"""Properties of the scheduler for any events in any order: nobody is lost, limits hold, delays end.
 
 Time is an argument here: nothing sleeps.
 """

@@ -1,4 +1,4 @@
-"""What is promised of goodput and latency, for deadlines of 50 ms; in the simulator."""
+"""The expected goodput and latency for deadlines of 50 ms, checked in the simulator."""
 
 from __future__ import annotations
 

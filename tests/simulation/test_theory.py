@@ -1,4 +1,4 @@
-"""Arrivals, run times and mean latencies of the simulator beside what theory says of them."""
+"""Arrivals, run times and mean latencies of the simulator are compared with theory."""
 
 from __future__ import annotations
 

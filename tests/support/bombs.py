@@ -1,4 +1,4 @@
-"""Requests that are cheap to send and meant to be dear to answer, over every HTTP route.
+"""Makes requests that are cheap to send and meant to be expensive to answer, for every HTTP route.
 
 Each is within the server's default limits, or just past one. A new route gets those of all routes by itself.
 """

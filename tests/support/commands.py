@@ -1,4 +1,4 @@
-"""The command ``paddleinfer`` and what it says."""
+"""Runs the command ``paddleinfer``, and reads its output."""
 
 from __future__ import annotations
 

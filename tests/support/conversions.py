@@ -1,4 +1,4 @@
-"""One input through the conversion, for its tests."""
+"""Converts one input, for tests of the conversion."""
 
 from __future__ import annotations
 

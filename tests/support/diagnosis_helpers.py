@@ -1,4 +1,4 @@
-"""Made-up requests and runs, and what is diagnosed of them."""
+"""Makes up requests and runs, and diagnoses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be so of an engine whose requests have ended, and of a process whose engines have."""
+"""Checks an engine whose requests have ended, and a process whose engines have ended."""
 
 from __future__ import annotations
 

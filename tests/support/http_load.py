@@ -1,4 +1,4 @@
-"""Many connections that send requests when they are due, whether or not others were answered."""
+"""Sends requests over many connections when they are due, whether or not others were answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A collector for tests: takes spans by OTLP over HTTP."""
+"""A collector for tests, which takes spans by OTLP over HTTP."""
 
 from __future__ import annotations
 

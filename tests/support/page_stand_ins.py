@@ -1,4 +1,4 @@
-"""A recording and a diagnosis that are always the same, for what the server's page makes of them."""
+"""A fixed recording and a fixed diagnosis, for tests of what the server's page shows of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a regular expression may backtrack: judged from its automaton, so that no clock is needed.
+"""Tells whether a regular expression may backtrack, from its automaton, so that no clock is needed.
 
 A match costs more than linear time only where one text leads in two ways to one place: states p and q with a
 word v that leads from p to p, from p to q and from q to q (Weber and Seidl's IDA). It stands in for

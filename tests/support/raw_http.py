@@ -1,4 +1,4 @@
-"""Requests and answers as bytes, for what no client library sends."""
+"""Writes requests and reads answers as bytes, for requests that no client library sends."""
 
 from __future__ import annotations
 

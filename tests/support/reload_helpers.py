@@ -1,4 +1,4 @@
-"""A function whose answers tell which generation of its engine ran it."""
+"""Makes functions whose answers tell which generation of the engine ran them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of the scheduler by itself share: units of time, and the form of its answer."""
+"""Helpers of the scheduler's own tests: units of time, and the form of its answer."""
 
 from __future__ import annotations
 

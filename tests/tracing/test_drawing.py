@@ -1,4 +1,4 @@
-"""What a picture of a timeline shows of slices that are smaller than a pixel."""
+"""A picture of a timeline shows slices that are smaller than a pixel."""
 
 from __future__ import annotations
 

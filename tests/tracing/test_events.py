@@ -1,4 +1,4 @@
-"""Spans that are read from Chrome traces, sound ones and others."""
+"""Spans are read from Chrome traces, valid or not."""
 
 from __future__ import annotations
 

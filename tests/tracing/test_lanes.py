@@ -1,4 +1,4 @@
-"""Lanes: what overlaps lies side by side, in as few of them as can be."""
+"""Lanes: items that overlap lie side by side, in as few lanes as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PROFILE lines of Paddle Serving: what is read of them, what they become, and those that are written."""
+"""PROFILE lines of Paddle Serving: how they are read, converted and written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time of a timeline went: a row for each stage, nothing counted twice."""
+"""The summary of a timeline has a row for each stage, and counts nothing twice."""
 
 from __future__ import annotations
 

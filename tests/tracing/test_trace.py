@@ -1,4 +1,4 @@
-"""Traces of what an engine did: every request accounted for, in a document that keeps the format's rules."""
+"""Traces of an engine account for every request, in a document that keeps the format's rules."""
 
 from __future__ import annotations
 
