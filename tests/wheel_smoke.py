@@ -12,6 +12,6 @@ with paddleinfer.Engine.from_callable(
 try:
     paddleinfer.Engine(__file__)
 except paddleinfer.ModelLoadError as error:
-    print(f"paddleinfer {paddleinfer.__version__} works; a file that is no model: {error}")
+    print(f"paddleinfer {paddleinfer.__version__} works; a file that is not a model: {error}")
 else:
     raise SystemExit("a Python file was taken for a model")

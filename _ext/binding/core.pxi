@@ -232,7 +232,7 @@ cdef class Core:
         self.drain()
 
     def predicted_run_ns(self, feeds, int64_t rows):
-        """What a run of so many rows like these is predicted to take; 0 when nothing is known."""
+        """Returns the predicted time of a run of so many rows like these; 0 if nothing is known."""
         cdef RequestPtr request = prepare(self, feeds, None, None, 1)
         cdef double predicted = self.dispatcher.get().predicted_run_ns(request.get()[0], rows)
         self.take_inputs_back(request)
@@ -340,7 +340,7 @@ cdef class Core:
             self.drain()
 
     def mark_forked(self):
-        """In a forked child: every call from now on raises EngineClosed; no lock is touched."""
+        """Makes every later call in a forked child raise EngineClosed, without touching a lock."""
         self.forked = True
 
     @property

@@ -68,7 +68,7 @@ cdef class EventLoopBridge:
         self.pending.clear()
 
     cdef cbool gone(self) except *:
-        """Whether the loop has been closed or collected; then this lets go of it."""
+        """Tells whether the loop has been closed or collected, and then releases it."""
         loop = self.loop()
         if loop is not None and not loop.is_closed():
             return False
@@ -138,7 +138,7 @@ cdef class EventLoopBridge:
         self.pending.clear()
 
     def deliver(self):
-        """What has ended since; called when the descriptor is readable."""
+        """Delivers what has ended since; it is called when the descriptor is readable."""
         cdef CompletionEvents events = self.queue.get().take()
         cdef RequestPtr request
         cdef AsyncCall call = None

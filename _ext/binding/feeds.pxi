@@ -20,7 +20,7 @@ cdef class TakenFeeds:
 
 
 cdef class FeedReader:
-    """What a model takes in.
+    """Reads the inputs that a model takes.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ cdef class FeedReader:
         return arrays
 
     cdef cbool takes_long(self, feeds, cbool cached) except *:
-        """Whether so much is to be converted, or made a key of, that an event loop would stand still for it."""
+        """Tells whether so much is to be converted, or made a key of, that an event loop would stand still."""
         cdef Py_ssize_t numbers = 0
         cdef Py_ssize_t size_bytes = 0
         if type(feeds) is TakenFeeds:
@@ -128,7 +128,7 @@ cdef class FeedReader:
         return (cached and size_bytes > MANY_BYTES) or (numbers > MANY and self.plain_arrays(feeds) is None)
 
     cdef str bucket_of(self, Request* request):
-        """What requests of one batch have in common: dtypes, and shapes beyond the rows."""
+        """Describes what requests of one batch have in common: dtypes, and shapes beyond the rows."""
         cdef size_t index
         cdef size_t axis
         parts = []

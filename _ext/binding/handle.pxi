@@ -42,7 +42,7 @@ cdef class Handle:
         return self.request.get().done()
 
     def cancel(self):
-        """Whether this call has ended the request; False once it has started."""
+        """Cancels the request, and tells whether this call has ended it; False once it has started."""
         self.core.check_alive()
         ended = self.core.dispatcher.get().end_early(self.request, Outcome.cancelled, True)
         self.core.drain()

@@ -26,7 +26,7 @@ cdef result_of(Core core, const RequestPtr& request, timeout, outputs):
 
 
 cdef dict info_of(Core core, const RequestPtr& request):
-    """What became of a request that is done, and why; None when it never ran."""
+    """Describes what became of a request that is done, and why; None if it never ran."""
     cdef const Explanation* explanation = &request.get().explanation
     cdef cbool ran = explanation.batch_rows > 0
     if not explanation.is_known():
@@ -94,9 +94,9 @@ cdef refusal_of(Core core, const RequestPtr& request, cbool open, Admission admi
             f"{snapshot.queued_rows} rows wait and {snapshot.running_batches} batches run", retry_after_s)
     return QueueFull(
         f"{core.label} has {snapshot.queued_rows} rows and {snapshot.queued_bytes} bytes waiting, "
-        "and takes no more for now", retry_after_s)
+        "and its queue is full", retry_after_s)
 
 
 cdef str shed_because(timeout, Nanos needs_ns):
     given = f"dropped before it ran: no result could be there within {timeout:g} s"
-    return f"{given}, for it is predicted to take {needs_ns / 1e9:.3g} s" if needs_ns > 0 else f"{given} any more"
+    return f"{given}, because it is predicted to take {needs_ns / 1e9:.3g} s" if needs_ns > 0 else f"{given} any more"

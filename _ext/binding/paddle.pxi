@@ -31,7 +31,7 @@ cdef class OneDnnKernels:
     """How much of oneDNN's kernel cache the instances of one engine may fill, and what they have found out.
 
     `max_bytes` is for the whole process, `max_shapes` for an instance. `by_renewal`: a predictor that has filled
-    its part is made anew.
+    its part is made again.
     """
     cdef OneDnnLimits limits
     cdef shared_ptr[OneDnnRecord] record
@@ -61,7 +61,7 @@ cdef class OneDnnKernels:
 
 
 cdef class OneDnnPart:
-    """For Paddle's Python run(): one instance's part of oneDNN's kernel cache.
+    """One instance's part of oneDNN's kernel cache, for Paddle's Python run().
 
     To be made, used and closed on the thread that runs the predictor.
     """
@@ -76,16 +76,16 @@ cdef class OneDnnPart:
         self.cache = NULL
 
     def before_run(self, shapes):
-        """To be called before each run with its input shapes."""
+        """Must be called before each run, with its input shapes."""
         self.cache.before_run(<uint64_t>(hash(tuple(shapes)) & 0xFFFFFFFFFFFFFFFF))
 
     def after_run(self):
-        """To be called after each run that did not fail."""
+        """Must be called after each run that did not fail."""
         self.cache.after_run()
 
     @property
     def is_due_for_renewal(self):
-        """Whether the predictor is to be made anew, with the two calls around the end of the old one."""
+        """Whether the predictor is to be made again, with the two calls around the end of the old one."""
         return self.cache.is_due_for_renewal()
 
     def begin_renewal(self):
@@ -93,12 +93,12 @@ cdef class OneDnnPart:
         self.cache.begin_renewal()
 
     def end_renewal(self):
-        """After it has gone."""
+        """Must be called after the old predictor has gone."""
         self.cache.end_renewal()
 
 
 cdef class FallBack(BackendUpdates):
-    """What the instances of an engine do when a run fails that may not fail without oneDNN.
+    """Decides what an engine's instances do if a run fails that may not fail without oneDNN.
 
     Parameters
     ----------
@@ -120,11 +120,11 @@ cdef class FallBack(BackendUpdates):
         return self.shared.get().in_force()
 
     def forbid_bare(self):
-        """From now on nothing is tried for failures without a reason."""
+        """Stops trials for failures without a reason."""
         self.shared.get().forbid_bare()
 
     def may_try(self, str failure):
-        """Whether a predictor without oneDNN is to be made for a failure; counts as a trial."""
+        """Tells whether a predictor without oneDNN is to be made for a failure, which counts as a trial."""
         return self.shared.get().may_try(failure.encode("utf-8", "replace"))
 
     def helped(self, str failure):
@@ -164,7 +164,7 @@ cdef class OneDnnCacheGuard:
 
 
 def is_out_of_memory(str failure):
-    """Whether the text of a failure says that there was no memory, or no thread."""
+    """Tells whether the text of a failure says that there was no memory, or no thread."""
     return says_out_of_memory(failure.encode("utf-8", "replace"))
 
 

@@ -3,8 +3,8 @@
 cdef class PaddleBackends(BackendFactory):
     """Makes the root predictor and its clones.
 
-    Of `files`, FileStates, none may have changed where Paddle reads them again. With `fall_back` an instance whose run
-    fails on oneDNN is made anew from one of `fall_back_configs`, which lie at `fall_back_addresses`.
+    None of `files` (FileStates) may have changed when Paddle reads them again. With `fall_back` an instance whose run
+    fails on oneDNN is made again from one of `fall_back_configs`, which lie at `fall_back_addresses`.
     """
     cdef shared_ptr[Model] model
     cdef const Config* config

@@ -57,7 +57,7 @@ cdef void python_close(void* model) noexcept with gil:
 
 
 def interpreter_ends():
-    """From now on no native thread takes the GIL any more, and none that is left is waited for."""
+    """Keeps native threads from taking the GIL from now on; threads that are left are not waited for."""
     with nogil:
         interpreter_gate().close()
     exit_around_native_threads()
@@ -70,7 +70,7 @@ def in_forked_child():
 
 
 class UnraisableArgs:
-    """What sys.unraisablehook takes."""
+    """The argument of sys.unraisablehook."""
     def __init__(self, exception):
         self.exc_type = type(exception)
         self.exc_value = exception

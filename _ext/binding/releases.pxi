@@ -18,7 +18,7 @@ cdef leave_orphan(shared_ptr[Dispatcher]& dispatcher):
 
 
 cdef release_orphans():
-    """What the threads of engines that are gone have left since; a list is let go of once nobody else has it."""
+    """Returns what the threads of closed engines have left since; a list is dropped once nobody else holds it."""
     cdef vector[shared_ptr[ReleaseList]] present
     cdef shared_ptr[ReleaseList] objects
     cdef cbool is_last

@@ -58,7 +58,7 @@ cdef class Scheduler:
         return plan.instances, None if plan.wake_at == kNever else plan.wake_at
 
     def next(self, now):
-        """What an idle instance should do, as a Batch; its `number` is None when that is nothing."""
+        """Tells an idle instance what to do, as a Batch; its `number` is None if there is nothing."""
         cdef Decision decision = self.scheduler.get().next(now)
         cdef Batch batch = Batch.__new__(Batch)
         cdef size_t place
@@ -121,7 +121,7 @@ cdef class Scheduler:
         return True
 
     def load(self):
-        """What waits and runs now."""
+        """Returns what waits and runs now."""
         cdef CppScheduler* scheduler = self.scheduler.get()
         return {
             "queued_requests": scheduler.queued_requests(),
@@ -140,7 +140,7 @@ cdef class RequestHolder:
 
 
 cdef class Batch:
-    """What a Scheduler has decided.
+    """A decision of a Scheduler.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ cdef RequestHolder holder_of(const RequestPtr& request):
 
 
 cdef SchedulerOptions scheduler_options(batching, str merging) except *:
-    """What the scheduler goes by, out of a BatchingOptions."""
+    """Makes the scheduler's options from a BatchingOptions."""
     cdef SchedulerOptions options
     cdef object delay_us = batching.max_queue_delay_us
     if batching.policy == "eager":

@@ -8,7 +8,7 @@ cdef class TraceRing:
         self.trace = make_shared[Trace](capacity)
 
     def keep(self, size_t capacity):
-        """From now on so many."""
+        """Keeps so many from now on."""
         with nogil:
             self.trace.get().keep(capacity)
 

@@ -14,7 +14,7 @@ cdef size_t LONG_NUMBERS_BYTES = 1 << 18
 
 
 cdef class WireTable:
-    """What a kind of message may hold.
+    """The limits of a kind of message.
 
     Parameters
     ----------

@@ -224,7 +224,7 @@ class Request {
 
   std::unique_ptr<PartialResult> partial_result;
 
-  // -- The one who ends it: who has claimed it writes these, and its caller reads them after done().
+  // -- The claimant's: whoever has claimed it writes these, and its caller reads them after done().
 
   Outcome outcome = Outcome::none;
   Explanation explanation;
@@ -273,7 +273,7 @@ class Request {
     hold_inputs();
     kept_to_the_end_.store(true, std::memory_order_release);
   }
-  // To be called by who has claimed it, once nothing of it can be handed out any more.
+  // The claimant calls this once nothing of it can be handed out any more.
   void release_kept_inputs(ReleaseList& releases) noexcept {
     if (kept_to_the_end_.load(std::memory_order_acquire) && kept_to_the_end_.exchange(false)) {
       release_inputs(releases);

@@ -10,10 +10,10 @@
 
 namespace paddleinfer {
 
-// Callers mostly wait for one answer before they ask again. So the most requests that were outstanding at once
-// of late are its callers; while fewer are outstanding the others may come back any moment, and once all are,
-// nobody will. Gaps are measured only while somebody may come, and apart for the first call after an end (who got
-// an answer has to think) and for those that follow it.
+// Callers mostly wait for one answer before they ask again. So the most requests that were recently outstanding at
+// once are its callers; while fewer are outstanding the others may come back any moment, and once all are, nobody will.
+// Gaps are measured only while somebody may come, and apart for the first call after an end (who got an answer has to
+// think) and for those that follow it.
 class Arrivals {
  public:
   // Fewer measured gaps than this say nothing.

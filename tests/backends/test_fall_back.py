@@ -62,7 +62,7 @@ def test_a_request_that_fails_on_onednn_runs_again_without(
         assert engine.stats()["errors"] == 0
     assert onednn["value"] is False and onednn["source"] == "auto"
     assert "Unimplemented" in onednn["note"] and "DoubleAttribute" in onednn["note"]
-    assert "stays off until the model is loaded anew" in onednn["note"]
+    assert "stays off until the model is loaded again" in onednn["note"]
     assert [record.message for record in caplog.records if "oneDNN is off" in record.message] == [
         f"{unknown_fault}: oneDNN is off from now on, for {onednn['note']}"
     ]

@@ -11,7 +11,7 @@ inline constexpr Nanos kFixed = harness::kMillisecond;
 inline constexpr Nanos kPerRow = harness::kMillisecond / 10;
 inline constexpr Nanos kFullRun = kFixed + 32 * kPerRow;
 
-// A model of which all is known, on one instance, and 32 callers of late, none of whom waits.
+// A model of which all is known, on one instance, and 32 recent callers, none of whom waits.
 struct Served {
   explicit Served(const SchedulerOptions& options = {}) : scheduler(options) {
     teach(scheduler, 1, kFixed, kPerRow, 32, now);

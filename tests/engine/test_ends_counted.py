@@ -113,7 +113,7 @@ def test_a_timeout_that_no_run_can_meet_ends_as_such_and_says_what_one_takes(met
     assert stats["refused"] == 0 and stats["requests"] == sum(stats[end] for end in ENDS) == 40
     needs = re.fullmatch(
         r"dropped before it ran: no result could be there within 0\.015 s, "
-        r"for it is predicted to take (\S+) s",
+        r"because it is predicted to take (\S+) s",
         sentences[0],
     )
     assert needs is not None and float(needs[1]) >= 0.02

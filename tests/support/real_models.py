@@ -48,7 +48,7 @@ def pictures(name: str) -> list[Array]:
 
 
 class Plain:
-    """One bare predictor of Paddle's. Its answers are to be had before an engine with oneDNN is opened."""
+    """One bare predictor of Paddle. Its answers must be computed before an engine with oneDNN is opened."""
 
     def __init__(self, name: str, *, onednn: bool = True, ir_optim: bool = True) -> None:
         inference = import_paddle().inference

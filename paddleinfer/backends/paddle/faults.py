@@ -189,7 +189,7 @@ def _inner_blocks(context: FaultContext) -> Workaround | None:
         )
     return Workaround(
         "onednn-inner-blocks",
-        "where its kernel cache is to be emptied an instance's predictor is made anew, because Paddle frees "
+        "where its kernel cache is to be emptied an instance's predictor is made again, because Paddle frees "
         "only a part of what a model with if or while has put into it",
         renew_predictors=True,
     )

@@ -145,7 +145,7 @@ class Runtime:
         failed = printable(useful_line(failure))
         reason = (
             f"a run failed with it and did not without: {failed}; it stays off until the model is loaded "
-            "anew, as reload() does"
+            "again, as reload() does"
         )
         self.resolved.decide("onednn", False, "auto", reason)
         _log.warning("%s: oneDNN is off from now on, for %s", self.spec.path, reason)

@@ -176,7 +176,7 @@ TEST("a part that is emptied by renewal is due past its limit, and measured arou
   CHECK(!OneDnnCache(OneDnnSymbols{}, renewing, found).is_due_for_renewal());
 }
 
-TEST("shapes count anew after a clearing") {
+TEST("shapes count again after a clearing") {
   forget_everything();
   OneDnnCache cache(symbols(), limits(3), record());
   run_until_emptied(cache, 2);

@@ -50,7 +50,7 @@ TEST("nothing runs inline before a run of its shapes was measured") {
   CHECK(has_result(*request, 5));
 }
 
-TEST("nothing runs inline while there have been several callers of late") {
+TEST("nothing runs inline while several callers were recently active") {
   Gate gate;
   Engine engine({.inline_allowed = true, .on_run = [&](float first) {
                    if (first == 1) gate.pass();

@@ -1,4 +1,4 @@
-// The rings of what an engine did of late.
+// The rings of what an engine did recently.
 #include <thread>
 #include <vector>
 

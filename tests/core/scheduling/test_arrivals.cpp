@@ -96,7 +96,7 @@ TEST("while several may come, each call is measured from the one before") {
   CHECK_EQ(arrivals.gap_ns(), 200.0);
 }
 
-TEST("one that leaves while others may come already does not begin the gap anew") {
+TEST("one that leaves while others may come already does not begin the gap again") {
   Arrivals arrivals;
   Nanos now = 0;
   for (int caller = 0; caller < 3; ++caller) arrivals.arrived(1, now);

@@ -77,7 +77,7 @@ TEST("nobody is refused for a time of which nothing is known") {
   CHECK_EQ(served.scheduler.admit(request_of(2, 1, served.now + 10), served.now), Admission::accepted);  // its shape
 }
 
-TEST("when nothing has run of late one is let through to find out, and no second") {
+TEST("when nothing has run recently one request is let through as a trial, and no second") {
   Served served;
   served.now += kNanosPerSecond;
   CHECK_EQ(served.come(1'000), Admission::accepted);

@@ -293,7 +293,7 @@ TEST("nothing runs on its caller's thread that is over the limits or must go in 
   CHECK(unmerged.scheduler.begin_inline(*request_of(1, 5'000), kNever, 0));  // nothing else waits
 }
 
-TEST("nothing runs on its caller's thread while others have called of late") {
+TEST("nothing runs on its caller's thread while others have called recently") {
   Taught taught(Merging::yes);
   admit(taught.scheduler, 2, 1, 0);
   end(taught.scheduler, taught.scheduler.next(0).batch, kFixed, 10);
