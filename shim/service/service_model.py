@@ -39,6 +39,8 @@ class ServiceModel:
     """Stands where a model's engine does. Its service declares inputs and outputs."""
 
     model = _Model()
+    generation = 1
+    """It is never loaded again."""
 
     def __init__(self, service: ModelService) -> None:
         self._service = service

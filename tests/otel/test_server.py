@@ -26,10 +26,11 @@ from otel_helpers import (
     told,
 )
 from starlette.testclient import TestClient
+from string_services import SimpleString
 
 import paddleinfer
 from paddleinfer.otel import instrument
-from paddleinfer.shim import create_app
+from paddleinfer.shim import ServiceOptions, create_app
 from paddleinfer.shim.http.fast_path import FastPathRequest
 from paddleinfer.shim.service.models import Models
 from paddleinfer.shim.service.request_spans import ServerSpans
@@ -98,6 +99,22 @@ def test_a_path_with_a_version_has_a_route_of_its_own(recorded: Recorded) -> Non
     with engine_of() as engine, serving(engine, otel=True) as server:
         assert post(server, path="/v2/models/m/versions/1/infer") == 200
         assert told(recorded.span())["http.route"] == "/v2/models/{model}/versions/{version}/infer"
+
+
+@pytest.mark.parametrize("value", ["7", "seven"])
+def test_a_service_that_is_a_model_has_a_span_too(recorded: Recorded, value: str) -> None:
+    tensors = [json_bytes(name, [value] * 16) for name in ("INPUT0", "INPUT1")]
+    app = create_app({}, ServiceOptions(otel=True), services={"s": SimpleString({})})
+    with TestClient(app, raise_server_exceptions=False) as client:
+        status = client.post("/v2/models/s/infer", json={"inputs": tensors}).status_code
+    span = recorded.span()
+    assert status == (200 if value == "7" else 500)
+    assert told(span)["http.response.status_code"] == status
+    assert (span.attributes or {})["paddleinfer.model.name"] == "s"
+
+
+def json_bytes(name: str, texts: list[str]) -> dict[str, Any]:
+    return {"name": name, "datatype": "BYTES", "shape": [1, len(texts)], "data": texts}
 
 
 def test_looking_at_the_server_makes_no_spans(recorded: Recorded) -> None:
