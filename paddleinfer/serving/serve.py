@@ -69,6 +69,7 @@ _REPORTED: Final = {
     "max_body_size": "max_body_size",
     "gpu_memory_mb": "gpu_memory_mb",
     "cpu_math_thread_num": "cpu_math_thread_num",
+    "request_cache_size": "request_cache_size",
     "grpc_port": "grpc_port",
     "http_status": "http_status",
     "host": "host",

@@ -258,13 +258,25 @@ def test_check_says_what_is_installed_and_reads_the_models(
 def test_a_server_says_what_each_flag_became_answers_and_is_stopped(fit_a_line: Path, tmp_path: Path) -> None:
     home = {"SERVING_HOME": str(tmp_path)}
     command = ["-m", "paddleinfer.serving.serve"]
-    flags = ["--thread", "10", "--ir_optim", "--mem_optim_off", "--batch_infer_size", "8", "--workdir", "w"]
+    flags = [
+        "--request_cache_size",
+        "1000000",
+        "--thread",
+        "10",
+        "--ir_optim",
+        "--mem_optim_off",
+        "--batch_infer_size",
+        "8",
+        "--workdir",
+        "w",
+    ]
     where = ["--port", "0", "--host", "127.0.0.1", "--name", "uci", "--model", fit_a_line]
     with started(*command, *where, *flags, environment=home) as server:
         assert "--ir_optim (on): uci: ir_optim=True" in server.lines
         assert "--mem_optim_off (on): uci: mem_optim=False" in server.lines
         assert "--batch_infer_size (8): uci: max_batch_size=8" in server.lines
         assert f"--thread (10): uci: instances={min(10, usable_cores())}" in server.lines
+        assert "--request_cache_size (1000000): uci: cache_bytes=1000000" in server.lines
         assert "--workdir (w): not used, nothing is written" in server.lines
         document = {"feed": [{"x": HOUSE}], "fetch": ["price"]}
         answer = httpx.post(f"{server.url}/uci/prediction", json=document, timeout=PATIENCE_S).json()
