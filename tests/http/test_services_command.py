@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
-from engine_helpers import PATIENCE_S
+from engine_helpers import PATIENCE_S, eventually
 from http_commands import plan, refused
 from http_processes import started
 from zoo import Zoo
@@ -13,6 +16,9 @@ from zoo import Zoo
 import paddleinfer
 
 MODULE = """
+import pathlib
+import time
+
 from paddleinfer.serve import Service
 
 class Shape(Service):
@@ -26,6 +32,15 @@ def fails():
 
 nothing = 3
 words = Service({}, handle=lambda request, engines: request.value)
+
+def wait(request, engines):
+    here = pathlib.Path(request.value)
+    (here / "begun").touch()
+    while not (here / "end").exists():
+        time.sleep(0.01)
+    return "done"
+
+waits = Service({}, handle=wait)
 """
 
 
@@ -73,8 +88,6 @@ def test_two_services_of_one_name_are_refused(module: str, capsys: pytest.Captur
 
 
 def test_the_command_serves_a_service_around_its_models(module: str, tmp_path: Path, zoo: Zoo) -> None:
-    import httpx2 as httpx
-
     model = zoo.directory("mlp", zoo.formats[0])
     arguments = ["--model", f"mlp={model}", "--service", f"shape={module}:Shape"]
     with started(
@@ -86,3 +99,29 @@ def test_the_command_serves_a_service_around_its_models(module: str, tmp_path: P
         width = paddleinfer.models.reader.load_spec(model).inputs[0].shape[1]
         answer = httpx.post(f"{server.url}/services/shape", json=[[1.0] * width], timeout=PATIENCE_S)
         assert answer.status_code == 200 and next(iter(answer.json().values()))[0] == 1
+
+
+@pytest.mark.parametrize("is_over", [True, False], ids=["in-time", "cut"])
+def test_a_server_that_ends_lets_services_end(module: str, tmp_path: Path, is_over: bool) -> None:
+    flags = ["--service", f"{module}:waits", *([] if is_over else ["--drain-timeout", "0.1"])]
+    answers: list[httpx.Response] = []
+    with started(
+        *("-m", "paddleinfer.shim", "--host", "127.0.0.1", "--port", "0", *flags), folder=tmp_path
+    ) as server:
+
+        def ask() -> None:
+            url = f"{server.url}/services/waits"
+            answers.append(httpx.post(url, json=str(tmp_path), timeout=PATIENCE_S))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert eventually((tmp_path / "begun").exists)
+        server.process.send_signal(signal.SIGTERM)
+        if is_over:
+            assert server.process.stderr is not None
+            assert any("draining 1 request" in line for line in iter(server.process.stderr.readline, ""))
+            (tmp_path / "end").touch()
+        code, _ = server.end()
+        asking.join(PATIENCE_S)
+    assert code == (0 if is_over else 3)
+    assert [answer.status_code for answer in answers] == [200 if is_over else 503]
