@@ -10,7 +10,7 @@ from paddleinfer.serving.formats import general_model
 from ..protocol.errors import RequestError
 from ..protocol.general_model_message import read_message, write_message
 from ..protocol.large_json import SMALL_BYTES
-from ..protocol.request import plain_request
+from ..protocol.request import plain_request, refuse_texts
 from .calls import Behaviour, Calls
 from .rpc_request import RpcRequest
 
@@ -43,7 +43,8 @@ class GeneralRequest(RpcRequest):
     async def read(self, models: Models) -> InferRequest:
         """Returns what it asks, and says which model it is for."""
         model = models.choose(models.sole())
-        model.open_engine()
+        engine = model.open_engine()
+        refuse_texts((*engine.inputs, *engine.outputs))
         is_long = self.size_bytes > SMALL_BYTES
         asked = await self.work(self.size_bytes, is_long, self._asked)
         self.serve(model)

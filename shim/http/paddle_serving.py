@@ -17,7 +17,7 @@ from paddleinfer.serving.formats import general_model, prediction
 
 from ..protocol.errors import RequestError, bad_request
 from ..protocol.large_json import SMALL_BYTES
-from ..protocol.request import InferRequest, plain_request
+from ..protocol.request import InferRequest, plain_request, refuse_texts
 from .answers import JSON_FIELDS, answer
 from .asgi_request import AsgiRequest, Fields
 
@@ -76,6 +76,7 @@ class PredictionRequest(_ServingRequest):
 
     def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
         document = _object(body)
+        refuse_texts((*inputs, *self.model.open_engine().outputs))
         wanted: list[str] = []
         self._has_feeds = prediction.is_feed_form(document)
         if self._has_feeds:
@@ -131,6 +132,7 @@ class GeneralModelRequest(_ServingRequest):
         return media_type in (PROTO.encode(), b"application/x-protobuf")
 
     def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
+        refuse_texts((*inputs, *self.model.open_engine().outputs))
         if self._is_proto:
             from ..protocol.general_model_message import read_message  # brings protobuf
 

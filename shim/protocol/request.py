@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -51,6 +51,7 @@ __all__ = [
     "json_size",
     "parse_request",
     "plain_request",
+    "refuse_texts",
     "wanted_outputs",
 ]
 
@@ -84,6 +85,15 @@ class InferRequest:
     id: str | None
     priority: int
     timeout_s: float | None
+
+
+def refuse_texts(tensors: Iterable[TensorSpec]) -> None:
+    """Raises RequestError 400 where one of these is of BYTES, which Paddle Serving's forms do not carry."""
+    name = next((tensor.name for tensor in tensors if tensor.dtype == "bytes"), None)
+    if name is not None:
+        raise bad_request(
+            f"{name!r} is of BYTES, and Paddle Serving's forms carry numbers here; ask /v2/models/NAME/infer"
+        )
 
 
 def plain_request(inputs: dict[str, Array], wanted: Sequence[str]) -> InferRequest:

@@ -126,7 +126,7 @@ class Models:
         if len(self._served) != 1:
             raise RequestError(
                 HTTPStatus.NOT_FOUND,
-                f"the server has several models, {listed(self._served)}; ask one by /NAME/prediction",
+                f"this is for one model, and the server has {listed(self._served)}; ask by /NAME/prediction",
             )
         (name,) = self._served
         return name

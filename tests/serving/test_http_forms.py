@@ -19,6 +19,7 @@ from engine_helpers import echo_engine, engine_of, rows
 from http_helpers import client_of
 from serving_models import HOUSE, price_of
 from starlette.testclient import TestClient
+from string_services import Backwards
 
 from paddleinfer import Engine
 from paddleinfer.models.serving_conf import ELEM_TYPES
@@ -430,6 +431,18 @@ def test_of_several_models_the_general_service_names_them() -> None:
         said = client.post(GENERAL, json={"tensor": [TENSOR]}).json()
         assert said["err_no"] == -5000 and "a, b" in said["err_msg"]
         assert client.post("/b/prediction", json={"key": ["x"], "value": ["1,2,3"]}).json()["err_no"] == 0
+
+
+def test_a_model_of_texts_is_refused_in_a_sentence() -> None:
+    app = create_app({}, ServiceOptions(), services={"backwards": Backwards({})})
+    with TestClient(app) as client:
+        for path, document in (
+            ("/backwards/prediction", {"key": ["text"], "value": ["abc"]}),
+            ("/backwards/prediction", {"feed": [{"text": "abc"}], "fetch": ["text"]}),
+        ):
+            answer = client.post(path, json=document)
+            assert answer.status_code == 200 and "is of BYTES" in answer.text
+        assert "the server has none" in client.post(GENERAL, json={"tensor": [TENSOR]}).json()["err_msg"]
 
 
 @pytest.mark.parametrize(
