@@ -15,6 +15,7 @@ from ..protocol.body import ClientGone, Headers, Receive, Send, accepted_encodin
 from ..protocol.errors import RequestError, ServerEnded, to_request_error
 from ..protocol.request import InferRequest, has_binary, parse_request
 from ..protocol.response import encode_response, is_long_response, result_bytes
+from ..service.origins import check_same_site
 from ..service.served_request import ServedRequest
 from ..service.service import Service
 from .answers import JSON_FIELDS, answer, error_answer
@@ -84,6 +85,8 @@ class AsgiRequest(ServedRequest):
 
     async def _serve(self, name: str, version: str | None) -> None:
         self.serve(self._service.models.choose(name, version))
+        if self.model.is_service:
+            check_same_site(self._headers, self._service.hosts)
         self._inference.check_room()
         self.model.open_engine()  # otherwise the body need not come
         with self._inference.bodies.of_one() as held:

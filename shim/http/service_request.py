@@ -27,6 +27,7 @@ from ..protocol.body import (
 )
 from ..protocol.errors import ServerEnded, bad_request, to_request_error
 from ..protocol.service_body import JSON, WrittenAnswer, media_type_of, value_of, write_answer
+from ..service.origins import check_same_site
 from ..service.service import Service
 from ..service.services import ServedService
 from .answers import answer, error_answer
@@ -84,6 +85,7 @@ class ServiceRequest:
 
     async def _answer(self, name: str) -> None:
         served = self._service.services.get(name)
+        check_same_site(self._headers, self._service.hosts)
         timeout_s, query = self._timeout_s(), self._parameters()
         content_type = self._headers.get(b"content-type", b"").decode("latin-1")
         self._inference.check_room()

@@ -1,4 +1,4 @@
-"""Checks the names by which a server is called, and from which pages a browser may change something."""
+"""Checks by which names a server is called, and what pages of other sites may have a browser do."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def check_same_site(headers: Headers, hosts: AllowedHosts) -> None:
 
 
 def _foreign(why: str) -> RequestError:
-    return RequestError(HTTPStatus.FORBIDDEN, f"a page of another site cannot change anything here: {why}")
+    sentence = f"a page of another site cannot change models or ask services here: {why}"
+    return RequestError(HTTPStatus.FORBIDDEN, sentence)
 
 
 def _name_and_port(host: bytes, default_port: bytes = b"") -> tuple[bytes, bytes]:

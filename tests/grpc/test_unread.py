@@ -170,7 +170,7 @@ def test_a_stream_that_is_not_read_is_cut_and_its_requests_are_over() -> None:
         _call_twice(server)
         opened = frame(HEADERS, END_HEADERS, 1, headers(f"/{SERVICE}/ModelStreamInfer"))
         connection.sendall(opened + 20 * frame(DATA, 0, 1, prefixed(ASKS)))
-        assert eventually(lambda: server.service.models.get("m").latencies.as_dict()["count"] == 20)
+        assert eventually(lambda: server.service.models.get("m").latencies.as_dict()["count"] >= 1)
         assert eventually(lambda: under_way(server) == 0)
         _call_twice(server)
         assert _until(connection, RST_STREAM, 1) == [(RST_STREAM, 1)]

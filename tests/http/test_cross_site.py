@@ -93,7 +93,16 @@ def test_every_route_that_takes_a_post_is_known_to_change_something_or_nothing(c
     posts = {path for path, methods in document["paths"].items() if set(methods) - {"get"}}
     changing = {path for path in posts if path.endswith("load")}
     assert {path.replace("{model}", "m") for path in changing} == set(CHANGING)
-    assert all(path.endswith(("/infer", "/index")) for path in posts - changing)
+    running = (
+        "/infer",
+        "/index",
+        "/prediction",
+        "/GeneralModelService/inference",
+        "/GeneralModelService/debug",
+    )
+    asking = {"/services/{service}"}
+    assert asking <= posts
+    assert [path for path in posts - changing - asking if not path.endswith(running)] == []
 
 
 def test_an_origin_that_allowed_hosts_names_is_not_foreign() -> None:

@@ -242,3 +242,12 @@ def test_one_output_may_be_given_without_its_name(answer: str) -> None:
 def test_a_wrong_declaration_is_refused_in_a_sentence(tensors: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Service({}, handle=lambda request, _: None, **tensors)
+
+
+@pytest.mark.parametrize("path", ["/services/backwards", BACKWARDS])
+def test_a_page_of_another_site_asks_no_service(client: TestClient, path: str) -> None:
+    document = {"inputs": [tensor("data", [1], data=["ab"])]}
+    for foreign in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert "another site" in error_of(client.post(path, json=document, headers=foreign), 403)
+    own = client.post(path, json=document, headers={"Origin": str(client.base_url)})
+    assert "another site" not in own.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from typing import Any
 
@@ -55,12 +56,17 @@ def test_so_many_requests_to_load_or_unload_wait_and_more_are_refused(what: str)
         contextlib.ExitStack() as stack,
     ):
         changing = Changing(server.service)
-        clients = [stack.enter_context(server.connect()) for _ in range(MOST + 2)]
-        for number, client in enumerate(clients[:-1]):
-            client.sendall(asking(what))
+        clients = []
+
+        def ask() -> socket.socket:
+            clients.append(stack.enter_context(server.connect()))
+            clients[-1].sendall(asking(what))
+            return clients[-1]
+
+        for number in range(MOST + 1):
+            ask()
             assert eventually(lambda count=number: (changing.begun, changing.model.waiting) == (1, count))
-        clients[-1].sendall(asking(what))
-        (refused,) = answers(clients[-1])
+        (refused,) = answers(ask())
         assert refused[0] == 429
         assert f"{MOST} requests to load or unload model 'm' wait" in sentence(refused)
         changing.may_end.set()
