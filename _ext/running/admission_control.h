@@ -135,10 +135,11 @@ class AdmissionControl {
   }
 
   Admission admission_of(const RequestPtr& request, Nanos now) noexcept REQUIRES(state_.mu) {
-    if (answers_.takes(request, now)) return Admission::accepted;
+    if (CachedAnswers::takes(state_, request, now)) return Admission::accepted;
     try {
       const Admission admission = state_.scheduler.admit(request, now);
-      if (admission == Admission::accepted || admission == Admission::waits_for_room) answers_.runs(request);
+      if (admission == Admission::accepted || admission == Admission::waits_for_room)
+        CachedAnswers::runs(state_, request);
       return admission;
     } catch (const std::bad_alloc&) {
       return Admission::out_of_memory;

@@ -29,25 +29,25 @@ class CachedAnswers final : public EndObserver {
   }
 
   // Whether it needs no run of its own: where it has an answer, answer() is to be called once the lock is free.
-  bool takes(const RequestPtr& request, Nanos now) noexcept REQUIRES(state_.mu) {
+  static bool takes(CoreState& state, const RequestPtr& request, Nanos now) noexcept REQUIRES(state.mu) {
     if (!request->cache_use) return false;
-    request->cache_use->answer = state_.cache.find(request->cache_use->key);
-    if (!request->cache_use->answer && !state_.equal_requests.follow(request, now)) return false;
+    request->cache_use->answer = state.cache.find(request->cache_use->key);
+    if (!request->cache_use->answer && !state.equal_requests.follow(request, now)) return false;
     request->arrival = now;
     return true;
   }
 
   // Whether takes() would be true of it, or nearly.
-  bool may_take(const Request& request) const noexcept REQUIRES(state_.mu) {
+  static bool may_take(const CoreState& state, const Request& request) noexcept REQUIRES(state.mu) {
     return request.cache_use &&
-           (state_.cache.has(request.cache_use->key) || state_.equal_requests.has(request.cache_use->key));
+           (state.cache.has(request.cache_use->key) || state.equal_requests.has(request.cache_use->key));
   }
 
   // It is about to run by itself, queued or not.
-  void runs(const RequestPtr& request) noexcept REQUIRES(state_.mu) {
+  static void runs(CoreState& state, const RequestPtr& request) noexcept REQUIRES(state.mu) {
     if (!request->cache_use) return;
-    state_.equal_requests.lead(request);
-    Counters::add(state_.counters.cache_misses);
+    state.equal_requests.lead(request);
+    Counters::add(state.counters.cache_misses);
   }
 
   // Ends a request whose result was kept.
@@ -147,7 +147,7 @@ class CachedAnswers final : public EndObserver {
         Counters::add(state_.counters.cache_misses);
         continue;
       }
-      runs(request);
+      runs(state_, request);
       if (request->cache_use->role != CacheUse::Role::leads) continue;  // no memory for it
       Request& leader = *request;                                       // which the queue holds
       followers.erase(followers.begin(), followers.begin() + std::ptrdiff_t(done) + 1);

@@ -17,8 +17,7 @@ class DirectRuns {
   // A run longer than this is never done on a caller's thread: it could not be interrupted there.
   static constexpr Nanos kInlineRunLimit = 2'000'000;
 
-  DirectRuns(CoreState& state, BatchRunner& runner, CachedAnswers& answers)
-      : state_(state), runner_(runner), answers_(answers) {}
+  DirectRuns(CoreState& state, BatchRunner& runner) : state_(state), runner_(runner) {}
 
   // Runs the request on the calling thread if its caller is the only recently active one. False: use admit().
   bool run_inline(const RequestPtr& request) {
@@ -64,9 +63,9 @@ class DirectRuns {
     {
       const MutexLock lock(state_.mu);
       const Nanos now = monotonic_now();
-      if (!state_.closing && state_.instances.any_idle() && !answers_.may_take(*request) &&
+      if (!state_.closing && state_.instances.any_idle() && !CachedAnswers::may_take(state_, *request) &&
           state_.scheduler.begin_inline(*request, kInlineRunLimit, now)) {
-        answers_.runs(request);
+        CachedAnswers::runs(state_, request);
         instance = state_.instances.take_idle();
         state_.occupy(*instance, decision, now);
       }
@@ -85,7 +84,6 @@ class DirectRuns {
 
   CoreState& state_;
   BatchRunner& runner_;
-  CachedAnswers& answers_;
 };
 
 }  // namespace paddleinfer

@@ -115,7 +115,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   BatchRunner runner_{state_, ender_};
   CachedAnswers answers_{state_};
   AdmissionControl admission_{state_, ender_, answers_};
-  DirectRuns direct_{state_, runner_, answers_};
+  DirectRuns direct_{state_, runner_};
   InstanceLoop loop_{state_, ender_, runner_};
   Shutdown shutdown_{state_, ender_};
 };

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from ..protocol.bytes_tensors import has_bytes
 from ..service.served_request import ServedRequest
 from .limits import CutField, MessageReader
 from .messages import SERVICE, STREAM, message_class
@@ -70,7 +71,7 @@ class RpcRequest(ServedRequest):
         """Returns what it asks, and says which model it is for."""
         body, message, cut = await self.work(self.size_bytes, False, self._message)
         model = models.choose(message.model_name, message.model_version)
-        takes_bytes = any(spec.dtype == "bytes" for spec in model.open_engine().inputs)
+        takes_bytes = has_bytes(model.open_engine().inputs)
         is_long = len(body) > _LONG_BODY_BYTES
         decoding = self.work(len(body), is_long, parse_message, body, message, cut, takes_bytes=takes_bytes)
         del body, message  # the arrays hold the part that they need

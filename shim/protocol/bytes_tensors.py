@@ -6,14 +6,27 @@ In JSON each is a text, in binary its bytes stand after their number.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from paddleinfer.models.reader import TensorSpec
+
 from .errors import RequestError, bad_request
 
-__all__ = ["BYTES", "MOST_ELEMENTS", "is_bytes", "packed", "read_list", "read_packed", "size_of", "texts_of"]
+__all__ = [
+    "BYTES",
+    "MOST_ELEMENTS",
+    "has_bytes",
+    "is_bytes",
+    "packed",
+    "read_list",
+    "read_packed",
+    "size_of",
+    "texts_of",
+]
 
 Array = npt.NDArray[Any]
 
@@ -27,6 +40,11 @@ _LENGTH: Final = struct.Struct("<I")
 def is_bytes(array: Array) -> bool:
     """Whether its datatype is BYTES."""
     return array.dtype.kind == "O"
+
+
+def has_bytes(specs: Iterable[TensorSpec]) -> bool:
+    """Whether one of these is of BYTES."""
+    return "bytes" in [spec.dtype for spec in specs]  # asked of every request: faster than any()
 
 
 def _check_count(count: int, name: str) -> None:

@@ -23,7 +23,7 @@ from paddleinfer.models.reader import TensorSpec
 from paddleinfer.sentences import listed, shown
 
 from .body import Headers, byte_count
-from .bytes_tensors import BYTES, read_list, read_packed
+from .bytes_tensors import BYTES, has_bytes, read_list, read_packed
 from .checks import (
     MOST_PARAMETERS,
     MOST_TENSORS,
@@ -117,7 +117,7 @@ def parse_request(body: bytes, headers: Headers, specs: Sequence[TensorSpec]) ->
     RequestError
         400, with a sentence that names what is wrong.
     """
-    takes_bytes = any(spec.dtype == "bytes" for spec in specs)
+    takes_bytes = has_bytes(specs)
     if _LENGTH not in headers:
         return _of_document(*_document(body), b"", takes_bytes)
     json_bytes = byte_count(headers, _LENGTH)
@@ -177,7 +177,8 @@ def _of_document(
         used += taken
     if used < len(binary):
         raise bad_request(f"the body has {len(binary)} bytes of tensors, and the inputs account for {used}")
-    check_unread(texts.values())
+    if texts:
+        check_unread(texts.values())
     parameters = _parameters(document, "the request")
     binary_outputs = flag(parameters, "binary_data_output", "the request") or False
     identity = document.get("id")

@@ -94,6 +94,8 @@ def encode_response(
     document: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": outputs}
     if request.id is not None:
         document["id"] = request.id
+    if not binary and not long_lists:
+        return _written(document), None
     parts: list[bytes | memoryview] = [
         *(_in_pieces(document, long_lists) if long_lists else [_written(document)])
     ]
