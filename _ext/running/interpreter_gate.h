@@ -6,11 +6,11 @@
 // Python by then, and are ended there, stay where they are.
 #pragma once
 
-#include <cxxabi.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <thread>
 
 namespace paddleinfer {
@@ -27,8 +27,9 @@ class InterpreterGate {
     }
     try {
       into();
-    } catch (abi::__forced_unwind&) {
-      for (;;) pause();
+    } catch (...) {
+      while (!std::current_exception()) pause();  // what ends a thread is no exception of C++
+      throw;
     }
     return true;
   }
