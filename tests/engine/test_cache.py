@@ -134,7 +134,7 @@ def test_other_outputs_are_another_result_and_come_under_the_names_asked_for() -
 
 @pytest.mark.parametrize("driver", ["native", "python"])
 def test_a_model_of_paddle_answers_out_of_the_cache_what_it_gave(zoo: Zoo, driver: Any) -> None:
-    with paddleinfer.Engine(zoo.directory("mlp"), cache_bytes=ROOMY, driver=driver) as engine:
+    with paddleinfer.Engine(zoo.directory("mlp", zoo.formats[0]), cache_bytes=ROOMY, driver=driver) as engine:
         x = np.linspace(0, 1, 32, dtype="float32").reshape(2, 16)
         first, second = engine.infer(x), engine.infer(x)
         assert counted(engine) == (1, 0, 1)
