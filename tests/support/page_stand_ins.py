@@ -150,6 +150,6 @@ def standing_in(app: Application, trace: Any, diagnosis: Any, status: int = 200)
 
     app.router.routes[:0] = [
         Route("/v2/trace", recorded),
-        Route("/v2/models/{model}/diagnosis", diagnosed),
+        Route("/v2/models/{model}/versions/{version}/diagnosis", diagnosed),
     ]
     return app
