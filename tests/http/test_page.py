@@ -333,7 +333,7 @@ def test_names_and_reasons_from_outside_are_shown_as_text(browser: Browser) -> N
     missing = ServedModel("gone", ModelSource(Path("gone")), reason=f"it holds {HOSTILE}")
     inputs = {HOSTILE: ("float32", (-1, 3))}
     with paddleinfer.Engine.from_callable(lambda given: {"y": given[HOSTILE]}, inputs, ["y"]) as engine:
-        models = Models([missing, ServedModel("m", None, engine, "READY", "")])
+        models = Models([missing, ServedModel("m", None, engine, state="READY", reason="")])
         with served(Application(Service(models), load=False)) as url:
             browser.open(url)
             assert browser.shows("UNAVAILABLE", f"it holds {HOSTILE}", f"{HOSTILE} (FP32)", "not every model")
