@@ -9,13 +9,11 @@ one run.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -115,10 +113,7 @@ def _asking(engine: Engine, shape: tuple[int, ...]) -> Callable[[], object]:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = harness.options_of(__doc__)
     rounds = QUICK_ROUNDS if options.quick else ROUNDS
     sections = {model: measure(model, shape, rounds) for model, shape in MODELS.items()}
     sections["together"] = together("wide_mlp", MODELS["wide_mlp"], rounds)

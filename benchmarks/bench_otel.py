@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import json
@@ -13,7 +12,6 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -182,10 +180,7 @@ def _latencies(title: str, taken: Mapping[str, list[float]]) -> Section:
 
 def main() -> None:
     """Measures, prints and writes; the module describes it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = harness.options_of(__doc__)
     effort = Effort.of(options.quick)
     sections = {**in_process(effort), "http": over_http(effort)}
     for section in sections.values():

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import functools
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -202,10 +200,7 @@ def _rates(title: str, rates: Mapping[str, list[float]]) -> Section:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = harness.options_of(__doc__)
     effort = Effort.of(options.quick)
     sections = {**in_threads(effort), **on_loop(effort)}
     for section in sections.values():

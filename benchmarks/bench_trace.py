@@ -8,7 +8,6 @@ machine slows every variant alike. ``nothing, again`` shows how far a variant di
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import gc
@@ -17,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -140,10 +138,7 @@ def quarters(shares: list[float]) -> str:
 
 def main() -> None:
     """Measures, prints and writes; the module describes it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = harness.options_of(__doc__)
     rounds = QUICK_ROUNDS if options.quick else ROUNDS
     sections = {}
     for title, (callers, call) in CALLERS.items():

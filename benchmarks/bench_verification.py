@@ -8,13 +8,11 @@ verification runs in the pauses. ``never, again`` shows how far one engine diffe
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import gc
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -97,10 +95,7 @@ def measure(title: str, pause_s: float, rounds: int) -> Section:
 
 def main() -> None:
     """Measures, prints and writes; the module describes it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = harness.options_of(__doc__)
     rounds = QUICK_ROUNDS if options.quick else ROUNDS
     sections = {}
     for title, pause_s in PAUSES_S.items():

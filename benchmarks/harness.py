@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import importlib.metadata
 import json
@@ -290,6 +291,14 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed as a package"
+
+
+def options_of(description: str) -> argparse.Namespace:
+    """Reads ``--quick`` and ``--json FILE``; the first line of the description is what --help says."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="short and noisy: to see that all of it runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
+    return parser.parse_args()
 
 
 def show(section: Section) -> None:

@@ -1,10 +1,10 @@
 """paddleinfer: a PaddlePaddle model as a self-batching function inside a Python process."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paddleinfer import errors
 from paddleinfer._version import __version__
+from paddleinfer.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from paddleinfer.backends.paddle.export import export as export
@@ -28,13 +28,4 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = ["__version__", *_HOME_OF]  # noqa: PLE0604 - names only
-
-
-def __getattr__(name: str) -> Any:  # PEP 562: a public name is imported when it is first asked for
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'paddleinfer' has no attribute {name!r}")
-    return getattr(import_module(f"paddleinfer.{_HOME_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(__name__, _HOME_OF, "__version__")

@@ -18,7 +18,7 @@ SHIM = Path(paddleinfer.shim.__file__).parent
 
 # Folders and modules, in the order that they stand in. Those of one line do not import each other.
 LAYERS = (
-    ("_version", "sentences", "stages", "weighted_turns"),
+    ("_version", "lazy_exports", "sentences", "stages", "weighted_turns"),
     ("explanation",),
     ("errors",),
     ("config", "whole_files"),

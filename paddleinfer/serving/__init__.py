@@ -6,8 +6,9 @@
 May import: engine, metrics, and below; ``server`` the server in shim/.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from paddleinfer.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from paddleinfer.serving.client import Client as Client
@@ -23,13 +24,4 @@ _HOME_OF = {
 }
 
 __all__ = [*_HOME_OF]  # noqa: PLE0604 - names only
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(__name__, _HOME_OF)
