@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -16,7 +15,7 @@ from paddleinfer.models.reader import TensorSpec
 from paddleinfer.serving.formats import general_model, prediction
 
 from ..protocol.errors import RequestError, bad_request
-from ..protocol.large_json import SMALL_BYTES
+from ..protocol.large_json import SMALL_BYTES, pieces_of
 from ..protocol.request import InferRequest, plain_request, refuse_texts
 from .answers import JSON_FIELDS, answer
 from .asgi_request import AsgiRequest, Fields
@@ -41,7 +40,7 @@ _IN_THE_ANSWER: Final = frozenset(
 # A number takes 40 bytes as an object, and a list 60. One call of the parser makes them all.
 _MOST_COMMAS: Final = 1 << 20
 _MOST_CONTAINERS: Final = 1 << 16
-_COUNTED_BYTES: Final = 1 << 20
+_MOST_OF: Final = {b",": f"{_MOST_COMMAS} values", b"[{": f"{_MOST_CONTAINERS} lists and objects"}
 # This many numbers are written in one call.
 _PIECE_ELEMENTS: Final = 1 << 16
 
@@ -82,7 +81,9 @@ class PredictionRequest(_ServingRequest):
         if self._has_feeds:
             arrays, wanted = prediction.read_feeds(document, inputs)
         else:
-            arrays, self._has_tensors = prediction.read_keys_and_values(document, inputs, orjson.loads)
+            arrays, self._has_tensors = prediction.read_keys_and_values(
+                document, inputs, _CountedJson().loads
+            )
         return plain_request(arrays, wanted or self._aliases())
 
     def _aliases(self) -> list[str]:
@@ -166,17 +167,7 @@ class GeneralModelRequest(_ServingRequest):
 def _object(body: bytes) -> dict[str, Any]:
     """The document, if it is known to hold few enough things."""
     if len(body) > SMALL_BYTES:
-        for signs, most, what in (
-            (b",", _MOST_COMMAS, "values"),
-            (b"[{", _MOST_CONTAINERS, "lists and objects"),
-        ):
-            pieces = (body[begin : begin + _COUNTED_BYTES] for begin in range(0, len(body), _COUNTED_BYTES))
-            counts = (sum(piece.count(sign) for sign in map(bytes, zip(signs))) for piece in pieces)
-            if any(count > most for count in itertools.accumulate(counts)):
-                raise bad_request(
-                    f"the JSON has more than {most} {what}, which is the most; "
-                    "/v2/models/NAME/infer takes larger tensors, as bytes"
-                )
+        _CountedJson().count(body)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -184,6 +175,33 @@ def _object(body: bytes) -> dict[str, Any]:
     if type(document) is not dict:
         raise bad_request("the body must be a JSON object")
     return document
+
+
+class _CountedJson:
+    """Parses texts that hold few enough things, all of them together.
+
+    The texts of a request are counted by themselves, too: in its body their commas may be written as escapes.
+    """
+
+    def __init__(self) -> None:
+        self._left = {b",": _MOST_COMMAS, b"[{": _MOST_CONTAINERS}
+
+    def loads(self, text: str) -> Any:
+        """Raises RequestError 400 for too many things, and ValueError for what is not JSON."""
+        data = text.encode()
+        self.count(data)
+        return orjson.loads(data)
+
+    def count(self, data: bytes) -> None:
+        """Raises RequestError 400 where it and those before it hold too many values, lists or objects."""
+        for piece in pieces_of(data):
+            for signs in self._left:
+                self._left[signs] -= sum(piece.count(sign) for sign in signs)
+                if self._left[signs] < 0:
+                    raise bad_request(
+                        f"the JSON has more than {_MOST_OF[signs]}, which is the most; "
+                        "/v2/models/NAME/infer takes larger tensors, as bytes"
+                    )
 
 
 def _text_of(array: Array) -> bytes:

@@ -27,6 +27,8 @@ _MOST_FIELDS: Final = 1 << 23
 # Of all but packed floats and contents, which are read where they lie. A packed integer may be a byte, and
 # takes eight.
 _MOST_REST_BYTES: Final = 4 << 20
+# Of one field of packed floats: a writer makes one. More are counted as if they were not packed.
+_MOST_PIECES: Final = 16
 _ANY_BYTES: Final = (1 << 63) - 1
 # Fields of a tensor: those with floats, all with numbers, and its bytes.
 _FLOATS: Final[dict[int, tuple[str, np.dtype[Any]]]] = {
@@ -35,6 +37,9 @@ _FLOATS: Final[dict[int, tuple[str, np.dtype[Any]]]] = {
 }
 _NUMBERS: Final = (*range(1, 9), 11, 12)
 _CONTENT: Final = 15
+
+
+Walked = tuple[str, int, int, int, bytes, list[tuple[int, int, int, int]]]
 
 
 def _table(cut: tuple[int, ...]) -> WireTable:
@@ -46,7 +51,10 @@ def _table(cut: tuple[int, ...]) -> WireTable:
         (4, 1, _ANY_BYTES, -1, False),
     ]
     tensor = [
-        *((number, _MOST_FIELDS, _ANY_BYTES, -1, number in cut) for number in _NUMBERS),
+        *(
+            (number, _MOST_PIECES if number in cut else _MOST_FIELDS, _ANY_BYTES, -1, number in cut)
+            for number in _NUMBERS
+        ),
         (9, MOST_TENSORS, _ANY_BYTES, -1, False),
         (10, 1, _ANY_BYTES, -1, False),
         *((number, 1, MOST_NAME_CHARACTERS, -1, False) for number in (13, 14)),
@@ -67,9 +75,13 @@ def read_message(body: bytes) -> dict[str, Any]:
     RequestError
         400: it is none, or holds more than it may.
     """
-    fields = _fields(_PACKED, body)
+    walked = _PACKED.walk(body)
+    fault, _, number, *_ = walked
+    if fault == "times" and number in _FLOATS:
+        return _fields(_UNPACKED.walk(body), body)
+    fields = _fields(walked, body)
     if any(_lacks_floats(tensor) for tensor in fields["tensor"]):
-        return _fields(_UNPACKED, body)  # which older clients send
+        return _fields(_UNPACKED.walk(body), body)  # which older clients send
     return fields
 
 
@@ -78,8 +90,8 @@ def _lacks_floats(tensor: Mapping[str, Any]) -> bool:
     return wanted is not None and wanted not in tensor and "tensor_content" not in tensor
 
 
-def _fields(table: WireTable, body: bytes) -> dict[str, Any]:
-    fault, _, _, _, rest, cut = table.walk(body)
+def _fields(walked: Walked, body: bytes) -> dict[str, Any]:
+    fault, _, _, _, rest, cut = walked
     if fault and fault != "damaged":
         raise bad_request(
             f"the Request has more than {MOST_TENSORS} tensors or names, {MOST_NAME_CHARACTERS} bytes of a "

@@ -21,7 +21,7 @@ import orjson
 
 from .errors import RequestError, bad_request
 
-__all__ = ["SMALL_BYTES", "NumberText", "check_unread", "parse_large"]
+__all__ = ["SMALL_BYTES", "NumberText", "check_unread", "parse_large", "pieces_of"]
 
 SMALL_BYTES: Final = 64 << 10
 """JSON up to this size is parsed at once: whatever it holds, that takes 3 MB and 3 ms at most."""
@@ -51,6 +51,13 @@ _ONE_VALUE: Final = bytes.maketrans(_VALUES, b"0" * len(_VALUES))
 
 Array = npt.NDArray[Any]
 Typed = Callable[[list[Any]], Array]
+
+
+def pieces_of(data: bytes, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """The bytes from `begin` to `end`, so many at a time as one call may look at."""
+    last = len(data) if end is None else end
+    for first in range(begin, last, _PIECE_BYTES):
+        yield data[first : min(first + _PIECE_BYTES, last)]
 
 
 class NumberText:
@@ -117,8 +124,7 @@ class NumberText:
         )
 
     def _pieces(self) -> Iterator[bytes]:
-        for begin in range(self._begin, self._end, _PIECE_BYTES):
-            yield self._body[begin : min(begin + _PIECE_BYTES, self._end)]
+        return pieces_of(self._body, self._begin, self._end)
 
     def _values(self) -> Iterator[list[Any]]:
         """Yields some of the numbers at a time."""

@@ -18,6 +18,8 @@ from paddleinfer.errors import InvalidInput
 from paddleinfer.serve.answer import Answer
 from paddleinfer.serve.limits import ServiceLimits
 
+from .large_json import pieces_of
+
 __all__ = ["FORM", "JSON", "WrittenAnswer", "media_type_of", "value_of", "write_answer"]
 
 JSON: Final = "application/json"
@@ -61,7 +63,7 @@ def value_of(body: bytes, content_type: str, limits: ServiceLimits) -> Any:
 def _json(body: bytes, most_items: int) -> Any:
     if not body:
         raise InvalidInput("the body is empty, and its Content-Type says JSON")
-    count = sum(map(body.count, _COUNTED))
+    count = sum(piece.count(sign) for piece in pieces_of(body) for sign in _COUNTED)
     if count > most_items:
         raise InvalidInput(
             f"the JSON has {count} commas, colons and opening brackets, and {most_items} is the most "

@@ -42,6 +42,9 @@ def http_bombs(routes: Iterable[Any], scale: float = 1.0) -> Iterator[Bomb]:
             yield from _heads(method, path)
             if method == "POST" and not path.endswith("/infer"):
                 yield from _small_bodies(path)
+            if path.endswith("/prediction") or path.startswith("/GeneralModelService"):
+                for name, headers, body in _serving_bodies(path, int(JSON_BYTES * scale)):
+                    yield _bomb(name, method, path, headers, body)
     yield from _infer_bodies(int(JSON_BYTES * scale), int(BODY_BYTES * scale))
 
 
@@ -242,3 +245,83 @@ def _chunks(size: int) -> Bomb:
     wire = f"POST {INFER} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     wire += b"1\r\n \r\n" * size + b"0\r\n\r\n"
     return Bomb(f"POST {INFER}: chunks of a byte", wire, len(wire))
+
+
+# -- of inference in Paddle Serving's forms
+
+_PROTO: Final = {"Content-Type": "application/proto"}
+_FLOATS, _INTEGERS, _ELEM_TYPE, _UNKNOWN = 2, 1, 10, 200
+
+
+def _serving_bodies(path: str, size: int) -> Iterator[tuple[str, dict[str, str], bytes]]:
+    """(name, headers, body) for one of these routes; each body has nearly `size` bytes."""
+    is_prediction = path.endswith("/prediction")
+    bodies = _PREDICTION if is_prediction else _GENERAL
+    for name, make in bodies.items():
+        yield name, {}, make(size)
+    # So the header says that nothing of it is JSON, and more may come.
+    yield "all of it binary", {"Inference-Header-Content-Length": "0"}, next(iter(bodies.values()))(size)
+    if not is_prediction:
+        for name, make in _MESSAGES.items():
+            yield name, _PROTO, make(size)
+
+
+def _escaped(text: str) -> bytes:
+    """As JSON may write it: no sign of a list shows."""
+    return "".join(f"\\u{ord(sign):04x}" if sign in "[]," else sign for sign in text).encode()
+
+
+_PREDICTION: Final[dict[str, Callable[[int], bytes]]] = {
+    "a text of numbers": _filled(b'{"key":["x"],"value":["', b"1.5,", b'1"]}'),
+    "a text of lists": _filled(b'{"key":["x"],"value":["[', b"[],", b'[]]"]}'),
+    "escaped numbers": _filled(b'{"key":["x"],"value":["', _escaped("1e1,"), b'1"]}'),
+    "escaped lists": _filled(b'{"key":["x"],"value":["[', _escaped("[],"), b'[]]"]}'),
+    "escaped depths": _filled(b'{"key":["x"],"value":["', _escaped("["), b'"]}'),
+    "keys": _filled(b'{"value":[],"key":[', b'"",', b'""]}'),
+    "a long key": _filled(b'{"value":["1"],"key":["', b"x", b'"]}'),
+    "a tensor of numbers": _filled(
+        b'{"tensors":[{"name":"x","elem_type":1,"shape":[1],"float_data":[', b"1.5,", b"1]}]}"
+    ),
+    "tensors": _filled(b'{"tensors":[', b"{},", b"{}]}"),
+    "a row of numbers": _filled(b'{"fetch":["y"],"feed":[{"x":[', b"1.5,", b"1]}]}"),
+    "rows": _filled(b'{"fetch":["y"],"feed":[', b"{},", b"{}]}"),
+    "outputs": _filled(b'{"feed":[],"fetch":[', b'"y",', b'"y"]}'),
+}
+_GENERAL: Final[dict[str, Callable[[int], bytes]]] = {
+    "numbers": _filled(b'{"tensor":[{"name":"x","elem_type":1,"shape":[1],"float_data":[', b"1.5,", b"1]}]}"),
+    "dimensions": _filled(b'{"tensor":[{"name":"x","elem_type":1,"shape":[', b"1,", b"1]}]}"),
+    "tensors": _filled(b'{"tensor":[', b"{},", b"{}]}"),
+    "outputs": _filled(b'{"tensor":[],"fetch_var_names":[', b'"",', b'""]}'),
+}
+
+
+def _varint(number: int) -> bytes:
+    parts = [number & 127]
+    while number := number >> 7:
+        parts.append(number & 127)
+    return bytes([*(part | 128 for part in parts[:-1]), parts[-1]])
+
+
+def _field(number: int, data: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _message(part: bytes) -> Callable[[int], bytes]:
+    """A request of one tensor, full of this."""
+
+    def make(size: int) -> bytes:
+        kind = _varint(_ELEM_TYPE << 3) + b"\x01"
+        return _field(1, part * ((size - 32) // len(part)) + kind)
+
+    return make
+
+
+_MESSAGES: Final[dict[str, Callable[[int], bytes]]] = {
+    "a message of pieces": _message(_field(_FLOATS, bytes(4))),
+    "a message of single floats": _message(_varint(_FLOATS << 3 | 5) + bytes(4)),
+    "a message of integers": lambda size: _field(1, _field(_INTEGERS, b"\x01" * (size - 32))),
+    "a message of floats": lambda size: _field(1, _field(_FLOATS, bytes((size - 64) // 4 * 4))),
+    "a message of unknown fields": _message(_field(_UNKNOWN, b"")),
+    "a message of tensors": lambda size: _field(1, b"") * (size // 2),
+    "a message of names": lambda size: _field(2, b"") * (size // 2),
+}
