@@ -72,11 +72,22 @@ def _json(body: bytes, most_items: int) -> Any:
     try:
         if len(body) <= _LARGE_BYTES:
             return orjson.loads(body)
-        return json.loads(body, parse_constant=_refuse_constant)
+        return json.loads(body, parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant)
     except ValueError as error:
         raise InvalidInput(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise InvalidInput("the body is not JSON: it nests too deep") from None
+
+
+# Python's own functions, between whose calls other threads run: thousands of digits take long to read.
+
+
+def _integer(text: str) -> int:
+    return int(text)
+
+
+def _float(text: str) -> float:
+    return float(text)
 
 
 def _refuse_constant(name: str) -> Any:

@@ -54,6 +54,21 @@ def client() -> Iterator[TestClient]:
 # -- what comes
 
 
+def test_large_json_has_the_numbers_that_small_json_has(client: TestClient) -> None:
+    numbers = [0, -7, 2**63, 1.5, -2.5e-3, 1e300, True, None]
+    small = client.post("/services/echo", json={"numbers": numbers}).json()["value"]
+    large = client.post("/services/echo", json={"numbers": numbers, "text": "x" * (600 << 10)}).json()[
+        "value"
+    ]
+    assert large["numbers"] == small["numbers"] == numbers
+    assert list(map(type, large["numbers"])) == list(map(type, small["numbers"]))
+
+
+def test_a_number_of_too_many_digits_is_refused_in_a_sentence(client: TestClient) -> None:
+    body = b'{"text":"%b","number":%b}' % (b"x" * (600 << 10), b"9" * 5000)
+    assert "is not JSON" in error_of(client.post("/services/echo", content=body, headers=JSON), 400)
+
+
 def test_json_is_a_value(client: TestClient) -> None:
     answer = client.post("/services/echo?a=1&b=", json={"text": ["ä", 1.5, None]})
     assert answer.json() == {
