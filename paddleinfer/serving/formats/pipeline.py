@@ -11,7 +11,7 @@ __all__ = ["PipelineRequest", "PipelineResponse"]
 
 @dataclass
 class PipelineRequest:
-    """The message ``Request``, or its document. Functions of users read it by the message's own names, too."""
+    """The message ``Request``, or its document; it has the message's own names, too, for users' functions."""
 
     name: str = ""
     """Of the service."""
@@ -47,7 +47,7 @@ class PipelineRequest:
 
 @dataclass
 class PipelineResponse:
-    """The message ``Response``, or its document. Functions of users fill it by the message's own names, too."""
+    """The message ``Response``, or its document; it has the message's own names, too."""
 
     err_no: int = 0
     err_msg: str = ""
