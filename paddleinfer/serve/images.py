@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -78,7 +80,7 @@ def _is_one(value: Any) -> bool:
 
 
 def image_bytes(value: Any, name: str | None) -> bytes:
-    """The bytes of a picture in a request's value: the value, or the file of this name in a form.
+    """The bytes of a picture in a request's value: the value, or what has this name in a form or in JSON.
 
     Raises
     ------
@@ -96,14 +98,25 @@ def image_bytes(value: Any, name: str | None) -> bytes:
         else:
             raise InvalidInput(f"the request has no image {shown(name)}; it has {listed(value)}")
     elif name is not None:
-        raise InvalidInput(f"the request must be a form with the image {shown(name)}")
+        raise InvalidInput(f"the request must be a form, or JSON, with the image {shown(name)}")
     if isinstance(value, Upload):
         return value.body
+    if isinstance(value, str) and name is not None:
+        return _of_base64(value)
     if _is_one(value):
         value = value.item()
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     raise InvalidInput(
-        "an image is sent as the body, or as a file of a form (multipart/form-data), "
+        "an image is sent as the body, as a file of a form (multipart/form-data), or as base64 in JSON, "
         f"not as {type(value).__name__}"
     )
+
+
+def _of_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidInput(
+            f"an image that is sent as text must be in base64, which {shown(text)} is not"
+        ) from None

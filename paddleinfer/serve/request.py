@@ -79,14 +79,16 @@ class Request:
     def image(
         self, name: str | None = None, mode: str = "RGB", formats: Sequence[str] = IMAGE_FORMATS
     ) -> Image:
-        """A picture that was sent: as the body, or as a file of a form. It is upright, as its EXIF says.
+        """A picture that was sent: as the body, as a file of a form, or as base64 in JSON.
+
+        It is upright, as its EXIF says.
 
         ``np.asarray(request.image())`` is its pixels, uint8 of shape (height, width, 3).
 
         Parameters
         ----------
         name
-            Of the file in the form; None where there is one file, or no form.
+            Of the file in the form, or of the text in JSON; None where there is one file, or no form.
         mode
             Of Pillow: "RGB", "L" for grey, …
         formats

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import random
 import struct
@@ -68,11 +69,25 @@ def test_a_file_of_a_form_is_found() -> None:
     with pytest.raises(InvalidInput, match="must have one image, and has 2 files"):
         image_of({**form, "more": Upload(b"")})
     with pytest.raises(InvalidInput, match="as a file of a form"):
-        image_of({"page": "text"}, "page")
+        image_of({"page": 7}, "page")
     with pytest.raises(InvalidInput, match="must be a form"):
         image_of(encoded(), "page")
     with pytest.raises(InvalidInput, match="not as int"):
         image_of(3)
+
+
+def test_a_picture_may_be_base64_in_json() -> None:
+    text = base64.b64encode(encoded()).decode()
+    lines = base64.encodebytes(encoded()).decode()
+    for value in (text, lines):
+        assert image_of({"page": value}, "page").size == (5, 6)
+    for value in ("no base64!", "abc", "é"):
+        with pytest.raises(InvalidInput, match="must be in base64"):
+            image_of({"page": value}, "page")
+    with pytest.raises(InvalidInput, match="none of PNG"):
+        image_of({"page": "text"}, "page")
+    with pytest.raises(InvalidInput, match="not as str"):  # which is a body of another type
+        image_of(text)
 
 
 BOMBS = {
