@@ -19,6 +19,7 @@ import uvicorn
 from paddleinfer.backends.paddle.installed import import_paddle
 from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.serve.service import Service as ModelService
+from paddleinfer.serving.formats.pipeline import Pipeline
 from paddleinfer.tracing.files import kept_text, write_trace
 
 from .http.app import CLOSE_TIMEOUT_S, Application
@@ -59,6 +60,7 @@ def serve(
     options: ServerOptions,
     service_options: ServiceOptions,
     services: Mapping[str, ModelService] | None = None,
+    pipelines: Mapping[str, Pipeline] | None = None,
 ) -> int:
     """Serves these models until a signal, and returns the exit code.
 
@@ -77,7 +79,7 @@ def serve(
             "without a key; --api-key-file sets one, --host 127.0.0.1 listens on this machine only"
         )
     try:
-        service = Service(Models.of(models), service_options, services or {})
+        service = Service(Models.of(models), service_options, services or {}, pipelines or {})
     except ConfigError as error:
         say(f"paddleinfer-http: {error}")
         return _WRONG

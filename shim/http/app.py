@@ -18,6 +18,7 @@ from starlette.responses import Response
 from paddleinfer.errors import PaddleInferError
 from paddleinfer.sentences import printable, shortened, shown
 from paddleinfer.serve.service import Service as ModelService
+from paddleinfer.serving.formats.pipeline import Pipeline
 
 from ..protocol.body import Headers, Message, Receive, Send
 from ..protocol.errors import RequestError, to_request_error
@@ -28,6 +29,7 @@ from .answers import error_answer, error_body
 from .asgi_request import AsgiRequest
 from .client_watch import ClientWatch
 from .paddle_serving import GeneralModelRequest, PredictionRequest
+from .pipeline_request import PipelineHttpRequest
 from .routes import OPERATIONS, routes
 from .service_request import ServiceRequest
 
@@ -40,6 +42,7 @@ _log = logging.getLogger("paddleinfer.http")
 
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]*))?/infer")
 _SERVICE = re.compile(r"/services/([^/]+)")
+_METHOD = re.compile(r"/([^/]+)/([^/]+)")
 _PREDICTION = re.compile(r"/([^/]+)/prediction")
 _GENERAL = frozenset(f"/GeneralModelService/{method}" for method in ("inference", "debug"))
 _SHARED_MEMORY = re.compile(r"/v2/(system|cuda)sharedmemory/")
@@ -58,6 +61,7 @@ def create_app(
     options: ServiceOptions | None = None,
     *,
     services: Mapping[str, ModelService] | None = None,
+    pipelines: Mapping[str, Pipeline] | None = None,
 ) -> Application:
     """Makes a Starlette application that serves these models; any ASGI server runs it, or another mounts it.
 
@@ -73,6 +77,8 @@ def create_app(
     services
         Name -> a Service, which gets these engines by their names unless it has its own. The caller closes
         it.
+    pipelines
+        Name -> a pipeline or web service of ``paddleinfer.serving``, which has its engines.
 
     Raises
     ------
@@ -80,7 +86,8 @@ def create_app(
         A name cannot stand in a URL, a value is neither an Engine nor a ModelSource, or a service does not
         fit the engines.
     """
-    return Application(Service(Models.of(engines), options or ServiceOptions(), services or {}), load=True)
+    service = Service(Models.of(engines), options or ServiceOptions(), services or {}, pipelines or {})
+    return Application(service, load=True)
 
 
 class Application(Starlette):
@@ -121,14 +128,25 @@ class Application(Starlette):
             await error_answer(send, refusal)
             return
         is_post = scope["method"] == "POST"
-        service = _SERVICE.fullmatch(path) if is_post else None
-        if service is not None:
-            query = scope.get("query_string", b"")
-            asked = ServiceRequest(self.service, self._watch, headers, query, receive, send)
-            await asked.answer(service[1])
+        asked = self._service_request(path, scope, headers, receive, send) if is_post else None
+        if asked is not None:
+            await asked.answer()
             return
         if not is_post or not await self._infer(path, scope, headers, receive, send):
             await super().__call__(scope, receive, send)
+
+    def _service_request(
+        self, path: str, scope: Any, headers: Headers, receive: Receive, send: Send
+    ) -> ServiceRequest | None:
+        """A request to a service or a pipeline, if this is one."""
+        given = (self.service, self._watch, headers, scope.get("query_string", b""), receive, send)
+        if (match := _SERVICE.fullmatch(path)) is not None:
+            return ServiceRequest(match[1], *given)
+        if self.service.pipelines and (match := _METHOD.fullmatch(path)) is not None:
+            pipeline = self.service.pipelines.get(match[1])
+            if pipeline is not None:
+                return PipelineHttpRequest(pipeline, match[2], match[1], *given)
+        return None
 
     async def _infer(self, path: str, scope: Any, headers: Headers, receive: Receive, send: Send) -> bool:
         """Answers an inference request; returns False if this is not one."""

@@ -20,14 +20,21 @@ from ..protocol.request import InferRequest, plain_request, refuse_texts
 from .answers import JSON_FIELDS, answer
 from .asgi_request import AsgiRequest, Fields
 
-__all__ = ["PROTO", "GeneralModelRequest", "PredictionRequest"]
+__all__ = [
+    "IN_THE_ANSWER",
+    "PROTO",
+    "GeneralModelRequest",
+    "PredictionRequest",
+    "object_of",
+    "write_document",
+]
 
 Array = npt.NDArray[Any]
 
 PROTO: Final = "application/proto"
 
 # Statuses that say what became of the request itself; others concern the connection, and stay what they are.
-_IN_THE_ANSWER: Final = frozenset(
+IN_THE_ANSWER: Final = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.NOT_FOUND,
@@ -37,6 +44,7 @@ _IN_THE_ANSWER: Final = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
+"""Statuses that failed requests in Paddle Serving's forms get in their answer's document."""
 # A number takes 40 bytes as an object, and a list 60. One call of the parser makes them all.
 _MOST_COMMAS: Final = 1 << 20
 _MOST_CONTAINERS: Final = 1 << 16
@@ -51,7 +59,7 @@ class _ServingRequest(AsgiRequest):
     __slots__ = ()
 
     async def _send_refusal(self, error: RequestError) -> int:
-        if error.status not in _IN_THE_ANSWER:
+        if error.status not in IN_THE_ANSWER:
             return await super()._send_refusal(error)
         status = error.status if self._service.options.http_status == "real" else int(HTTPStatus.OK)
         payload, fields = self._failed(error)
@@ -74,7 +82,7 @@ class PredictionRequest(_ServingRequest):
         self._has_feeds = self._has_tensors = False
 
     def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
-        document = _object(body)
+        document = object_of(body)
         refuse_texts((*inputs, *self.model.open_engine().outputs))
         wanted: list[str] = []
         self._has_feeds = prediction.is_feed_form(document)
@@ -139,7 +147,7 @@ class GeneralModelRequest(_ServingRequest):
 
             document = read_message(body)
         else:
-            document = _object(body)
+            document = object_of(body)
         read = general_model.read_request(document)
         self._log_id = read.log_id
         return plain_request(read.inputs, read.fetch)
@@ -164,7 +172,7 @@ class GeneralModelRequest(_ServingRequest):
         return write_message(document), [(b"content-type", PROTO.encode())]
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def object_of(body: bytes) -> dict[str, Any]:
     """The document, if it is known to hold few enough things."""
     if len(body) > SMALL_BYTES:
         _CountedJson().count(body)
@@ -218,6 +226,13 @@ def _text_of(array: Array) -> bytes:
     return (
         b"[" + b",".join(orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for part in parts) + b"]"
     )
+
+
+def write_document(document: dict[str, Any]) -> bytes:
+    """A pipeline's answer, whose tensors hold arrays and bytes."""
+    for tensor in document.get("tensors", ()):
+        _make_jsonable(tensor)
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _make_jsonable(tensor: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 from paddleinfer.errors import ServiceError
 from paddleinfer.sentences import shown
+from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serve.request import Request
 
 from ..protocol.body import (
@@ -25,7 +26,7 @@ from ..protocol.body import (
     compressed,
     read_body,
 )
-from ..protocol.errors import ServerEnded, bad_request, to_request_error
+from ..protocol.errors import RequestError, ServerEnded, bad_request, to_request_error
 from ..protocol.service_body import JSON, WrittenAnswer, media_type_of, value_of, write_answer
 from ..service.origins import check_same_site
 from ..service.service import Service
@@ -48,6 +49,7 @@ class ServiceRequest:
 
     def __init__(
         self,
+        name: str,
         service: Service,
         watch: ClientWatch,
         headers: Headers,
@@ -55,6 +57,7 @@ class ServiceRequest:
         receive: Receive,
         send: Send,
     ) -> None:
+        self._name = name
         self._service = service
         self._inference = service.inference
         self._watch = watch
@@ -64,27 +67,34 @@ class ServiceRequest:
         self._send = send
         self._has_answer = False
 
-    async def answer(self, name: str) -> None:
-        """Reads it, asks the service of this name, and sends the answer or the error."""
+    async def answer(self) -> None:
+        """Reads it, asks the service, and sends the answer or the error."""
         try:
-            await self._answer(name)
+            await self._answer()
         except ClientGone:
-            _log.debug("a client of the service %s left before it was answered", shown(name))
+            _log.debug("a client of the service %s left before it was answered", shown(self._name))
         except asyncio.CancelledError:
             self._inference.cut += 1
             if self._has_answer or not self._service.draining:
                 raise
-            await error_answer(self._send, ServerEnded())
+            await self._refuse(ServerEnded())
         except Exception as error:
             if self._has_answer:
                 raise
-            refused = to_request_error(error)
-            if refused.status == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, ServiceError):
-                _log.error("a request to the service %s failed", shown(name), exc_info=error)
-            await error_answer(self._send, refused)
+            await self._refuse(error)
 
-    async def _answer(self, name: str) -> None:
-        served = self._service.services.get(name)
+    async def _refuse(self, error: BaseException) -> None:
+        await self._send_refusal(error, self._refused(error))
+
+    def _refused(self, error: BaseException) -> RequestError:
+        """What its client may know of an error; the log has what it may not."""
+        refused = to_request_error(error)
+        if refused.status == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, ServiceError):
+            _log.error("a request to the service %s failed", shown(self._name), exc_info=error)
+        return refused
+
+    async def _answer(self) -> None:
+        served = self._service.services.get(self._name)
         check_same_site(self._headers, self._service.hosts)
         timeout_s, query = self._timeout_s(), self._parameters()
         content_type = self._headers.get(b"content-type", b"").decode("latin-1")
@@ -146,10 +156,10 @@ class ServiceRequest:
                 name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()
             },
             query=query,
-            decode=partial(value_of, body, content_type, service.calls.limits),
+            decode=partial(self._read, body, content_type, service.calls.limits),
         )
         with self._watch.over(self._receive):
-            written: Any = await service.acall(request, timeout=timeout_s, finish=write_answer)
+            written: Any = await service.acall(request, timeout=timeout_s, finish=self._write)
         assert isinstance(written, WrittenAnswer)
         return written
 
@@ -165,3 +175,17 @@ class ServiceRequest:
         served.latencies.add(monotonic() - began)
         self._has_answer = True
         await answer(self._send, written.status, payload, fields)
+
+    # The form of requests and answers
+
+    def _read(self, body: bytes, content_type: str, limits: ServiceLimits) -> Any:
+        """What the service is asked; runs where its functions do."""
+        return value_of(body, content_type, limits)
+
+    def _write(self, answer: Any) -> WrittenAnswer:
+        """The same the other way."""
+        return write_answer(answer)
+
+    async def _send_refusal(self, error: BaseException, refused: RequestError) -> None:
+        """Answers without a result: what went wrong, and what the client may know of it."""
+        await error_answer(self._send, refused)

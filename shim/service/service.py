@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from paddleinfer.serve.service import Service as ModelService
+from paddleinfer.serving.formats.pipeline import Pipeline
 
 from ..protocol.body import Headers
 from ..protocol.limits import RequestLimits
@@ -75,12 +76,15 @@ class Service:
     options: ServiceOptions = field(default_factory=ServiceOptions)
     given_services: Mapping[str, ModelService] = field(default_factory=dict)
     """Name -> a service around the models."""
+    pipelines: Mapping[str, Pipeline] = field(default_factory=dict)
+    """Name -> what answers Paddle Serving's requests under that name; its service is served as any other."""
     draining: bool = False
     """Whether the server is shutting down: it still answers, but is not ready for new requests."""
 
     def __post_init__(self) -> None:
         options = self.options
-        self.services = Services(self.given_services, self.models)
+        of_pipelines = {name: pipeline.service for name, pipeline in self.pipelines.items()}
+        self.services = Services({**self.given_services, **of_pipelines}, self.models)
         self.long_work = LongWork()
         """Runs work that would block the event loop for too long."""
         self.limits = RequestLimits(options.max_body_bytes, options.max_json_bytes)

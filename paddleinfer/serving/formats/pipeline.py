@@ -4,9 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-__all__ = ["PipelineRequest", "PipelineResponse"]
+from paddleinfer.errors import InvalidInput, PaddleInferError
+from paddleinfer.sentences import shown
+from paddleinfer.serving.formats.prediction import value_answer
+from paddleinfer.serving.formats.tensors import sequence_of
+
+if TYPE_CHECKING:
+    from paddleinfer.serve.service import Service
+
+__all__ = [
+    "Pipeline",
+    "PipelineFailure",
+    "PipelineRequest",
+    "PipelineResponse",
+    "document_of",
+    "read_document",
+    "status_of",
+]
+
+_MOST_KEYS: Final = 1024
+_MOST_INT: Final = 1 << 63
+_PRODUCT_ERRORS: Final = range(50, 100)
+_STATUS_OF: Final = {
+    0: 200,
+    3001: 503,
+    3002: 404,
+    5000: 400,
+    6000: 504,
+    8000: 400,
+}
 
 
 @dataclass
@@ -55,7 +83,7 @@ class PipelineResponse:
     values: list[str] = field(default_factory=list)
     """As many as `keys`."""
     tensors: list[Mapping[str, Any]] = field(default_factory=list)
-    """As of a request."""
+    """Each as its fields, whose numbers are a flat array or bytes."""
 
     @property
     def key(self) -> list[str]:
@@ -66,3 +94,103 @@ class PipelineResponse:
     def value(self) -> list[str]:
         """`values`."""
         return self.values
+
+
+class PipelineFailure(PaddleInferError):
+    """A request that gets no result, and `response`, which says so."""
+
+    def __init__(self, response: PipelineResponse) -> None:
+        super().__init__(f"{response.err_msg} (err_no {response.err_no})")
+        self.response = response
+
+
+class Pipeline(Protocol):
+    """What a server serves under ``/{name}/prediction``."""
+
+    @property
+    def service(self) -> Service:
+        """It takes what `read` gives, and gives what `write` takes; a failure is an exception."""
+
+    async def answer(self, request: PipelineRequest, *, timeout: float | None = None) -> PipelineResponse:
+        """The response, also to a request that fails. `timeout` is in seconds."""
+
+    def read(self, document: Mapping[str, Any], name: str, method: str) -> Any:
+        """A request, of a document over HTTP; raises InvalidInput."""
+
+    def write(self, answer: Any) -> dict[str, Any]:
+        """The document of an answer. It may hold arrays and bytes."""
+
+    def refusal(
+        self, error: BaseException, status: int, sentence: str, *, is_real: bool
+    ) -> tuple[int, dict[str, Any]]:
+        """The status and the document of a request that failed.
+
+        Parameters
+        ----------
+        error, status, sentence
+            What went wrong; its status; what the client may know of it.
+        is_real
+            Whether the status is to be given, where Paddle Serving has 200.
+        """
+
+
+def read_document(document: Mapping[str, Any], name: str = "", method: str = "") -> PipelineRequest:
+    """A request, of its document.
+
+    Raises
+    ------
+    InvalidInput
+        It is none; the sentence says why.
+    """
+    keys, values = _texts(document, "key"), _texts(document, "value")
+    if len(keys) != len(values):
+        raise InvalidInput(
+            f"the request has {len(keys)} keys and {len(values)} values; each key has its value"
+        )
+    tensors = list(sequence_of(document, "tensors"))
+    if not all(isinstance(tensor, Mapping) for tensor in tensors):
+        raise InvalidInput('each of "tensors" must be an object')
+    for what, parts in (("keys", keys), ("tensors", tensors)):
+        if len(parts) > _MOST_KEYS:
+            raise InvalidInput(f"the request has {len(parts)} {what}, and {_MOST_KEYS} is the most")
+    client_ip = document.get("clientip") or ""
+    if not isinstance(client_ip, str):
+        raise InvalidInput(f'"clientip" must be a text, not {shown(client_ip)}')
+    return PipelineRequest(name, method, keys, values, tensors, _log_id(document), client_ip)
+
+
+def document_of(response: PipelineResponse) -> dict[str, Any]:
+    """The document of a response. Its tensors hold arrays and bytes."""
+    answer = value_answer(dict.fromkeys(response.keys, ""))
+    answer["value"], answer["key"] = list(response.values), list(response.keys)
+    return {
+        **answer,
+        "err_no": response.err_no,
+        "err_msg": response.err_msg,
+        "tensors": [dict(tensor) for tensor in response.tensors],
+    }
+
+
+def status_of(err_no: int) -> int:
+    """The status of HTTP that says the same as an ``err_no``; a product's own errors are 400."""
+    if err_no in _PRODUCT_ERRORS:
+        return 400
+    return _STATUS_OF.get(err_no, 500)
+
+
+def _texts(document: Mapping[str, Any], name: str) -> list[str]:
+    texts = list(sequence_of(document, name))
+    for text in texts:
+        if not isinstance(text, str):
+            raise InvalidInput(f'"{name}" must be a list of texts, not of {shown(text)}')
+    return texts
+
+
+def _log_id(document: Mapping[str, Any]) -> int:
+    """A number, or its digits, as gateways of gRPC write 64 bits."""
+    value = document.get("logid", 0)
+    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) < 21:
+        value = int(value)
+    if type(value) is not int or not -_MOST_INT <= value < _MOST_INT:
+        raise InvalidInput(f'"logid" must be an integer of 64 bits, not {shown(value)}')
+    return value
