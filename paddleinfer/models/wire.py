@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-__all__ = ["MOST_FIELDS", "Message", "WireError"]
+__all__ = ["MOST_FIELDS", "Message", "WireError", "length_delimited"]
 
 MOST_FIELDS = 2_000_000
 """The most fields in all messages read from one file. The largest programs need a few hundred thousand."""
@@ -178,3 +178,13 @@ class Message:
     def _pairs(self, number: int) -> Iterator[tuple[int, int]]:
         spans = self._spans.get(number, array("q"))
         return zip(spans[::2], spans[1::2], strict=True)
+
+
+def length_delimited(number: int, size_bytes: int) -> bytes:
+    """Returns the bytes before a field's content: its number and the content's size."""
+    written = bytearray([number << 3 | 2])
+    while size_bytes > 0x7F:
+        written.append(size_bytes & 0x7F | 0x80)
+        size_bytes >>= 7
+    written.append(size_bytes)
+    return bytes(written)

@@ -14,7 +14,8 @@ from paddleinfer.errors import ConfigError, InvalidInput, ModelError, OutOfMemor
 from paddleinfer.sentences import shown
 from paddleinfer.serving import profiling
 from paddleinfer.serving.client_config import ClientConfig
-from paddleinfer.serving.formats.general_model import message_fields, read_response
+from paddleinfer.serving.formats.general_model import read_response
+from paddleinfer.serving.formats.tensors import message_fields
 from paddleinfer.serving.http_client import HttpClient
 from paddleinfer.serving.local_predictor import LocalPredictor
 from paddleinfer.weighted_turns import WeightedTurns
@@ -259,4 +260,4 @@ def _ask(variant: _Variant, feed: Any, fetch: Any, batch: bool, log_id: int) -> 
     if response.err_no:
         kind = _ERRORS.get(response.err_no, PaddleInferError)
         raise kind(f"{response.err_msg} (err_no {response.err_no})")
-    return read_response({"outputs": [message_fields(one) for one in response.outputs]})
+    return read_response({"outputs": [message_fields(one, "tensor") for one in response.outputs]})

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from paddleinfer.models.wire import length_delimited
+
 from ..protocol.bytes_tensors import has_bytes
 from ..service.served_request import ServedRequest
 from .limits import CutField, MessageReader
 from .messages import SERVICE, STREAM, message_class
-from .tensors import encode_response, length_delimited, parse_message
+from .tensors import encode_response, parse_message
 
 if TYPE_CHECKING:
     from ..protocol.request import InferRequest

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from paddleinfer._ext import count_wire_numbers, read_wire_numbers
+from paddleinfer.models.wire import length_delimited
 
 from ..protocol.bytes_tensors import BYTES, is_bytes, packed, read_list, read_packed
 from ..protocol.checks import (
@@ -30,7 +31,7 @@ from ..protocol.response import classified, packed_texts
 from .limits import MAX_FIELDS, CutField
 from .messages import message_class
 
-__all__ = ["encode_response", "length_delimited", "parse_message"]
+__all__ = ["encode_response", "parse_message"]
 
 Array = npt.NDArray[Any]
 
@@ -251,13 +252,3 @@ def encode_response(
             data = array.reshape(-1).view(np.uint8).data if array.size else b""
         raw += [length_delimited(_RAW_OUTPUT_CONTENTS, len(data)), data]
     return [message.SerializeToString(), *raw]
-
-
-def length_delimited(number: int, size_bytes: int) -> bytes:
-    """Returns the bytes before a field's content: its number and the content's size."""
-    written = bytearray([number << 3 | 2])
-    while size_bytes > 0x7F:
-        written.append(size_bytes & 0x7F | 0x80)
-        size_bytes >>= 7
-    written.append(size_bytes)
-    return bytes(written)

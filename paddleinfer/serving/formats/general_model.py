@@ -20,7 +20,6 @@ __all__ = [
     "GeneralRequest",
     "failure",
     "fill_request",
-    "message_fields",
     "read_request",
     "read_response",
     "request",
@@ -48,7 +47,7 @@ class GeneralRequest:
 
 
 def read_request(document: Mapping[str, Any]) -> GeneralRequest:
-    """Of a JSON document, or of `message_fields` of a message.
+    """Of a JSON document, or of a message's fields.
 
     Raises
     ------
@@ -74,13 +73,6 @@ def read_request(document: Mapping[str, Any]) -> GeneralRequest:
     if type(log_id) is not int or not 0 <= log_id < 1 << 64:
         raise InvalidInput(f'"log_id" must be an integer from 0 up, not {shown(log_id)}')
     return GeneralRequest(inputs, list(fetch), log_id)
-
-
-def message_fields(message: Any) -> dict[str, Any]:
-    """The fields that are set in a Request, as a document has them."""
-    fields = {field.name: value for field, value in message.ListFields()}
-    fields["tensor"] = [{field.name: value for field, value in one.ListFields()} for one in message.tensor]
-    return fields
 
 
 def response(results: Mapping[str, Array], outputs: Sequence[TensorSpec], log_id: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from paddleinfer.errors import InvalidInput
 from paddleinfer.models.reader import TensorSpec
 from paddleinfer.sentences import listed, shown
 from paddleinfer.serving.formats.feeds import engine_inputs
-from paddleinfer.serving.formats.tensors import array_of, field_text, fields_of, sequence_of
+from paddleinfer.serving.formats.tensors import array_of, field_text, sequence_of, web_fields_of
 
 __all__ = [
     "ERROR_NUMBERS",
@@ -120,10 +120,7 @@ def value_answer(results: Mapping[str, str]) -> dict[str, Any]:
 
 def tensor_answer(results: Mapping[str, Array]) -> dict[str, Any]:
     """The same as tensors."""
-    tensors = [fields_of(name, name, array) for name, array in results.items()]
-    for tensor in tensors:
-        del tensor["alias_name"]  # which these have not
-    return {**value_answer({}), "tensors": tensors}
+    return {**value_answer({}), "tensors": [web_fields_of(name, array) for name, array in results.items()]}
 
 
 def failure(status: int, sentence: str) -> dict[str, Any]:

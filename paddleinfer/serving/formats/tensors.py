@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from paddleinfer.errors import InvalidInput
 from paddleinfer.models.serving_conf import ELEM_TYPES
-from paddleinfer.sentences import shown
+from paddleinfer.models.wire import length_delimited
+from paddleinfer.sentences import listed, shown
 
 __all__ = [
     "DTYPE_OF",
@@ -24,10 +25,13 @@ __all__ = [
     "array_of",
     "field_text",
     "fields_of",
+    "file_fields_of",
     "fill_tensor",
     "jsonable",
+    "message_fields",
     "numbers_of",
     "sequence_of",
+    "web_fields_of",
 ]
 
 Array = npt.NDArray[Any]
@@ -47,10 +51,17 @@ NUMBER_FIELDS: Final = {
 }
 """Type number -> where its numbers stand; the others stand in ``tensor_content``, as bytes."""
 
-_SHORT_FIELDS: Final = {4: "int_data", 7: "uint32_data", 8: "int_data"}
-"""Where a web service's tensors have the short integers."""
-_TEXTS: Final = (12, 20)
+_SHORT_FIELDS: Final = {4: "int_data", 5: "float_data", 6: "uint32_data", 7: "uint32_data", 8: "int_data"}
+"""Where a web service's tensors have the short numbers; those of bfloat16 are its bits."""
+_TEXT: Final = 12
+_TEXTS: Final = (_TEXT, 20)
 _NPY: Final = 13
+# What stands for bfloat16 in Paddle Serving, as in NumPy without it.
+_BITS: Final = np.dtype(np.uint16)
+_FLOAT_FIELDS: Final[dict[str, np.dtype[Any]]] = {
+    "float_data": np.dtype("<f4"),
+    "float64_data": np.dtype("<f8"),
+}
 _PIECE_NUMBERS: Final = 1 << 16
 _MOST_DIMENSIONS: Final = 32
 _MOST_NAME_CHARACTERS: Final = 1024
@@ -90,11 +101,13 @@ def array_of(tensor: Mapping[str, Any]) -> tuple[str, Array]:
     if content:
         array = _array_of_bytes(_content(tensor, "tensor_content", name), dtype, name)
     else:
-        field = NUMBER_FIELDS.get(elem_type) or _SHORT_FIELDS.get(elem_type)
-        if field is None or field not in tensor:
-            wanted = "tensor_content" if field is None else field
+        field = NUMBER_FIELDS.get(elem_type) or _SHORT_FIELDS[elem_type]
+        given = sequence_of(tensor, field)
+        if field not in tensor and count:  # what is empty is left out of messages
+            wanted = field if elem_type in NUMBER_FIELDS else f"tensor_content or {field}"
             raise InvalidInput(f"tensor {name!r} of elem_type {elem_type} needs {wanted}")
-        array = numbers_of(tensor[field], dtype, f"{field} of tensor {name!r}")
+        read_as = _BITS if elem_type == ELEM_TYPES["bfloat16"] else dtype
+        array = numbers_of(given, read_as, f"{field} of tensor {name!r}").view(dtype)
     if array.size != count:
         raise InvalidInput(
             f"tensor {name!r} has {array.size} numbers, and its shape {list(shape)} holds {count}"
@@ -117,13 +130,73 @@ def fields_of(name: str, alias: str, array: Array) -> dict[str, Any]:
     }
 
 
+def web_fields_of(name: str, array: Array) -> dict[str, Any]:
+    """The fields of a web service's tensor, which has no ``tensor_content``; its numbers are an array, flat.
+
+    Raises
+    ------
+    InvalidInput
+        The array is of a dtype that these tensors do not have.
+    """
+    flat = np.ascontiguousarray(array).reshape(-1)
+    shape = list(array.shape)
+    if array.dtype.kind in "OU":
+        texts = flat.tolist()
+        if not all(isinstance(text, str) for text in texts):
+            raise InvalidInput(f"{name!r} is an array of objects, and only texts among these can be sent")
+        return {"str_data": texts, "elem_type": _TEXT, "shape": shape, "name": name}
+    dtype = array.dtype.newbyteorder("=")
+    elem_type = ELEM_TYPES["bfloat16"] if dtype == _BITS else _NUMBER_OF.get(dtype)
+    if elem_type is None:
+        raise InvalidInput(f"{name!r} is of {array.dtype}, and can be of {listed(ELEM_TYPES)} or texts")
+    if elem_type in NUMBER_FIELDS:
+        field, flat = NUMBER_FIELDS[elem_type], flat.astype(dtype, copy=False)
+    else:
+        field = _SHORT_FIELDS[elem_type]
+        flat = flat.view(_BITS) if elem_type == ELEM_TYPES["bfloat16"] else flat
+        wide: npt.DTypeLike = {"float_data": "float32", "uint32_data": "uint32"}.get(field, "int32")
+        flat = flat.astype(wide)
+    return {field: flat, "elem_type": elem_type, "shape": shape, "name": name}
+
+
+def file_fields_of(name: str, array: Array) -> dict[str, Any]:
+    """The same as a file of ``numpy.save``, under ``byte_data``; texts stay texts."""
+    if array.dtype.kind in "OU":
+        return web_fields_of(name, array)
+    fields = web_fields_of(name, array[:0] if array.ndim else array)  # which looks at the dtype
+    if fields["elem_type"] == ELEM_TYPES["bfloat16"]:  # which that format does not know
+        array = array.view(_BITS)
+    file = io.BytesIO()
+    np.save(file, array.astype(array.dtype.newbyteorder("<"), copy=False), allow_pickle=False)
+    return {"byte_data": file.getvalue(), "elem_type": _NPY, "shape": list(array.shape), "name": name}
+
+
+def message_fields(message: Any, tensors: str) -> dict[str, Any]:
+    """The fields that are set in a message, as a document has them; `tensors` is that of its tensors."""
+    fields = {field.name: value for field, value in message.ListFields()}
+    fields[tensors] = [
+        {field.name: value for field, value in one.ListFields()} for one in getattr(message, tensors)
+    ]
+    return fields
+
+
 def fill_tensor(message: Any, fields: Mapping[str, Any]) -> None:
     """Puts such fields into a message."""
     for name, value in fields.items():
-        if isinstance(value, (list, np.ndarray)):
-            getattr(message, name).extend(value)
-        else:
+        if isinstance(value, np.ndarray) and name in _FLOAT_FIELDS:
+            packed = value.astype(_FLOAT_FIELDS[name], copy=False).tobytes()
+            number = message.DESCRIPTOR.fields_by_name[name].number
+            message.MergeFromString(length_delimited(number, len(packed)) + packed)
+        elif isinstance(value, np.ndarray):
+            field = getattr(message, name)
+            for begin in range(0, value.size, _PIECE_NUMBERS):  # between which others may use the interpreter
+                field.extend(value[begin : begin + _PIECE_NUMBERS].tolist())
+        elif isinstance(value, (str, bytes, int)):
             setattr(message, name, value)
+        elif isinstance(value, memoryview):
+            setattr(message, name, bytes(value))
+        else:
+            getattr(message, name).extend(value)
 
 
 def jsonable(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,7 +335,7 @@ def _array_of_npy(data: bytes | memoryview, name: str) -> Array:
         raise InvalidInput(
             f"byte_data of tensor {name!r} is not an array of numpy.save: {shown(str(error))}"
         ) from None
-    if dtype.hasobject or dtype not in _NUMBER_OF:
+    if dtype.hasobject or (dtype not in _NUMBER_OF and dtype != _BITS):
         raise InvalidInput(
             f"byte_data of tensor {name!r} is an array of {shown(str(dtype))}; "
             "objects and pickles are not read"
