@@ -232,9 +232,10 @@ def _named(namespace: argparse.Namespace, file: SettingsFile, policy: VersionPol
         elif not path:
             raise ConfigError(f"--model {shown(text)} has no directory; write NAME=DIR")
         named.append((name, place, weight, policy, {}))
-    for name, table in file.models.items():
-        own = policy if table.version_policy is None else VersionPolicy.of(table.version_policy)
-        named.append((name, table.path, None, own, table.options))
+    for name, tables in file.models.items():
+        for table in tables:
+            own = policy if table.version_policy is None else VersionPolicy.of(table.version_policy)
+            named.append((name, table.path, table.weight, own, table.options))
     return named
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from paddleinfer.errors import ConfigError
 from paddleinfer.options.texts import pad_axis_of
 from paddleinfer.sentences import shown
+
+from .service.served_models import check_weight
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,14 +27,20 @@ _MOST_BYTES = 1 << 18
 _MOST_DOTS = 256
 
 
+# Of a model's table: where it is, and how it is served.
+_OF_SERVING = ("path", "version_policy", "weight", "variants")
+
+
 @dataclass(frozen=True)
 class ModelTable:
-    """``[models.NAME]``."""
+    """``[models.NAME]``, or one of its variants, ``[[models.NAME.variants]]``."""
 
     path: Path
     options: Mapping[str, Any]
     version_policy: str | None = None
     """None: the server's."""
+    weight: int | None = None
+    """Of a variant; None: it is none."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,8 @@ class SettingsFile:
 
     server: Mapping[str, Any] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
-    models: Mapping[str, ModelTable] = field(default_factory=dict)
+    models: Mapping[str, Sequence[ModelTable]] = field(default_factory=dict)
+    """Name -> the model, or its variants."""
     services: Mapping[str, str] = field(default_factory=dict)
     """Name of a service -> its place, ``module:Name``."""
 
@@ -90,12 +99,49 @@ def read_settings(path: Path) -> SettingsFile:
     )
 
 
-def _model(file: Path, name: str, table: Any) -> ModelTable:
+def _model(file: Path, name: str, table: Any) -> list[ModelTable]:
+    where = f"[models.{name}] of {file}"
+    if isinstance(table, dict) and "variants" in table:
+        return _variants(file, name, table)
     if not isinstance(table, dict) or not isinstance(table.get("path"), str):
-        raise ConfigError(f'[models.{name}] of {file} needs path = "…", the model\'s directory')
-    options = {option: value for option, value in table.items() if option not in ("path", "version_policy")}
-    given = _options(f"[models.{name}] of {file}", options)
-    return ModelTable(file.parent / table["path"], given, table.get("version_policy"))
+        raise ConfigError(f'{where} needs path = "…", the model\'s directory, or variants')
+    if "weight" in table:
+        raise ConfigError(
+            f"weight in {where} is of a variant, which is a table of its own: [[models.{name}.variants]]"
+        )
+    return [_table(file, where, table)]
+
+
+def _variants(file: Path, name: str, table: Mapping[str, Any]) -> list[ModelTable]:
+    """Reads the tables of variants, which take over the options that stand beside them."""
+    where = f"[models.{name}] of {file}"
+    for key in ("path", "version_policy", "weight"):
+        if key in table:
+            raise ConfigError(f"{key} in {where} cannot stand beside variants; each of these is one model")
+    variants = table["variants"]
+    if not isinstance(variants, list) or not variants or not all(isinstance(one, dict) for one in variants):
+        raise ConfigError(
+            f"variants in {where} must be tables, [[models.{name}.variants]] with a path and a weight each, "
+            f"not {shown(variants)}"
+        )
+    shared = {option: value for option, value in table.items() if option != "variants"}
+    tables = []
+    for number, variant in enumerate(variants, 1):
+        one = f"variant {number} in {where}"
+        for key in ("version_policy", "variants"):
+            if key in variant:
+                raise ConfigError(f"{key} in {one} has no meaning there: a variant is one model")
+        if not isinstance(variant.get("path"), str):
+            raise ConfigError(f'{one} needs path = "…", the model\'s directory')
+        check_weight(one, variant.get("weight"))
+        tables.append(_table(file, one, {**shared, **variant}))
+    return tables
+
+
+def _table(file: Path, where: str, table: Mapping[str, Any]) -> ModelTable:
+    options = {option: value for option, value in table.items() if option not in _OF_SERVING}
+    given = _options(where, options)
+    return ModelTable(file.parent / table["path"], given, table.get("version_policy"), table.get("weight"))
 
 
 def _options(where: str, table: Mapping[str, Any]) -> dict[str, Any]:

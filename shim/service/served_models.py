@@ -20,7 +20,7 @@ from .latencies import Latencies
 from .stage_log import StageLog
 from .versions import VersionPolicy, version_directories
 
-__all__ = ["VERSION", "ModelSource", "Served", "ServedModel", "check_name", "served_under"]
+__all__ = ["VERSION", "ModelSource", "Served", "ServedModel", "check_name", "check_weight", "served_under"]
 
 VERSION: Final = "1"
 """The version of a model that has none, for the protocol requires one. Its generation counts loads."""
@@ -39,6 +39,12 @@ def check_name(name: str) -> str:
     if name == "stats":
         raise ConfigError("a model cannot be named 'stats': /v2/models/stats is the statistics of all")
     return name
+
+
+def check_weight(variant: str, weight: object) -> None:
+    """Raises ConfigError, which names the variant, for what is no weight."""
+    if not is_int(weight) or not 0 <= cast("int", weight) <= _MOST_WEIGHT:
+        raise ConfigError(f"{variant} needs a weight from 0 to {_MOST_WEIGHT}, not {shown(weight)}")
 
 
 @dataclass(frozen=True)
@@ -145,11 +151,7 @@ def _variants_of(name: str, sources: Sequence[ModelSource]) -> list[ServedModel]
     if not sources or not all(isinstance(source, ModelSource) for source in sources):
         raise ConfigError(f"the variants of model {name!r} must be ModelSources, not {shown(sources)}")
     for source in sources:
-        weight = source.weight
-        if not is_int(weight) or not 0 <= cast("int", weight) <= _MOST_WEIGHT:
-            raise ConfigError(
-                f"each variant of model {name!r} needs a weight from 0 to {_MOST_WEIGHT}, not {shown(weight)}"
-            )
+        check_weight(f"each variant of model {name!r}", source.weight)
         if version_directories(source.path):
             raise ConfigError(
                 f"a variant of model {name!r} is one model, and {source.path} has versions; name one of them"

@@ -241,6 +241,64 @@ def test_variants_take_turns_over_grpc(directory: Path) -> None:
         assert [server.infer(**raw(x=rows())).model_version for _ in range(4)] == ["1", "2", "1", "2"]
 
 
+def test_a_file_gives_variants_their_weights_and_options(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "b").symlink_to(directory / "2")
+    file = tmp_path / "server.toml"
+    file.write_text(
+        "[models.m]\ninstances = 1\nmax_batch_size = 4\n"
+        f'[[models.m.variants]]\npath = "{directory}/1"\nweight = 3\n'
+        '[[models.m.variants]]\npath = "b"\nweight = 1\nmax_batch_size = 8\n'
+    )
+    models = plan(f"--config={file}").models
+    assert isinstance(models["m"], list)
+    assert [(source.path, source.weight) for source in models["m"]] == [
+        (directory / "1", 3),
+        (tmp_path / "b", 1),
+    ]
+    assert [source.config.batching.max_batch_size for source in models["m"]] == [4, 8]
+    with TestClient(create_app(models)) as client:
+        assert [answer(client, "m")[1] for _ in range(4)] == ["1", "1", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('path = "a"\nvariants = []', "path in [models.m] of FILE cannot stand beside variants"),
+        ('version_policy = "all"\nvariants = []', "version_policy in [models.m] of FILE cannot stand beside"),
+        ("weight = 1\nvariants = []", "weight in [models.m] of FILE cannot stand beside variants"),
+        ("variants = []", "variants in [models.m] of FILE must be tables, [[models.m.variants]] with a path"),
+        ("variants = 3", "variants in [models.m] of FILE must be tables"),
+        ('variants = ["a"]', "variants in [models.m] of FILE must be tables"),
+        ("variants = [{weight = 1}]", "variant 1 in [models.m] of FILE needs path"),
+        (
+            'variants = [{path = "a"}]',
+            "variant 1 in [models.m] of FILE needs a weight from 0 to 1000000, not None",
+        ),
+        (
+            'variants = [{path = "a", weight = 1}, {path = "a", weight = "2"}]',
+            "variant 2 in [models.m] of FILE needs a weight from 0 to 1000000, not '2'",
+        ),
+        (
+            'variants = [{path = "a", weight = 1, version_policy = "all"}]',
+            "version_policy in variant 1 in [models.m] of FILE has no meaning there",
+        ),
+        (
+            'path = "a"\nweight = 1',
+            "weight in [models.m] of FILE is of a variant, which is a table of its own",
+        ),
+        ("max_batch_size = 1", "[models.m] of FILE needs path"),
+    ],
+)
+def test_variants_in_a_file_that_cannot_be_are_refused_by_their_key(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(f"[models.m]\n{text}\n")
+    with pytest.raises(ConfigError) as refused:
+        plan(f"--config={file}")
+    assert sentence.replace("FILE", str(file)) in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("sources", "sentence"),
     [
