@@ -145,9 +145,8 @@ def test_tensors_of_every_type_go_both_ways_in_each_form(dtype: str) -> None:
     if field is not None:
         data = {field: x.reshape(-1).tolist()}
     # A web service's tensors have no tensor_content.
-    web_field = {4: "int_data", 5: "float_data", 6: "uint32_data", 7: "uint32_data", 8: "int_data"}.get(
-        number
-    )
+    web_fields = {4: "int_data", 5: "float_data", 6: "uint32_data", 7: "uint32_data", 8: "int_data"}
+    web_field = field or web_fields[number]
     web_data = (x.view("uint16") if dtype == "bfloat16" else x).reshape(-1).tolist()
     described = {"elem_type": number, "shape": [2, 3]}
     asked = {**described, "name": "x"}
