@@ -9,6 +9,7 @@ from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError
 from paddleinfer.models.spec import TensorSpec
 from paddleinfer.sentences import listed, shown
+from paddleinfer.serve.answer import Answer
 from paddleinfer.serve.calls import ServiceCalls
 from paddleinfer.serve.diagnosis import ServiceDiagnosis, diagnose_service
 from paddleinfer.serve.engines import EngineOfService, Engines
@@ -156,6 +157,15 @@ class Service:
         As an ``async def`` it awaits ``self.engines.NAME.ainfer(…)``.
         """
         raise NotImplementedError
+
+    def prediction(self, answer: Any) -> Mapping[str, Any]:
+        """What a client of Paddle Serving's pipelines gets for an answer: keys and their values.
+
+        A value is a text, or what JSON can say. By default these are the entries of a dict, and of anything
+        else ``result``.
+        """
+        value = answer.value if isinstance(answer, Answer) else answer
+        return value if isinstance(value, Mapping) else {"result": value}
 
     # -- calls
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from paddleinfer.errors import ConfigError
+from paddleinfer.sentences import shown
 from paddleinfer.serve.service import Service as ModelService
 from paddleinfer.serving.formats.pipeline import Pipeline
 
@@ -18,6 +20,7 @@ from .inference import Inference
 from .long_work import LongWork
 from .models import Models
 from .origins import AllowedHosts
+from .service_pipeline import ServicePipeline
 from .services import Services
 
 if TYPE_CHECKING:
@@ -77,14 +80,20 @@ class Service:
     given_services: Mapping[str, ModelService] = field(default_factory=dict)
     """Name -> a service around the models."""
     pipelines: Mapping[str, Pipeline] = field(default_factory=dict)
-    """Name -> what answers Paddle Serving's requests under that name; its service is served as any other."""
+    """Name -> what answers Paddle Serving's requests under that name; its service is served as any other.
+    Each of the given services is one of them."""
     draining: bool = False
     """Whether the server is shutting down: it still answers, but is not ready for new requests."""
 
     def __post_init__(self) -> None:
         options = self.options
+        for name in self.pipelines:
+            if name in self.given_services:
+                raise ConfigError(f"a service and a pipeline are both named {shown(name)}")
         of_pipelines = {name: pipeline.service for name, pipeline in self.pipelines.items()}
         self.services = Services({**self.given_services, **of_pipelines}, self.models)
+        of_services = {name: ServicePipeline(service) for name, service in self.given_services.items()}
+        self.pipelines = {**of_services, **self.pipelines}
         self.long_work = LongWork()
         """Runs work that would block the event loop for too long."""
         self.limits = RequestLimits(options.max_body_bytes, options.max_json_bytes)

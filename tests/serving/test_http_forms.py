@@ -432,15 +432,9 @@ def test_of_several_models_the_general_service_names_them() -> None:
         assert client.post("/b/prediction", json={"key": ["x"], "value": ["1,2,3"]}).json()["err_no"] == 0
 
 
-def test_a_model_of_texts_is_refused_in_a_sentence() -> None:
+def test_the_general_service_takes_no_service() -> None:
     app = create_app({}, ServiceOptions(), services={"backwards": Backwards({})})
     with TestClient(app) as client:
-        for path, document in (
-            ("/backwards/prediction", {"key": ["text"], "value": ["abc"]}),
-            ("/backwards/prediction", {"feed": [{"text": "abc"}], "fetch": ["text"]}),
-        ):
-            answer = client.post(path, json=document)
-            assert answer.status_code == 200 and "is of BYTES" in answer.text
         assert "the server has none" in client.post(GENERAL, json={"tensor": [TENSOR]}).json()["err_msg"]
 
 
