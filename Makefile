@@ -31,7 +31,7 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 	large_requests queue_full infer_many)
 
 .PHONY: help demo test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
-	test-paddle26 test-asan test-models test-some-models test-wheel test-openapi test-clients test-system system-tools bench bench-http-envs docs dist clean
+	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-openapi test-clients test-system system-tools bench bench-http-envs docs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
@@ -144,7 +144,7 @@ test-core-sanitize:
 # --- What CI does besides -------------------------------------------------------------------------
 
 ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-system test-some-models \
-	test-real docs
+	test-real test-onnx docs
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
 SYSTEM_TOOLS := promtool:prometheus chromium:chromium chromedriver:chromium-driver wrk:wrk
@@ -185,6 +185,19 @@ test-asan: $(VENV)/.test
 		LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 		ASAN_OPTIONS=detect_leaks=0:alloc_dealloc_mismatch=0 PYTHONPATH=$$(echo build/asan/lib*) \
 		$(BIN)/python -P -m pytest --capture=sys -o pythonpath=tests/support $(ASAN_TESTS)
+
+# The packages of another runtime, over those of the main environment.
+VENV_ONNX := .venv-onnx
+$(VENV_ONNX)/.test: $(PACKAGING) $(VENV)/.test
+	$(PYTHON) -m venv $(VENV_ONNX)
+	echo "import site; site.addsitedir('$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages)')" \
+		>$$(echo $(VENV_ONNX)/lib/python3*/site-packages)/main.pth
+	$(VENV_ONNX)/bin/python -m pip --quiet install -c constraints.txt onnxruntime 'paddle2onnx; python_version < "3.13"'
+	@touch $@
+
+ONNX_TESTS := tests/backends/onnx
+test-onnx: $(VENV_ONNX)/.test $(VENV)/.built
+	$(VENV_ONNX)/bin/python -m pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS) $(ONNX_TESTS)
 
 # Clients in environments of their own, for they and Paddle want different protobufs; the server runs in the main one.
 .venv-%/.test: tests/clients/%.txt | $(BIN)/python
@@ -248,4 +261,4 @@ dist: $(VENV)/.test
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist .venv .venv-paddle26 .venv-schemathesis $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output
+	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-schemathesis $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output

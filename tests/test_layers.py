@@ -21,7 +21,7 @@ LAYERS = (
     ("_version", "lazy_exports", "sentences", "stages", "weighted_turns"),
     ("explanation",),
     ("errors",),
-    ("config", "whole_files"),
+    ("config", "whole_files", "child_process"),
     ("options", "models"),
     ("_ext", "resolved_options"),
     ("tracing", "backends", "virtual_clock", "traffic"),

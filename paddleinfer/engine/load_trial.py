@@ -6,18 +6,17 @@ Paddle checks little of what it reads. A damaged program can end a process by a 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import json
 import os
 import pickle
-import resource
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 
 from paddleinfer import errors
+from paddleinfer.child_process import CRASHES, die_with, ended, python_code
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine.opening import Opening
 from paddleinfer.errors import ModelLoadError
@@ -27,27 +26,9 @@ __all__ = ["run", "try_load"]
 
 _LONGEST_S = 600.0
 _MOST_ANSWER_BYTES = 1 << 16
-_PR_SET_PDEATHSIG = 1
 # The child writes these before it loads, and before its answer.
 _BEGUN = b"!"
-# The signals that a process gets for its own faults; any other comes from outside.
-_CRASHES = frozenset(
-    (
-        signal.SIGSEGV,
-        signal.SIGBUS,
-        signal.SIGABRT,
-        signal.SIGFPE,
-        signal.SIGILL,
-        signal.SIGTRAP,
-        signal.SIGSYS,
-    )
-)
-
-# The child gets the search path first, to find an editable install and what the caller has added.
-_CHILD = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from paddleinfer.engine.load_trial import run; run()"
-)
+_CHILD = python_code("paddleinfer.engine.load_trial")
 
 
 def try_load(
@@ -136,8 +117,8 @@ def _raise_of(path: object, code: int, answer: bytes) -> None:
         if kind is None:
             return
         raise getattr(errors, kind)(sentence)
-    how = f"with {_signal_name(-code)}" if code < 0 else f"with the exit code {code}"
-    if code < 0 and -code not in _CRASHES:
+    how = ended(code)
+    if code < 0 and -code not in CRASHES:
         why = ", as the system does where memory is short" if -code == signal.SIGKILL else ""
         raise ModelLoadError(
             f"the process that tried to load {path} was ended {how} from outside{why}; that says nothing of "
@@ -151,20 +132,10 @@ def _raise_of(path: object, code: int, answer: bytes) -> None:
     )
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # most real-time signals have no name
-        return f"signal {number}"
-
-
 def run() -> None:
     """Runs in the child: reads the order from standard input, and writes the answer to a pipe."""
     path, config, answers, parent = pickle.load(sys.stdin.buffer)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    die_with(parent)
     os.write(answers, _BEGUN)
     answer = _answer_of(path, config)
     os.write(answers, json.dumps(answer).encode()[:_MOST_ANSWER_BYTES])
