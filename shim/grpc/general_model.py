@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from paddleinfer.serving.formats import general_model
+from paddleinfer.serving.formats.messages import GENERAL_SERVICE
 
 from ..protocol.errors import RequestError
 from ..protocol.general_model_message import read_message, write_message
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from ..protocol.request import InferRequest
     from ..service.models import Models
 
-__all__ = ["GENERAL_SERVICE", "GeneralRequest", "general_handlers"]
-
-GENERAL_SERVICE: Final = "baidu.paddle_serving.predictor.general_model.GeneralModelService"
+__all__ = ["GeneralRequest", "general_handlers"]
 
 
 def general_handlers(calls: Calls, infer: Behaviour) -> Mapping[str, Any]:

@@ -7,7 +7,8 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from http import HTTPStatus
+from typing import Any, Final
 
 import grpc
 
@@ -15,17 +16,14 @@ from paddleinfer.errors import DeadlineExceeded
 
 from ..protocol.errors import ServerEnded, to_request_error
 from ..protocol.large_json import SMALL_BYTES
-from ..protocol.response import is_long_response, result_bytes
 from ..service.service import Service
 from .calls import ending
 from .general_model import GeneralRequest
 from .messages import message_class
+from .pipeline import PipelineRequest
 from .rpc_request import FINAL, RpcRequest
 from .status import code_of, sentence_of
 from .transfers import Unsent
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["GrpcInference"]
 
@@ -44,6 +42,7 @@ class GrpcInference:
     """Answers calls for inference, and ends them when the server ends."""
 
     def __init__(self, service: Service, unsent: Unsent) -> None:
+        self._service = service
         self._models = service.models
         self._inference = service.inference
         self._spans = service.spans
@@ -65,19 +64,31 @@ class GrpcInference:
         return await self._call(request, context)
 
     async def infer_general(self, body: bytes, context: Any) -> bytes:
-        """Answers one call of Paddle Serving's general service: a Request gets a Response.
-
-        As over HTTP, an error is in the Response, unless real statuses are asked for. That its deadline has
-        passed is for gRPC to say, whichever side notices first.
-        """
+        """Answers one call of Paddle Serving's general service: a Request gets a Response."""
         request = GeneralRequest(self._inference, context.peer(), body, in_stream=False)
         del body
+        return await self._call_of_serving(request, context)
+
+    async def infer_pipeline(self, body: bytes, context: Any) -> bytes:
+        """Answers one call of Paddle Serving's pipelines: a Request gets a Response."""
+        request = PipelineRequest(self._service, context.peer(), body)
+        del body
+        return await self._call_of_serving(request, context)
+
+    async def _call_of_serving(self, request: GeneralRequest | PipelineRequest, context: Any) -> bytes:
+        """Answers with the error in the Response, as over HTTP, unless real statuses are asked for.
+
+        That its deadline has passed is for gRPC to say, whichever side notices first.
+        """
         try:
             return await self._call(request, context)
         except Exception as error:
             if self._real_statuses or isinstance(error, DeadlineExceeded):
                 raise
-            return request.failure(to_request_error(error))
+            refused = to_request_error(error)
+            if refused.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+                _log.error("a call failed", exc_info=error)
+            return request.failure(refused)
 
     async def _call(self, request: RpcRequest, context: Any) -> bytes:
         if self._ending:
@@ -119,15 +130,7 @@ class GrpcInference:
         return request.payload
 
     async def _payload(self, request: RpcRequest, context: Any) -> bytes:
-        asked = await request.read(self._models)
-        results = await request.infer(asked, context.time_remaining())
-        write = partial(request.write, asked, results)
-        with self._inference.results.of_one() as held:
-            held.resize(size_bytes := result_bytes(results))
-            del results
-            writing = request.work(size_bytes, is_long_response(asked, size_bytes), write)
-            del write
-            payload = await writing
+        payload = await request.answered(self._models, context.time_remaining())
         request.note_encoded()
         return payload
 

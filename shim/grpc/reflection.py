@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+
+from paddleinfer.serving.formats.messages import FILES, GENERAL_SERVICE, PIPELINE_SERVICE
 
 from .calls import Calls
 from .health import HEALTH_SERVICE
@@ -23,9 +24,12 @@ REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", reflection.
 
 def reflection_handlers(calls: Calls) -> Mapping[str, Any]:
     """Returns method -> its handler."""
-    _add(health_pb2.DESCRIPTOR)
+    # One pool answers all questions.
+    for file in (health_pb2.DESCRIPTOR.serialized_pb, *FILES):
+        POOL.AddSerializedFile(file)
+    services = (HEALTH_SERVICE, SERVICE, GENERAL_SERVICE, PIPELINE_SERVICE)
     read = MessageReader(ServerReflectionRequest)
-    servicer = reflection.aio.ReflectionServicer((HEALTH_SERVICE, SERVICE), pool=POOL)
+    servicer = reflection.aio.ReflectionServicer(services, pool=POOL)
 
     async def info(bodies: AsyncIterator[bytes], context: Any) -> None:
         async def requests() -> AsyncIterator[Any]:
@@ -36,8 +40,3 @@ def reflection_handlers(calls: Calls) -> Mapping[str, Any]:
             await calls.write(context, response.SerializeToString())
 
     return {"ServerReflectionInfo": calls.stream("ServerReflectionInfo", calls.endless(info))}
-
-
-def _add(file: FileDescriptor) -> None:
-    """Adds a file's description to the pool that answers all questions."""
-    POOL.AddSerializedFile(file.serialized_pb)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from paddleinfer.models.wire import length_delimited
 
 from ..protocol.bytes_tensors import has_bytes
+from ..protocol.response import is_long_response, result_bytes
 from ..service.served_request import ServedRequest
 from .limits import CutField, MessageReader
 from .messages import SERVICE, STREAM, message_class
@@ -68,6 +71,28 @@ class RpcRequest(ServedRequest):
         body, self._body = self._body, None
         assert body is not None
         return body
+
+    async def answered(self, models: Models, remaining_s: float | None) -> bytes:
+        """Returns the bytes of its answer, for which its client waits `remaining_s` at most."""
+        asked = await self.read(models)
+        return await self.encoded(asked, await self.infer(asked, remaining_s))
+
+    async def encoded(self, asked: InferRequest, results: Any) -> bytes:
+        """Returns the bytes of an answer with these results of an engine."""
+        size_bytes = result_bytes(results)
+        writing = self.written(
+            size_bytes, is_long_response(asked, size_bytes), partial(self.write, asked, results)
+        )
+        del results
+        return await writing
+
+    async def written(self, size_bytes: int, is_long: bool, write: Callable[[], bytes]) -> bytes:
+        """Returns what `write` gives, of results of this size."""
+        with self._inference.results.of_one() as held:
+            held.resize(size_bytes)
+            writing = self.work(size_bytes, is_long, write)
+            del write
+            return await writing
 
     async def read(self, models: Models) -> InferRequest:
         """Returns what it asks, and says which model it is for."""

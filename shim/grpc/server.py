@@ -14,6 +14,7 @@ from typing import Any, Final
 import grpc
 
 from paddleinfer.errors import ConfigError
+from paddleinfer.serving.formats.messages import GENERAL_SERVICE, PIPELINE_SERVICE
 
 from ..options import ServerOptions
 from ..protocol.errors import RequestError
@@ -21,10 +22,11 @@ from ..service.service import Service
 from ..sockets.listener import check_tcp
 from ..sockets.unix_socket import SocketFile, check_unix, place_beside
 from .calls import Calls
-from .general_model import GENERAL_SERVICE, general_handlers
+from .general_model import general_handlers
 from .health import HEALTH_SERVICE, health_handlers
 from .infer import GrpcInference
 from .messages import SERVICE
+from .pipeline import pipeline_handlers
 from .reflection import REFLECTION_SERVICES, reflection_handlers
 from .service import OPEN_METHODS, inference_handlers
 from .status import abort
@@ -79,6 +81,7 @@ class GrpcServer:
         handlers = {
             SERVICE: inference_handlers(service, self._inference, self._calls),
             GENERAL_SERVICE: general_handlers(self._calls, self._inference.infer_general),
+            PIPELINE_SERVICE: pipeline_handlers(self._calls, self._inference.infer_pipeline),
             HEALTH_SERVICE: health_handlers(service, self._calls),
             **dict.fromkeys(REFLECTION_SERVICES, reflection_handlers(self._calls)),
         }

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 import orjson
 
 from paddleinfer.models.reader import TensorSpec
 from paddleinfer.serving.formats import general_model, prediction
 
-from ..protocol.errors import RequestError, bad_request
-from ..protocol.large_json import SMALL_BYTES, pieces_of
+from ..protocol.errors import RequestError
 from ..protocol.request import InferRequest, plain_request, refuse_texts
+from ..protocol.serving_json import CountedJson, make_jsonable, object_of, text_of
 from .answers import JSON_FIELDS, answer
 from .asgi_request import AsgiRequest, Fields
 
-__all__ = [
-    "IN_THE_ANSWER",
-    "PROTO",
-    "GeneralModelRequest",
-    "PredictionRequest",
-    "object_of",
-    "write_document",
-]
+__all__ = ["IN_THE_ANSWER", "PROTO", "GeneralModelRequest", "PredictionRequest"]
 
 Array = npt.NDArray[Any]
 
@@ -45,12 +36,6 @@ IN_THE_ANSWER: Final = frozenset(
     }
 )
 """Statuses that failed requests in Paddle Serving's forms get in their answer's document."""
-# A number takes 40 bytes as an object, and a list 60. One call of the parser makes them all.
-_MOST_COMMAS: Final = 1 << 20
-_MOST_CONTAINERS: Final = 1 << 16
-_MOST_OF: Final = {b",": f"{_MOST_COMMAS} values", b"[{": f"{_MOST_CONTAINERS} lists and objects"}
-# This many numbers are written in one call.
-_PIECE_ELEMENTS: Final = 1 << 16
 
 
 class _ServingRequest(AsgiRequest):
@@ -89,9 +74,7 @@ class PredictionRequest(_ServingRequest):
         if self._has_feeds:
             arrays, wanted = prediction.read_feeds(document, inputs)
         else:
-            arrays, self._has_tensors = prediction.read_keys_and_values(
-                document, inputs, _CountedJson().loads
-            )
+            arrays, self._has_tensors = prediction.read_keys_and_values(document, inputs, CountedJson().loads)
         return plain_request(arrays, wanted or self._aliases())
 
     def _aliases(self) -> list[str]:
@@ -100,14 +83,14 @@ class PredictionRequest(_ServingRequest):
     def _write(self, request: InferRequest, results: Mapping[str, Array]) -> tuple[bytes, Fields, bool]:
         document: dict[str, Any]
         if self._has_feeds:
-            document = {"result": {name: orjson.Fragment(_text_of(array)) for name, array in results.items()}}
+            document = {"result": {name: orjson.Fragment(text_of(array)) for name, array in results.items()}}
         elif self._has_tensors:
             document = prediction.tensor_answer(results)
             for tensor in document["tensors"]:
-                _make_jsonable(tensor)
+                make_jsonable(tensor)
         else:
             document = prediction.value_answer(
-                {name: _text_of(array).decode() for name, array in results.items()}
+                {name: text_of(array).decode() for name, array in results.items()}
             )
         return orjson.dumps(document), list(JSON_FIELDS), True
 
@@ -157,7 +140,7 @@ class GeneralModelRequest(_ServingRequest):
         if self._is_proto:
             return (*self._message(document), False)
         for tensor in document["outputs"][0]["tensor"]:
-            _make_jsonable(tensor)
+            make_jsonable(tensor)
         return orjson.dumps(document), list(JSON_FIELDS), True
 
     def _failed(self, error: RequestError) -> tuple[bytes, Fields]:
@@ -170,75 +153,3 @@ class GeneralModelRequest(_ServingRequest):
         from ..protocol.general_model_message import write_message
 
         return write_message(document), [(b"content-type", PROTO.encode())]
-
-
-def object_of(body: bytes) -> dict[str, Any]:
-    """The document, if it is known to hold few enough things."""
-    if len(body) > SMALL_BYTES:
-        _CountedJson().count(body)
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise bad_request(f"the body is not JSON: {error.msg}") from None
-    if type(document) is not dict:
-        raise bad_request("the body must be a JSON object")
-    return document
-
-
-class _CountedJson:
-    """Parses texts that hold few enough things, all of them together.
-
-    The texts of a request are counted by themselves, too: in its body their commas may be written as escapes.
-    """
-
-    def __init__(self) -> None:
-        self._left = {b",": _MOST_COMMAS, b"[{": _MOST_CONTAINERS}
-
-    def loads(self, text: str) -> Any:
-        """Raises RequestError 400 for too many things, and ValueError for what is not JSON."""
-        data = text.encode()
-        self.count(data)
-        return orjson.loads(data)
-
-    def count(self, data: bytes) -> None:
-        """Raises RequestError 400 where it and those before it hold too many values, lists or objects."""
-        for piece in pieces_of(data):
-            for signs in self._left:
-                self._left[signs] -= sum(piece.count(sign) for sign in signs)
-                if self._left[signs] < 0:
-                    raise bad_request(
-                        f"the JSON has more than {_MOST_OF[signs]}, which is the most; "
-                        "/v2/models/NAME/infer takes larger tensors, as bytes"
-                    )
-
-
-def _text_of(array: Array) -> bytes:
-    """Nested lists in JSON, written in pieces between which others may use the interpreter."""
-    if array.dtype.name in ("float16", "bfloat16"):
-        array = array.astype(np.float32)
-    array = np.ascontiguousarray(array)
-    if array.size <= _PIECE_ELEMENTS or array.ndim == 0:
-        return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
-    if array.ndim > 1 and array[0].size > _PIECE_ELEMENTS:
-        return b"[" + b",".join(_text_of(part) for part in array) + b"]"
-    rows = max(1, _PIECE_ELEMENTS // max(1, array[0].size))
-    parts = [array[begin : begin + rows] for begin in range(0, len(array), rows)]
-    return (
-        b"[" + b",".join(orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for part in parts) + b"]"
-    )
-
-
-def write_document(document: dict[str, Any]) -> bytes:
-    """A pipeline's answer, whose tensors hold arrays and bytes."""
-    for tensor in document.get("tensors", ()):
-        _make_jsonable(tensor)
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _make_jsonable(tensor: dict[str, Any]) -> None:
-    """Numbers become text; bytes become base64."""
-    for name, value in tensor.items():
-        if isinstance(value, np.ndarray):
-            tensor[name] = orjson.Fragment(_text_of(value))
-        elif isinstance(value, bytes):
-            tensor[name] = base64.b64encode(value).decode()

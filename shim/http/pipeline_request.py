@@ -11,8 +11,9 @@ from paddleinfer.serving.formats.pipeline import Pipeline, PipelineFailure
 from ..protocol.body import BodyLimit
 from ..protocol.errors import RequestError
 from ..protocol.service_body import JSON, WrittenAnswer
+from ..protocol.serving_json import object_of, write_document
 from .answers import JSON_FIELDS, answer, error_answer
-from .paddle_serving import IN_THE_ANSWER, object_of, write_document
+from .paddle_serving import IN_THE_ANSWER
 from .service_request import ServiceRequest
 
 __all__ = ["PipelineHttpRequest"]

@@ -134,7 +134,14 @@ class ServedRequest:
 
     def note_sent(self, is_json: bool = False) -> None:
         """Notes that the answer was passed on. `is_json`: neither request nor answer had binary tensors."""
-        times = ServedTimes(
+        times = self._times(is_json)
+        self.model.stage_log.note(times)
+        if self.span is not None:
+            self.span.answered(self._info, times)
+
+    def _times(self, is_json: bool) -> ServedTimes:
+        """Those of an answer that was passed on just now."""
+        return ServedTimes(
             self._began_ns,
             self._received_ns,
             self._decoded_ns,
@@ -143,9 +150,6 @@ class ServedRequest:
             monotonic_ns(),
             is_json,
         )
-        self.model.stage_log.note(times)
-        if self.span is not None:
-            self.span.answered(self._info, times)
 
     def note_refused(self, error: BaseException, status: int | str) -> None:
         """Notes that it gets an error instead of results, with a status of its protocol."""
