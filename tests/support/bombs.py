@@ -283,6 +283,11 @@ _PREDICTION: Final[dict[str, Callable[[int], bytes]]] = {
         b'{"tensors":[{"name":"x","elem_type":1,"shape":[1],"float_data":[', b"1.5,", b"1]}]}"
     ),
     "tensors": _filled(b'{"tensors":[', b"{},", b"{}]}"),
+    "keys without values": _filled(b'{"key":["x"],"value":[', b'"1",', b'"1"]}'),
+    "values that are no texts": _filled(b'{"key":["x"],"value":[', b"[[]],", b"1]}"),
+    "a tensor of texts": _filled(b'{"tensors":[{"name":"x","elem_type":12,"str_data":[', b'"",', b'""]}]}'),
+    "a tensor's shape": _filled(b'{"tensors":[{"name":"x","elem_type":1,"shape":[', b"1,", b"1]}]}"),
+    "a tensor's file": _filled(b'{"tensors":[{"name":"x","elem_type":13,"byte_data":"', b"k05V", b'"}]}'),
     "a row of numbers": _filled(b'{"fetch":["y"],"feed":[{"x":[', b"1.5,", b"1]}]}"),
     "rows": _filled(b'{"fetch":["y"],"feed":[', b"{},", b"{}]}"),
     "outputs": _filled(b'{"feed":[],"fetch":[', b'"y",', b'"y"]}'),

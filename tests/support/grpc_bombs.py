@@ -10,6 +10,12 @@ from google.protobuf.descriptor import FieldDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
+from paddleinfer.serving.formats.messages import (
+    GENERAL_SERVICE,
+    PIPELINE_SERVICE,
+    general_model,
+    pipeline,
+)
 from paddleinfer.shim.grpc.health import HEALTH_SERVICE
 from paddleinfer.shim.grpc.messages import METHODS, SERVICE, STREAM, message_class
 from paddleinfer.shim.grpc.reflection import REFLECTION_SERVICES
@@ -62,7 +68,7 @@ def field(number: int, content: bytes) -> bytes:
 
 def bombs(size_bytes: int) -> Iterator[Bomb]:
     """One after the other, each of about so many bytes."""
-    for path, kind in requests().items():
+    for path, kind in {**requests(), **serving_requests()}.items():
         descriptor = None if kind is None else kind.DESCRIPTOR
         start = b"" if descriptor is None else _named(descriptor)
         for name, message in _of_any(size_bytes - len(start)):
@@ -73,6 +79,8 @@ def bombs(size_bytes: int) -> Iterator[Bomb]:
     for path in (f"/{SERVICE}/ModelInfer", f"/{SERVICE}/{STREAM}"):
         for name, message in _of_tensors(size_bytes):
             yield Bomb(path, name, message)
+    for name, message in _of_pipelines(size_bytes):
+        yield Bomb(f"/{PIPELINE_SERVICE}/inference", name, message)
 
 
 def requests() -> dict[str, Any]:
@@ -87,6 +95,14 @@ def requests() -> dict[str, Any]:
     for service in REFLECTION_SERVICES:
         methods[f"/{service}/ServerReflectionInfo"] = ServerReflectionRequest
     return methods
+
+
+def serving_requests() -> dict[str, Any]:
+    """The same of Paddle Serving's services, whose messages are read in another way."""
+    return {
+        f"/{GENERAL_SERVICE}/inference": general_model("Request"),
+        f"/{PIPELINE_SERVICE}/inference": pipeline("Request"),
+    }
 
 
 def _named(descriptor: Any) -> bytes:
@@ -111,7 +127,7 @@ def _of_message(descriptor: Any, size: int, where: str = "") -> Iterator[tuple[s
     for found in descriptor.fields:
         name = f"{where}{found.name}"
         if found.message_type is not None:
-            yield f"{name}, empty", field(found.number, b"") * (size // 2)
+            yield f"{name}, empty", _full(field(found.number, b""), size)
             if found.message_type.GetOptions().map_entry:
                 yield f"{name}, all different", _entries(found.number, size)
             for inner, content in _of_message(found.message_type, size - 8, f"{name}."):
@@ -119,10 +135,14 @@ def _of_message(descriptor: Any, size: int, where: str = "") -> Iterator[tuple[s
         elif found.type in _PACKED:
             packed = _PACKED[found.type]
             yield f"{name}, packed", field(found.number, packed * (size // len(packed)))
-            yield f"{name}, one by one", (varint(found.number << 3) + b"\1") * (size // 2)
+            yield f"{name}, one by one", _full(varint(found.number << 3) + b"\1", size)
         else:
-            yield f"{name}, empty", field(found.number, b"") * (size // 2)
+            yield f"{name}, empty", _full(field(found.number, b""), size)
             yield f"{name}, long", field(found.number, b"x" * size)
+
+
+def _full(part: bytes, size: int) -> bytes:
+    return part * (size // len(part))
 
 
 def _entries(number: int, size: int) -> bytes:
@@ -154,3 +174,40 @@ def _of_tensors(size: int) -> Iterator[tuple[str, bytes]]:
     yield "all classes", field(1, b"m") + raw + classes + field(7, bytes(12 * rows))
     sized = field(1, b"m") + field(3, b"i" * 65_000)
     yield "raw contents that nobody described", sized + field(7, b"") * ((size - len(sized)) // 2)
+
+
+def _of_pipelines(size: int) -> Iterator[tuple[str, bytes]]:
+    """Requests of a pipeline that are right but for their size, or for one thing."""
+    key = field(4, b"m") + field(1, b"x")
+    for name, begin, part, end in (
+        ("a value of numbers", b"", b"1.5,", b"1"),
+        ("a value of lists", b"[", b"[],", b"[]]"),
+        ("a value of open lists", b"", b"[", b""),
+        ("a value of digits", b"", b"9", b""),
+        ("a value of escapes", b'"', b"\\u0000", b'"'),
+    ):
+        yield name, key + field(2, begin + part * ((size - 64) // len(part)) + end)
+    yield "as many values as there may be", key + field(2, b"1" * ((size - 64) // 1024 - 4)) * 1024
+    named = field(23, b"x")
+    for name, number, elem_type, content in (
+        ("packed floats", 2, 1, bytes(4)),
+        ("packed doubles", 4, 3, bytes(8)),
+        ("packed integers", 1, 0, b"\1"),
+        ("packed bytes", 5, 7, b"\1"),
+        ("packed booleans", 6, 9, b"\1"),
+    ):
+        count = (size - 64) // len(content)
+        described = varint(20 << 3) + varint(elem_type) + field(21, varint(1) + varint(count)) + named
+        yield name, field(4, b"m") + field(3, field(number, content * count) + described)
+    described = varint(20 << 3) + b"\x0c" + named
+    yield "texts", field(4, b"m") + field(3, field(9, b"") * (size // 2 - 32) + described)
+    described = varint(20 << 3) + b"\x0d" + named
+    for name, file in (
+        ("a file of numpy", b"\x93NUMPY\1\0" + b"v\0" + b"(" * 118 + bytes(size - 256)),
+        ("a pickle", b"\x80\4" + b"]" * (size - 128)),
+        (
+            "a long header of numpy",
+            b"\x93NUMPY\2\0" + (size - 256).to_bytes(4, "little") + b"[" * (size - 256),
+        ),
+    ):
+        yield name, field(4, b"m") + field(3, field(10, file) + described)

@@ -20,6 +20,7 @@ from system_tools import need
 
 from paddleinfer import Engine
 from paddleinfer.serve import Service as ModelService
+from paddleinfer.serving.formats.pipeline import Pipeline
 from paddleinfer.shim import ModelSource
 from paddleinfer.shim.grpc.limits import MessageReader
 from paddleinfer.shim.grpc.messages import SERVICE, STREAM, message_class
@@ -163,12 +164,13 @@ class Served(Client):
 def serving(
     engine: Engine | Mapping[str, Engine | ModelSource],
     services: Mapping[str, ModelService] | None = None,
+    pipelines: Mapping[str, Pipeline] | None = None,
     **options: Any,
 ) -> Iterator[Served]:
     """Serves this engine as `m`, or these by their names."""
     engines = {"m": engine} if isinstance(engine, Engine) else engine
     settings = ServerOptions(**{"host": "127.0.0.1", "grpc_port": 0, **options})
-    service = Service(Models.of(engines), settings.service_options(), services or {})
+    service = Service(Models.of(engines), settings.service_options(), services or {}, pipelines or {})
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
