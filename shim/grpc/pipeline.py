@@ -72,12 +72,13 @@ class PipelineRequest(RpcRequest):
 
     def _sole(self) -> str:
         """The name of the only pipeline, which may have models beside it, or else of the only model."""
-        names = list(self._service.pipelines) or self._service.models.names
+        pipelines, models = list(self._service.pipelines), self._service.models.names
+        names = pipelines or models
         if len(names) == 1:
             return names[0]
         raise RequestError(
             HTTPStatus.NOT_FOUND,
-            f"the request has no name, and the server has {listed(names)}; say which is asked, in name",
+            f"the request has no name, and the server has {listed(pipelines + models)}; say in name which",
         )
 
     # A pipeline

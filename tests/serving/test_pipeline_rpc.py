@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import pipeline_wire as wire
 import pytest
-from engine_helpers import PATIENCE_S, Gate, double, echo_engine, engine_of
+from engine_helpers import PATIENCE_S, Gate, echo_engine, engine_of
 from grpc_helpers import Served, failure
 from grpc_outsider import Outsider
 from pipeline_doubles import EchoPipeline
@@ -21,7 +21,7 @@ from serving_models import HOUSE, price_of
 
 from paddleinfer import Engine
 from paddleinfer.errors import QueueFull
-from paddleinfer.serve import Service
+from paddleinfer.serve import Request, Service
 
 METHOD = "/baidu.paddle_serving.pipeline_serving.PipelineService/inference"
 ROW = wire.request({"x": "1, 2, 3"})
@@ -92,14 +92,17 @@ def test_a_model_is_asked_by_its_name_and_the_only_one_without() -> None:
         assert number == 3002 and "a, b" in sentence
 
 
-def test_a_service_that_declares_its_tensors_is_a_model() -> None:
-    declared = {"x": ("float32", (-1, 3))}, {"y": ("float32", (-1, 3))}
-    service = Service(
-        handle=lambda request, engines: double(request.value), inputs=declared[0], outputs=declared[1]
-    )
-    with engine_of() as engine, service, grpc_helpers.serving(engine, {"twice": service}) as served:
-        read = wire.read_response(ask(served, wire.request({"x": "[[1,2,3]]"}, name="twice")))
-    assert json.loads(read["value"][0]) == [[2, 4, 6]]
+def test_a_service_is_asked_by_keys_and_values() -> None:
+    def greet(request: Request, engines: Any) -> dict[str, str]:
+        return {"greeting": f"hello {request.value['who']}"}
+
+    service = Service(handle=greet)
+    with engine_of() as engine, service, grpc_helpers.serving(engine, {"greeter": service}) as served:
+        for name in ("greeter", ""):
+            answer = ask(served, wire.request({"who": "wörld"}, name=name))
+            assert answer == wire.response({"greeting": "hello wörld"})
+        assert told(served, wire.request({"whom": "world"}))[0] == 9000
+        assert json.loads(wire.read_response(ask(served, wire.request({"x": "1,2,3"}, name="m")))["value"][0])
 
 
 # Pipelines
