@@ -92,10 +92,10 @@ class Run:
         return has_turn
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Around a wait for an engine or another service: others have the turn meanwhile."""
+    def waiting(self, stage: str = "infer") -> Iterator[None]:
+        """Around a wait for an engine, another service, or others: they have the turn meanwhile."""
         has_turn = self._turn_of == threading.get_ident()
-        self.begin_wait("infer")
+        self.begin_wait(stage)
         if has_turn:
             self.leave_turn()
         try:

@@ -126,7 +126,7 @@ dynamic_shape_info, mkldnn_op_list, mkldnn_bf16_op_list
         _take_device(translation, use_gpu, gpu_id)
         translation.take_count("thread_num", thread_num, 1, "cpu_threads")
         translation.take_switches(mem_optim=mem_optim, ir_optim=ir_optim)
-        _take_onednn(translation, use_mkldnn, mkldnn_cache_capacity)
+        translation.take_onednn(use_mkldnn, mkldnn_cache_capacity)
         translation.take_precision(precision, use_trt=use_trt)
         if translation.options["precision"] == "bfloat16" and not use_mkldnn:
             raise ConfigError(f"the precision {precision} needs use_mkldnn=True, on the CPU")
@@ -243,18 +243,3 @@ def _take_device(translation: Translation, use_gpu: object, gpu_id: object) -> N
         raise ConfigError(f"gpu_id={shown(gpu_id)} needs use_gpu=True")
     translation.take("use_gpu", use_gpu, device=f"gpu:{gpu_id}" if use_gpu else "cpu")
     translation.take("gpu_id", gpu_id, device=translation.options["device"])
-
-
-def _take_onednn(translation: Translation, use_mkldnn: object, capacity: object) -> None:
-    if not isinstance(use_mkldnn, bool):
-        raise ConfigError(f"use_mkldnn must be True or False, not {shown(use_mkldnn)}")
-    if use_mkldnn and translation.options["device"] != "cpu":
-        raise ConfigError("use_mkldnn=True is for the CPU, and use_gpu=True is given")
-    on_cpu = translation.options["device"] == "cpu"
-    translation.take("use_mkldnn", use_mkldnn, **({"onednn": use_mkldnn} if on_cpu else {}))
-    if not is_int(capacity) or capacity < 0:  # type: ignore[operator]
-        raise ConfigError(f"mkldnn_cache_capacity must be an integer from 0 up, not {shown(capacity)}")
-    if capacity and not use_mkldnn:
-        raise ConfigError("mkldnn_cache_capacity needs use_mkldnn=True")
-    if capacity:
-        translation.take("mkldnn_cache_capacity", capacity, max_onednn_shapes=capacity)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
 
 from paddleinfer.tracing.paddle_profile import profile_line
 
@@ -32,16 +31,16 @@ class StageClock:
         self._stages.append((stage, self._begin_us, now_us))
         self._begin_us = now_us
 
+    def line(self) -> str:
+        """The line, without its newline."""
+        # A clock that is set back meanwhile must not lose the line.
+        forward = [(name, begin_us, max(begin_us, end_us)) for name, begin_us, end_us in self._stages]
+        return profile_line(os.getpid(), forward)
+
     def write(self) -> None:
-        """The line."""
-        _print(self._stages)
+        """Writes the line to standard error."""
+        print(self.line(), file=sys.stderr, flush=True)
 
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-
-
-def _print(stages: Sequence[tuple[str, int, int]]) -> None:
-    # A clock that is set back meanwhile must not lose the line.
-    forward = [(name, begin_us, max(begin_us, end_us)) for name, begin_us, end_us in stages]
-    print(profile_line(os.getpid(), forward), file=sys.stderr, flush=True)

@@ -30,7 +30,6 @@ _PROGRAM: Final = "paddleinfer.serving.serve"
 _COMMANDS: Final = ("start", "stop", "kill", "check")
 # Flag -> the method of Server that says why it is not offered.
 _REFUSED: Final = {
-    "op": "set_op_sequence",
     "use_calib": "set_use_calib",
     "use_lite": "set_lite",
     "use_xpu": "set_xpu",
@@ -136,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         "--reload_interval_s", type=float, default=10.0, help="seconds between two looks at the models' files"
     )
     add("--http_status", choices=("200", "real"), help="what a failed request gets")
-    for name in _REFUSED:
+    for name in ("op", *_REFUSED):
         add(f"--{name}", nargs="*", help=argparse.SUPPRESS)
     return parser
 
@@ -163,6 +162,11 @@ def _server(options: argparse.Namespace) -> Server:
                 getattr(server, method)(*(values or (True,)))
             except ConfigError as error:
                 raise ConfigError(f"--{name}: {error}") from None
+    if options.op is not None:
+        raise ConfigError(
+            "--op is not offered: each model is served by itself, and a graph of several is a "
+            "paddleinfer.serving.WebService; leave it out"
+        )
     if not options.model:
         raise ConfigError("name a model: --model DIR")
     if options.name is not None and len(options.model) > 1:

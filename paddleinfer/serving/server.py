@@ -12,6 +12,9 @@ from paddleinfer.config.checks import check_bool, check_int, is_int
 from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError
 from paddleinfer.sentences import shown
+from paddleinfer.serving.http_server import serve, server_options
+from paddleinfer.serving.not_offered import NOT_OFFERED
+from paddleinfer.serving.op_makers import Workflow, check_workflow
 from paddleinfer.serving.translated_options import Translation
 
 __all__ = ["Server"]
@@ -19,41 +22,6 @@ __all__ = ["Server"]
 _MOST_INT: Final = (1 << 63) - 1
 _MOST_CACHE_BYTES: Final = 1 << 50
 _MOST_THREADS: Final = 1024
-
-_NOT_OFFERED: Final = {
-    **dict.fromkeys(
-        ("set_lite", "set_xpu", "set_ascend_cl"), "paddleinfer runs on the CPU and on NVIDIA's GPUs"
-    ),
-    **dict.fromkeys(
-        ("set_op_sequence", "set_op_graph"),
-        "each model is served by itself; a pipeline of several is a paddleinfer.serve.Service",
-    ),
-    **dict.fromkeys(
-        ("set_product_name", "set_container_id"), "the server has keys: paddleinfer-http --api-key"
-    ),
-    **dict.fromkeys(
-        (
-            "set_trt_workspace_size",
-            "set_trt_use_static",
-            "set_min_subgraph_size",
-            "set_trt_dynamic_shape_info",
-        ),
-        "TensorRT's own settings cannot be set",
-    ),
-    "set_use_calib": "calibration for int8 is made offline, by PaddleSlim",
-    "set_gpu_multi_stream": "each instance has a stream of its own already",
-    "set_prometheus_port": "metrics are at /metrics on the port that serves",
-    "use_encryption_model": "encrypted models are not read",
-    **dict.fromkeys(
-        (
-            *("set_enable_dist_model", "set_dist_carrier_id", "set_dist_cfg_file", "set_dist_nranks"),
-            *("set_dist_endpoints", "set_dist_subgraph_index", "set_dist_worker_serving_endpoint"),
-            "set_dist_master_serving",
-        ),
-        "a model runs in one process",
-    ),
-}
-"""Methods of Paddle Serving's whose values have no meaning here, and why."""
 
 
 class Server:
@@ -81,21 +49,22 @@ class Server:
             "gpu_memory_mb": None,
         }
         self._of_server: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._workflow: Workflow | None = None
         self.set_port(9292)
         self.set_reload_interval(10)
         self._translations: dict[str, Translation] = {}
         self._engines: dict[str, Engine] = {}
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        if name not in _NOT_OFFERED:
+        if name not in NOT_OFFERED:
             raise AttributeError(f"Server has no attribute {name!r}")
 
         def refuse(*values: object, **named: object) -> None:
             if not values and not named:
-                raise ConfigError(f"{name} is not offered: {_NOT_OFFERED[name]}; leave it out")
+                raise ConfigError(f"{name} is not offered: {NOT_OFFERED[name]}; leave it out")
             for value in (*values, *named.values()):
                 if value not in (None, False, "", 0, -1, [], {}):
-                    why = _NOT_OFFERED[name]
+                    why = NOT_OFFERED[name]
                     raise ConfigError(f"{name}({shown(value)}) is not offered: {why}; leave it out")
 
         return refuse
@@ -171,6 +140,22 @@ class Server:
         """Requests in flight at once; further ones are refused (``max_inflight``). 0 is any number."""
         check_int("concurrency", concurrency, 0, _MOST_INT)
         self._of_server["max_concurrency"] = (concurrency, {"max_inflight": concurrency or None})
+
+    # The graph
+
+    def set_op_sequence(self, op_sequence: Workflow) -> None:
+        """The sequence that OpSeqMaker gives: a reader, one inference of each model, and a response.
+
+        Raises
+        ------
+        ConfigError
+            An operator of it is not offered, or it is no such sequence.
+        """
+        self._workflow = check_workflow(op_sequence)
+
+    def set_op_graph(self, op_graph: Workflow) -> None:
+        """As ``set_op_sequence``, of OpGraphMaker."""
+        self.set_op_sequence(op_graph)
 
     # The server
 
@@ -267,11 +252,13 @@ class Server:
             raise ConfigError(f"{name} of prepare_server is not offered; leave it out")
         if not self._paths:
             raise ConfigError("name a model by load_model_config before prepare_server")
+        if self._workflow is not None:
+            self._workflow.check_models(len(self._paths))
         if port is not None:
             self.set_port(port)
         if device is not None:
             self.set_device(device)
-        self._server_options()
+        self.options()
         self._translations = {
             name: self._translation(place, len(self._paths)) for place, name in enumerate(self._paths)
         }
@@ -287,13 +274,11 @@ class Server:
         ConfigError
             prepare_server was not called.
         """
-        from paddleinfer.shim.server import serve
-
         if not self._engines:
             raise ConfigError("call prepare_server before run_server")
-        options = self._server_options()
+        options = self.options()
         try:
-            return int(serve(self._engines, options, options.service_options()))
+            return serve(self._engines, options)
         finally:
             self.close()
 
@@ -317,7 +302,7 @@ class Server:
         """
         if not self._engines:
             raise ConfigError("call prepare_server before effective_config")
-        in_force = self._server_options()
+        in_force = self.options()
         report: dict[str, dict[str, Any]] = {
             name: {"value": value, "server": {option: getattr(in_force, option) for option in became}}
             for name, (value, became) in self._of_server.items()
@@ -337,11 +322,15 @@ class Server:
         for engine in engines.values():
             engine.close()
 
-    def _server_options(self) -> Any:
-        from paddleinfer.shim.options import ServerOptions
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """The engine of each model, once prepare_server has loaded them."""
+        return dict(self._engines)
 
-        return ServerOptions(
-            **{name: value for _, became in self._of_server.values() for name, value in became.items()}
+    def options(self) -> Any:
+        """The options of the server."""
+        return server_options(
+            {name: value for _, became in self._of_server.values() for name, value in became.items()}
         )
 
     def _translation(self, place: int, models: int) -> Translation:

@@ -63,6 +63,21 @@ class Translation:
         self.take("precision", precision, precision=ours)
         self.take("use_trt", use_trt, precision=ours)
 
+    def take_onednn(self, use_mkldnn: object, capacity: object) -> None:
+        """``use_mkldnn`` and ``mkldnn_cache_capacity``, after ``device``."""
+        if not isinstance(use_mkldnn, bool):
+            raise ConfigError(f"use_mkldnn must be True or False, not {shown(use_mkldnn)}")
+        on_cpu = self.options.get("device", "cpu") == "cpu"
+        if use_mkldnn and not on_cpu:
+            raise ConfigError("use_mkldnn=True is for the CPU, and a GPU is given")
+        self.take("use_mkldnn", use_mkldnn, **({"onednn": use_mkldnn} if on_cpu else {}))
+        if not is_int(capacity) or capacity < 0:  # type: ignore[operator]
+            raise ConfigError(f"mkldnn_cache_capacity must be an integer from 0 up, not {shown(capacity)}")
+        if capacity and not use_mkldnn:
+            raise ConfigError("mkldnn_cache_capacity needs use_mkldnn=True")
+        if capacity:
+            self.take("mkldnn_cache_capacity", capacity, max_onednn_shapes=capacity)
+
     def config(self, **beside: object) -> EngineConfig:
         """Of the engine.
 

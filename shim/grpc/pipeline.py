@@ -12,12 +12,13 @@ from paddleinfer.sentences import listed
 from paddleinfer.serving.formats import prediction
 from paddleinfer.serving.formats.messages import PIPELINE_SERVICE
 from paddleinfer.serving.formats.pipeline import Pipeline, document_of, read_document, status_of
+from paddleinfer.serving.formats.texts import array_text
 
 from ..protocol.errors import RequestError
 from ..protocol.large_json import SMALL_BYTES
 from ..protocol.pipeline_message import read_message, write_message
 from ..protocol.request import InferRequest, plain_request, refuse_texts
-from ..protocol.serving_json import CountedJson, text_of
+from ..protocol.serving_json import CountedJson
 from .calls import Behaviour, Calls
 from .rpc_request import RpcRequest
 
@@ -113,7 +114,7 @@ class PipelineRequest(RpcRequest):
         """Returns the bytes of a model's answer."""
         if self._has_tensors:
             return write_message(prediction.tensor_answer(results))
-        texts = {name: text_of(array).decode() for name, array in results.items()}
+        texts = {name: array_text(array).decode() for name, array in results.items()}
         return write_message(prediction.value_answer(texts))
 
     # Its end

@@ -11,10 +11,11 @@ import orjson
 
 from paddleinfer.models.reader import TensorSpec
 from paddleinfer.serving.formats import general_model, prediction
+from paddleinfer.serving.formats.texts import array_text
 
 from ..protocol.errors import RequestError
 from ..protocol.request import InferRequest, plain_request, refuse_texts
-from ..protocol.serving_json import CountedJson, make_jsonable, object_of, text_of
+from ..protocol.serving_json import CountedJson, make_jsonable, object_of
 from .answers import JSON_FIELDS, answer
 from .asgi_request import AsgiRequest, Fields
 
@@ -83,14 +84,16 @@ class PredictionRequest(_ServingRequest):
     def _write(self, request: InferRequest, results: Mapping[str, Array]) -> tuple[bytes, Fields, bool]:
         document: dict[str, Any]
         if self._has_feeds:
-            document = {"result": {name: orjson.Fragment(text_of(array)) for name, array in results.items()}}
+            document = {
+                "result": {name: orjson.Fragment(array_text(array)) for name, array in results.items()}
+            }
         elif self._has_tensors:
             document = prediction.tensor_answer(results)
             for tensor in document["tensors"]:
                 make_jsonable(tensor)
         else:
             document = prediction.value_answer(
-                {name: text_of(array).decode() for name, array in results.items()}
+                {name: array_text(array).decode() for name, array in results.items()}
             )
         return orjson.dumps(document), list(JSON_FIELDS), True
 

@@ -6,22 +6,19 @@ import base64
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import orjson
+
+from paddleinfer.serving.formats.texts import array_text
 
 from .errors import bad_request
 from .large_json import SMALL_BYTES, pieces_of
 
-__all__ = ["CountedJson", "make_jsonable", "object_of", "text_of", "write_document"]
-
-Array = npt.NDArray[Any]
+__all__ = ["CountedJson", "make_jsonable", "object_of", "write_document"]
 
 # A number takes 40 bytes as an object, and a list 60. One call of the parser makes them all.
 _MOST_COMMAS: Final = 1 << 20
 _MOST_CONTAINERS: Final = 1 << 16
 _MOST_OF: Final = {b",": f"{_MOST_COMMAS} values", b"[{": f"{_MOST_CONTAINERS} lists and objects"}
-# This many numbers are written in one call.
-_PIECE_ELEMENTS: Final = 1 << 16
 
 
 def object_of(body: bytes) -> dict[str, Any]:
@@ -64,22 +61,6 @@ class CountedJson:
                     )
 
 
-def text_of(array: Array) -> bytes:
-    """Nested lists in JSON, written in pieces between which others may use the interpreter."""
-    if array.dtype.name in ("float16", "bfloat16"):
-        array = array.astype(np.float32)
-    array = np.ascontiguousarray(array)
-    if array.size <= _PIECE_ELEMENTS or array.ndim == 0:
-        return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
-    if array.ndim > 1 and array[0].size > _PIECE_ELEMENTS:
-        return b"[" + b",".join(text_of(part) for part in array) + b"]"
-    rows = max(1, _PIECE_ELEMENTS // max(1, array[0].size))
-    parts = [array[begin : begin + rows] for begin in range(0, len(array), rows)]
-    return (
-        b"[" + b",".join(orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for part in parts) + b"]"
-    )
-
-
 def write_document(document: dict[str, Any]) -> bytes:
     """A pipeline's answer, whose tensors hold arrays and bytes."""
     for tensor in document.get("tensors", ()):
@@ -91,6 +72,6 @@ def make_jsonable(tensor: dict[str, Any]) -> None:
     """Numbers become text; bytes become base64."""
     for name, value in tensor.items():
         if isinstance(value, np.ndarray):
-            tensor[name] = orjson.Fragment(text_of(value))
+            tensor[name] = orjson.Fragment(array_text(value))
         elif isinstance(value, bytes):
             tensor[name] = base64.b64encode(value).decode()

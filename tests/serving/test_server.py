@@ -160,7 +160,7 @@ def test_models_have_their_own_values_by_their_place(
         (lambda s: s.set_lite(), "set_lite is not offered"),
         (
             lambda s: s.set_op_sequence({"a": 1}),
-            "set_op_sequence.* is not offered: each model is served by itself",
+            "set_op_sequence takes what OpSeqMaker.get_op_sequence gives",
         ),
         (lambda s: s.set_use_calib(True), "set_use_calib.* is not offered"),
         (lambda s: s.set_trt_use_static(True), "set_trt_use_static.* is not offered"),
@@ -227,7 +227,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--model", "/nowhere"], "/nowhere"),
         (["--model", "a", "b", "--name", "uci"], "--name is of one model"),
         (["--model", "a", "--use_lite"], "--use_lite: set_lite"),
-        (["--model", "a", "--op", "GeneralDetectionOp"], "--op: set_op_sequence"),
+        (["--model", "a", "--op", "GeneralDetectionOp"], "--op is not offered: each model"),
         (["--model", "a", "--prometheus_port", "19393"], "--prometheus_port: .*metrics are at /metrics"),
         (["--model", "a", "--trt_use_static"], "--trt_use_static: "),
         (["--model", "a", "--gpu_multi_stream"], "--gpu_multi_stream: "),

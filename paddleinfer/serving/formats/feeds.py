@@ -103,9 +103,20 @@ def _array(value: object, tensor: TensorSpec, batch: bool) -> Array:
             array = array.reshape(-1, *row)
         elif not batch and array.size == size:
             array = array.reshape(row)
+    if isinstance(value, np.ndarray):
+        array = _without_unit_axes(array, row, batch)
     if array.dtype.kind in "biu" and tensor.dtype in _FLOATS:
         array = array.astype("float64" if tensor.dtype == "float64" else "float32")
     return array if batch else array[np.newaxis]
+
+
+def _without_unit_axes(array: Array, row: tuple[int, ...], batch: bool) -> Array:
+    """In the model's shape, where it differs in axes of one element alone: operators once flattened."""
+    begins = array.shape[:1] if batch else ()
+    given = array.shape[len(begins) :]
+    if given == row or [dim for dim in given if dim != 1] != [dim for dim in row if dim != 1]:
+        return array
+    return array.reshape(*begins, *row)
 
 
 def _joined(name: str, samples: Sequence[Mapping[str, Array]]) -> Array:

@@ -1,0 +1,146 @@
+"""What a pipeline does with a request: unpack it, walk through the graph, pack the response."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping
+from typing import Any, Final
+
+from paddleinfer.sentences import shown
+from paddleinfer.serve.request import Request
+from paddleinfer.serving.formats.pipeline import (
+    PipelineFailure,
+    PipelineRequest,
+    PipelineResponse,
+    document_of,
+    read_document,
+)
+from paddleinfer.serving.pipeline.channel_data import ChannelData
+from paddleinfer.serving.pipeline.errors import CustomException, CustomExceptionCode, OpError
+from paddleinfer.serving.pipeline.graph import Graph
+from paddleinfer.serving.pipeline.hooks import Hook
+from paddleinfer.serving.pipeline.op_run import PreparedOp, in_function
+from paddleinfer.serving.pipeline.walk import Walk
+from paddleinfer.serving.profiling import StageClock
+
+__all__ = ["Executor"]
+
+_PROFILE_KEY: Final = "pipeline.profile"
+_NO_SERVICE: Final = CustomExceptionCode.NO_SERVICE.value
+_PACKAGE_ERROR: Final = CustomExceptionCode.RPC_PACKAGE_ERROR.value
+_UNPACK: Final = (("dict", None), ("log_id", None), ("prod_errcode", None), ("prod_errinfo", ""))
+
+
+class Executor:
+    """All requests of one pipeline.
+
+    Parameters
+    ----------
+    name
+        Of the pipeline.
+    graph, prepared
+        Its Ops, and the same by name, ready to run.
+    tries
+        How often a request that ran out of an Op's time is walked through the graph.
+    writes_profile
+        Whether each request writes a ``PROFILE`` line to standard error.
+    """
+
+    def __init__(
+        self, name: str, graph: Graph, prepared: Mapping[str, PreparedOp], tries: int, writes_profile: bool
+    ) -> None:
+        self._name = name
+        self._graph = graph
+        self._prepared = prepared
+        self._tries = tries
+        self._writes_profile = writes_profile
+        self._ids = itertools.count()
+        self._unpack = Hook(graph.request_op, "unpack_request_package", 1, _UNPACK)
+        for op in (graph.request_op, graph.response_op):
+            op.init_op()
+
+    def handle(self, request: Request) -> PipelineResponse | dict[str, Any]:
+        """The response, or its document where the request is one.
+
+        Raises
+        ------
+        PipelineFailure
+            The response says that there is no result.
+        QueueFull, EngineClosed, DeadlineExceeded, OutOfMemory
+            As of the service.
+        """
+        value = request.value
+        if isinstance(value, Mapping):
+            return document_of(self.respond(read_document(value)))
+        return self.respond(value)
+
+    def respond(self, request: PipelineRequest) -> PipelineResponse:
+        """As `handle`."""
+        if request.name not in ("", self._name):
+            sentence = f"there is no service {shown(request.name)}; this one is {self._name!r}"
+            raise PipelineFailure(PipelineResponse(_NO_SERVICE, sentence))
+        data_id = next(self._ids)
+        clock = StageClock()
+        log_id = request.logid
+        is_asked_for_profile = False
+        try:
+            unpacked, log_id, is_asked_for_profile = self._unpacked(request, data_id)
+            is_timed = is_asked_for_profile or self._writes_profile
+            clock.end(f"prepack_{data_id}#@DAGExecutor")
+            output = self._walked(unpacked, data_id, log_id, clock if is_timed else None)
+            channel_data = ChannelData(data_id, log_id, output)
+        except OpError as error:
+            channel_data = ChannelData(data_id, log_id, error=error)
+        response = self._packed(channel_data)
+        clock.end(f"postpack_{data_id}#@DAGExecutor")
+        if is_asked_for_profile:
+            response.keys.append(_PROFILE_KEY)
+            response.values.append(clock.line())
+        if self._writes_profile:
+            clock.write()
+        if response.err_no:
+            raise PipelineFailure(response)
+        return response
+
+    def _unpacked(self, request: PipelineRequest, data_id: int) -> tuple[dict[str, Any], int, bool]:
+        op = copy.copy(self._graph.request_op)
+        try:
+            with in_function("unpack_request_package", op, request.logid):
+                unpacked, log_id, _, _ = self._unpack(op, (request,), data_id, request.logid)
+                if not isinstance(unpacked, dict):
+                    raise OpError(
+                        CustomExceptionCode.TYPE_ERROR.value,
+                        f"unpack_request_package must give a dict, and gave {shown(unpacked)}",
+                    )
+        except OpError as error:
+            if error.is_of_product or isinstance(error.__cause__, CustomException):
+                raise
+            raise OpError(_PACKAGE_ERROR, str(error)) from error
+        return unpacked, request.logid if log_id is None else log_id, unpacked.pop(_PROFILE_KEY, None) == "1"
+
+    def _walked(
+        self, unpacked: dict[str, Any], data_id: int, log_id: int, clock: StageClock | None
+    ) -> Mapping[str, Any]:
+        for left in range(self._tries - 1, -1, -1):
+            try:
+                given = unpacked if not left else dict(unpacked)
+                return Walk(self._graph, self._prepared, data_id, log_id, clock).go(given)
+            except OpError as error:
+                if error.err_no != CustomExceptionCode.TIMEOUT.value or error.is_of_product or not left:
+                    raise
+        raise AssertionError("there is at least one try")
+
+    def _packed(self, channel_data: ChannelData) -> PipelineResponse:
+        op = copy.copy(self._graph.response_op)
+        try:
+            with in_function("pack_response_package", op, channel_data.log_id):
+                response = op.pack_response_package(channel_data)
+                if isinstance(response, PipelineResponse):
+                    return response
+                raise OpError(
+                    CustomExceptionCode.TYPE_ERROR.value,
+                    f"pack_response_package must give a PipelineResponse, and gave {shown(response)}",
+                )
+        except OpError as wrong:
+            return PipelineResponse(wrong.err_no, str(wrong))

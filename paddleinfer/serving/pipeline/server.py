@@ -1,0 +1,312 @@
+"""``PipelineServer``: a graph of Ops, prepared from a configuration and served."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from paddleinfer.engine.engine import Engine
+from paddleinfer.errors import ConfigError, PaddleInferError
+from paddleinfer.sentences import listed, shown
+from paddleinfer.serve.limits import ServiceLimits
+from paddleinfer.serve.service import Service
+from paddleinfer.serving.client import Client
+from paddleinfer.serving.formats.pipeline import (
+    PipelineFailure,
+    PipelineRequest,
+    PipelineResponse,
+    document_of,
+    read_document,
+    status_of,
+)
+from paddleinfer.serving.formats.prediction import failure
+from paddleinfer.serving.http_server import application, serve, server_options
+from paddleinfer.serving.pipeline.conf import OpConf, PipelineConf, read_conf
+from paddleinfer.serving.pipeline.errors import number_of
+from paddleinfer.serving.pipeline.executor import Executor
+from paddleinfer.serving.pipeline.graph import Graph
+from paddleinfer.serving.pipeline.models import ClientModel, EngineModel, OpModel
+from paddleinfer.serving.pipeline.op import Op, ResponseOp
+from paddleinfer.serving.pipeline.op_copies import OpCopies
+from paddleinfer.serving.pipeline.op_options import translated
+from paddleinfer.serving.pipeline.op_run import PreparedOp
+from paddleinfer.serving.pipeline.report import report_of
+from paddleinfer.serving.translated_options import Translation
+
+__all__ = ["PipelineServer"]
+
+_ENDPOINTS: Final = {"brpc": "", "grpc": "grpc://"}
+
+
+class PipelineServer:
+    """Paddle Serving's server of pipelines: ``set_response_op``, ``prepare_server``, ``run_server``.
+
+    Each Op with a model has one engine, which batches over all requests.
+
+    Parameters
+    ----------
+    name
+        Of the pipeline, as in ``/{name}/prediction``.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or "pipeline"
+        self._graph: Graph | None = None
+        self._conf: PipelineConf | None = None
+        self._op_confs: dict[str, OpConf] = {}
+        self._translations: dict[str, Translation] = {}
+        self._engines: dict[str, Engine] = {}
+        self._clients: list[Client] = []
+        self._options: Any = None
+        self._service: Service | None = None
+
+    def set_response_op(self, response_op: ResponseOp) -> None:
+        """Says which graph it is, by its end.
+
+        Raises
+        ------
+        ConfigError
+            It is no graph from one RequestOp to this.
+        """
+        self._graph = Graph(response_op)
+
+    def prepare_server(
+        self,
+        yml_file: str | os.PathLike[str] | None = None,
+        yml_dict: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Loads the models, and initialises the Ops.
+
+        Parameters
+        ----------
+        yml_file, yml_dict
+            The configuration, as a file in YAML or as a dict.
+
+        Raises
+        ------
+        ConfigError
+            A key or value cannot be; the sentence says which, and why.
+        ModelLoadError
+            A model cannot be loaded.
+        """
+        if self._graph is None:
+            raise ConfigError("call set_response_op before prepare_server: it says which Ops there are")
+        conf = read_conf(yml_file, yml_dict)
+        unknown = [name for name in conf.ops if name not in self._graph.inputs]
+        if unknown:
+            raise ConfigError(
+                f"the configuration has op.{listed(unknown)}, and the pipeline's Ops are "
+                f"{listed(self._graph.inputs)}"
+            )
+        self.close()
+        self._conf = conf
+        self._options = server_options(_listening(conf))
+        try:
+            prepared = {op.name: self._prepared(op, conf) for op in self._graph.ops}
+            executor = Executor(
+                self.name,
+                self._graph,
+                prepared,
+                conf.dag.get("retry", 1),
+                conf.dag.get("use_profile", False),
+            )
+        except BaseException:
+            self.close()
+            raise
+        self._service = Service(handle=lambda request, _: executor.handle(request), limits=_limits(conf))
+        self._service.use(self._labelled(), self.name)
+
+    def run_server(self) -> int:
+        """Serves until a signal; gives the exit code of ``paddleinfer-http``.
+
+        Raises
+        ------
+        ConfigError
+            ``prepare_server`` was not called.
+        """
+        engines = self._labelled()
+        try:
+            return serve(engines, self._options, {self.name: self})
+        finally:
+            self.close()
+
+    def application(self) -> Any:
+        """The same as an application of ASGI, which any server runs."""
+        return application(self._labelled(), self._options, {self.name: self})
+
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """The engine of each Op that has a model in this process."""
+        return dict(self._engines)
+
+    def effective_config(self) -> dict[str, dict[str, Any]]:
+        """What became of each key of the configuration, and is in force.
+
+        Returns
+        -------
+        dict
+            Key, such as "op.uci.concurrency" -> its ``value``, and one of: ``engine``, lines of
+            ``Engine.effective_config``; ``server``, options of the server; ``pipeline``, what the pipeline
+            does; ``note``, why it changes nothing here.
+
+        Raises
+        ------
+        ConfigError
+            ``prepare_server`` was not called.
+        """
+        if self._conf is None or self._service is None:
+            raise ConfigError("call prepare_server before effective_config")
+        lines = {
+            name: translation.report(self._engines[name].effective_config())
+            for name, translation in self._translations.items()
+        }
+        return report_of(self._conf, self._op_confs, lines, self._options)
+
+    def close(self) -> None:
+        """Ends it: accepted requests are over first. run_server does so itself."""
+        service, self._service = self._service, None
+        if service is not None:
+            service.close()
+        engines, self._engines = self._engines, {}
+        for engine in engines.values():
+            engine.close()
+        clients, self._clients = self._clients, []
+        for client in clients:
+            client.release()
+
+    # -- what answers its requests
+
+    @property
+    def service(self) -> Service:
+        """The service that carries it: its functions and engines, statistics and diagnosis.
+
+        Raises
+        ------
+        ConfigError
+            ``prepare_server`` was not called.
+        """
+        if self._service is None:
+            raise ConfigError("call prepare_server first: there is no pipeline yet")
+        return self._service
+
+    async def answer(self, request: PipelineRequest, *, timeout: float | None = None) -> PipelineResponse:
+        """The response to a request, also to one that fails: ``err_no`` and ``err_msg`` say so.
+
+        `timeout` is in seconds.
+        """
+        try:
+            response: PipelineResponse = await self.service.acall(request, timeout=timeout)
+        except PaddleInferError as error:
+            return _response_of(error)
+        return response
+
+    def call(self, request: PipelineRequest, *, timeout: float | None = None) -> PipelineResponse:
+        """As ``answer``, from any thread."""
+        try:
+            response: PipelineResponse = self.service.call(request, timeout=timeout)
+        except PaddleInferError as error:
+            return _response_of(error)
+        return response
+
+    def read(self, document: Mapping[str, Any], name: str, method: str) -> PipelineRequest:
+        """A request, of its document."""
+        return read_document(document, name, method)
+
+    def write(self, answer: PipelineResponse) -> dict[str, Any]:
+        """The document of a response."""
+        return document_of(answer)
+
+    def refusal(
+        self, error: BaseException, status: int, sentence: str, *, is_real: bool
+    ) -> tuple[int, dict[str, Any]]:
+        """The status and the document of a request that failed."""
+        if isinstance(error, PaddleInferError):
+            response = _response_of(error)
+            if isinstance(error, PipelineFailure):
+                status = status_of(response.err_no)
+            document = document_of(response)
+        else:
+            document = failure(status, sentence)
+        return status if is_real else 200, document
+
+    # -- how it is prepared
+
+    def _prepared(self, op: Op, conf: PipelineConf) -> PreparedOp:
+        given = {name: value for name, value in op.given.items() if value is not None}
+        op_conf = conf.ops.get(op.name, OpConf()).overridden(op.name, given, op.local_service_handler)
+        self._op_confs[op.name] = op_conf
+        op.model = self._model(op, op_conf)
+        timeout_ms = op_conf.values.get("timeout", -1)
+        copies = OpCopies(
+            op, op_conf.values.get("concurrency", 1), shares_op=conf.dag.get("is_thread_op", True)
+        )
+        return PreparedOp(
+            copies, timeout_ms / 1000 if timeout_ms > 0 else None, op_conf.values.get("retry", 1)
+        )
+
+    def _model(self, op: Op, conf: OpConf) -> OpModel | None:
+        path = f"op.{op.name}"
+        fetch = conf.values.get("fetch_list", conf.local.get("fetch_list"))
+        if conf.values.get("server_endpoints"):
+            return self._client_model(path, conf, fetch)
+        directory = conf.local.get("model_config")
+        if directory is None:
+            if conf.local:
+                raise ConfigError(f"{path}.local_service_conf has no model_config, the model's directory")
+            return None
+        translation = translated(path, conf)
+        engine = self._engines[op.name] = Engine(directory, translation.config())
+        self._translations[op.name] = translation
+        return EngineModel(path, engine, fetch)
+
+    def _client_model(self, path: str, conf: OpConf, fetch: Any) -> ClientModel:
+        values = conf.values
+        if conf.local.get("model_config") is not None:
+            raise ConfigError(f"{path} has server_endpoints and a local model_config: give one of them")
+        if "client_config" not in values:
+            raise ConfigError(f"{path} has server_endpoints, and needs client_config: the model's names")
+        kind = values.get("client_type", "brpc")
+        if kind not in _ENDPOINTS:
+            raise ConfigError(f"{path}.client_type of servers must be brpc or grpc, not {shown(kind)}")
+        client = Client()
+        self._clients.append(client)
+        client.load_client_config(values["client_config"])
+        if values.get("timeout", -1) > 0:
+            client.set_rpc_timeout_ms(values["timeout"])
+        client.connect([f"{_ENDPOINTS[kind]}{one}" for one in values["server_endpoints"]])
+        return ClientModel(client, fetch)
+
+    def _label(self, op: str) -> str:
+        """What the server calls an Op's engine."""
+        return f"{self.name}.{op}"
+
+    def _labelled(self) -> dict[str, Engine]:
+        if self._service is None:
+            raise ConfigError("call prepare_server first: there is no pipeline yet")
+        return {self._label(name): engine for name, engine in self._engines.items()}
+
+
+def _listening(conf: PipelineConf) -> dict[str, Any]:
+    """The server's options. Without a port of its own HTTP has a free one."""
+    options = {"port": conf.top.get("http_port", 0)}
+    if "rpc_port" in conf.top:
+        options["grpc_port"] = conf.top["rpc_port"]
+    return options
+
+
+def _limits(conf: PipelineConf) -> ServiceLimits:
+    """Never fewer at once than a service's own."""
+    least = ServiceLimits()
+    workers = conf.top.get("worker_num", 1)
+    return ServiceLimits(
+        running=max(least.running, workers),
+        threads=max(least.threads, workers),
+        max_requests=max(least.max_requests, workers),
+    )
+
+
+def _response_of(error: PaddleInferError) -> PipelineResponse:
+    if isinstance(error, PipelineFailure):
+        return error.response
+    return PipelineResponse(number_of(error), str(error))
