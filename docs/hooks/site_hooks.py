@@ -24,6 +24,7 @@ SOURCES = ROOT / "build/docs-sources"
 PUBLIC = (
     "paddleinfer",
     "paddleinfer.metrics",
+    "paddleinfer.ocr",
     "paddleinfer.otel",
     "paddleinfer.serve",
     "paddleinfer.shim",

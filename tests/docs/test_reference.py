@@ -23,7 +23,10 @@ from paddleinfer.shim.options import ServerOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs"
-MODULES = ("", ".metrics", ".otel", ".serve", ".serving", ".shim", ".simulation", ".testing", ".tracing")
+MODULES = (
+    *("", ".metrics", ".ocr", ".otel", ".serve", ".serving", ".shim", ".simulation", ".testing"),
+    ".tracing",
+)
 
 
 def expanded(page: str) -> str:
