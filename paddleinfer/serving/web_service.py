@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError
 from paddleinfer.models.spec import TensorSpec
 from paddleinfer.sentences import shown
@@ -50,13 +51,14 @@ class WebService:
         self,
         yml_file: str | os.PathLike[str] | None = None,
         yml_dict: Mapping[str, Any] | None = None,
+        engines: Mapping[str, Engine] | None = None,
     ) -> None:
         """Makes the pipeline, and loads its models.
 
         Parameters
         ----------
-        yml_file, yml_dict
-            The configuration, as a file in YAML or as a dict.
+        yml_file, yml_dict, engines
+            As of ``PipelineServer.prepare_server``.
 
         Raises
         ------
@@ -70,7 +72,7 @@ class WebService:
             raise ConfigError(f"get_pipeline_response must return the last Op, and returned {shown(last)}")
         pipeline = PipelineServer(self.name)
         pipeline.set_response_op(ResponseOp(input_ops=[last]))
-        pipeline.prepare_server(yml_file, yml_dict)
+        pipeline.prepare_server(yml_file, yml_dict, engines)
         self.close()
         self._pipeline = pipeline
 

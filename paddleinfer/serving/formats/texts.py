@@ -21,8 +21,10 @@ def array_text(array: npt.NDArray[Any]) -> bytes:
     """
     if array.dtype.name in ("float16", "bfloat16"):
         array = array.astype(np.float32)
+    if array.ndim == 0:
+        return orjson.dumps(array.item())
     array = np.ascontiguousarray(array)
-    if array.size <= _PIECE_ELEMENTS or array.ndim == 0:
+    if array.size <= _PIECE_ELEMENTS:
         return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
     if array.ndim > 1 and array[0].size > _PIECE_ELEMENTS:
         return b"[" + b",".join(array_text(part) for part in array) + b"]"

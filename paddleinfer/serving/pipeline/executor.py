@@ -114,7 +114,7 @@ class Executor:
                         f"unpack_request_package must give a dict, and gave {shown(unpacked)}",
                     )
         except OpError as error:
-            if error.is_of_product or isinstance(error.__cause__, CustomException):
+            if error.__cause__ is None or isinstance(error.__cause__, CustomException):
                 raise
             raise OpError(_PACKAGE_ERROR, str(error)) from error
         return unpacked, request.logid if log_id is None else log_id, unpacked.pop(_PROFILE_KEY, None) == "1"

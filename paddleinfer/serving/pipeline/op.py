@@ -11,7 +11,7 @@ import numpy as np
 from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.sentences import shown
 from paddleinfer.serving.formats.pipeline import PipelineRequest, PipelineResponse
-from paddleinfer.serving.formats.tensors import array_of, fields_of, sequence_of
+from paddleinfer.serving.formats.tensors import array_of, sequence_of, web_fields_of
 from paddleinfer.serving.pipeline.channel_data import ChannelData
 from paddleinfer.serving.pipeline.errors import CustomExceptionCode, OpError
 
@@ -235,9 +235,7 @@ class ResponseOp(Op):
         response = PipelineResponse()
         for name, value in channeldata.parse().items():
             if isinstance(value, np.ndarray) and self.is_pack_tensor:
-                tensor = fields_of(name, name, value)
-                del tensor["alias_name"]  # which these have not
-                response.tensors.append(tensor)
+                response.tensors.append(web_fields_of(name, value))
             else:
                 response.keys.append(name)
                 response.values.append(_written(name, value))

@@ -56,7 +56,8 @@ class PipelineServer:
         self._conf: PipelineConf | None = None
         self._op_confs: dict[str, OpConf] = {}
         self._translations: dict[str, Translation] = {}
-        self._engines: dict[str, Engine] = {}
+        self._given: dict[str, Engine] = {}
+        self._opened: dict[str, Engine] = {}
         self._clients: list[Client] = []
         self._options: Any = None
         self._service: Service | None = None
@@ -75,6 +76,7 @@ class PipelineServer:
         self,
         yml_file: str | os.PathLike[str] | None = None,
         yml_dict: Mapping[str, Any] | None = None,
+        engines: Mapping[str, Engine] | None = None,
     ) -> None:
         """Loads the models, and initialises the Ops.
 
@@ -82,6 +84,9 @@ class PipelineServer:
         ----------
         yml_file, yml_dict
             The configuration, as a file in YAML or as a dict.
+        engines
+            Open engines by the names of Ops, in the place of their ``local_service_conf``. They have options
+            that a configuration has not, and stay their giver's to close. Paddle Serving had no such.
 
         Raises
         ------
@@ -93,13 +98,15 @@ class PipelineServer:
         if self._graph is None:
             raise ConfigError("call set_response_op before prepare_server: it says which Ops there are")
         conf = read_conf(yml_file, yml_dict)
-        unknown = [name for name in conf.ops if name not in self._graph.inputs]
-        if unknown:
-            raise ConfigError(
-                f"the configuration has op.{listed(unknown)}, and the pipeline's Ops are "
-                f"{listed(self._graph.inputs)}"
-            )
+        given = dict(engines or {})
+        for name in (*conf.ops, *given):
+            if name not in self._graph.inputs:
+                raise ConfigError(
+                    f"the pipeline has no Op {shown(name)}, which is configured; "
+                    f"its Ops are {listed(self._graph.inputs)}"
+                )
         self.close()
+        self._given = given
         self._conf = conf
         self._options = server_options(_listening(conf))
         try:
@@ -138,7 +145,7 @@ class PipelineServer:
     @property
     def engines(self) -> dict[str, Engine]:
         """The engine of each Op that has a model in this process."""
-        return dict(self._engines)
+        return {**self._given, **self._opened}
 
     def effective_config(self) -> dict[str, dict[str, Any]]:
         """What became of each key of the configuration, and is in force.
@@ -158,7 +165,7 @@ class PipelineServer:
         if self._conf is None or self._service is None:
             raise ConfigError("call prepare_server before effective_config")
         lines = {
-            name: translation.report(self._engines[name].effective_config())
+            name: translation.report(self._opened[name].effective_config())
             for name, translation in self._translations.items()
         }
         return report_of(self._conf, self._op_confs, lines, self._options)
@@ -168,7 +175,7 @@ class PipelineServer:
         service, self._service = self._service, None
         if service is not None:
             service.close()
-        engines, self._engines = self._engines, {}
+        engines, self._opened = self._opened, {}
         for engine in engines.values():
             engine.close()
         clients, self._clients = self._clients, []
@@ -250,15 +257,30 @@ class PipelineServer:
         fetch = conf.values.get("fetch_list", conf.local.get("fetch_list"))
         if conf.values.get("server_endpoints"):
             return self._client_model(path, conf, fetch)
+        if op.name in self._given:
+            return self._given_model(op.name, conf, fetch)
         directory = conf.local.get("model_config")
         if directory is None:
             if conf.local:
                 raise ConfigError(f"{path}.local_service_conf has no model_config, the model's directory")
             return None
         translation = translated(path, conf)
-        engine = self._engines[op.name] = Engine(directory, translation.config())
+        engine = self._opened[op.name] = Engine(directory, translation.config())
         self._translations[op.name] = translation
         return EngineModel(path, engine, fetch)
+
+    def _given_model(self, name: str, conf: OpConf, fetch: Any) -> EngineModel:
+        engine = self._given[name]
+        if not isinstance(engine, Engine):
+            raise ConfigError(f"the engine of Op {name!r} must be an Engine, not {shown(engine)}")
+        unused = [key for key in ("batch_size", "auto_batching_timeout") if key in conf.values]
+        unused += [f"local_service_conf.{key}" for key in conf.local if key != "fetch_list"]
+        if unused:
+            raise ConfigError(
+                f"op.{name} has {listed(unused)}, and its engine is given, whose own options say so: "
+                "leave them out"
+            )
+        return EngineModel(f"op.{name}", engine, fetch)
 
     def _client_model(self, path: str, conf: OpConf, fetch: Any) -> ClientModel:
         values = conf.values
@@ -284,7 +306,7 @@ class PipelineServer:
     def _labelled(self) -> dict[str, Engine]:
         if self._service is None:
             raise ConfigError("call prepare_server first: there is no pipeline yet")
-        return {self._label(name): engine for name, engine in self._engines.items()}
+        return {self._label(name): engine for name, engine in self.engines.items()}
 
 
 def _listening(conf: PipelineConf) -> dict[str, Any]:
