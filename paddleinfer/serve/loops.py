@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any
 
 from paddleinfer.errors import EngineClosed, ServiceError, ThreadStartError
@@ -112,17 +113,21 @@ class LoopThread:
         """What a coroutine gives, made on that thread and awaited there; this thread waits."""
         if threading.current_thread() is self._thread:
             raise ServiceError("call would wait for its own event loop: await acall in coroutines")
-        loop = self._running()
-
-        async def awaited() -> Any:
-            return await begin()
-
-        future = asyncio.run_coroutine_threadsafe(awaited(), loop)
+        future = self.begin(begin)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def begin(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> Future[Any]:
+        """The same without waiting."""
+        loop = self._running()
+
+        async def awaited() -> Any:
+            return await begin()
+
+        return asyncio.run_coroutine_threadsafe(awaited(), loop)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:

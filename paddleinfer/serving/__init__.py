@@ -1,8 +1,8 @@
 """Paddle Serving's classes over an Engine: the import line changes, and names, arguments and returns stay.
 
-``local_predictor`` runs a model in the process, ``client`` and ``http_client`` ask servers;
-``server`` is one, ``serve`` its command; ``web_service`` is one around a model, or around a graph of models,
-which ``pipeline`` makes.
+``local_predictor`` runs a model in the process; ``client``, ``http_client`` and ``pipeline_client`` ask
+servers; ``server`` is one, ``serve`` its command; ``web_service`` is one around a model, or around a graph of
+models, which ``pipeline`` makes.
 ``translated_options`` says what each of Paddle Serving's options becomes, ``formats`` what its requests mean.
 May import: engine, metrics, and below; ``http_server`` the server in shim/.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from paddleinfer.serving.pipeline.op import ResponseOp as ResponseOp
     from paddleinfer.serving.pipeline.op import VirtualOp as VirtualOp
     from paddleinfer.serving.pipeline.server import PipelineServer as PipelineServer
+    from paddleinfer.serving.pipeline_client import PipelineClient as PipelineClient
     from paddleinfer.serving.server import Server as Server
     from paddleinfer.serving.web_service import WebService as WebService
 
@@ -34,6 +35,7 @@ _HOME_OF = {
     "OpGraphMaker": "op_makers",
     "OpMaker": "op_makers",
     "OpSeqMaker": "op_makers",
+    "PipelineClient": "pipeline_client",
     "PipelineServer": "pipeline.server",
     "RequestOp": "pipeline.op",
     "ResponseOp": "pipeline.op",

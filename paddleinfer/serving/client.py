@@ -245,7 +245,7 @@ def _endpoints(given: str | Sequence[str] | None) -> list[str]:
 
 
 def _ask(variant: _Variant, feed: Any, fetch: Any, batch: bool, log_id: int) -> dict[str, npt.NDArray[Any]]:
-    from paddleinfer.serving.formats.messages import general_model
+    from paddleinfer.serving.formats.messages import answer_of, general_model
 
     servers, first = variant.servers, next(variant.turns)
     for turn in range(len(servers)):
@@ -256,7 +256,7 @@ def _ask(variant: _Variant, feed: Any, fetch: Any, batch: bool, log_id: int) -> 
         except ConnectionError:
             if turn == len(servers) - 1:
                 raise
-    response = general_model("Response").FromString(answer)
+    response = answer_of(general_model("Response"), answer)
     if response.err_no:
         kind = _ERRORS.get(response.err_no, PaddleInferError)
         raise kind(f"{response.err_msg} (err_no {response.err_no})")

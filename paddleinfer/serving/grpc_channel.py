@@ -1,39 +1,56 @@
-"""A channel to Paddle Serving's general service over gRPC."""
+"""A channel to one of Paddle Serving's services over gRPC."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from paddleinfer.errors import ConfigError, DeadlineExceeded
+from paddleinfer.errors import Cancelled, ConfigError, DeadlineExceeded
+from paddleinfer.sentences import listed, shown
 
-__all__ = ["GrpcChannel"]
+__all__ = ["Answer", "GrpcChannel"]
 
-_METHOD: Final = "/baidu.paddle_serving.predictor.general_model.GeneralModelService/inference"
+# Servers take turns, and one that takes no connections is passed over.
+_TURNS: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 
 
 class GrpcChannel:
-    """To "HOST:PORT", where a server's ``--grpc-port`` is.
+    """To "HOST:PORT", where a server's ``--grpc-port`` is, or to several servers, which take turns.
+
+    Parameters
+    ----------
+    addresses
+        Of the servers.
+    service
+        Whose method ``inference`` is called.
 
     Raises
     ------
     ConfigError
-        grpcio is not installed.
+        grpcio is not installed, or one of several hosts is not known.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, addresses: Sequence[str], service: str) -> None:
         try:
             import grpc
         except ModuleNotFoundError:
             raise ConfigError(
                 "a client over gRPC needs grpcio; pip install 'paddleinfer[grpc]' brings it"
             ) from None
-        self.address = address
+        self.name = listed(addresses)
+        """In sentences."""
         self._grpc = grpc
-        self._channel = grpc.insecure_channel(
-            address, options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        )
-        self._call = self._channel.unary_unary(_METHOD)
+        options: list[tuple[str, Any]] = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ]
+        if len(addresses) > 1:
+            options.append(("grpc.service_config", _TURNS))
+        target = addresses[0] if len(addresses) == 1 else f"ipv4:{','.join(map(_numeric, addresses))}"
+        self._channel = grpc.insecure_channel(target, options=options)
+        self._call = self._channel.unary_unary(f"/{service}/inference")
 
     def post(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> bytes:
         """The Response to a Request, both as bytes.
@@ -45,17 +62,64 @@ class GrpcChannel:
         ConnectionError
             There is no such server, or it refused the call.
         """
+        return self.begin(body, headers, timeout_s).result()
+
+    def begin(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
+        """The same, for its answer to be asked for later."""
         metadata = [(name.lower(), value) for name, value in headers.items()]
-        try:
-            answer: bytes = self._call(body, timeout=timeout_s, metadata=metadata)
-        except self._grpc.RpcError as error:
-            if error.code() is self._grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise DeadlineExceeded(f"{self.address} did not answer within {timeout_s:g} s") from error
-            raise ConnectionError(
-                f"{self.address} did not answer: {error.code().name}: {error.details()}"
-            ) from error
-        return answer
+        call = self._call.future(body, timeout=timeout_s, metadata=metadata)
+        return Answer(self._grpc, call, self.name, timeout_s)
 
     def close(self) -> None:
         """Ends it."""
         self._channel.close()
+
+
+class Answer:
+    """What will be answered to one call."""
+
+    def __init__(self, grpc: Any, call: Any, name: str, timeout_s: float) -> None:
+        self._grpc = grpc
+        self._call = call
+        self._name = name
+        self._timeout_s = timeout_s
+
+    def result(self, timeout_s: float | None = None) -> bytes:
+        """Waits for it, and raises what ``GrpcChannel.post`` does.
+
+        TimeoutError is raised where it is not there after `timeout_s`, and Cancelled after ``cancel``.
+        """
+        try:
+            answer: bytes = self._call.result(timeout_s)
+        except self._grpc.FutureTimeoutError:
+            raise TimeoutError(f"{self._name} has not answered within {timeout_s:g} s") from None
+        except self._grpc.FutureCancelledError:
+            raise Cancelled(f"the request to {self._name} was cancelled") from None
+        except self._grpc.RpcError as error:
+            code = error.code()
+            if code is self._grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise DeadlineExceeded(f"{self._name} did not answer within {self._timeout_s:g} s") from error
+            raise ConnectionError(f"{self._name} did not answer: {code.name}: {error.details()}") from error
+        except BaseException:  # Ctrl-C, after which nobody waits
+            self._call.cancel()
+            raise
+        return answer
+
+    def done(self) -> bool:
+        """Whether it is there, or never will be."""
+        is_done: bool = self._call.done()
+        return is_done
+
+    def cancel(self) -> bool:
+        """Gives the call up; False if it is over."""
+        is_cancelled: bool = self._call.cancel()
+        return is_cancelled
+
+
+def _numeric(address: str) -> str:
+    """With the host's number, which gRPC wants of each of several."""
+    host, _, port = address.rpartition(":")
+    try:
+        return f"{socket.gethostbyname(host)}:{port}"
+    except OSError as error:
+        raise ConfigError(f"the host of {shown(address)} is not known: {error}") from None

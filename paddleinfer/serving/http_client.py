@@ -177,9 +177,9 @@ class HttpClient:
         media_type, answer = self.ask(feed, fetch, batch, log_id)
         if media_type != _PROTO:
             return json.loads(answer)
-        from paddleinfer.serving.formats.messages import general_model
+        from paddleinfer.serving.formats.messages import answer_of, general_model
 
-        return general_model("Response").FromString(answer)
+        return answer_of(general_model("Response"), answer)
 
     def http_client_predict(
         self,
@@ -218,7 +218,10 @@ class HttpClient:
             )
         if self._uses_grpc:
             if self._channel is None:
-                self._channel = GrpcChannel(self._connections.address.partition("://")[2])
+                from paddleinfer.serving.formats.messages import GENERAL_SERVICE
+
+                address = self._connections.address.partition("://")[2]
+                self._channel = GrpcChannel([address], GENERAL_SERVICE)
             return _PROTO, self._channel.post(body, self._headers, self._timeout_ms / 1000)
         headers = {"Content-Type": _PROTO if self._is_proto else "application/json", **self._headers}
         if self._compresses_requests and len(body) > _WORTHWHILE_BYTES:

@@ -12,7 +12,6 @@ from paddleinfer.sentences import listed
 from paddleinfer.serving.formats import prediction
 from paddleinfer.serving.formats.messages import PIPELINE_SERVICE
 from paddleinfer.serving.formats.pipeline import Pipeline, document_of, read_document, status_of
-from paddleinfer.serving.formats.texts import array_text
 
 from ..protocol.errors import RequestError
 from ..protocol.large_json import SMALL_BYTES
@@ -40,13 +39,13 @@ def pipeline_handlers(calls: Calls, infer: Behaviour) -> Mapping[str, Any]:
 class PipelineRequest(RpcRequest):
     """A Request for a pipeline, or for a model, by its name; without one for the only pipeline or model."""
 
-    __slots__ = ("_has_tensors", "_served", "_service")
+    __slots__ = ("_asks_for_profile", "_has_tensors", "_served", "_service")
 
     def __init__(self, service: Service, peer: str, body: bytes) -> None:
         super().__init__(service.inference, peer, body, in_stream=False)
         self._service = service
         self._served: ServedService | None = None
-        self._has_tensors = False
+        self._has_tensors = self._asks_for_profile = False
 
     @property
     def method(self) -> str:
@@ -107,15 +106,14 @@ class PipelineRequest(RpcRequest):
     def _asked(
         self, fields: dict[str, Any], inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
     ) -> InferRequest:
+        self._asks_for_profile = prediction.asks_for_profile(fields)
         arrays, self._has_tensors = prediction.read_keys_and_values(fields, inputs, CountedJson().loads)
         return plain_request(arrays, [tensor.alias or tensor.name for tensor in outputs])
 
     def write(self, asked: InferRequest, results: Any) -> bytes:
         """Returns the bytes of a model's answer."""
-        if self._has_tensors:
-            return write_message(prediction.tensor_answer(results))
-        texts = {name: array_text(array).decode() for name, array in results.items()}
-        return write_message(prediction.value_answer(texts))
+        profile = self.profile() if self._asks_for_profile else None
+        return write_message(prediction.answer(results, as_tensors=self._has_tensors, profile=profile))
 
     # Its end
 

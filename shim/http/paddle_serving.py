@@ -61,11 +61,11 @@ class _ServingRequest(AsgiRequest):
 class PredictionRequest(_ServingRequest):
     """``/{name}/prediction``: keys and values, tensors, or feeds and fetches."""
 
-    __slots__ = ("_has_feeds", "_has_tensors")
+    __slots__ = ("_asks_for_profile", "_has_feeds", "_has_tensors")
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self._has_feeds = self._has_tensors = False
+        self._has_feeds = self._has_tensors = self._asks_for_profile = False
 
     def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
         document = object_of(body)
@@ -75,6 +75,7 @@ class PredictionRequest(_ServingRequest):
         if self._has_feeds:
             arrays, wanted = prediction.read_feeds(document, inputs)
         else:
+            self._asks_for_profile = prediction.asks_for_profile(document)
             arrays, self._has_tensors = prediction.read_keys_and_values(document, inputs, CountedJson().loads)
         return plain_request(arrays, wanted or self._aliases())
 
@@ -87,14 +88,11 @@ class PredictionRequest(_ServingRequest):
             document = {
                 "result": {name: orjson.Fragment(array_text(array)) for name, array in results.items()}
             }
-        elif self._has_tensors:
-            document = prediction.tensor_answer(results)
+        else:
+            profile = self.profile() if self._asks_for_profile else None
+            document = prediction.answer(results, as_tensors=self._has_tensors, profile=profile)
             for tensor in document["tensors"]:
                 make_jsonable(tensor)
-        else:
-            document = prediction.value_answer(
-                {name: array_text(array).decode() for name, array in results.items()}
-            )
         return orjson.dumps(document), list(JSON_FIELDS), True
 
     def _failed(self, error: RequestError) -> tuple[bytes, Fields]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Coroutine
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from paddleinfer.engine.engine import Engine
+from paddleinfer.tracing.paddle_profile import profile_line
 
 from .stage_log import ServedTimes
 
@@ -150,6 +152,15 @@ class ServedRequest:
             monotonic_ns(),
             is_json,
         )
+
+    def profile(self) -> str:
+        """Returns the ``PROFILE`` line of its stages so far, as Paddle Serving's pipelines write it."""
+        now_ns = monotonic_ns()
+        epoch_ns = time_ns() - now_ns
+        ends = [self._received_ns, self._decoded_ns, self._delivered_ns, now_ns]
+        times_us = [(epoch_ns + end_ns) // 1000 for end_ns in ends]
+        stages = zip(("prepack", "midp", "postpack"), times_us, times_us[1:], strict=False)
+        return profile_line(os.getpid(), list(stages))
 
     def note_refused(self, error: BaseException, status: int | str) -> None:
         """Notes that it gets an error instead of results, with a status of its protocol."""

@@ -12,9 +12,14 @@ import numpy.typing as npt
 from paddleinfer.errors import InvalidInput, ServiceError
 from paddleinfer.serve.request import Request
 from paddleinfer.serve.service import Service
-from paddleinfer.serving.formats.pipeline import PipelineRequest, PipelineResponse, document_of, read_document
+from paddleinfer.serving.formats.pipeline import (
+    PipelineRequest,
+    PipelineResponse,
+    document_of,
+    read_document,
+    values_of,
+)
 from paddleinfer.serving.formats.prediction import failure, is_feed_form
-from paddleinfer.serving.formats.tensors import array_of
 
 from ..protocol.errors import to_request_error
 from ..protocol.service_body import write_answer
@@ -71,13 +76,7 @@ def _value_of(request: PipelineRequest) -> dict[str, str | npt.NDArray[Any]]:
     """Each text and each array by its name."""
     if not request.keys and not request.tensors:
         raise InvalidInput('the request needs "key" and "value", or "tensors"; it has neither')
-    value: dict[str, Any] = {}
-    pairs = [*zip(request.keys, request.values, strict=True), *map(array_of, request.tensors)]
-    for name, one in pairs:
-        if name in value:
-            raise InvalidInput(f"{name!r} is given twice")
-        value[name] = one
-    return value
+    return values_of(request)
 
 
 def _text_of(value: Any) -> str:

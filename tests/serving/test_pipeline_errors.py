@@ -1,4 +1,4 @@
-"""Requests to a pipeline that get no result: each has a number and a sentence, and the next one is answered."""
+"""Requests to a pipeline that get no result: each has a number and a sentence, and the next is answered."""
 
 from __future__ import annotations
 

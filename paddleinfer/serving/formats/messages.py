@@ -12,9 +12,10 @@ from typing import Any, Final
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-__all__ = ["FILES", "GENERAL_SERVICE", "PIPELINE_SERVICE", "general_model", "pipeline"]
+__all__ = ["FILES", "GENERAL_SERVICE", "PIPELINE_SERVICE", "answer_of", "general_model", "pipeline"]
 
 _GENERAL_MODEL: Final = "baidu.paddle_serving.predictor.general_model"
 _PIPELINE: Final = "baidu.paddle_serving.pipeline_serving"
@@ -99,3 +100,17 @@ def general_model(name: str) -> Any:
 def pipeline(name: str) -> Any:
     """The class of a message of the pipelines' service: ``pipeline("Request")``."""
     return GetMessageClass(_POOL.FindMessageTypeByName(f"{_PIPELINE}.{name}"))
+
+
+def answer_of(kind: Any, data: bytes) -> Any:
+    """The message of this class that a server sent.
+
+    Raises
+    ------
+    ConnectionError
+        It sent something else.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise ConnectionError(f"the server's answer is no {kind.DESCRIPTOR.full_name}: {error}") from None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from paddleinfer.errors import InvalidInput, PaddleInferError
 from paddleinfer.sentences import shown
-from paddleinfer.serving.formats.prediction import value_answer
-from paddleinfer.serving.formats.tensors import sequence_of
+from paddleinfer.serving.formats.prediction import PROFILE_KEY
+from paddleinfer.serving.formats.tensors import sequence_of, text_or_array_of
 
 if TYPE_CHECKING:
     from paddleinfer.serve.service import Service
 
 __all__ = [
+    "PROFILE_KEY",
+    "Answering",
     "Pipeline",
     "PipelineFailure",
     "PipelineRequest",
@@ -22,6 +25,7 @@ __all__ = [
     "document_of",
     "read_document",
     "status_of",
+    "values_of",
 ]
 
 _MOST_KEYS: Final = 1024
@@ -61,6 +65,11 @@ class PipelineRequest:
     def value(self) -> list[str]:
         """`values`."""
         return self.values
+
+    @property
+    def asks_for_profile(self) -> bool:
+        """Whether its stages are wanted in the answer."""
+        return (PROFILE_KEY, "1") in zip(self.keys, self.values, strict=False)
 
     @property
     def logid(self) -> int:
@@ -104,15 +113,19 @@ class PipelineFailure(PaddleInferError):
         self.response = response
 
 
-class Pipeline(Protocol):
+class Answering(Protocol):
+    """What answers requests of this form."""
+
+    async def answer(self, request: PipelineRequest, *, timeout: float | None = None) -> PipelineResponse:
+        """The response, also to a request that fails. `timeout` is in seconds."""
+
+
+class Pipeline(Answering, Protocol):
     """What a server serves under ``/{name}/prediction``."""
 
     @property
     def service(self) -> Service:
         """It takes what `read` gives, and gives what `write` takes; a failure is an exception."""
-
-    async def answer(self, request: PipelineRequest, *, timeout: float | None = None) -> PipelineResponse:
-        """The response, also to a request that fails. `timeout` is in seconds."""
 
     def read(self, document: Mapping[str, Any], name: str, method: str) -> Any:
         """A request, of a document over HTTP; raises InvalidInput."""
@@ -159,14 +172,30 @@ def read_document(document: Mapping[str, Any], name: str = "", method: str = "")
     return PipelineRequest(name, method, keys, values, tensors, _log_id(document), client_ip)
 
 
+def values_of(request: PipelineRequest) -> dict[str, Any]:
+    """Its texts by their keys, and its arrays and texts by the names of their tensors.
+
+    Raises
+    ------
+    InvalidInput
+        A tensor contradicts itself, or a name is there twice.
+    """
+    values: dict[str, Any] = {}
+    pairs = zip(request.keys, request.values, strict=True)
+    for name, value in itertools.chain(pairs, map(text_or_array_of, request.tensors)):
+        if name in values:
+            raise InvalidInput(f"{shown(name)} is given twice")
+        values[name] = value
+    return values
+
+
 def document_of(response: PipelineResponse) -> dict[str, Any]:
     """The document of a response. Its tensors hold arrays and bytes."""
-    answer = value_answer(dict.fromkeys(response.keys, ""))
-    answer["value"], answer["key"] = list(response.values), list(response.keys)
     return {
-        **answer,
         "err_no": response.err_no,
         "err_msg": response.err_msg,
+        "key": list(response.keys),
+        "value": list(response.values),
         "tensors": [dict(tensor) for tensor in response.tensors],
     }
 

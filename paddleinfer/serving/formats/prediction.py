@@ -21,12 +21,13 @@ from paddleinfer.serving.formats.tensors import array_of, field_text, sequence_o
 
 __all__ = [
     "ERROR_NUMBERS",
+    "PROFILE_KEY",
+    "answer",
+    "asks_for_profile",
     "failure",
     "is_feed_form",
     "read_feeds",
     "read_keys_and_values",
-    "tensor_answer",
-    "value_answer",
 ]
 
 Array = npt.NDArray[Any]
@@ -34,6 +35,8 @@ Array = npt.NDArray[Any]
 ERROR_NUMBERS: Final = {400: 5000, 404: 3002, 429: 3002, 500: 9000, 503: 3001, 504: 6000}
 """HTTP status -> ``err_no``, by Paddle Serving's table of errors. All else is 10000, unknown."""
 _UNKNOWN: Final = 10000
+PROFILE_KEY: Final = "pipeline.profile"
+"""With the value "1" it asks for the request's stages, which the answer has under the same key."""
 _MOST_KEYS: Final = 1024
 _MOST_DIMENSIONS: Final = 32
 
@@ -41,6 +44,12 @@ _MOST_DIMENSIONS: Final = 32
 def is_feed_form(document: Mapping[str, Any]) -> bool:
     """Whether it is of the older form."""
     return "feed" in document or "fetch" in document
+
+
+def asks_for_profile(document: Mapping[str, Any]) -> bool:
+    """Whether the request's stages are wanted in its answer. Raises as `read_keys_and_values`."""
+    pairs = zip(sequence_of(document, "key"), sequence_of(document, "value"), strict=False)
+    return (PROFILE_KEY, "1") in pairs
 
 
 def read_keys_and_values(
@@ -72,6 +81,9 @@ def read_keys_and_values(
         raise InvalidInput(
             f"the request has {max(len(keys), len(tensors))} keys or tensors, and {_MOST_KEYS} is the most"
         )
+    if PROFILE_KEY in keys:  # which is for its caller
+        pairs = [pair for pair in zip(keys, values, strict=True) if pair[0] != PROFILE_KEY]
+        keys, values = [key for key, _ in pairs], [value for _, value in pairs]
     if keys and tensors:
         raise InvalidInput('give "key" and "value", or "tensors", and not both')
     if not keys and not tensors:
@@ -107,20 +119,18 @@ def read_feeds(
     return engine_inputs(feeds, inputs, batch=False), fetch
 
 
-def value_answer(results: Mapping[str, str]) -> dict[str, Any]:
-    """Name -> JSON text of an array."""
-    return {
-        "err_no": 0,
-        "err_msg": "",
-        "key": list(results),
-        "value": list(results.values()),
-        "tensors": [],
-    }
+def answer(results: Mapping[str, Array], *, as_tensors: bool, profile: str | None = None) -> dict[str, Any]:
+    """A model's answer: tensors, which hold arrays, or the text of each array by its name.
 
+    `profile` is the line of its stages, where that is asked for.
+    """
+    from paddleinfer.serving.formats.texts import array_text  # brings orjson
 
-def tensor_answer(results: Mapping[str, Array]) -> dict[str, Any]:
-    """The same as tensors."""
-    return {**value_answer({}), "tensors": [web_fields_of(name, array) for name, array in results.items()]}
+    texts = {} if as_tensors else {name: array_text(array).decode() for name, array in results.items()}
+    if profile is not None:
+        texts[PROFILE_KEY] = profile
+    tensors = [web_fields_of(name, array) for name, array in results.items()] if as_tensors else []
+    return {"err_no": 0, "err_msg": "", "key": [*texts], "value": [*texts.values()], "tensors": tensors}
 
 
 def failure(status: int, sentence: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ __all__ = [
     "message_fields",
     "numbers_of",
     "sequence_of",
+    "text_or_array_of",
     "web_fields_of",
 ]
 
@@ -75,11 +76,7 @@ def array_of(tensor: Mapping[str, Any]) -> tuple[str, Array]:
     InvalidInput
         The fields contradict each other, or hold what Paddle's models do not take.
     """
-    name = field_text(tensor, "alias_name") or field_text(tensor, "name")
-    if not name or len(name) > _MOST_NAME_CHARACTERS:
-        raise InvalidInput(
-            f'a tensor needs a "name" of 1 to {_MOST_NAME_CHARACTERS} characters, not {shown(name)}'
-        )
+    name = _name_of(tensor)
     elem_type = tensor.get("elem_type", 0)
     if elem_type in _TEXTS:
         raise InvalidInput(
@@ -113,6 +110,23 @@ def array_of(tensor: Mapping[str, Any]) -> tuple[str, Array]:
             f"tensor {name!r} has {array.size} numbers, and its shape {list(shape)} holds {count}"
         )
     return name, array.reshape(shape)
+
+
+def text_or_array_of(tensor: Mapping[str, Any]) -> tuple[str, str | Array]:
+    """The name and the value of a tensor: its array, or its texts, one after the other, as one.
+
+    Raises
+    ------
+    InvalidInput
+        As of `array_of`.
+    """
+    if tensor.get("elem_type") != _TEXT:
+        return array_of(tensor)
+    name, texts = _name_of(tensor), sequence_of(tensor, "str_data")
+    wrong = next((text for text in texts if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise InvalidInput(f"str_data of tensor {name!r} must be a list of texts, not of {shown(wrong)}")
+    return name, "".join(texts)
 
 
 def fields_of(name: str, alias: str, array: Array) -> dict[str, Any]:
@@ -149,8 +163,9 @@ def web_fields_of(name: str, array: Array) -> dict[str, Any]:
     elem_type = ELEM_TYPES["bfloat16"] if dtype == _BITS else _NUMBER_OF.get(dtype)
     if elem_type is None:
         raise InvalidInput(f"{name!r} is of {array.dtype}, and can be of {listed(ELEM_TYPES)} or texts")
+    flat = flat.astype(dtype, copy=False)
     if elem_type in NUMBER_FIELDS:
-        field, flat = NUMBER_FIELDS[elem_type], flat.astype(dtype, copy=False)
+        field = NUMBER_FIELDS[elem_type]
     else:
         field = _SHORT_FIELDS[elem_type]
         flat = flat.view(_BITS) if elem_type == ELEM_TYPES["bfloat16"] else flat
@@ -163,8 +178,8 @@ def file_fields_of(name: str, array: Array) -> dict[str, Any]:
     """The same as a file of ``numpy.save``, under ``byte_data``; texts stay texts."""
     if array.dtype.kind in "OU":
         return web_fields_of(name, array)
-    fields = web_fields_of(name, array[:0] if array.ndim else array)  # which looks at the dtype
-    if fields["elem_type"] == ELEM_TYPES["bfloat16"]:  # which that format does not know
+    web_fields_of(name, array[:0] if array.ndim else array)  # which looks at the dtype
+    if array.dtype == DTYPE_OF[ELEM_TYPES["bfloat16"]]:  # which that format does not know
         array = array.view(_BITS)
     file = io.BytesIO()
     np.save(file, array.astype(array.dtype.newbyteorder("<"), copy=False), allow_pickle=False)
@@ -274,6 +289,15 @@ def field_text(owner: Mapping[str, Any], field: str) -> str:
     if not isinstance(value, str):
         raise InvalidInput(f'"{field}" must be a text, not {shown(value)}')
     return value
+
+
+def _name_of(tensor: Mapping[str, Any]) -> str:
+    name = field_text(tensor, "alias_name") or field_text(tensor, "name")
+    if not name or len(name) > _MOST_NAME_CHARACTERS:
+        raise InvalidInput(
+            f'a tensor needs a "name" of 1 to {_MOST_NAME_CHARACTERS} characters, not {shown(name)}'
+        )
+    return name
 
 
 def _is_float(dtype: np.dtype[Any]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from paddleinfer.sentences import shown
 from paddleinfer.serve.request import Request
 from paddleinfer.serving.formats.pipeline import (
+    PROFILE_KEY,
     PipelineFailure,
     PipelineRequest,
     PipelineResponse,
@@ -26,7 +27,6 @@ from paddleinfer.serving.profiling import StageClock
 
 __all__ = ["Executor"]
 
-_PROFILE_KEY: Final = "pipeline.profile"
 _NO_SERVICE: Final = CustomExceptionCode.NO_SERVICE.value
 _PACKAGE_ERROR: Final = CustomExceptionCode.RPC_PACKAGE_ERROR.value
 _UNPACK: Final = (("dict", None), ("log_id", None), ("prod_errcode", None), ("prod_errinfo", ""))
@@ -95,7 +95,7 @@ class Executor:
         response = self._packed(channel_data)
         clock.end(f"postpack_{data_id}#@DAGExecutor")
         if is_asked_for_profile:
-            response.keys.append(_PROFILE_KEY)
+            response.keys.append(PROFILE_KEY)
             response.values.append(clock.line())
         if self._writes_profile:
             clock.write()
@@ -117,7 +117,7 @@ class Executor:
             if error.__cause__ is None or isinstance(error.__cause__, CustomException):
                 raise
             raise OpError(_PACKAGE_ERROR, str(error)) from error
-        return unpacked, request.logid if log_id is None else log_id, unpacked.pop(_PROFILE_KEY, None) == "1"
+        return unpacked, request.logid if log_id is None else log_id, unpacked.pop(PROFILE_KEY, None) == "1"
 
     def _walked(
         self, unpacked: dict[str, Any], data_id: int, log_id: int, clock: StageClock | None

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.sentences import shown
-from paddleinfer.serving.formats.pipeline import PipelineRequest, PipelineResponse
-from paddleinfer.serving.formats.tensors import array_of, sequence_of, web_fields_of
+from paddleinfer.serving.formats.pipeline import PipelineRequest, PipelineResponse, values_of
+from paddleinfer.serving.formats.tensors import web_fields_of
 from paddleinfer.serving.pipeline.channel_data import ChannelData
 from paddleinfer.serving.pipeline.errors import CustomExceptionCode, OpError
 
@@ -24,7 +25,6 @@ __all__ = ["EXECUTOR", "Op", "RequestOp", "ResponseOp", "VirtualOp"]
 EXECUTOR: Final = "@DAGExecutor"
 """The name of what comes before the first Op and after the last."""
 
-_TEXT: Final = 12
 _numbers = itertools.count()
 
 Prepared = tuple[Any, bool, int | None, str]
@@ -202,13 +202,7 @@ class RequestOp(Op):
         tuple
             A dict; the client's number; None, or the number of an error of the product's; its sentence.
         """
-        unpacked: dict[str, Any] = dict(zip(request.key, request.value, strict=True))
-        for tensor in request.tensors:
-            name, value = _text_of(tensor) if tensor.get("elem_type") == _TEXT else array_of(tensor)
-            if name in unpacked:
-                raise InvalidInput(f"{shown(name)} is given twice")
-            unpacked[name] = value
-        return unpacked, request.logid, None, ""
+        return values_of(request), request.logid, None, ""
 
 
 class ResponseOp(Op):
@@ -235,7 +229,7 @@ class ResponseOp(Op):
         response = PipelineResponse()
         for name, value in channeldata.parse().items():
             if isinstance(value, np.ndarray) and self.is_pack_tensor:
-                response.tensors.append(web_fields_of(name, value))
+                response.tensors.append(_tensor(name, value))
             else:
                 response.keys.append(name)
                 response.values.append(_written(name, value))
@@ -260,14 +254,11 @@ def _ops(what: str, name: str, given: Op | Sequence[Op] | None) -> list[Op]:
     return list(ops)
 
 
-def _text_of(tensor: Mapping[str, Any]) -> tuple[str, str]:
-    name, texts = tensor.get("name"), sequence_of(tensor, "str_data")
-    if not isinstance(name, str) or not name or not all(isinstance(text, str) for text in texts):
-        raise InvalidInput(
-            'a tensor of texts needs a "name", and "str_data", a list of texts, '
-            f"not {shown(name)} and {shown(texts)}"
-        )
-    return name, "".join(texts)
+def _tensor(name: str, array: npt.NDArray[Any]) -> dict[str, Any]:
+    try:
+        return web_fields_of(name, array)
+    except InvalidInput as error:
+        raise OpError(CustomExceptionCode.TYPE_ERROR.value, f"the last Op gave an array: {error}") from None
 
 
 def _written(name: str, value: Any) -> str:

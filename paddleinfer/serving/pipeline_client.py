@@ -1,0 +1,347 @@
+"""``PipelineClient``: Paddle Serving's client of its pipelines over gRPC, or of one in this process."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from paddleinfer.config.checks import check_bool, check_int
+from paddleinfer.engine.engine import Engine
+from paddleinfer.errors import ConfigError, InvalidInput
+from paddleinfer.sentences import listed, shown
+from paddleinfer.serving import profiling
+from paddleinfer.serving.formats.pipeline import PROFILE_KEY, Answering, document_of, read_document
+from paddleinfer.serving.formats.tensors import file_fields_of, fill_tensor, web_fields_of
+from paddleinfer.serving.grpc_channel import Answer, GrpcChannel
+from paddleinfer.serving.in_process import InProcess, LocalAnswer, pipeline_of
+
+__all__ = ["PipelineClient", "PipelineFuture"]
+
+_ADDRESS: Final = re.compile(r"(?:grpc://)?((?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5})")
+_IN_PROCESS: Final = "inproc://"
+_LOD: Final = ".lod"
+_MOST_INT: Final = (1 << 63) - 1
+
+Target = str | Engine | Answering
+
+
+class _Begun(Protocol):
+    def result(self, timeout_s: float | None = None) -> Any: ...
+
+    def done(self) -> bool: ...
+
+    def cancel(self) -> bool: ...
+
+
+class PipelineFuture:
+    """The answer to ``predict(asyn=True)``, once it is there."""
+
+    def __init__(self, begun: Answer | LocalAnswer, read: Callable[[Any], Any]) -> None:
+        self._begun: _Begun = begun
+        self._read = read
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Waits for the Response, at most `timeout` seconds.
+
+        Raises
+        ------
+        TimeoutError
+            It is not there yet.
+        DeadlineExceeded, ConnectionError
+            As of ``predict``.
+        """
+        return self._read(self._begun.result(timeout))
+
+    def done(self) -> bool:
+        """Whether it is there, or never will be."""
+        return self._begun.done()
+
+    def cancel(self) -> bool:
+        """Gives the request up; False if it is over."""
+        return self._begun.cancel()
+
+
+class PipelineClient:
+    """Asks pipelines, models and services by keys and values, or tensors; any number of threads may use one.
+
+    Parameters
+    ----------
+    name
+        Whom to ask, where a server has several; "" is its only one.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        if not isinstance(name, str):
+            raise ConfigError(f"name must be a text, not {shown(name)}")
+        self._name = name
+        self._timeout_ms = 200_000
+        self._channel: GrpcChannel | None = None
+        self._local: InProcess | None = None
+
+    def connect(self, endpoints: Target | Sequence[Target]) -> None:
+        """Says whom to ask.
+
+        Parameters
+        ----------
+        endpoints
+            "HOST:PORT" of servers over gRPC, which take turns. Or, in this process: "inproc://DIR", a model's
+            directory, which is loaded; an open Engine; or a pipeline, such as a WebService's. What was given
+            open stays its giver's to close.
+
+        Raises
+        ------
+        ConfigError
+            An endpoint is none of these.
+        ModelLoadError
+            The directory holds no model, or Paddle cannot load it.
+        """
+        given = list(endpoints) if isinstance(endpoints, (list, tuple)) else [endpoints]
+        local = [one for one in given if not isinstance(one, str) or one.startswith(_IN_PROCESS)]
+        if local and len(given) > 1:
+            raise ConfigError(
+                f"{shown(local[0])} is in this process, and cannot stand beside other endpoints"
+            )
+        if local:
+            made = self._in_process(local[0])
+            self.release()
+            self._local = made
+            return
+        from paddleinfer.serving.formats.messages import PIPELINE_SERVICE
+
+        channel = GrpcChannel(_addresses(given), PIPELINE_SERVICE)
+        self.release()
+        self._channel = channel
+
+    def set_rpc_timeout_ms(self, rpc_timeout: int) -> None:
+        """Milliseconds to wait for an answer, by default 200,000."""
+        check_int("rpc_timeout", rpc_timeout, 1, _MOST_INT)
+        self._timeout_ms = rpc_timeout
+
+    def predict(
+        self,
+        feed_dict: Mapping[str, Any],
+        fetch: Sequence[str] | None = None,
+        asyn: bool = False,
+        pack_tensor_format: bool = False,
+        use_tensor_bytes: bool = False,
+        profile: bool = False,
+        log_id: int = 0,
+    ) -> Any:
+        """Asks, and waits for the answer.
+
+        Parameters
+        ----------
+        feed_dict
+            Key -> text, array or list. Arrays and lists go as text, nested lists in JSON. The keys
+            ``logid`` and ``clientip`` are the request's own. It is not written to.
+        fetch
+            The keys and tensors of the answer that are wanted; None is all.
+        asyn
+            Do not wait: the answer is what ``result()`` of the returned future gives.
+        pack_tensor_format
+            Arrays go as tensors, of their own types: numbers, or texts.
+        use_tensor_bytes
+            Numbers of these tensors go as files of ``numpy.save``, which is less work for large ones.
+        profile
+            Ask for the stages of the request, which the answer has under the key ``pipeline.profile``.
+        log_id
+            Goes with the request, where `feed_dict` has no ``logid``.
+
+        Returns
+        -------
+        Response or PipelineFuture
+            The message: ``err_no``, 0 for a result, ``err_msg``, ``key``, ``value`` and ``tensors``.
+
+        Raises
+        ------
+        InvalidInput
+            `feed_dict` cannot be sent, or the answer has nothing of a name in `fetch`.
+        DeadlineExceeded, ConnectionError
+            The server did not answer in time, or not at all.
+        """
+        for what, flag in (
+            ("asyn", asyn),
+            ("pack_tensor_format", pack_tensor_format),
+            ("use_tensor_bytes", use_tensor_bytes),
+            ("profile", profile),
+        ):
+            check_bool(what, flag)
+        if use_tensor_bytes and not pack_tensor_format:
+            raise ConfigError("use_tensor_bytes=True is of tensors: give pack_tensor_format=True, too")
+        wanted = _names(fetch)
+        clock = profiling.StageClock() if profiling.is_asked_for() and not asyn else None
+        document = _document(feed_dict, log_id, pack_tensor_format, use_tensor_bytes, profile)
+        if clock is not None:
+            clock.end("py_prepro")
+        begun = self._begin(document)
+        future = PipelineFuture(begun, lambda answer: _chosen(_response(answer), wanted))
+        if asyn:
+            return future
+        response = future.result()
+        if clock is not None:
+            clock.end("py_client_infer")
+            clock.write()
+        return response
+
+    def release(self) -> None:
+        """Ends the connections, or what ``connect`` loaded into this process."""
+        channel, self._channel = self._channel, None
+        local, self._local = self._local, None
+        if channel is not None:
+            channel.close()
+        if local is not None:
+            local.close()
+
+    def _in_process(self, target: object) -> InProcess:
+        if isinstance(target, str):
+            engine = Engine(target.removeprefix(_IN_PROCESS))
+            return InProcess(pipeline_of(engine), engine)
+        return InProcess(pipeline_of(target), None)
+
+    def _begin(self, document: dict[str, Any]) -> Answer | LocalAnswer:
+        channel, local = self._channel, self._local
+        timeout_s = self._timeout_ms / 1000
+        if local is not None:
+            return local.begin(read_document(document, self._name), timeout_s)
+        if channel is None:
+            raise ConfigError("the client is not connected; call connect(['127.0.0.1:9998']) first")
+        from paddleinfer.serving.formats.messages import pipeline
+
+        message = pipeline("Request")(name=self._name, logid=document["logid"], clientip=document["clientip"])
+        message.key.extend(document["key"])
+        message.value.extend(document["value"])
+        for tensor in document["tensors"]:
+            fill_tensor(message.tensors.add(), tensor)
+        return channel.begin(message.SerializeToString(), {}, timeout_s)
+
+
+def _addresses(given: Sequence[Any]) -> list[str]:
+    found = [_ADDRESS.fullmatch(one) for one in given if isinstance(one, str)]
+    addresses = [match[1] for match in found if match is not None]
+    if not addresses or len(addresses) < len(given):
+        raise ConfigError(
+            f"endpoints are a list such as ['127.0.0.1:9998'] or ['{_IN_PROCESS}DIR'], "
+            f"an engine, or a pipeline, not {shown(given)}"
+        )
+    return addresses
+
+
+def _names(fetch: object) -> list[str] | None:
+    if fetch is None:
+        return None
+    if not isinstance(fetch, (list, tuple)) or not all(isinstance(name, str) for name in fetch):
+        raise InvalidInput(f"fetch must be a list of names, not {shown(fetch)}")
+    return list(fetch)
+
+
+# -- requests
+
+
+def _document(
+    feed: object, log_id: object, as_tensors: bool, as_files: bool, profile: bool
+) -> dict[str, Any]:
+    if not isinstance(feed, Mapping):
+        raise InvalidInput(f"feed_dict must be a dict of texts and arrays by their keys, not {shown(feed)}")
+    for key in feed:
+        if not isinstance(key, str):
+            raise InvalidInput(f"the keys of feed_dict must be texts, not {shown(key)}")
+    own = {key: feed[key] for key in ("logid", "clientip") if key in feed}
+    rest = {key: value for key, value in feed.items() if key not in own}
+    pairs: dict[str, str] = {}
+    tensors: list[dict[str, Any]] = []
+    if as_tensors:
+        tensors = list(_tensors(rest, as_files))
+    else:
+        pairs = {key: _text(key, value) for key, value in rest.items()}
+    if profile:
+        pairs[PROFILE_KEY] = "1"
+    number = own.get("logid", log_id)
+    check_int("log_id", number, -_MOST_INT, _MOST_INT)
+    client_ip = own.get("clientip", "")
+    if not isinstance(client_ip, str):
+        raise InvalidInput(f"clientip must be a text, not {shown(client_ip)}")
+    return {
+        **{"key": [*pairs], "value": [*pairs.values()], "tensors": tensors},
+        **{"logid": number, "clientip": client_ip},
+    }
+
+
+def _text(key: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    array = _array(key, value)
+    try:
+        return json.dumps(array.tolist(), allow_nan=False)
+    except (TypeError, ValueError):
+        raise InvalidInput(
+            f"{key!r} has what JSON cannot say, such as NaN, infinities and bytes; "
+            "give pack_tensor_format=True for the former, and texts for the latter"
+        ) from None
+
+
+def _tensors(feed: Mapping[str, Any], as_files: bool) -> Iterator[dict[str, Any]]:
+    for key, value in feed.items():
+        if key.endswith(_LOD) and key.removesuffix(_LOD) in feed:
+            continue
+        if isinstance(value, str):
+            yield {"str_data": [value], "elem_type": 12, "name": key}
+            continue
+        array = _array(key, value)
+        fields = (file_fields_of if as_files else web_fields_of)(key, array)
+        lengths = feed.get(key + _LOD)
+        if lengths is not None:
+            fields["lod"] = [int(one) for one in np.asarray(lengths).reshape(-1)]
+        yield fields
+
+
+def _array(key: str, value: object) -> npt.NDArray[Any]:
+    if isinstance(value, np.ndarray):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise InvalidInput(f"{key!r} must be a text, an array or a list, not {shown(value)}")
+    try:
+        array = np.array(value)
+    except ValueError as error:
+        raise InvalidInput(f"{key!r} is no rectangular list: {error}") from None
+    if array.dtype.kind == "U" and not all(isinstance(one, str) for one in np.array(value, object).flat):
+        raise InvalidInput(f"{key!r} must be a list of texts, or of numbers, and holds both")
+    return array
+
+
+# -- answers
+
+
+def _response(answer: Any) -> Any:
+    """The message, of its bytes or of a PipelineResponse."""
+    from paddleinfer.serving.formats.messages import answer_of, pipeline
+
+    if isinstance(answer, bytes):
+        return answer_of(pipeline("Response"), answer)
+    document = document_of(answer)
+    message = pipeline("Response")(err_no=document["err_no"], err_msg=document["err_msg"])
+    message.key.extend(document["key"])
+    message.value.extend(document["value"])
+    for tensor in document["tensors"]:
+        fill_tensor(message.tensors.add(), tensor)
+    return message
+
+
+def _chosen(response: Any, wanted: Sequence[str] | None) -> Any:
+    if wanted is None or response.err_no:
+        return response
+    names = [*response.key, *(tensor.name for tensor in response.tensors)]
+    for name in wanted:
+        if name not in names:
+            raise InvalidInput(f"the answer has no {shown(name)}; it has {listed(names)}")
+    keys, values = list(response.key), list(response.value)
+    kept = [place for place, key in enumerate(keys) if key in wanted or key == PROFILE_KEY]
+    tensors = [tensor for tensor in response.tensors if tensor.name in wanted]
+    chosen = type(response)(tensors=tensors)
+    chosen.key.extend(keys[place] for place in kept)
+    chosen.value.extend(values[place] for place in kept)
+    return chosen
