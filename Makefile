@@ -31,7 +31,8 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 	large_requests queue_full infer_many)
 
 .PHONY: help demo test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
-	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-openapi test-clients test-system system-tools bench bench-http-envs docs dist clean
+	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-openapi test-clients test-docling test-system \
+	system-tools bench bench-http-envs docs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
@@ -143,8 +144,8 @@ test-core-sanitize:
 
 # --- What CI does besides -------------------------------------------------------------------------
 
-ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-system test-some-models \
-	test-real test-onnx docs
+ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-docling test-system \
+	test-some-models test-real test-onnx docs
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
 SYSTEM_TOOLS := promtool:prometheus chromium:chromium chromedriver:chromium-driver wrk:wrk
@@ -216,6 +217,10 @@ build/client-models/.made: tests/clients/export_models.py $(VENV)/.test $(VENV)/
 test-clients: build/client-models/.made $(CLIENTS:%=.venv-%/.test)
 	for client in $(CLIENTS); do .venv-$$client/bin/python -m pytest -c tests/clients/pytest.ini \
 		--server-python $(BIN)/python --models build/client-models tests/clients/test_$$client*.py || exit 1; done
+
+test-docling: $(REAL_MODELS)/.fetched $(VENV)/.test $(VENV)/.built .venv-docling/.test
+	.venv-docling/bin/python -m pytest -c tests/clients/pytest.ini --server-python $(BIN)/python \
+		tests/clients/test_docling.py
 
 test-system: system-tools $(VENV)/.test $(VENV)/.built
 	$(BIN)/python -m pytest -m system tests/http/test_page.py tests/test_metrics.py
