@@ -140,7 +140,8 @@ class PipelineClient:
             Key -> text, array or list. Arrays and lists go as text, nested lists in JSON. The keys
             ``logid`` and ``clientip`` are the request's own. It is not written to.
         fetch
-            The keys and tensors of the answer that are wanted; None is all.
+            The keys and tensors of the answer that are wanted; None is all. So are names of which the answer has
+            none: Paddle Serving's client does not look at them, and its examples name what is not there.
         asyn
             Do not wait: the answer is what ``result()`` of the returned future gives.
         pack_tensor_format
@@ -160,7 +161,7 @@ class PipelineClient:
         Raises
         ------
         InvalidInput
-            `feed_dict` cannot be sent, or the answer has nothing of a name in `fetch`.
+            `feed_dict` cannot be sent, or the answer has some of the names in `fetch`, but not all.
         DeadlineExceeded, ConnectionError
             The server did not answer in time, or not at all.
         """
@@ -335,6 +336,8 @@ def _chosen(response: Any, wanted: Sequence[str] | None) -> Any:
     if wanted is None or response.err_no:
         return response
     names = [*response.key, *(tensor.name for tensor in response.tensors)]
+    if not any(name in names for name in wanted):
+        return response
     for name in wanted:
         if name not in names:
             raise InvalidInput(f"the answer has no {shown(name)}; it has {listed(names)}")
