@@ -19,7 +19,7 @@ from paddleinfer.serving.server import Server
 
 __all__ = ["Op", "WebService"]
 
-_NO_GPUS: Final = ["-1"]
+_NO_GPUS: Final[tuple[object, ...]] = ("", "-1", -1, [], ["-1"])
 # What ``Server`` calls the arguments of ``prepare_server``.
 _NAMES: Final = {"memory_optimize": "mem_optim", "ir_optimize": "ir_optim", "num_threads": "thread_num"}
 
@@ -34,7 +34,7 @@ class WebService:
 
     def __init__(self, name: str = "default_service") -> None:
         self.name = name
-        self.gpus: Any = [*_NO_GPUS]
+        self.gpus: Any = None
         self._pipeline: PipelineServer | None = None
         self._model: str | os.PathLike[str] | None = None
         self._given: dict[str, Any] = {}
@@ -210,7 +210,7 @@ class WebService:
         if batch_infer_size is not None:
             server.set_batch_infer_size(batch_infer_size)
         gpus = self.gpus if gpuid is None else gpuid
-        if gpus != _NO_GPUS:
+        if gpus is not None:
             server.set_gpuid(gpus)
         server.load_model_config({self.name: str(self._model)})
         self.close()
@@ -235,6 +235,8 @@ class WebService:
         """As ``run_rpc_service``; with `gpu` on a GPU, the first where none is named."""
         if gpu:
             self._prepared().set_device("gpu")
+            if self.gpus in _NO_GPUS:
+                self._prepared().set_gpuid("0")
         self.run_rpc_service()
 
     def run_web_service(self) -> int:

@@ -122,6 +122,10 @@ def imdb_server(bow: Path, cnn: Path) -> PipelineServer:
     server = PipelineServer()
     server.set_response_op(ImdbResponseOp(input_ops=[combine_op]))
     local = {"client_type": "local_predictor", "fetch_list": ["prediction"]}
+    each = {
+        **{"concurrency": 1, "timeout": 60_000, "retry": 1},
+        **{"batch_size": 1, "auto_batching_timeout": 2000},
+    }
     server.prepare_server(
         yml_dict={
             "http_port": 0,
@@ -129,9 +133,9 @@ def imdb_server(bow: Path, cnn: Path) -> PipelineServer:
             "build_dag_each_worker": False,
             "dag": {"is_thread_op": True, "retry": 1, "use_profile": False, "channel_size": 0},
             "op": {
-                "bow": {"concurrency": 1, "local_service_conf": {**local, "model_config": str(bow)}},
-                "cnn": {"concurrency": 1, "local_service_conf": {**local, "model_config": str(cnn)}},
-                "combine": {"concurrency": 1, "timeout": 3000, "retry": 1},
+                "bow": {**each, "local_service_conf": {**local, "model_config": str(bow)}},
+                "cnn": {**each, "local_service_conf": {**local, "model_config": str(cnn)}},
+                "combine": each,
             },
         }
     )

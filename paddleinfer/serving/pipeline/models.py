@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
 from paddleinfer.engine.engine import Engine
-from paddleinfer.errors import ConfigError
+from paddleinfer.errors import ConfigError, ModelError
 from paddleinfer.sentences import listed
 from paddleinfer.serve.engines import EngineOfService
 from paddleinfer.serve.run import CURRENT
@@ -15,6 +16,8 @@ from paddleinfer.serving.client import Client
 from paddleinfer.serving.formats.feeds import engine_inputs, wanted_names
 
 __all__ = ["ClientModel", "EngineModel", "OpModel"]
+
+_log = logging.getLogger("paddleinfer.serving")
 
 
 class OpModel(Protocol):
@@ -82,7 +85,11 @@ class ClientModel:
             return self._asked(feed)
 
     def _asked(self, feed: Mapping[str, Any]) -> dict[str, Any]:
-        outputs: dict[str, Any] = self._client.predict(feed, self._names, batch=True)
+        try:
+            outputs: dict[str, Any] = self._client.predict(feed, self._names, batch=True)
+        except ConnectionError as error:  # with the address, which is no client's affair
+            _log.error("no server answered an Op of a pipeline: %s", error)
+            raise ModelError("no server of its model answered; the log says why") from error
         return outputs
 
     def submit(self, feed: Mapping[str, Any], timeout_s: float | None = None) -> None:

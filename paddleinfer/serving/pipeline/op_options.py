@@ -86,16 +86,11 @@ def _take_batching(translation: Translation, conf: OpConf) -> None:
         translation.take("batch_size", rows, batchable=False)
     elif rows is not None:
         translation.take("batch_size", rows, max_batch_size=rows)
-    if delay_ms is None or (delay_ms <= 0 and (rows or 1) == 1):
+    if delay_ms is None or rows == 1 or (delay_ms <= 0 and rows is None):
         return
-    if delay_ms <= 0 and rows is not None:
+    if delay_ms <= 0:
         raise ConfigError(
-            f"auto_batching_timeout {delay_ms} would have a request wait for {rows - 1} others however long "
-            "they take: give the milliseconds that it may wait, or leave it out"
-        )
-    if rows == 1:
-        raise ConfigError(
-            f"auto_batching_timeout {delay_ms} has no effect with batch_size 1: give a larger batch_size, "
-            "or leave one of them out"
+            f"auto_batching_timeout {delay_ms} would have a request wait for {rows} of them however "
+            "long they take: give the milliseconds that it may wait, or leave it out"
         )
     translation.take("auto_batching_timeout", delay_ms, max_queue_delay_us=delay_ms * 1000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from paddleinfer.serving.pipeline.conf import OpConf, PipelineConf
@@ -20,6 +20,8 @@ _DOES: Final = {
 }
 # Below an Op.
 _OP_DOES: Final = {
+    "batch_size": "rows that run together; with 1 each request runs by itself",
+    "auto_batching_timeout": "milliseconds that a batch of several may wait for more, where that pays",
     "concurrency": "requests that may be in the Op's functions at once",
     "timeout": "milliseconds that a run of the model may take, waiting included; 0 and below: any time",
     "retry": "tries of a run that took longer than timeout",
@@ -30,12 +32,14 @@ _OP_DOES: Final = {
     "local_service_conf.fetch_list": "the outputs that postprocess gets",
     "local_service_conf.model_config": "the directory of the model",
 }
+_OF_MODELS: Final = ("timeout", "retry", "batch_size", "auto_batching_timeout", "fetch_list")
 _LEAST_WORKERS: Final = 64
 
 
 def report_of(
     conf: PipelineConf,
     ops: Mapping[str, OpConf],
+    with_models: Collection[str],
     engine_lines: Mapping[str, Mapping[str, Mapping[str, Any]]],
     server_options: Any,
 ) -> dict[str, dict[str, Any]]:
@@ -45,6 +49,8 @@ def report_of(
     ----------
     conf, ops
         The configuration, and that of each Op with the Op's own arguments.
+    with_models
+        The Ops that have a model.
     engine_lines
         Op -> key -> its ``engine``, what is in force of it.
     server_options
@@ -66,7 +72,9 @@ def report_of(
                 line = engine_lines.get(op, {}).get(name, {})
                 if line.get("engine"):
                     entry["engine"] = line["engine"]
-                if f"{below}{name}" in _OP_DOES:
+                if name in _OF_MODELS and op not in with_models:
+                    entry["note"] = "the Op has no model"
+                elif f"{below}{name}" in _OP_DOES:
                     entry["pipeline"] = _OP_DOES[f"{below}{name}"]
     return report
 

@@ -168,7 +168,10 @@ class PipelineServer:
             name: translation.report(self._opened[name].effective_config())
             for name, translation in self._translations.items()
         }
-        return report_of(self._conf, self._op_confs, lines, self._options)
+        with_models = (
+            [] if self._graph is None else [op.name for op in self._graph.ops if op.model is not None]
+        )
+        return report_of(self._conf, self._op_confs, with_models, lines, self._options)
 
     def close(self) -> None:
         """Ends it: accepted requests are over first. run_server does so itself."""
@@ -202,16 +205,18 @@ class PipelineServer:
 
         `timeout` is in seconds.
         """
+        service = self.service
         try:
-            response: PipelineResponse = await self.service.acall(request, timeout=timeout)
+            response: PipelineResponse = await service.acall(request, timeout=timeout)
         except PaddleInferError as error:
             return _response_of(error)
         return response
 
     def call(self, request: PipelineRequest, *, timeout: float | None = None) -> PipelineResponse:
         """As ``answer``, from any thread."""
+        service = self.service
         try:
-            response: PipelineResponse = self.service.call(request, timeout=timeout)
+            response: PipelineResponse = service.call(request, timeout=timeout)
         except PaddleInferError as error:
             return _response_of(error)
         return response
