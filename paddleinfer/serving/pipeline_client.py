@@ -140,8 +140,8 @@ class PipelineClient:
             Key -> text, array or list. Arrays and lists go as text, nested lists in JSON. The keys
             ``logid`` and ``clientip`` are the request's own. It is not written to.
         fetch
-            The keys and tensors of the answer that are wanted; None is all. So are names of which the answer has
-            none: Paddle Serving's client does not look at them, and its examples name what is not there.
+            The keys and tensors of the answer that are wanted; None is all. All come, too, where it has none
+            of them: Paddle Serving's client does not look at them, and its examples name others.
         asyn
             Do not wait: the answer is what ``result()`` of the returned future gives.
         pack_tensor_format

@@ -1,4 +1,4 @@
-"""docling's stage of OCR for KServe v2, unmodified, over a scanned page and the service that reads pictures."""
+"""docling's stage of OCR for KServe v2, unmodified, on a scanned page, by the service that reads it."""
 
 from __future__ import annotations
 
