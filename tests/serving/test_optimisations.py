@@ -1,7 +1,8 @@
-"""What mem_optim changes, measured: it was on in Paddle Serving, whatever was said."""
+"""What mem_optim and ir_optim change, measured: in Paddle Serving they were on, whatever was said."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,43 @@ def test_without_mem_optim_a_run_takes_more_memory(tmp_path: Path) -> None:
     exported = ExportedModels(tmp_path)
     model = exported(steps, {"x": ("float32", (-1, TENSOR_BYTES // 4))}, format="legacy")
     assert peak_bytes(model, False) > peak_bytes(model, True) + 4 * TENSOR_BYTES
+
+
+RUN = """
+import sys
+import numpy as np
+from paddleinfer.serving import LocalPredictor
+
+with LocalPredictor() as predictor:
+    predictor.load_model_config(sys.argv[1], ir_optim=sys.argv[2] == "True", use_mkldnn=True)
+    predictor.predict({predictor.engine.inputs[0].name: np.ones((1, 3, 16, 16), "float32")}, batch=True)
+"""
+
+
+def convolution(x: Any) -> Any:
+    import paddle
+
+    return paddle.nn.functional.relu(paddle.nn.functional.conv2d(x, paddle.ones((4, 3, 3, 3))))
+
+
+def kernels_run(model: Path, ir_optim: bool) -> list[str]:
+    """The kernels of oneDNN that ran, each in a line of oneDNN's own."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(model), str(ir_optim)],
+        env={**os.environ, "ONEDNN_VERBOSE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [
+        line for line in done.stdout.splitlines() if line.startswith("onednn_verbose") and ",exec," in line
+    ]
+
+
+@pytest.mark.paddle3
+def test_with_ir_optim_a_legacy_model_runs_fused_kernels_of_onednn(tmp_path: Path) -> None:
+    exported = ExportedModels(tmp_path)
+    model = exported(convolution, {"x": ("float32", (-1, 3, 16, 16))}, format="legacy")
+    assert kernels_run(model, False) == []
+    kernels = [line for line in kernels_run(model, True) if "convolution" in line]
+    assert kernels and all("eltwise_relu" in line for line in kernels)
