@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import inspect
 import json
+import os
 from typing import Any
 
 from paddleinfer.engine.engine import Engine
@@ -111,6 +112,7 @@ class InProcess:
         self._owned = owned
         self._loop = LoopThread("paddleinfer-pipeline-client")
         self._is_closed = False
+        self._pid = os.getpid()
 
     def begin(self, request: PipelineRequest, timeout_s: float) -> LocalAnswer:
         """Begins to answer; the answer's deadline is after `timeout_s`.
@@ -118,14 +120,18 @@ class InProcess:
         Raises
         ------
         EngineClosed
-            ``close`` was called.
+            ``close`` was called, or the process is a fork, which has not the loop's thread.
         """
+        if os.getpid() != self._pid:
+            raise EngineClosed("the client belongs to another process: connect it after the fork")
         if self._is_closed:
             raise EngineClosed("the client was released meanwhile")
         return LocalAnswer(self._loop.begin(lambda: self._pipeline.answer(request, timeout=timeout_s)))
 
     def close(self) -> None:
         """Ends the requests under way, and what is owned."""
+        if os.getpid() != self._pid:
+            return
         self._is_closed = True
         self._loop.close()
         if self._owned is not None:

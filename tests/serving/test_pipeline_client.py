@@ -21,7 +21,7 @@ from pipeline_doubles import EchoPipeline
 from serving_models import HOUSE, price_of
 
 from paddleinfer import Engine
-from paddleinfer.errors import Cancelled, ConfigError, DeadlineExceeded, InvalidInput
+from paddleinfer.errors import Cancelled, ConfigError, DeadlineExceeded, EngineClosed, InvalidInput
 from paddleinfer.serving import PipelineClient
 
 SERVICE = "baidu.paddle_serving.pipeline_serving.PipelineService"
@@ -433,4 +433,17 @@ def test_a_deadline_in_the_process_is_a_number_in_the_response() -> None:
         ret = client.predict({"x": "1,2,3"})
         assert ret.err_no == 6000 and "0.02 s" in ret.err_msg
         gate.open()
+        client.release()
+
+
+def test_a_forked_child_is_told_to_connect_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine_of() as engine:
+        client = PipelineClient()
+        client.connect(engine)
+        assert client.predict({"x": "1,2,3"}).err_no == 0
+        with monkeypatch.context() as child:
+            child.setattr("os.getpid", lambda: -1)
+            with pytest.raises(EngineClosed, match="after the fork"):
+                client.predict({"x": "1,2,3"})
+        assert client.predict({"x": "1,2,3"}).err_no == 0
         client.release()
