@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from paddleinfer.whole_files import write_whole
 
-__all__ = ["forget", "remember", "stop"]
+__all__ = ["forget", "remember", "remembered", "stop"]
 
 _NAME: Final = "ProcessInfo.json"
 _START_TIME: Final = 19
@@ -29,6 +30,16 @@ def forget() -> None:
     """This process serves no more."""
     with contextlib.suppress(OSError):
         _write([one for one in _read() if one.get("pid") != os.getpid() and _is_running(one)])
+
+
+@contextlib.contextmanager
+def remembered(port: int) -> Iterator[None]:
+    """Around the time that this process serves."""
+    remember(port)
+    try:
+        yield
+    finally:
+        forget()
 
 
 def stop(number: signal.Signals) -> list[tuple[int, int]]:

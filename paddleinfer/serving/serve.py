@@ -145,11 +145,8 @@ def _start(options: argparse.Namespace) -> int:
     server.prepare_server(workdir=options.workdir, port=options.port, device=options.device)
     for line in _became(options, server.effective_config()):
         print(line, flush=True)
-    process_info.remember(options.port)
-    try:
+    with process_info.remembered(options.port):
         return server.run_server()
-    finally:
-        process_info.forget()
 
 
 def _server(options: argparse.Namespace) -> Server:

@@ -10,6 +10,7 @@ from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError
 from paddleinfer.models.spec import TensorSpec
 from paddleinfer.sentences import shown
+from paddleinfer.serving import process_info
 from paddleinfer.serving.feed_service import FeedService
 from paddleinfer.serving.formats.feeds import engine_inputs
 from paddleinfer.serving.http_server import application, serve
@@ -248,8 +249,10 @@ class WebService:
             ``run_rpc_service`` was not called.
         """
         feeds, server = self._running()
+        options = server.options()
         try:
-            return serve(feeds.engines, server.options(), {self.name: feeds})
+            with process_info.remembered(options.port):
+                return serve(feeds.engines, options, {self.name: feeds})
         finally:
             self.close()
 

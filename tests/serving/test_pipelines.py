@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +91,26 @@ def test_the_ensemble_of_two_models_gives_their_mean(tmp_path: Path) -> None:
     assert (response.err_no, response.key) == (0, ["prediction"])
     found = eval(response.value[0], {"array": np.array, "float32": np.float32})
     np.testing.assert_allclose(found, sum(plain) / 2, rtol=1e-5)
+
+
+def test_the_page_of_the_documentation_leads_to_a_web_service(
+    fit_a_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/paddle-serving.md").read_text()
+    files = dict(re.findall(r'^```\w+ title="([\w.]+)"\n(.*?)^```$', page, re.MULTILINE | re.DOTALL))
+    (tmp_path / "config.yml").write_text(files["config.yml"])
+    (tmp_path / "uci_housing_model").symlink_to(fit_a_line)
+    monkeypatch.chdir(tmp_path)
+    code, _, last = files["web_service.py"].rstrip().rpartition("\n")
+    assert last == "uci_service.run_service()"
+    names: dict[str, Any] = {}
+    exec(code, names)
+    with TestClient(names["uci_service"].get_app_instance()) as client:
+        answer = client.post("/uci/prediction", json={"key": ["x"], "value": [HOUSE_TEXT]}).json()
+    names["uci_service"].close()
+    np.testing.assert_allclose(
+        json.loads(answer["value"][0]), price_of(fit_a_line, np.array([HOUSE])), rtol=1e-5
+    )
 
 
 class DetOp(Op):

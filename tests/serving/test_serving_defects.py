@@ -49,10 +49,12 @@ def test_callers_of_a_run_that_fails_are_told_and_none_waits_for_ever() -> None:
     def failing(inputs: Arrays) -> Arrays:
         raise ValueError("no")
 
-    with pipeline_of(WidthOp("op", [RequestOp()]), {"op": engine_of(failing)}) as server:
-        with ThreadPoolExecutor(THREADS) as threads:
-            futures = [threads.submit(asked, server, x="3,1") for _ in range(THREADS)]
-            assert {future.result(PATIENCE_S).err_no for future in futures} == {9000}
+    with (
+        pipeline_of(WidthOp("op", [RequestOp()]), {"op": engine_of(failing)}) as server,
+        ThreadPoolExecutor(THREADS) as threads,
+    ):
+        futures = [threads.submit(asked, server, x="3,1") for _ in range(THREADS)]
+        assert {future.result(PATIENCE_S).err_no for future in futures} == {9000}
 
 
 def test_a_model_that_gives_other_rows_than_it_got_answers_every_caller() -> None:
@@ -102,9 +104,11 @@ def test_rows_of_every_type_are_merged_and_split_right(dtype: str) -> None:
         request = PipelineRequest(tensors=[web_fields_of("x", given(number))], log_id=number)
         return server.call(request).value
 
-    with pipeline_of(Passing("op", [RequestOp()]), {"op": echo_engine(dtype)}) as server:
-        with ThreadPoolExecutor(16) as threads:
-            assert list(threads.map(told, range(64))) == [["True"]] * 64
+    with (
+        pipeline_of(Passing("op", [RequestOp()]), {"op": echo_engine(dtype)}) as server,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        assert list(threads.map(told, range(64))) == [["True"]] * 64
 
 
 def test_a_request_larger_than_a_batch_is_put_together_in_order() -> None:
@@ -139,7 +143,9 @@ def test_a_row_that_stays_the_same_is_no_constant_of_the_batch() -> None:
             return {"y": str(float(fetch_dict["y"][0, 0]))}, None, ""
 
     inputs = {name: ("float32", (-1, 3)) for name in ("x", "scale")}
-    with pipeline_of(Two("op", [RequestOp()]), {"op": Engine.from_callable(both, inputs, ["y"])}) as server:
-        with ThreadPoolExecutor(THREADS) as threads:
-            responses = list(threads.map(lambda one: asked(server, one, x="1"), range(256)))
+    with (
+        pipeline_of(Two("op", [RequestOp()]), {"op": Engine.from_callable(both, inputs, ["y"])}) as server,
+        ThreadPoolExecutor(THREADS) as threads,
+    ):
+        responses = list(threads.map(lambda one: asked(server, one, x="1"), range(256)))
     assert [one.value for one in responses] == [[str(float(one * (2 + one % 2)))] for one in range(256)]

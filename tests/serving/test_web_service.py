@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -249,11 +248,14 @@ IMPORTS = "from serving_pipelines import UciOp, uci_conf\nfrom paddleinfer.servi
     ],
     ids=["pipeline", "one model"],
 )
-def test_it_serves_until_a_signal(fit_a_line: Path, start: str, document: dict[str, Any]) -> None:
+def test_it_serves_until_it_is_stopped(
+    fit_a_line: Path, tmp_path: Path, start: str, document: dict[str, Any]
+) -> None:
     script = SCRIPT.format(imports=IMPORTS, start=start)
     support = str(Path(__file__).resolve().parents[1] / "support")
     process = subprocess.Popen(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {support!r})\n{script}", str(fit_a_line)],
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -263,7 +265,8 @@ def test_it_serves_until_a_signal(fit_a_line: Path, start: str, document: dict[s
         line = next(line for line in process.stdout if line.startswith("paddleinfer-http serves"))
         url = line.split()[-1]
         answer = httpx.post(f"{url}/uci/prediction", content=json.dumps(document), timeout=PATIENCE_S)
-        process.send_signal(signal.SIGTERM)
+        command = [sys.executable, "-m", "paddleinfer.serving.serve", "stop"]
+        stopped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         _, errors = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
@@ -272,6 +275,8 @@ def test_it_serves_until_a_signal(fit_a_line: Path, start: str, document: dict[s
     value = found["result"]["price"] if "result" in found else json.loads(found["value"][0])
     np.testing.assert_allclose(value, price_of(fit_a_line, np.array([HOUSE])), rtol=1e-5)
     assert process.returncode == 0, errors
+    assert f"process {process.pid}" in stopped.stdout
+    assert not list(tmp_path.iterdir())
 
 
 # Graphs of the C++ server

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from paddleinfer.serving.pipeline.op import ResponseOp as ResponseOp
     from paddleinfer.serving.pipeline.op import VirtualOp as VirtualOp
     from paddleinfer.serving.pipeline.server import PipelineServer as PipelineServer
+    from paddleinfer.serving.pipeline_client import PipelineClient as PipelineClient
 
 _HERE = "pipeline"
 _HOME_OF = {
@@ -32,6 +33,7 @@ _HOME_OF = {
     "CustomExceptionCode": f"{_HERE}.errors",
     "LocalServiceHandler": f"{_HERE}.conf",
     "Op": f"{_HERE}.op",
+    "PipelineClient": "pipeline_client",
     "PipelineRequest": "formats.pipeline",
     "PipelineResponse": "formats.pipeline",
     "PipelineServer": f"{_HERE}.server",

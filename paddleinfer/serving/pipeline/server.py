@@ -11,6 +11,7 @@ from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.sentences import listed, shown
 from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serve.service import Service
+from paddleinfer.serving import process_info
 from paddleinfer.serving.client import Client
 from paddleinfer.serving.formats.pipeline import (
     PipelineFailure,
@@ -127,6 +128,8 @@ class PipelineServer:
     def run_server(self) -> int:
         """Serves until a signal; gives the exit code of ``paddleinfer-http``.
 
+        ``python -m paddleinfer.serving.serve stop`` in the same folder sends one.
+
         Raises
         ------
         ConfigError
@@ -134,7 +137,8 @@ class PipelineServer:
         """
         engines = self._labelled()
         try:
-            return serve(engines, self._options, {self.name: self})
+            with process_info.remembered(self._options.port):
+                return serve(engines, self._options, {self.name: self})
         finally:
             self.close()
 
