@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Mapping
 from typing import Any, Final
@@ -21,7 +20,8 @@ from paddleinfer.serving.pipeline.channel_data import ChannelData
 from paddleinfer.serving.pipeline.errors import CustomException, CustomExceptionCode, OpError
 from paddleinfer.serving.pipeline.graph import Graph
 from paddleinfer.serving.pipeline.hooks import Hook
-from paddleinfer.serving.pipeline.op_run import PreparedOp, in_function
+from paddleinfer.serving.pipeline.op_copies import Copier
+from paddleinfer.serving.pipeline.op_run import InFunction, PreparedOp
 from paddleinfer.serving.pipeline.walk import Walk
 from paddleinfer.serving.profiling import StageClock
 
@@ -59,6 +59,8 @@ class Executor:
         self._unpack = Hook(graph.request_op, "unpack_request_package", 1, _UNPACK)
         for op in (graph.request_op, graph.response_op):
             op.init_op()
+        self._copy_request_op = Copier(graph.request_op)
+        self._copy_response_op = Copier(graph.response_op)
 
     def handle(self, request: Request) -> PipelineResponse | dict[str, Any]:
         """The response, or its document where the request is one.
@@ -104,9 +106,9 @@ class Executor:
         return response
 
     def _unpacked(self, request: PipelineRequest, data_id: int) -> tuple[dict[str, Any], int, bool]:
-        op = copy.copy(self._graph.request_op)
+        op = self._copy_request_op()
         try:
-            with in_function("unpack_request_package", op, request.logid):
+            with InFunction("unpack_request_package", op, request.logid):
                 unpacked, log_id, _, _ = self._unpack(op, (request,), data_id, request.logid)
                 if not isinstance(unpacked, dict):
                     raise OpError(
@@ -132,9 +134,9 @@ class Executor:
         raise AssertionError("there is at least one try")
 
     def _packed(self, channel_data: ChannelData) -> PipelineResponse:
-        op = copy.copy(self._graph.response_op)
+        op = self._copy_response_op()
         try:
-            with in_function("pack_response_package", op, channel_data.log_id):
+            with InFunction("pack_response_package", op, channel_data.log_id):
                 response = op.pack_response_package(channel_data)
                 if isinstance(response, PipelineResponse):
                     return response

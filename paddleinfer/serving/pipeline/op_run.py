@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -24,13 +23,14 @@ from paddleinfer.serving.pipeline.errors import CustomException, CustomException
 from paddleinfer.serving.pipeline.op import Op
 from paddleinfer.serving.pipeline.op_copies import OpCopies
 
-__all__ = ["OpRun", "PreparedOp", "in_function"]
+__all__ = ["InFunction", "OpRun", "PreparedOp"]
 
 _log = logging.getLogger("paddleinfer.serving")
 
 _OK: Final = CustomExceptionCode.OK.value
 _TYPE_ERROR: Final = CustomExceptionCode.TYPE_ERROR.value
 _UNKNOWN: Final = CustomExceptionCode.UNKNOW.value
+_PASSED_ON: Final = (OpError, QueueFull, EngineClosed, ThreadStartError, OutOfMemory)
 
 
 class PreparedOp:
@@ -43,40 +43,45 @@ class PreparedOp:
         self.tries = tries
 
 
-@contextmanager
-def in_function(name: str, op: Op, log_id: int) -> Iterator[None]:
+class InFunction:
     """Around a function of a user's: what it raises ends the request, with a number and a sentence.
 
-    Raises
-    ------
-    OpError
-        With the sentence of an error that is meant for the client; the log alone has any other.
+    It raises OpError, with the sentence of an error that is meant for the client; of any other the sentence
+    says only where, and the log has it. What concerns the service, and not the Op, is raised as it is.
     """
-    try:
-        yield
-    except OpError:
-        raise
-    except CustomException as error:
-        if error.is_send_to_user:
-            raise OpError(error.err_no, str(error)) from error
-        raise _logged(name, op, log_id, error, error.err_no) from error
-    except (QueueFull, EngineClosed, ThreadStartError, OutOfMemory):  # of the service, and not of the Op
-        raise
-    except PaddleInferError as error:
-        request = CURRENT.get()
-        if isinstance(error, DeadlineExceeded) and request is not None:
-            request.check()
-        raise OpError(number_of(error), f"Op {op.name!r} in {name}: {error}") from error
-    except Exception as error:
-        raise _logged(name, op, log_id, error, _UNKNOWN) from error
 
+    __slots__ = ("_log_id", "_name", "_op")
 
-def _logged(name: str, op: Op, log_id: int, error: Exception, err_no: int) -> OpError:
-    _log.error("Op %s failed in %s (log_id %s)", op.name, name, log_id, exc_info=error)
-    return OpError(
-        err_no,
-        f"Op {op.name!r} failed in {name} ({type(error).__name__}); the log says why (log_id {log_id})",
-    )
+    def __init__(self, name: str, op: Op, log_id: int) -> None:
+        self._name = name
+        self._op = op
+        self._log_id = log_id
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, _PASSED_ON):
+            raise self._told(error) from error
+
+    def _told(self, error: Exception) -> OpError:
+        if isinstance(error, CustomException):
+            if error.is_send_to_user:
+                return OpError(error.err_no, str(error))
+            return self._logged(error, error.err_no)
+        if isinstance(error, PaddleInferError):
+            request = CURRENT.get()
+            if isinstance(error, DeadlineExceeded) and request is not None:
+                request.check()
+            return OpError(number_of(error), f"Op {self._op.name!r} in {self._name}: {error}")
+        return self._logged(error, _UNKNOWN)
+
+    def _logged(self, error: Exception, err_no: int) -> OpError:
+        name, op, log_id = self._name, self._op.name, self._log_id
+        _log.error("Op %s failed in %s (log_id %s)", op, name, log_id, exc_info=error)
+        return OpError(
+            err_no, f"Op {op!r} failed in {name} ({type(error).__name__}); the log says why (log_id {log_id})"
+        )
 
 
 class OpRun:
@@ -97,7 +102,7 @@ class OpRun:
 
     def preprocess(self) -> None:
         given = (self._inputs,)
-        with self._work.in_functions(), in_function("preprocess", self.op, self._log_id):
+        with self._work, InFunction("preprocess", self.op, self._log_id):
             feed, skips, _, _ = self._prepared.copies.preprocess(self.op, given, self._data_id, self._log_id)
         self._feed = self._results = feed
         self.is_skipped = skips is True or (self.op.model is None and not self._prepared.copies.runs_itself)
@@ -125,7 +130,7 @@ class OpRun:
             self._results = run(self._feed)
 
     def _process(self, feed: dict[str, Any]) -> Any:
-        with self._work.in_functions(), in_function("process", self.op, self._log_id):
+        with self._work, InFunction("process", self.op, self._log_id):
             result, err_no, sentence = self.op.process([feed], self._log_id)
             if err_no not in (None, _OK):
                 raise OpError(err_no, str(sentence))
@@ -143,7 +148,7 @@ class OpRun:
         if self._prepared.copies.runs_itself:
             return False
         feeds: Sequence[dict[str, Any]] = self._feed if isinstance(self._feed, list) else [self._feed]
-        with in_function("process", self.op, self._log_id):
+        with InFunction("process", self.op, self._log_id):
             for feed in feeds:
                 future = self._model().submit(feed, self._prepared.timeout_s)
                 if future is None:
@@ -170,7 +175,7 @@ class OpRun:
 
     def _tried(self, first: Callable[[], Any], again: Callable[[], Any] | None = None) -> Any:
         """What a try gives; one whose own time is over is followed by the next."""
-        with in_function("process", self.op, self._log_id):
+        with InFunction("process", self.op, self._log_id):
             for left in range(self._prepared.tries - 1, -1, -1):
                 try:
                     return first()
@@ -190,7 +195,7 @@ class OpRun:
 
     def postprocess(self) -> Mapping[str, Any]:
         given = (self._inputs, self._results)
-        with self._work.in_functions(), in_function("postprocess", self.op, self._log_id):
+        with self._work, InFunction("postprocess", self.op, self._log_id):
             output, _, _ = self._prepared.copies.postprocess(self.op, given, self._data_id, self._log_id)
         if not isinstance(output, dict):
             raise OpError(
@@ -201,7 +206,7 @@ class OpRun:
     def jumps(self, output: Mapping[str, Any]) -> bool:
         """Whether the Op's own function says so."""
         data = {self._data_id: ChannelData(self._data_id, self._log_id, output)}
-        with self._work.in_functions(), in_function("check_jumping", self.op, self._log_id):
+        with self._work, InFunction("check_jumping", self.op, self._log_id):
             return self.op.check_jumping(data) is True
 
 
