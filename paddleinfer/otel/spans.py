@@ -8,9 +8,16 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
-from paddleinfer.errors import Cancelled, DeadlineExceeded, EngineClosed, ModelError, PaddleInferError
+from paddleinfer.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    EngineClosed,
+    ModelError,
+    PaddleInferError,
+    ServiceError,
+)
 from paddleinfer.explanation import InferInfo
 from paddleinfer.stages import Stage
 
@@ -49,6 +56,10 @@ class RequestSpan:
         """
         span = tracer.start_span(name, context, kind, attributes)
         return cls(span) if span.is_recording() else None
+
+    def context(self) -> Context:
+        """A context in which it is the current span."""
+        return set_span_in_context(self._span)
 
     def tell(self, attributes: Mapping[str, Any]) -> None:
         """Sets these."""
@@ -119,7 +130,7 @@ def outcome_of(error: BaseException) -> str:
         return "shed" if error.shed else "expired"
     if isinstance(error, EngineClosed):
         return "closed" if error.accepted else "refused"
-    if isinstance(error, PaddleInferError) and not isinstance(error, ModelError):
+    if isinstance(error, PaddleInferError) and not isinstance(error, (ModelError, ServiceError)):
         return "refused"
     return "error"
 

@@ -28,6 +28,7 @@ from paddleinfer.models.spec import TensorSpec
 from paddleinfer.serve.functions import Functions, is_async
 from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serve.loops import LoopThread, Mail, PoolJob
+from paddleinfer.serve.observing import OBSERVER
 from paddleinfer.serve.processes import FunctionProcesses, check_functions
 from paddleinfer.serve.request import Request
 from paddleinfer.serve.run import CURRENT, Run
@@ -139,11 +140,12 @@ class ServiceCalls:
         outer = CURRENT.get()
         if outer is None:
             return self._call(request, timeout_s)
-        token = CURRENT.set(None)
+        token, observing = CURRENT.set(None), OBSERVER.set(outer.observer)
         try:
             with outer.waiting():
                 return self._call(request, outer.timeout_s(timeout_s))
         finally:
+            OBSERVER.reset(observing)
             CURRENT.reset(token)
 
     def _call(self, request: Any, timeout_s: float | None) -> Any:

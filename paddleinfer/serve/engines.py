@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paddleinfer.errors import ConfigError
 from paddleinfer.sentences import listed, shown
+from paddleinfer.serve.observing import telling
 from paddleinfer.serve.run import CURRENT
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ class EngineOfService:
     the service may run.
     """
 
-    __slots__ = ("_engine",)
+    __slots__ = ("_engine", "_name")
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
+        self._name = name
 
     def infer(
         self,
@@ -42,7 +44,14 @@ class EngineOfService:
         if run is None:
             return self._engine.infer(inputs, timeout=timeout, **options)
         with run.waiting():
-            return self._engine.infer(inputs, timeout=run.timeout_s(timeout), **options)
+            options["timeout"] = run.timeout_s(timeout)
+            if run.observer is None:
+                return self._engine.infer(inputs, **options)
+            options["return_info"] = True
+            with telling(run.observer, self._name) as end:
+                results, info = self._engine.infer(inputs, **options)
+                end(info)
+            return (results, info) if return_info else results
 
     async def ainfer(
         self,
@@ -60,7 +69,14 @@ class EngineOfService:
             return await self._engine.ainfer(inputs, timeout=timeout, **options)
         run.begin_wait("infer")
         try:
-            return await self._engine.ainfer(inputs, timeout=run.timeout_s(timeout), **options)
+            options["timeout"] = run.timeout_s(timeout)
+            if run.observer is None:
+                return await self._engine.ainfer(inputs, **options)
+            options["return_info"] = True
+            with telling(run.observer, self._name) as end:
+                results, info = await self._engine.ainfer(inputs, **options)
+                end(info)
+            return (results, info) if return_info else results
         finally:
             run.end_wait()
 
@@ -86,14 +102,14 @@ class Engines:
             raise ConfigError(
                 f"the service has no engine {shown(name)}; its engines are {listed(self._engines)}"
             )
-        return EngineOfService(self._engines[name])
+        return EngineOfService(self._engines[name], name)
 
     def __getattr__(self, name: str) -> EngineOfService:
         if name.startswith("_") or name not in self._engines:
             raise AttributeError(
                 f"the service has no engine {shown(name)}; its engines are {listed(self._engines)}"
             )
-        return EngineOfService(self._engines[name])
+        return EngineOfService(self._engines[name], name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._engines)

@@ -10,6 +10,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from paddleinfer.errors import DeadlineExceeded
+from paddleinfer.serve.observing import OBSERVER
 from paddleinfer.stages import Stage
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Run:
 
     __slots__ = (
         *("_depth", "_outer", "_pool", "_since_ns", "_stage", "_turn_of"),
-        *("arrived_ns", "deadline_ns", "is_given_up", "key_ns", "request", "stages"),
+        *("arrived_ns", "deadline_ns", "is_given_up", "key_ns", "observer", "request", "stages"),
     )
 
     def __init__(self, pool: TurnPool, request: Request, timeout_s: float | None) -> None:
@@ -42,6 +43,10 @@ class Run:
         self.is_given_up = False
         """Nobody waits for its answer any more."""
         self.stages: list[Stage] = []
+        self.observer = OBSERVER.get()
+        """Is told of each call of an engine; None where nobody observes it."""
+        if self.observer is not None and self.observer.stages is None:
+            self.observer.stages = self.stages
         self._stage: str | None = None
         self._since_ns = 0
         self._outer: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
@@ -90,7 +91,8 @@ class PipelineRequest(RpcRequest):
         del fields
         request.client_ip = request.client_ip or self.client_address() or ""
         self._decoded_ns = monotonic_ns()
-        response = await pipeline.answer(request, timeout=remaining_s)
+        with contextlib.nullcontext() if self.span is None else self.span.observing():
+            response = await pipeline.answer(request, timeout=remaining_s)
         del request
         self._delivered_ns = monotonic_ns()
         if response.err_no and self._service.options.http_status == "real":

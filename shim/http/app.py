@@ -141,11 +141,12 @@ class Application(Starlette):
         """A request to a service or a pipeline, if this is one."""
         given = (self.service, self._watch, headers, scope.get("query_string", b""), receive, send)
         if (match := _SERVICE.fullmatch(path)) is not None:
-            return ServiceRequest(match[1], *given)
+            return ServiceRequest(match[1], *given, self._span(scope, headers, "/services/{service}"))
         if self.service.pipelines and (match := _METHOD.fullmatch(path)) is not None:
             pipeline = self.service.pipelines.get(match[1])
             if pipeline is not None:
-                return PipelineHttpRequest(pipeline, match[2], match[1], *given)
+                span = self._span(scope, headers, "/{model}/{method}")
+                return PipelineHttpRequest(pipeline, match[2], match[1], *given, span)
         return None
 
     async def _infer(self, path: str, scope: Any, headers: Headers, receive: Receive, send: Send) -> bool:

@@ -12,7 +12,7 @@ from ..protocol.body import BodyLimit
 from ..protocol.errors import RequestError
 from ..protocol.service_body import JSON, WrittenAnswer
 from ..protocol.serving_json import object_of, write_document
-from .answers import JSON_FIELDS, answer, error_answer
+from .answers import JSON_FIELDS, answer
 from .paddle_serving import IN_THE_ANSWER
 from .service_request import ServiceRequest
 
@@ -41,13 +41,13 @@ class PipelineHttpRequest(ServiceRequest):
             return RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         return super()._refused(error)
 
-    async def _send_refusal(self, error: BaseException, refused: RequestError) -> None:
+    async def _send_refusal(self, error: BaseException, refused: RequestError) -> int:
         if refused.status not in IN_THE_ANSWER:
-            await error_answer(self._send, refused)
-            return
+            return await super()._send_refusal(error, refused)
         status, document = self._pipeline.refusal(
             error, refused.status, refused.message, is_real=self._service.options.http_status == "real"
         )
         fields = list(JSON_FIELDS)
         fields += [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
         await answer(self._send, status, write_document(document), fields)
+        return status

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from time import monotonic
-from typing import Any, Final
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from paddleinfer.errors import ServiceError
@@ -34,6 +35,9 @@ from ..service.services import ServedService
 from .answers import answer, error_answer
 from .client_watch import ClientWatch
 
+if TYPE_CHECKING:
+    from ..service.request_spans import HttpSpan
+
 __all__ = ["ServiceRequest"]
 
 _log = logging.getLogger("paddleinfer.http")
@@ -56,7 +60,10 @@ class ServiceRequest:
         query: bytes,
         receive: Receive,
         send: Send,
+        span: HttpSpan | None,
     ) -> None:
+        self._began_ns = self._received_ns = monotonic_ns()
+        self._span = span
         self._name = name
         self._service = service
         self._inference = service.inference
@@ -80,11 +87,19 @@ class ServiceRequest:
             await self._refuse(ServerEnded())
         except Exception as error:
             if self._has_answer:
+                if self._span is not None:
+                    self._span.fail(error)
                 raise
             await self._refuse(error)
+        finally:
+            if self._span is not None:
+                self._span.leave()
 
     async def _refuse(self, error: BaseException) -> None:
-        await self._send_refusal(error, self._refused(error))
+        refused = self._refused(error)
+        status = await self._send_refusal(error, refused)
+        if self._span is not None:
+            self._span.refused(error, status)
 
     def _refused(self, error: BaseException) -> RequestError:
         """What its client may know of an error; the log has what it may not."""
@@ -95,18 +110,20 @@ class ServiceRequest:
 
     async def _answer(self) -> None:
         served = self._service.services.get(self._name)
+        if self._span is not None:
+            self._span.tell({"paddleinfer.service.name": self._name})
         check_same_site(self._headers, self._service.hosts)
         timeout_s, query = self._timeout_s(), self._parameters()
         content_type = self._headers.get(b"content-type", b"").decode("latin-1")
         self._inference.check_room()
         with self._inference.bodies.of_one() as held:
             body = await read_body(self._receive, self._headers, self._limit(content_type), held)
+            self._received_ns = monotonic_ns()
             self._inference.begin()
             try:
-                began = monotonic()
                 written = await self._ask(served, body, content_type, query, timeout_s)
                 del body
-                await self._send_written(written, served, began)
+                await self._send_written(written, served)
             finally:
                 self._inference.end()
 
@@ -158,12 +175,13 @@ class ServiceRequest:
             query=query,
             decode=partial(self._read, body, content_type, service.calls.limits),
         )
-        with self._watch.over(self._receive):
+        observing = contextlib.nullcontext() if self._span is None else self._span.observing()
+        with self._watch.over(self._receive), observing:
             written: Any = await service.acall(request, timeout=timeout_s, finish=self._write)
         assert isinstance(written, WrittenAnswer)
         return written
 
-    async def _send_written(self, written: WrittenAnswer, served: ServedService, began: float) -> None:
+    async def _send_written(self, written: WrittenAnswer, served: ServedService) -> None:
         payload: bytes = written.body
         with self._inference.results.of_one() as held:
             held.resize(len(payload))
@@ -172,9 +190,13 @@ class ServiceRequest:
             if accepted is not None:
                 payload = await compressed(payload, accepted)
                 fields.append((b"content-encoding", accepted.encode()))
-        served.latencies.add(monotonic() - began)
+        written_ns = monotonic_ns()
+        served.latencies.add((written_ns - self._received_ns) / 1e9)
         self._has_answer = True
         await answer(self._send, written.status, payload, fields)
+        if self._span is not None:
+            receive, send = (self._began_ns, self._received_ns), (written_ns, monotonic_ns())
+            self._span.answered_by_service(written.status, [("receive", *receive), ("send", *send)])
 
     # The form of requests and answers
 
@@ -186,6 +208,7 @@ class ServiceRequest:
         """The same the other way."""
         return write_answer(answer)
 
-    async def _send_refusal(self, error: BaseException, refused: RequestError) -> None:
-        """Answers without a result: what went wrong, and what the client may know of it."""
+    async def _send_refusal(self, error: BaseException, refused: RequestError) -> int:
+        """Answers without a result (what went wrong, what the client may know of it); returns the status."""
         await error_answer(self._send, refused)
+        return refused.status

@@ -6,22 +6,25 @@ Names follow the semantic conventions for HTTP and RPC; what is ours begins with
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 from opentelemetry.propagate import extract
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import SpanKind, get_tracer
+from opentelemetry.trace import Span, SpanKind, get_tracer
 
 from paddleinfer._version import __version__
 from paddleinfer.errors import ModelError
 from paddleinfer.explanation import InferInfo
 from paddleinfer.otel.spans import RequestSpan, outcome_of
+from paddleinfer.stages import Stage
 
 from ..protocol.body import Headers
 from ..protocol.errors import RequestError, ServerEnded
 from .served_models import ServedModel
+from .service_spans import ServiceCallSpans
 from .stage_log import ServedTimes
 
 __all__ = ["INFER_ROUTE", "HttpSpan", "RpcSpan", "ServerSpans"]
@@ -40,7 +43,11 @@ _RPC_FAILURES: Final = frozenset(
 class ServerSpan(RequestSpan, abc.ABC):
     """A request's span on the server."""
 
-    __slots__ = ()
+    __slots__ = ("_calls",)
+
+    def __init__(self, span: Span) -> None:
+        super().__init__(span)
+        self._calls: ServiceCallSpans | None = None
 
     @abc.abstractmethod
     def answered(self, info: InferInfo | None, times: ServedTimes) -> None:
@@ -50,6 +57,11 @@ class ServerSpan(RequestSpan, abc.ABC):
     def refused(self, error: BaseException, status: int | str) -> None:
         """Records an answer with an error and a status of the protocol."""
 
+    def observing(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, a service is asked: its stages become events, and its calls of engines child spans."""
+        self._calls = ServiceCallSpans(self)
+        return self._calls.observing()
+
     def serve(self, model: ServedModel) -> None:
         """Records which model it is for."""
         self.tell({"paddleinfer.model.name": model.name, "paddleinfer.model.version": model.version})
@@ -58,13 +70,16 @@ class ServerSpan(RequestSpan, abc.ABC):
 
     def succeed(self, info: InferInfo | None, times: ServedTimes) -> None:
         """Ends the span of an answered request."""
-        self.explain(info, (stage for stage in times.stages() if stage[0] != "infer"))
+        self.explain(info, [*self.of_service(), *(stage for stage in times.stages() if stage[0] != "infer")])
         self.end()
+
+    def of_service(self) -> list[Stage]:
+        """The stages of the service that was asked, if one was."""
+        return [] if self._calls is None or self._calls.stages is None else self._calls.stages
 
     def refuse(self, error: BaseException, status: str, *, at_fault: bool) -> None:
         """Ends the span of a request without a result; `at_fault`: the reason lies with the server."""
-        if isinstance(error, ModelError):
-            self.explain(error.info)
+        self.explain(error.info if isinstance(error, ModelError) else None, self.of_service())
         if at_fault and isinstance(error, RequestError):
             self.blame_as(status, error.message)
         elif at_fault:
@@ -84,6 +99,14 @@ class HttpSpan(ServerSpan):
         """Records an answer with a result."""
         self.tell({"http.response.status_code": int(HTTPStatus.OK)})
         self.succeed(info, times)
+
+    def answered_by_service(self, status: int, around: Iterable[Stage]) -> None:
+        """Records the answer of a service, which says its status itself; `around` are the server's stages."""
+        self.tell({"http.response.status_code": status})
+        self.pass_through(sorted([*self.of_service(), *around], key=lambda stage: stage[1]))
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.blame_as(str(status), "the service answered with this status")
+        self.end("error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "result")
 
     def refused(self, error: BaseException, status: int | str) -> None:
         """Records an answer with an error."""

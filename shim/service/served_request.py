@@ -102,13 +102,14 @@ class ServedRequest:
         timeout_s = request.timeout_s
         if remaining_s is not None:
             timeout_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
-        return engine.ainfer(
+        asked = engine.ainfer(
             request.inputs,
             timeout=timeout_s,
             outputs=None if request.outputs is None else [output.name for output in request.outputs],
             priority=request.priority,
             return_info=self.span is not None,
         )
+        return asked if self.span is None or not self.model.is_service else _observed(asked, self.span)
 
     def deliver(self, request: InferRequest, given: Any) -> Any:
         """Returns the results in the engine's answer."""
@@ -175,3 +176,8 @@ class ServedRequest:
     def note_cut(self) -> None:
         """Notes that the server ends and waits for it no longer."""
         self._inference.cut += 1
+
+
+async def _observed(asked: Coroutine[Any, Any, Any], span: ServerSpan) -> Any:
+    with span.observing():
+        return await asked

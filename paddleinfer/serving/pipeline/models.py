@@ -43,7 +43,7 @@ class EngineModel:
 
     def __init__(self, path: str, engine: Engine, fetch: Sequence[str] | None) -> None:
         self.engine = engine
-        self._view = EngineOfService(engine)
+        self._view = EngineOfService(engine, engine.model.path.name)
         self._names = wanted_names(fetch, engine.outputs)
         known = [
             name for tensor in engine.outputs for name in (tensor.alias, tensor.name) if name is not None
