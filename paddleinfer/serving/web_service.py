@@ -34,6 +34,8 @@ class WebService:
     """
 
     def __init__(self, name: str = "default_service") -> None:
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"a web service's name must be a text, not {shown(name)}")
         self.name = name
         self.gpus: Any = None
         self._pipeline: PipelineServer | None = None

@@ -410,6 +410,17 @@ def test_what_is_no_op_is_said() -> None:
         PipelineServer().set_response_op(Op("a"))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="an Op's name must be a text"):
         Op(3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a web service's name must be a text, not 3"):
+        WebService(3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a pipeline's name must be a text, not 3"):
+        PipelineServer(3)  # type: ignore[arg-type]
+
+    class Forgetful(Op):
+        def __init__(self) -> None:
+            self.size = 3
+
+    with pytest.raises(ConfigError, match=r"Forgetful.__init__ must call super\(\).__init__\(\)"):
+        PipelineServer().set_response_op(ResponseOp([Forgetful()]))
     with pytest.raises(ConfigError, match="must return the last Op, and returned None"):
         WebService().prepare_pipeline_config(yml_dict={"http_port": 0})
 

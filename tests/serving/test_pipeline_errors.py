@@ -117,6 +117,15 @@ def test_what_an_op_does_wrong_has_its_number_and_a_sentence(
     assert asked(server, how="well").value == ["2.0"]
 
 
+def test_the_number_0_of_the_product_is_no_error() -> None:
+    class Succeeding(Op):
+        def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
+            return {"y": "1"}, True, 0, "success"
+
+    with pipeline_of(Succeeding("op", [RequestOp()])) as server:
+        assert asked(server, x="1").value == ["1"]
+
+
 @pytest.mark.parametrize(("how", "err_no"), [("raises", 10000), ("hidden", 4000)])
 def test_what_an_op_raises_is_for_the_log_alone(
     server: Any, caplog: pytest.LogCaptureFixture, how: str, err_no: int
@@ -149,6 +158,9 @@ def test_a_request_for_another_service_is_refused(server: Any) -> None:
 def test_a_request_that_cannot_be_unpacked_has_the_number_of_its_package(server: Any) -> None:
     for tensor in ({"name": "x"}, {"name": "", "elem_type": 12, "str_data": ["a"]}):
         assert server.call(PipelineRequest(tensors=[tensor])).err_no == 8000
+    uneven = server.call(PipelineRequest(keys=["how"]))
+    assert uneven.err_no == 8000 and "1 keys and 0 values" in uneven.err_msg
+    assert server.call("how").err_no == 5000
     twice = {"name": "how", "elem_type": 12, "shape": [1], "str_data": ["well"]}
     response = server.call(PipelineRequest(keys=["how"], values=["well"], tensors=[twice]))
     assert response.err_no == 8000 and "'how' is given twice" in response.err_msg

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -156,10 +156,7 @@ def read_document(document: Mapping[str, Any], name: str = "", method: str = "")
         It is none; the sentence says why.
     """
     keys, values = _texts(document, "key"), _texts(document, "value")
-    if len(keys) != len(values):
-        raise InvalidInput(
-            f"the request has {len(keys)} keys and {len(values)} values; each key has its value"
-        )
+    _check_pairs(keys, values)
     tensors = list(sequence_of(document, "tensors"))
     if not all(isinstance(tensor, Mapping) for tensor in tensors):
         raise InvalidInput('each of "tensors" must be an object')
@@ -178,8 +175,9 @@ def values_of(request: PipelineRequest) -> dict[str, Any]:
     Raises
     ------
     InvalidInput
-        A tensor contradicts itself, or a name is there twice.
+        A key has no value, a tensor contradicts itself, or a name is there twice.
     """
+    _check_pairs(request.keys, request.values)
     values: dict[str, Any] = {}
     pairs = zip(request.keys, request.values, strict=True)
     for name, value in itertools.chain(pairs, map(text_or_array_of, request.tensors)):
@@ -205,6 +203,13 @@ def status_of(err_no: int) -> int:
     if err_no in _PRODUCT_ERRORS:
         return 400
     return _STATUS_OF.get(err_no, 500)
+
+
+def _check_pairs(keys: Sequence[str], values: Sequence[str]) -> None:
+    if len(keys) != len(values):
+        raise InvalidInput(
+            f"the request has {len(keys)} keys and {len(values)} values; each key has its value"
+        )
 
 
 def _texts(document: Mapping[str, Any], name: str) -> list[str]:

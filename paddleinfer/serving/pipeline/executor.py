@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Final
 
+from paddleinfer.errors import InvalidInput
 from paddleinfer.sentences import shown
 from paddleinfer.serve.request import Request
 from paddleinfer.serving.formats.pipeline import (
@@ -69,6 +70,8 @@ class Executor:
         ------
         PipelineFailure
             The response says that there is no result.
+        InvalidInput
+            It is no request.
         QueueFull, EngineClosed, DeadlineExceeded, OutOfMemory
             As of the service.
         """
@@ -79,6 +82,8 @@ class Executor:
 
     def respond(self, request: PipelineRequest) -> PipelineResponse:
         """As `handle`."""
+        if not isinstance(request, PipelineRequest):
+            raise InvalidInput(f"a pipeline takes a PipelineRequest, not {shown(request)}")
         if request.name not in ("", self._name):
             sentence = f"there is no service {shown(request.name)}; this one is {self._name!r}"
             raise PipelineFailure(PipelineResponse(_NO_SERVICE, sentence))

@@ -75,5 +75,7 @@ def _resolved(op: Op) -> list[Op]:
     """The Ops before it, and in the place of virtual ones those before these."""
     found: list[Op] = []
     for one in op.get_input_ops():
+        if "given" not in vars(one):
+            raise ConfigError(f"{type(one).__name__}.__init__ must call super().__init__(), with its name")
         found += _resolved(one) if isinstance(one, VirtualOp) else [one]
     return list(dict.fromkeys(found))

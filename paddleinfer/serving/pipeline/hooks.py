@@ -66,7 +66,7 @@ class Hook:
         Raises
         ------
         OpError
-            It gave something else, or the number of an error of the product's.
+            It gave something else, or the number of an error of the product's, which is neither None nor 0.
         """
         numbers = {"data_id": data_id, "log_id": log_id}
         result = getattr(op, self._name)(*given, *(numbers[name] for name in self._further))
@@ -76,7 +76,7 @@ class Hook:
         if len(values) != len(self._gives):
             raise self._wrong(result)
         err_no, sentence = values[-2:]
-        if err_no is None:
+        if err_no in (None, 0):
             return values
         if type(err_no) is not int:
             raise self._wrong(result)

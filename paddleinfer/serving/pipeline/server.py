@@ -53,6 +53,8 @@ class PipelineServer:
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or "pipeline"
+        if not isinstance(self.name, str):
+            raise ConfigError(f"a pipeline's name must be a text, not {shown(name)}")
         self._graph: Graph | None = None
         self._conf: PipelineConf | None = None
         self._op_confs: dict[str, OpConf] = {}
