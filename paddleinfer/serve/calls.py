@@ -143,7 +143,7 @@ class ServiceCalls:
         token, observing = CURRENT.set(None), OBSERVER.set(outer.observer)
         try:
             with outer.waiting():
-                return self._call(request, outer.timeout_s(timeout_s))
+                return self._call(outer.lend_priority(request), outer.timeout_s(timeout_s))
         finally:
             OBSERVER.reset(observing)
             CURRENT.reset(token)
@@ -165,7 +165,7 @@ class ServiceCalls:
         """On the running loop; plain functions on a thread of the pool."""
         outer = CURRENT.get()
         if outer is not None:
-            timeout_s = outer.timeout_s(timeout_s)
+            request, timeout_s = outer.lend_priority(request), outer.timeout_s(timeout_s)
             outer.begin_wait("infer")
         try:
             with self._accepted(request, timeout_s) as run:
@@ -200,7 +200,8 @@ class ServiceCalls:
     async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """A plain function for an async one."""
         outer = CURRENT.get()
-        run = Run(self._pool, Request(), None if outer is None else outer.left_s())
+        asked = Request(priority=None if outer is None else outer.priority)
+        run = Run(self._pool, asked, None if outer is None else outer.left_s())
         if outer is not None:
             run.key_ns = outer.key_ns
 

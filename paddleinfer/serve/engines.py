@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from paddleinfer.errors import ConfigError
 from paddleinfer.sentences import listed, shown
 from paddleinfer.serve.observing import telling
-from paddleinfer.serve.run import CURRENT
+from paddleinfer.serve.run import CURRENT, Run
 
 if TYPE_CHECKING:
     from paddleinfer.engine.engine import Engine
@@ -17,7 +17,7 @@ __all__ = ["EngineOfService", "Engines"]
 
 
 class EngineOfService:
-    """An engine as a service's functions see it: all of an Engine, with the request's deadline.
+    """An engine as a service's functions see it: all of an Engine, with the request's deadline and priority.
 
     ``infer`` and ``ainfer`` end with the request's deadline, and while ``infer`` waits another function of
     the service may run.
@@ -35,12 +35,12 @@ class EngineOfService:
         *,
         timeout: float | None = None,
         outputs: Sequence[str] | None = None,
-        priority: int = 1,
+        priority: int | None = None,
         return_info: bool = False,
     ) -> Any:
-        """As ``Engine.infer``."""
+        """As ``Engine.infer``; without a `priority` it has the request's."""
         run = CURRENT.get()
-        options: dict[str, Any] = {"outputs": outputs, "priority": priority, "return_info": return_info}
+        options = _options(run, outputs, priority, return_info)
         if run is None:
             return self._engine.infer(inputs, timeout=timeout, **options)
         with run.waiting():
@@ -59,12 +59,12 @@ class EngineOfService:
         *,
         timeout: float | None = None,
         outputs: Sequence[str] | None = None,
-        priority: int = 1,
+        priority: int | None = None,
         return_info: bool = False,
     ) -> Any:
-        """As ``Engine.ainfer``."""
+        """As ``Engine.ainfer``; without a `priority` it has the request's."""
         run = CURRENT.get()
-        options: dict[str, Any] = {"outputs": outputs, "priority": priority, "return_info": return_info}
+        options = _options(run, outputs, priority, return_info)
         if run is None:
             return await self._engine.ainfer(inputs, timeout=timeout, **options)
         run.begin_wait("infer")
@@ -85,6 +85,17 @@ class EngineOfService:
 
     def __repr__(self) -> str:
         return repr(self._engine)
+
+
+def _options(
+    run: Run | None, outputs: Sequence[str] | None, priority: int | None, return_info: bool
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"outputs": outputs, "return_info": return_info}
+    if priority is not None:
+        options["priority"] = priority
+    elif run is not None:
+        options["priority"] = run.priority
+    return options
 
 
 class Engines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from paddleinfer.errors import InvalidInput
 from paddleinfer.sentences import shown
 from paddleinfer.serve.images import IMAGE_FORMATS, decode_image, image_bytes
 from paddleinfer.serve.limits import ServiceLimits
@@ -16,6 +17,7 @@ __all__ = ["Request"]
 
 # To decode less takes less than a hop to another thread and back.
 _LARGE_BYTES: Final = 16 << 10
+_LEAST_URGENT: Final = 2
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -34,9 +36,17 @@ class Request:
         Of HTTP; the names of headers are in lower case.
     decode
         Gives the value, and is called once, when it is first asked for.
+    priority
+        0, 1 or 2, the most urgent first, as of ``Engine.infer``. None is that of the request on whose behalf
+        a service asks another, and else 1.
+
+    Raises
+    ------
+    InvalidInput
+        The priority is none of these.
     """
 
-    __slots__ = ("_decode", "_value", "body", "headers", "limits", "media_type", "query")
+    __slots__ = ("_decode", "_value", "body", "headers", "limits", "media_type", "priority", "query")
 
     def __init__(
         self,
@@ -47,13 +57,17 @@ class Request:
         headers: Mapping[str, str] = _NOTHING,
         query: Mapping[str, str] = _NOTHING,
         decode: Callable[[], Any] | None = None,
+        priority: int | None = None,
     ) -> None:
+        if priority is not None and (type(priority) is not int or not 0 <= priority <= _LEAST_URGENT):
+            raise InvalidInput(f"priority must be 0 (the most urgent), 1 or 2, not {shown(priority)}")
         self._value = value
         self._decode = decode
         self.body = body
         self.media_type = media_type
         self.headers = headers
         self.query = query
+        self.priority = priority
         self.limits = ServiceLimits()
         """The service's, once it has accepted the request."""
 

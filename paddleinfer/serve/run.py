@@ -7,20 +7,22 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from paddleinfer.errors import DeadlineExceeded
 from paddleinfer.serve.observing import OBSERVER
+from paddleinfer.serve.request import Request
 from paddleinfer.stages import Stage
 
 if TYPE_CHECKING:
-    from paddleinfer.serve.request import Request
     from paddleinfer.serve.turns import TurnPool
 
 __all__ = ["CURRENT", "Run"]
 
-# What waits comes to its turn by its deadline, or as if it had this one: nothing waits for ever.
-_SLACK_NS: Final = 1_000_000_000
+# Of each priority, as an engine has them: what waits comes to its turn by its deadline, or as if it had this
+# one, so that nothing waits for ever.
+_SLACK_NS: Final = (100_000_000, 1_000_000_000, 10_000_000_000)
+_USUAL: Final = 1
 
 
 class Run:
@@ -28,7 +30,7 @@ class Run:
 
     __slots__ = (
         *("_depth", "_outer", "_pool", "_since_ns", "_stage", "_turn_of"),
-        *("arrived_ns", "deadline_ns", "is_given_up", "key_ns", "observer", "request", "stages"),
+        *("arrived_ns", "deadline_ns", "is_given_up", "key_ns", "observer", "priority", "request", "stages"),
     )
 
     def __init__(self, pool: TurnPool, request: Request, timeout_s: float | None) -> None:
@@ -37,7 +39,9 @@ class Run:
         self.arrived_ns = monotonic_ns()
         self.deadline_ns = None if timeout_s is None else self.arrived_ns + int(timeout_s * 1e9)
         """An instant of ``time.monotonic_ns``."""
-        slack_ns = self.arrived_ns + _SLACK_NS
+        self.priority = _USUAL if request.priority is None else request.priority
+        """Of its calls of engines, too."""
+        slack_ns = self.arrived_ns + _SLACK_NS[self.priority]
         self.key_ns = slack_ns if self.deadline_ns is None else min(self.deadline_ns, slack_ns)
         """Who waits for a turn gets it by the smallest of these."""
         self.is_given_up = False
@@ -67,6 +71,13 @@ class Run:
         if left_s is None or given is None:
             return left_s if given is None else given
         return min(given, left_s)
+
+    def lend_priority(self, request: Any) -> Request:
+        """What another service is asked on its behalf: as urgent, where the request does not say itself."""
+        asked = request if isinstance(request, Request) else Request(request)
+        if asked.priority is None:
+            asked.priority = self.priority
+        return asked
 
     def check(self) -> None:
         """DeadlineExceeded where its deadline has passed or nobody waits for it."""

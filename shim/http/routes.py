@@ -48,6 +48,7 @@ _MOST_QUERY_CHARACTERS: Final = 1024
 
 _JSON_BYTES: Final = "Inference-Header-Content-Length"
 _LENGTH: Final[Schema] = {"type": "integer", "minimum": 0}
+_PRIORITY: Final[Schema] = {"type": "integer", "minimum": 0, "description": "1 is the most urgent."}
 _MICROSECONDS: Final[Schema] = {"type": "integer", "minimum": 1}
 _OF_INFERENCE: Final = (400, 404, 413, 415, 429, 500, 503, 504)
 _SECONDS: Final[Schema] = {"type": "number", "exclusiveMinimum": 0, "maximum": 60, "default": 1}
@@ -315,7 +316,10 @@ class Handlers:
         Operation(
             *("POST", _server("/services/{service}"), "ask_service", ANY),
             _OF_INFERENCE,
-            parameters=(Parameter("Paddleinfer-Timeout-Us", "header", _MICROSECONDS),),
+            parameters=(
+                Parameter("Paddleinfer-Timeout-Us", "header", _MICROSECONDS),
+                Parameter("Paddleinfer-Priority", "header", _PRIORITY),
+            ),
             body={**json_of({}), **FORM, **BINARY},
         )
     )

@@ -27,6 +27,7 @@ from ..protocol.body import (
     compressed,
     read_body,
 )
+from ..protocol.checks import priority_of
 from ..protocol.errors import RequestError, ServerEnded, bad_request, to_request_error
 from ..protocol.service_body import JSON, WrittenAnswer, media_type_of, value_of, write_answer
 from ..service.origins import check_same_site
@@ -43,6 +44,7 @@ __all__ = ["ServiceRequest"]
 _log = logging.getLogger("paddleinfer.http")
 
 _TIMEOUT: Final = b"paddleinfer-timeout-us"
+_PRIORITY: Final = b"paddleinfer-priority"
 _MOST_DIGITS: Final = 15
 _MOST_QUERY_BYTES: Final = 8192
 _MOST_PARAMETERS: Final = 100
@@ -113,7 +115,7 @@ class ServiceRequest:
         if self._span is not None:
             self._span.tell({"paddleinfer.service.name": self._name})
         check_same_site(self._headers, self._service.hosts)
-        timeout_s, query = self._timeout_s(), self._parameters()
+        timeout_s, priority, query = self._timeout_s(), self._priority(), self._parameters()
         content_type = self._headers.get(b"content-type", b"").decode("latin-1")
         self._inference.check_room()
         with self._inference.bodies.of_one() as held:
@@ -121,7 +123,7 @@ class ServiceRequest:
             self._received_ns = monotonic_ns()
             self._inference.begin()
             try:
-                written = await self._ask(served, body, content_type, query, timeout_s)
+                written = await self._ask(served, body, content_type, query, timeout_s, priority)
                 del body
                 await self._send_written(written, served)
             finally:
@@ -144,6 +146,15 @@ class ServiceRequest:
             )
         return int(text) / 1e6
 
+    def _priority(self) -> int:
+        text = self._headers.get(_PRIORITY, b"0")
+        if not text.isdigit() or len(text) > _MOST_DIGITS:
+            raise bad_request(
+                "Paddleinfer-Priority must be 1, the most urgent, 2, the default, or more, "
+                f"not {shown(text.decode('latin-1'))}"
+            )
+        return priority_of({"priority": int(text)})
+
     def _parameters(self) -> Mapping[str, str]:
         if not self._query:
             return {}
@@ -164,6 +175,7 @@ class ServiceRequest:
         content_type: str,
         query: Mapping[str, str],
         timeout_s: float | None,
+        priority: int,
     ) -> WrittenAnswer:
         service = served.service
         request = Request(
@@ -174,6 +186,7 @@ class ServiceRequest:
             },
             query=query,
             decode=partial(self._read, body, content_type, service.calls.limits),
+            priority=priority,
         )
         observing = contextlib.nullcontext() if self._span is None else self._span.observing()
         with self._watch.over(self._receive), observing:

@@ -61,13 +61,13 @@ class ServiceModel:
         priority: int = 1,
         return_info: bool = False,
     ) -> Any:
-        """As of an engine; turns go by deadlines alone, and there is no info."""
+        """As of an engine; there is no info."""
         check_inputs(self.inputs, inputs)
         known = [spec.name for spec in self.outputs]
         for name in outputs or ():
             if name not in known:
                 raise InvalidInput(f"there is no output {shown(name)}; the service has {listed(known)}")
-        request = Request(dict(inputs))
+        request = Request(dict(inputs), priority=priority)
         results = await self._service.acall(request, timeout=timeout, finish=partial(arrays_of, self.outputs))
         chosen = {name: results[name] for name in outputs or known}
         return (chosen, None) if return_info else chosen
