@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc_helpers
 import numpy as np
 import pytest
 from engine_helpers import PATIENCE_S, Arrays, Gate, double, engine_of, eventually
@@ -26,7 +27,7 @@ from serving_pipelines import (
 from starlette.testclient import TestClient
 
 from paddleinfer import Engine
-from paddleinfer.serving import Op, PipelineServer, RequestOp, ResponseOp, VirtualOp
+from paddleinfer.serving import Op, PipelineClient, PipelineServer, RequestOp, ResponseOp, VirtualOp
 from paddleinfer.serving.formats.pipeline import PipelineRequest, PipelineResponse
 
 HOUSE_TEXT = ", ".join(map(str, HOUSE))
@@ -78,18 +79,34 @@ def test_the_simple_web_service_gives_the_documented_answer(fit_a_line: Path, tm
 def test_the_ensemble_of_two_models_gives_their_mean(tmp_path: Path) -> None:
     models = [make_sentiment(tmp_path / name, seed) for seed, name in enumerate(("bow", "cnn"))]
     server = imdb_server(*models)
+    client = PipelineClient()
     try:
-        response = asked(server, words="i am very sad", log_id=10000)
+        with grpc_helpers.serving({}, pipelines={"pipeline": server}) as served:
+            client.connect([served.server.addresses[0]])
+            words = "i am very sad | 0"
+            futures = [
+                client.predict(
+                    feed_dict={"words": words, "logid": 10000 + i},
+                    fetch=["prediction"],
+                    asyn=True,
+                    profile=False,
+                )
+                for i in range(100)
+            ]
+            responses = [future.result() for future in futures]
     finally:
+        client.release()
         server.close()
+    (response,) = {(one.err_no, tuple(one.key), tuple(one.value)) for one in responses}
     ids = np.array([[WORDS.index(word) + 1 for word in ("i", "am", "very", "sad")] + [0] * 4])
+    length = np.array([[6]])  # with the bar and the label, which are no words
     plain = []
     for model in models:
         with Engine(model) as engine:
-            (output,) = engine.infer({"words": ids, "length": np.array([[4]])}).values()
+            (output,) = engine.infer({"words": ids, "length": length}).values()
             plain.append(output)
-    assert (response.err_no, response.key) == (0, ["prediction"])
-    found = eval(response.value[0], {"array": np.array, "float32": np.float32})
+    assert response[:2] == (0, ("prediction",))
+    found = eval(response[2][0], {"array": np.array, "float32": np.float32})
     np.testing.assert_allclose(found, sum(plain) / 2, rtol=1e-5)
 
 
@@ -430,6 +447,27 @@ def test_so_many_requests_are_in_an_ops_functions_as_its_concurrency_says(
     assert len(made) == inits
     assert all(state["most"] == most for state in made)
     assert [state["number"] for state in made] == ([None] if is_thread_op else [0, 1, 2])
+
+
+def test_requests_that_give_up_their_wait_leave_no_place_taken() -> None:
+    inside = threading.Barrier(2)
+
+    class Waiting(Op):
+        def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
+            ((_, given),) = input_dicts.items()
+            if given["x"] == "meet":
+                inside.wait(PATIENCE_S)
+            return {"done": "1"}, True, None, ""
+
+    with (
+        pipeline_of(Waiting("op", [RequestOp()]), op={"concurrency": 2}) as server,
+        ThreadPoolExecutor(THREADS) as threads,
+    ):
+        request = PipelineRequest(keys=["x"], values=["go"])
+        codes = threads.map(lambda one: server.call(request, timeout=one % 5 / 1e4).err_no, range(2000))
+        assert set(codes) <= {0, 6000}
+        meeting = [threads.submit(asked, server, x="meet") for _ in range(2)]
+        assert [future.result(PATIENCE_S).err_no for future in meeting] == [0, 0]
 
 
 # Its end
