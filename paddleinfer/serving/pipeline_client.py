@@ -23,6 +23,7 @@ from paddleinfer.serving.in_process import InProcess, LocalAnswer, pipeline_of
 __all__ = ["PipelineClient", "PipelineFuture"]
 
 _ADDRESS: Final = re.compile(r"(?:grpc://)?((?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5})")
+_METADATA_NAME: Final = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
 _IN_PROCESS: Final = "inproc://"
 _LOD: Final = ".lod"
 _MOST_INT: Final = (1 << 63) - 1
@@ -80,6 +81,7 @@ class PipelineClient:
             raise ConfigError(f"name must be a text, not {shown(name)}")
         self._name = name
         self._timeout_ms = 200_000
+        self._metadata: dict[str, str] = {}
         self._channel: GrpcChannel | None = None
         self._local: InProcess | None = None
 
@@ -121,6 +123,25 @@ class PipelineClient:
         """Milliseconds to wait for an answer, by default 200,000."""
         check_int("rpc_timeout", rpc_timeout, 1, _MOST_INT)
         self._timeout_ms = rpc_timeout
+
+    def add_metadata(self, metadata: Mapping[str, str]) -> None:
+        """Sends these with every call, as ``{"authorization": "Bearer KEY"}`` to a server with a key.
+
+        Raises
+        ------
+        ConfigError
+            gRPC cannot send them.
+        """
+        if not isinstance(metadata, Mapping):
+            raise ConfigError(f"metadata must be a dict of texts, not {shown(metadata)}")
+        for name, value in metadata.items():
+            if not (isinstance(name, str) and _METADATA_NAME.fullmatch(name.lower())):
+                raise ConfigError(
+                    f"the name of metadata is letters, digits, '_', '.', '-', not {shown(name)}"
+                )
+            if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+                raise ConfigError(f"the metadata {name!r} must be printable ASCII")  # and is not shown
+        self._metadata.update(metadata)
 
     def predict(
         self,
@@ -218,7 +239,7 @@ class PipelineClient:
         message.value.extend(document["value"])
         for tensor in document["tensors"]:
             fill_tensor(message.tensors.add(), tensor)
-        return channel.begin(message.SerializeToString(), {}, timeout_s)
+        return channel.begin(message.SerializeToString(), self._metadata, timeout_s)
 
 
 def _addresses(given: Sequence[Any]) -> list[str]:

@@ -24,6 +24,7 @@ from string_services import Backwards
 from paddleinfer import Engine
 from paddleinfer.models.serving_conf import ELEM_TYPES
 from paddleinfer.shim import ServiceOptions, create_app
+from paddleinfer.tracing.paddle_profile import read
 
 GENERAL = "/GeneralModelService/inference"
 PROTO = {"Content-Type": "application/proto"}
@@ -169,6 +170,16 @@ def test_a_tensor_may_be_a_file_of_numpy(doubling: TestClient, order: str) -> No
     tensor = {"name": "x", "elem_type": 13, "byte_data": base64.b64encode(file.getvalue()).decode()}
     (answer,) = doubling.post("/m/prediction", json={"tensors": [tensor]}).json()["tensors"]
     assert answer["float_data"] == (x * 2).reshape(-1).tolist()
+
+
+def test_the_stages_are_answered_where_they_are_asked_for(doubling: TestClient) -> None:
+    asked = {"key": ["pipeline.profile", "x"], "value": ["1", "1,2,3"]}
+    answer = doubling.post("/m/prediction", json=asked).json()
+    assert answer["err_no"] == 0 and answer["key"] == ["y", "pipeline.profile"]
+    (stages,) = read([answer["value"][1]]).lines
+    assert [stage.name for stage in stages] == ["prepack", "midp", "postpack"]
+    asked["value"][0] = "0"
+    assert doubling.post("/m/prediction", json=asked).json()["key"] == ["y"]
 
 
 def test_bodies_and_answers_may_be_compressed(doubling: TestClient) -> None:

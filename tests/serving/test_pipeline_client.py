@@ -22,22 +22,23 @@ from serving_models import HOUSE, price_of
 
 from paddleinfer import Engine
 from paddleinfer.errors import Cancelled, ConfigError, DeadlineExceeded, EngineClosed, InvalidInput
-from paddleinfer.serving import PipelineClient
+from paddleinfer.serving import Client, HttpClient, Op, PipelineClient, RequestOp, WebService
 
-SERVICE = "baidu.paddle_serving.pipeline_serving.PipelineService"
+PIPELINES = "baidu.paddle_serving.pipeline_serving.PipelineService"
+GENERAL = "baidu.paddle_serving.predictor.general_model.GeneralModelService"
 HOUSE_TEXT = ", ".join(map(str, HOUSE))
 
 
 class Listener:
     """A server that keeps what it was sent, and answers the same each time."""
 
-    def __init__(self, answer: bytes = b"") -> None:
+    def __init__(self, service: str = PIPELINES) -> None:
         self.bodies: list[bytes] = []
-        self.answer = answer
+        self.answer = b""
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
         handler = grpc.unary_unary_rpc_method_handler(self._inference)
         self._server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler(SERVICE, {"inference": handler})]
+            [grpc.method_handlers_generic_handler(service, {"inference": handler})]
         )
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
 
@@ -279,6 +280,23 @@ def test_an_answer_that_is_none_is_an_error(client: PipelineClient, listener: Li
         client.predict({"x": "1"})
 
 
+def test_the_general_clients_say_so_too(fit_a_line: Path) -> None:
+    with Listener(GENERAL) as listener:
+        listener.answer = b"\x0a\xff"
+        http = HttpClient()
+        http.set_use_grpc_client(True)
+        http.load_client_config(str(fit_a_line))
+        http.connect(listener.address)
+        other = Client()
+        other.load_client_config(str(fit_a_line))
+        other.connect(f"grpc://{listener.address}")
+        for predict in (http.predict, other.predict):
+            with pytest.raises(ConnectionError, match=r"is no baidu\S*Response"):
+                predict({"x": HOUSE})
+        http.close()
+        other.release()
+
+
 def test_errors_are_in_the_response() -> None:
     with engine_of() as engine, grpc_helpers.serving(engine) as served:
         for target in (served.server.addresses[0], engine):
@@ -368,6 +386,24 @@ def test_a_silent_server_and_none_at_all_are_errors(client: PipelineClient) -> N
         client.predict({"x": "1,2,3"})
 
 
+def test_a_key_is_sent_with_every_call(client: PipelineClient) -> None:
+    with engine_of() as engine, grpc_helpers.serving(engine, api_key="k") as served:
+        client.connect(served.server.addresses[0])
+        with pytest.raises(ConnectionError, match="UNAUTHENTICATED"):
+            client.predict({"x": "1,2,3"})
+        client.add_metadata({"Authorization": "Bearer k"})
+        assert client.predict({"x": "1,2,3"}).err_no == 0
+        client.release()
+
+
+@pytest.mark.parametrize(
+    "metadata", [5, {"a b": "c"}, {"": "c"}, {5: "c"}, {"a": 5}, {"a": "ä"}, {"a": "\n"}, {"a-bin": "c"}]
+)
+def test_metadata_that_cannot_be_sent_is_refused(client: PipelineClient, metadata: Any) -> None:
+    with pytest.raises(ConfigError, match="metadata"):
+        client.add_metadata(metadata)
+
+
 def test_threads_share_one_client() -> None:
     with engine_of() as engine, grpc_helpers.serving(engine) as served:
         for target in (served.server.addresses[0], engine):
@@ -406,6 +442,34 @@ def test_a_pipeline_in_the_process_is_asked_in_the_same_way(client: PipelineClie
         )
         assert pipeline.seen[0].log_id == 3
         client.release()
+
+
+def test_a_web_services_pipeline_is_asked_in_the_same_way(client: PipelineClient) -> None:
+    class Doubling(Op):
+        def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
+            (given,) = input_dicts.values()
+            return {"x": np.array(json.loads(given["x"]), "float32")}, False, None, ""
+
+        def postprocess(self, input_dicts: Any, fetch_dict: Any, data_id: int, log_id: int) -> Any:
+            return {"y": str(fetch_dict["y"].tolist())}, None, ""
+
+    class Service(WebService):
+        def get_pipeline_response(self, read_op: RequestOp) -> Op:
+            return Doubling("double", [read_op])
+
+    service = Service("twice")
+    conf = {"http_port": 9998, "rpc_port": 9999}
+    with engine_of() as engine, engine_of() as other:
+        service.prepare_pipeline_config(yml_dict=conf, engines={"double": engine})
+        with grpc_helpers.serving(other, pipelines={"twice": service.pipeline}) as served:
+            for target in (served.server.addresses[0], service.pipeline):
+                client.connect(target)
+                ret = client.predict({"x": "[[1, 2, 3]]"}, profile=True)
+                assert (ret.err_no, list(ret.key)) == (0, ["y", "pipeline.profile"])
+                assert ret.value[0] == "[[2.0, 4.0, 6.0]]"
+                assert client.predict({"x": "[[1, 2]]"}).err_no == 5000
+            client.release()
+        service.close()
 
 
 def test_a_release_ends_what_waits_and_leaves_a_given_engine_open() -> None:
