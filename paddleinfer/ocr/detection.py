@@ -16,11 +16,12 @@ from paddleinfer.ocr.regions import regions_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["boxes_of", "det_input"]
+__all__ = ["LONGEST_SIDE", "boxes_of", "det_input"]
 
 Array = npt.NDArray[Any]
 
-_LONGEST_SIDE: Final = 960
+LONGEST_SIDE: Final = 960
+"""Pixels, as PaddleOCR has it by default."""
 _STRIDE: Final = 32
 _MEAN, _DEVIATION = (np.array(three, np.float32) for three in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
@@ -32,12 +33,12 @@ _SHORTEST_GROWN: Final = 5
 _SAME_ROW_PIXELS: Final = 10
 
 
-def det_input(picture: Image) -> Array:
+def det_input(picture: Image, longest_side: int = LONGEST_SIDE) -> Array:
     """(1, 3, height, width) of float32, both sizes multiples of 32, of an RGB picture.
 
-    A picture with a side of more than 960 pixels is made smaller.
+    A picture with a side of more than `longest_side` pixels is made smaller.
     """
-    scale = min(1.0, _LONGEST_SIDE / max(picture.size))
+    scale = min(1.0, longest_side / max(picture.size))
     width, height = (max(_STRIDE, round(side * scale / _STRIDE) * _STRIDE) for side in picture.size)
     # The models were trained on blue, green, red, with the means of red, green, blue.
     pixels = np.asarray(picture.resize((width, height)))[:, :, ::-1]

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
+from paddleinfer.config.checks import check_int
 from paddleinfer.errors import ConfigError, InvalidInput, ServiceError
 from paddleinfer.ocr.characters import characters_of
-from paddleinfer.ocr.detection import boxes_of, det_input
+from paddleinfer.ocr.detection import LONGEST_SIDE, boxes_of, det_input
 from paddleinfer.ocr.lines import Line, cls_input, cut_line, is_upside_down, read_line, rec_input
-from paddleinfer.sentences import shown
+from paddleinfer.sentences import listed, shown
 from paddleinfer.serve.engines import EngineOfService
 from paddleinfer.serve.request import Request
 from paddleinfer.serve.service import Service
@@ -23,12 +24,15 @@ from paddleinfer.serve.tensors import Declared
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from paddleinfer.engine.engine import Engine
+
 __all__ = ["Ocr"]
 
 Array = npt.NDArray[Any]
 
 _LANGUAGE: Final = "lang_type"
 _LEAST_SCORE: Final = 0.5
+_SIDES: Final = 32, 4096
 # Lines of one page that are with an engine at once, so that a full page leaves room for others.
 _LINES_AT_ONCE: Final = 64
 
@@ -48,6 +52,9 @@ class Ocr(Service):
     ----------
     dictionary
         A file with the characters that a model reads, one a line, where its directory names none.
+    longest_side
+        Pixels of the longer side of what ``det`` sees, from 32 to 4096; a larger picture is made smaller for
+        it. More finds smaller text, and takes longer.
     options
         As of ``Service``.
     """
@@ -59,15 +66,33 @@ class Ocr(Service):
         "scores": ("float32", (-1,)),
     }
 
-    def __init__(self, *args: Any, dictionary: str | Path | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        dictionary: str | Path | None = None,
+        longest_side: int = LONGEST_SIDE,
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
+        check_int("longest_side", longest_side, *_SIDES)
         self._dictionary = None if dictionary is None else Path(dictionary)
+        self._longest_side = longest_side
         self._characters: dict[Path, list[str]] = {}
+
+    def use(self, engines: Engine | Mapping[str, Engine], name: str | None = None) -> None:
+        """Gives the service its engines; raises ConfigError if ``det`` or ``rec`` is missing."""
+        missing = [one for one in ("det", "rec") if isinstance(engines, Mapping) and one not in engines]
+        if missing or not isinstance(engines, Mapping):
+            raise ConfigError(
+                f"the service {name or self.name} needs engines named det and rec, "
+                f"and there is {listed(engines) if isinstance(engines, Mapping) else shown(engines)}"
+            )
+        super().use(engines, name)
 
     async def handle(self, request: Request) -> Any:
         """Reads one picture."""
         rec = self._rec(request)
-        picture, det = await self.in_thread(_prepared, request)
+        picture, det = await self.in_thread(_prepared, request, self._longest_side)
         (scores,) = (await self.engines.det.ainfer([det])).values()
         cut = await self.in_thread(_cut, picture, scores)
         lines: list[Line] = []
@@ -116,9 +141,9 @@ class Ocr(Service):
         return read_line(steps, characters)
 
 
-def _prepared(request: Request) -> tuple[Image, Array]:
+def _prepared(request: Request, longest_side: int) -> tuple[Image, Array]:
     picture = _picture(request)
-    return picture, det_input(picture)
+    return picture, det_input(picture, longest_side)
 
 
 def _cut(picture: Image, scores: Array) -> list[tuple[Array, Array]]:

@@ -14,7 +14,7 @@ import pytest
 from engine_helpers import Arrays, run_threads
 from starlette.testclient import TestClient
 
-from paddleinfer import Engine, InvalidInput, ServiceError
+from paddleinfer import ConfigError, Engine, InvalidInput, ServiceError
 from paddleinfer.ocr import Ocr
 from paddleinfer.serve import ServiceLimits, Upload
 from paddleinfer.shim import create_app
@@ -193,6 +193,35 @@ def test_characters_of_another_model_are_an_error_of_the_server(listed: Path) ->
         service.call(written(PAGE))
     with service_of(listed / "no") as service, pytest.raises(ServiceError, match="cannot be read"):
         service.call(written(PAGE))
+
+
+def test_without_det_and_rec_it_does_not_begin() -> None:
+    with det() as engine:
+        for engines in ({"det": engine}, engine, {"rec": engine, "a": engine}):
+            with pytest.raises(ConfigError, match="needs engines named det and rec"):
+                Ocr(engines)
+        with pytest.raises(ConfigError, match="the service ocr needs engines"):
+            create_app({"det": engine}, services={"ocr": Ocr()})
+    for side in (31, 4097, 960.5):
+        with pytest.raises(ConfigError, match="longest_side"):
+            Ocr(longest_side=side)
+
+
+@pytest.mark.parametrize(("side", "seen_side"), [(64, 64), (960, 160), (100, 96)])
+def test_det_sees_a_page_as_large_as_it_may_be(listed: Path, side: int, seen_side: int) -> None:
+    seen_sizes = []
+
+    def noted(inputs: Arrays) -> Arrays:
+        seen_sizes.append(inputs["x"].shape[-1])
+        return {"y": found(inputs)["map"]}
+
+    with (
+        engine(noted, (-1, 1, -1, -1)) as finding,
+        rec(reading("a")) as read,
+        Ocr({"det": finding, "rec": read}, dictionary=listed, longest_side=side) as service,
+    ):
+        service.call(written(PAGE))
+    assert seen_sizes == [seen_side]
 
 
 def test_more_lines_than_go_at_once_keep_their_order(listed: Path) -> None:
