@@ -6,11 +6,23 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pipeline_wire
 import pytest
 from engine_helpers import PATIENCE_S, Arrays, echo_engine, engine_of, eventually, gated, merging, rows
 from grpc_helpers import failure, raw, serving
 from opentelemetry.trace import SpanKind, StatusCode
-from otel_helpers import SAMPLED, SPAN_ID, TRACE_ID, UNSAMPLED, Recorded, exceptions, global_recorded, told
+from otel_helpers import (
+    SAMPLED,
+    SPAN_ID,
+    TRACE_ID,
+    UNSAMPLED,
+    Recorded,
+    exceptions,
+    global_recorded,
+    told,
+)
+
+from paddleinfer.serve import Request, Service
 
 CALLER = (("traceparent", SAMPLED), ("tracestate", "a=1"))
 SERVICE = "inference.GRPCInferenceService"
@@ -106,3 +118,30 @@ def test_answers_of_a_stream_that_its_client_left_end_their_spans(recorded: Reco
         call.cancel()
         spans = recorded.spans(2)
     assert {told(span)["outcome"] for span in spans} == {"cancelled"}
+
+
+def summed(request: Request, engines: Any) -> Any:
+    return {"y": float(engines.m.infer([rows()])["y"].sum())}
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "PipelineService"])
+def test_calls_of_engines_by_a_service_are_children(recorded: Recorded, method: str) -> None:
+    declared = {"inputs": {"x": ("float32", (1,))}, "outputs": {"y": ("float32", (1,))}}
+    with (
+        engine_of() as engine,
+        Service(handle=summed, **declared) as service,
+        serving({"m": engine}, {"s": service}, otel=True) as server,
+    ):
+        if method == "ModelInfer":
+            server.call("ModelInfer", metadata=CALLER, **{**raw(x=np.zeros(1, "float32")), "model_name": "s"})
+        else:
+            path = "/baidu.paddle_serving.pipeline_serving.PipelineService/inference"
+            asked = pipeline_wire.request({"x": "1"}, name="s")
+            answer = server.channel.unary_unary(path)(asked, timeout=PATIENCE_S, metadata=CALLER)
+            assert pipeline_wire.read_response(answer)["value"] == ["6.0"]
+        call, span = sorted(recorded.spans(2), key=lambda one: one.kind is SpanKind.SERVER)
+    assert span.context is not None and call.parent is not None
+    assert call.parent.span_id == span.context.span_id and call.name == "infer m"
+    seen = [event.name for event in span.events]
+    assert seen.index("paddleinfer.handle") < seen.index("paddleinfer.send")
+    assert told(span)["outcome"] == "result"
