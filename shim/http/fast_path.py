@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Given = TypeVar("Given")
 
-__all__ = ["Connection", "FastPathRequest", "fast_path_model"]
+__all__ = ["Connection", "FastPathRequest", "asked_model", "fast_path_model", "longest_body_bytes"]
 
 _log = logging.getLogger("paddleinfer.http")
 
@@ -61,23 +61,33 @@ class Connection(Protocol):
         """Lets the next request come."""
 
 
-def fast_path_model(service: Service, url: bytes, headers: Headers) -> ServedModel | None:
-    """Returns the model that a POST asks for, if FastPathRequest can serve it."""
+def asked_model(service: Service, url: bytes, headers: Headers) -> str | None:
+    """Returns the name of the model that a POST with this head asks for, if FastPathRequest can serve it."""
     match = _PATH.fullmatch(url)
     if match is None:
         return None
     # The application refuses a length that is not a number of bytes.
     length = headers.get(b"content-length", b"")
-    if not length.isdigit() or len(length) > _MOST_DIGITS:
+    if not length.isdigit() or len(length) > _MOST_DIGITS or int(length) > longest_body_bytes(service):
         return None
-    if int(length) > min(MAX_BYTES, service.options.max_body_bytes, service.options.max_json_bytes):
-        return None
-    if not (_FURTHER.isdisjoint(headers) and service.allows(headers) and service.inference.has_room):
+    if not (_FURTHER.isdisjoint(headers) and service.allows(headers)):
         return None
     if headers[b"host"] not in service.hosts:
         return None
+    return match[1].decode()
+
+
+def longest_body_bytes(service: Service) -> int:
+    """The size of the largest body that FastPathRequest takes."""
+    return min(MAX_BYTES, service.options.max_body_bytes, service.options.max_json_bytes)
+
+
+def fast_path_model(service: Service, name: str) -> ServedModel | None:
+    """Returns the model, if FastPathRequest can serve it now."""
+    if not service.inference.has_room:
+        return None
     try:
-        model = service.models.choose(match[1].decode())
+        model = service.models.choose(name)
     except RequestError:
         return None
     return None if model.is_service else model  # a service needs a task

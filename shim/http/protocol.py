@@ -9,9 +9,11 @@ import httptools
 
 from ..protocol.body import byte_count
 from ..protocol.errors import RequestError, bad_request
+from ..service.served_models import ServedModel
 from .app import SENT
 from .connection import HttpConnection
-from .fast_path import FastPathRequest, fast_path_model
+from .fast_path import FastPathRequest, asked_model, fast_path_model, longest_body_bytes
+from .repeated_head import RepeatedHead
 from .request_head import MAX_HEADERS, check_head, check_target
 
 __all__ = ["MAX_HEADERS", "MAX_HEADER_BYTES", "HttpProtocol"]
@@ -41,11 +43,18 @@ class HttpProtocol(HttpConnection):
         """The refusal of a request that came behind others, which are answered first; no more is read."""
         self._fast_path: FastPathRequest | None = None
         """The request whose body is arriving, if it takes the fast path."""
+        self._head_taken: tuple[dict[bytes, bytes], str] | None = None
+        """The headers and the model's name of the latest request that took the fast path."""
+        self._latest_head: RepeatedHead | None = None
+        """The head of that request, if it came in one piece."""
+        self._default_fields: tuple[Any, bytes] = (None, b"")
+        """The server's own header fields, and the bytes to send for them."""
         self._answering: Any = None
         """The cycle whose turn it is."""
         self._may_take_fast_path = (
             not self.config.access_log and not self.root_path and self.limit_concurrency is None
         )
+        self._longest_body_bytes = longest_body_bytes(self._service)
 
     # -- what comes
 
@@ -54,14 +63,36 @@ class HttpProtocol(HttpConnection):
         if self._discards:
             self._discard(len(data))
             return
+        is_begin = self._is_new or not self._reading
         self._is_new = False
         if self.pipeline or self._unparsed:
             self._unparsed += data
             self._read_ahead()
             return
+        if self._latest_head is not None and is_begin and self._repeats(self._latest_head, data):
+            return
+        self._latest_head = self._head_taken = None
         self._parse(data)
         if self._reading:
             self._note_piece(len(data))
+        elif is_begin and self._head_taken is not None:
+            self._latest_head = RepeatedHead.of(data, *self._head_taken)
+
+    def _repeats(self, head: RepeatedHead, data: bytes) -> bool:
+        """Runs the request that came, if it has this head and can take the fast path."""
+        if not self.cycle.response_complete or self.flow.write_paused or self.transport.is_closing():
+            return False
+        body = head.body_of(data)
+        if body is None or len(body) > self._longest_body_bytes:
+            return False
+        model = fast_path_model(self._service, head.model_name)
+        if model is None:
+            return False
+        self._idle_since = None
+        request = self._fast_path_request(model, head.headers)
+        request.add(body)
+        request.run()
+        return True
 
     def _note_piece(self, count_bytes: int) -> None:
         """Notes the pace of a request that is not whole with this piece; few are not."""
@@ -182,16 +213,22 @@ class HttpProtocol(HttpConnection):
             or not self.parser.should_keep_alive()
         ):
             return False
-        model = fast_path_model(self._service, self.url, headers)
-        if model is None:
+        name = asked_model(self._service, self.url, headers)
+        model = None if name is None else fast_path_model(self._service, name)
+        if name is None or model is None:
             return False
+        self._head_taken = headers, name
+        self._fast_path = self._fast_path_request(model, headers)
+        return True
+
+    def _fast_path_request(self, model: ServedModel, headers: dict[bytes, bytes]) -> FastPathRequest:
         spans, span = self._service.spans, None
         if spans is not None:
             span = spans.of_http(self.url.decode(), headers, self.scheme or "http", self.client)
-        self._fast_path = FastPathRequest(self, self.tasks, self._service, model, headers, span)
-        self._fast_path.keep_alive = not self._service.draining
-        self.cycle = self._answering = self._fast_path  # type: ignore[assignment]
-        return True
+        request = FastPathRequest(self, self.tasks, self._service, model, headers, span)
+        request.keep_alive = not self._service.draining
+        self.cycle = self._answering = request  # type: ignore[assignment]
+        return request
 
     def on_body(self, body: bytes) -> None:
         """Takes a piece of the body."""
@@ -225,7 +262,11 @@ class HttpProtocol(HttpConnection):
         """Writes a whole response to a request on the fast path."""
         if self.is_closing():
             return
-        fields = b"".join([b"%b: %b\r\n" % field for field in self.server_state.default_headers])
+        given, fields = self._default_fields
+        if given is not self.server_state.default_headers:  # they are made anew each second
+            given = self.server_state.default_headers
+            fields = b"".join([b"%b: %b\r\n" % field for field in given])
+            self._default_fields = given, fields
         end = b"" if keep_alive else b"connection: close\r\n"
         length = b"content-length: %d\r\n\r\n" % len(body)
         self.transport.write(b"".join((head, fields, end, length, body)))
