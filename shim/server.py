@@ -50,6 +50,9 @@ _BACKLOG = 2048
 # The wait after the last accepted connection, for handshakes under way and for requests to be read.
 _LAST_CONNECTIONS_S = 0.1
 
+# New objects until garbage is collected. A request under way has dozens, and a batch of requests more than
+# Python's 700, so each batch would be searched for garbage.
+_NEW_OBJECTS = 10_000
 _CUT = 3
 _WRONG = 2
 _FAILED = 1
@@ -226,6 +229,7 @@ class _Server(uvicorn.Server):
         # A full collection takes 0.1 s to visit the objects that importing Paddle leaves.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_NEW_OBJECTS)
         if self._grpc is not None:
             tell(f"paddleinfer-http serves gRPC on {', '.join(self._grpc.addresses)}")
         assert self.listener is not None
