@@ -59,19 +59,19 @@ class GrpcInference:
 
     async def infer(self, body: bytes, context: Any) -> bytes:
         """Answers one call: a ModelInferRequest gets a ModelInferResponse."""
-        request = RpcRequest(self._inference, context.peer(), body, in_stream=False)
+        request = RpcRequest(self._inference, context.peer, body, in_stream=False)
         del body
         return await self._call(request, context)
 
     async def infer_general(self, body: bytes, context: Any) -> bytes:
         """Answers one call of Paddle Serving's general service: a Request gets a Response."""
-        request = GeneralRequest(self._inference, context.peer(), body, in_stream=False)
+        request = GeneralRequest(self._inference, context.peer, body, in_stream=False)
         del body
         return await self._call_of_serving(request, context)
 
     async def infer_pipeline(self, body: bytes, context: Any) -> bytes:
         """Answers one call of Paddle Serving's pipelines: a Request gets a Response."""
-        request = PipelineRequest(self._service, context.peer(), body)
+        request = PipelineRequest(self._service, context.peer, body)
         del body
         return await self._call_of_serving(request, context)
 
@@ -161,7 +161,7 @@ class GrpcInference:
     async def _stream_answer(
         self, body: bytes, context: Any, stream: asyncio.Task[Any], strict: bool
     ) -> RpcRequest | bytes:
-        request = RpcRequest(self._inference, context.peer(), body, in_stream=True)
+        request = RpcRequest(self._inference, context.peer, body, in_stream=True)
         del body
         task = asyncio.current_task()
         assert task is not None

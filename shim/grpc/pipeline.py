@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from time import monotonic_ns
@@ -42,7 +42,7 @@ class PipelineRequest(RpcRequest):
 
     __slots__ = ("_asks_for_profile", "_has_tensors", "_served", "_service")
 
-    def __init__(self, service: Service, peer: str, body: bytes) -> None:
+    def __init__(self, service: Service, peer: Callable[[], str], body: bytes) -> None:
         super().__init__(service.inference, peer, body, in_stream=False)
         self._service = service
         self._served: ServedService | None = None

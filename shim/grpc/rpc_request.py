@@ -40,7 +40,7 @@ class RpcRequest(ServedRequest):
 
     __slots__ = ("_body", "_peer", "in_stream", "names", "payload", "size_bytes")
 
-    def __init__(self, inference: Inference, peer: str, body: bytes, in_stream: bool) -> None:
+    def __init__(self, inference: Inference, peer: Callable[[], str], body: bytes, in_stream: bool) -> None:
         super().__init__(inference)
         self._peer = peer
         self._body: bytes | None = body
@@ -63,7 +63,7 @@ class RpcRequest(ServedRequest):
 
     def client_address(self) -> str | None:
         """The address of the connection's client."""
-        kind, _, rest = self._peer.partition(":")
+        kind, _, rest = self._peer().partition(":")
         return unquote(rest).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else None
 
     def take_body(self) -> bytes:
