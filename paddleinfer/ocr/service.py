@@ -117,16 +117,19 @@ class Ocr(Service):
             (sides,) = (await self.engines.cls.ainfer([cls_input(pixels)])).values()
             if is_upside_down(sides):
                 pixels = pixels[::-1, ::-1]
-        (steps,) = (await rec.ainfer([rec_input(pixels)])).values()
-        text, score = await self.in_thread(self._text_of, rec, steps[0])
+        while True:
+            generation, path = rec.generation, rec.model.path
+            (steps,) = (await rec.ainfer([rec_input(pixels)])).values()
+            if rec.generation == generation:  # else it was loaded again, and this may be of either model
+                break
+        text, score = await self.in_thread(self._text_of, path, steps[0])
         return Line(text, score, box)
 
     def _rec(self, request: Request) -> EngineOfService:
         language = f"rec-{_language(request)}"
         return self.engines[language if language in self.engines else "rec"]
 
-    def _text_of(self, rec: EngineOfService, steps: Array) -> tuple[str, float]:
-        path: Path = rec.model.path
+    def _text_of(self, path: Path, steps: Array) -> tuple[str, float]:
         try:
             if path not in self._characters:
                 self._characters[path] = characters_of(path, self._dictionary)

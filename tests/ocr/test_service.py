@@ -7,8 +7,10 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import grpc_helpers
 import numpy as np
 import pytest
 from engine_helpers import Arrays, run_threads
@@ -17,6 +19,7 @@ from starlette.testclient import TestClient
 from paddleinfer import ConfigError, Engine, InvalidInput, ServiceError
 from paddleinfer.ocr import Ocr
 from paddleinfer.serve import ServiceLimits, Upload
+from paddleinfer.serving import PipelineClient
 from paddleinfer.shim import create_app
 
 Image = pytest.importorskip("PIL.Image")
@@ -185,6 +188,43 @@ def test_lines_that_cls_sees_upside_down_are_turned(listed: Path) -> None:
         cls = engine(lambda _, sides=sides: {"y": sides}, (-1, 2))
         with service_of(listed, seen, cls=cls) as service:
             assert service.call(written(bar))["txts"] == [text]
+
+
+class Reloaded:
+    """A rec that is loaded again while it reads its first line: other characters, and other classes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.generation = 1
+        self.model = SimpleNamespace(path=directory / "old")
+        self._directory = directory
+        for name, characters in (("old", "xyz"), ("new", "abc")):
+            (directory / name).mkdir()
+            (directory / name / "keys.txt").write_text("\n".join(characters))
+
+    async def ainfer(self, _: Any, **__: Any) -> Arrays:
+        results = reading("ab" if self.generation == 1 else "c")({"x": np.zeros((1, 3, 48, 64))})
+        if self.generation == 1:
+            self.generation, self.model = 2, SimpleNamespace(path=self._directory / "new")
+        return results
+
+
+def test_a_line_is_read_by_one_model_while_another_takes_its_place(tmp_path: Path) -> None:
+    with det() as finding:
+        engines: Any = {"det": finding, "rec": Reloaded(tmp_path)}
+        with Ocr(engines) as service:
+            assert service.call(written(page((20, 16, 120, 26))))["txts"] == ["c"]
+
+
+def test_the_documented_client_over_grpc_gets_the_documented_answer(listed: Path) -> None:
+    image = base64.b64encode(written(PAGE, "JPEG")).decode()
+    with service_of(listed) as service, grpc_helpers.serving({}, {"ocr": service}) as server:
+        client = PipelineClient()
+        client.connect([server.server.addresses[0]])
+        result = client.predict(feed_dict={"image": image}, fetch=["res"])
+        assert (result.err_no, result.err_msg) == (0, "")
+        ocr_result = result.value[0]
+        assert [item[0] for item in eval(ocr_result)] == [("aab", 0.75), ("aab", 0.75)]
+        assert [len(item[1]) for item in eval(ocr_result)] == [4, 4]
 
 
 def test_characters_of_another_model_are_an_error_of_the_server(listed: Path) -> None:
