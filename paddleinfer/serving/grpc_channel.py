@@ -62,13 +62,22 @@ class GrpcChannel:
         ConnectionError
             There is no such server, or it refused the call.
         """
-        return self.begin(body, headers, timeout_s).result()
+        try:
+            answer: bytes = self._call(body, timeout=timeout_s, metadata=_metadata(headers))
+        except self._grpc.RpcError as error:
+            raise self.failure(error, timeout_s) from error
+        return answer
 
     def begin(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
-        """The same, for its answer to be asked for later."""
-        metadata = [(name.lower(), value) for name, value in headers.items()]
-        call = self._call.future(body, timeout=timeout_s, metadata=metadata)
-        return Answer(self._grpc, call, self.name, timeout_s)
+        """The same, for its answer to be asked for later; it takes a hop to another thread and back."""
+        call = self._call.future(body, timeout=timeout_s, metadata=_metadata(headers))
+        return Answer(self, call, timeout_s)
+
+    def failure(self, error: Any, timeout_s: float) -> Exception:
+        """What a failed call is for its caller."""
+        if error.code() is self._grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(f"{self.name} did not answer within {timeout_s:g} s")
+        return ConnectionError(f"{self.name} did not answer: {error.code().name}: {error.details()}")
 
     def close(self) -> None:
         """Ends it."""
@@ -78,10 +87,9 @@ class GrpcChannel:
 class Answer:
     """What will be answered to one call."""
 
-    def __init__(self, grpc: Any, call: Any, name: str, timeout_s: float) -> None:
-        self._grpc = grpc
+    def __init__(self, channel: GrpcChannel, call: Any, timeout_s: float) -> None:
+        self._channel = channel
         self._call = call
-        self._name = name
         self._timeout_s = timeout_s
 
     def result(self, timeout_s: float | None = None) -> bytes:
@@ -89,17 +97,17 @@ class Answer:
 
         TimeoutError is raised where it is not there after `timeout_s`, and Cancelled after ``cancel``.
         """
+        import grpc
+
+        name = self._channel.name
         try:
             answer: bytes = self._call.result(timeout_s)
-        except self._grpc.FutureTimeoutError:
-            raise TimeoutError(f"{self._name} has not answered within {timeout_s:g} s") from None
-        except self._grpc.FutureCancelledError:
-            raise Cancelled(f"the request to {self._name} was cancelled") from None
-        except self._grpc.RpcError as error:
-            code = error.code()
-            if code is self._grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise DeadlineExceeded(f"{self._name} did not answer within {self._timeout_s:g} s") from error
-            raise ConnectionError(f"{self._name} did not answer: {code.name}: {error.details()}") from error
+        except grpc.FutureTimeoutError:
+            raise TimeoutError(f"{name} has not answered within {timeout_s:g} s") from None
+        except grpc.FutureCancelledError:
+            raise Cancelled(f"the request to {name} was cancelled") from None
+        except grpc.RpcError as error:
+            raise self._channel.failure(error, self._timeout_s) from error
         except BaseException:  # Ctrl-C, after which nobody waits
             self._call.cancel()
             raise
@@ -114,6 +122,10 @@ class Answer:
         """Gives the call up; False if it is over."""
         is_cancelled: bool = self._call.cancel()
         return is_cancelled
+
+
+def _metadata(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(name.lower(), value) for name, value in headers.items()]
 
 
 def _numeric(address: str) -> str:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from paddleinfer.config.checks import check_bool, check_int
 from paddleinfer.engine.engine import Engine
@@ -16,34 +12,25 @@ from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.sentences import listed, shown
 from paddleinfer.serving import profiling
 from paddleinfer.serving.formats.pipeline import PROFILE_KEY, Answering, document_of, read_document
-from paddleinfer.serving.formats.tensors import file_fields_of, fill_tensor, web_fields_of
 from paddleinfer.serving.grpc_channel import Answer, GrpcChannel
 from paddleinfer.serving.in_process import InProcess, LocalAnswer, pipeline_of
+from paddleinfer.serving.pipeline_feeds import document_of_feed, message_of
 
 __all__ = ["PipelineClient", "PipelineFuture"]
 
 _ADDRESS: Final = re.compile(r"(?:grpc://)?((?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5})")
 _METADATA_NAME: Final = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
 _IN_PROCESS: Final = "inproc://"
-_LOD: Final = ".lod"
 _MOST_INT: Final = (1 << 63) - 1
 
 Target = str | Engine | Answering
-
-
-class _Begun(Protocol):
-    def result(self, timeout_s: float | None = None) -> Any: ...
-
-    def done(self) -> bool: ...
-
-    def cancel(self) -> bool: ...
 
 
 class PipelineFuture:
     """The answer to ``predict(asyn=True)``, once it is there."""
 
     def __init__(self, begun: Answer | LocalAnswer, read: Callable[[Any], Any]) -> None:
-        self._begun: _Begun = begun
+        self._begun = begun
         self._read = read
 
     def result(self, timeout: float | None = None) -> Any:
@@ -197,14 +184,12 @@ class PipelineClient:
             raise ConfigError("use_tensor_bytes=True is of tensors: give pack_tensor_format=True, too")
         wanted = _names(fetch)
         clock = profiling.StageClock() if profiling.is_asked_for() and not asyn else None
-        document = _document(feed_dict, log_id, pack_tensor_format, use_tensor_bytes, profile)
+        document = document_of_feed(feed_dict, log_id, pack_tensor_format, use_tensor_bytes, profile)
         if clock is not None:
             clock.end("py_prepro")
-        begun = self._begin(document)
-        future = PipelineFuture(begun, lambda answer: _chosen(_response(answer), wanted))
         if asyn:
-            return future
-        response = future.result()
+            return PipelineFuture(self._begin(document), lambda answer: _chosen(_response(answer), wanted))
+        response = _chosen(_response(self._asked(document)), wanted)
         if clock is not None:
             clock.end("py_client_infer")
             clock.write()
@@ -226,20 +211,19 @@ class PipelineClient:
         return InProcess(pipeline_of(target), None)
 
     def _begin(self, document: dict[str, Any]) -> Answer | LocalAnswer:
-        channel, local = self._channel, self._local
-        timeout_s = self._timeout_ms / 1000
+        channel, local, timeout_s = self._channel, self._local, self._timeout_ms / 1000
         if local is not None:
             return local.begin(read_document(document, self._name), timeout_s)
         if channel is None:
             raise ConfigError("the client is not connected; call connect(['127.0.0.1:9998']) first")
-        from paddleinfer.serving.formats.messages import pipeline
+        return channel.begin(message_of(document, self._name), self._metadata, timeout_s)
 
-        message = pipeline("Request")(name=self._name, logid=document["logid"], clientip=document["clientip"])
-        message.key.extend(document["key"])
-        message.value.extend(document["value"])
-        for tensor in document["tensors"]:
-            fill_tensor(message.tensors.add(), tensor)
-        return channel.begin(message.SerializeToString(), self._metadata, timeout_s)
+    def _asked(self, document: dict[str, Any]) -> Any:
+        """What is answered to it."""
+        channel = self._channel
+        if channel is None:
+            return self._begin(document).result()
+        return channel.post(message_of(document, self._name), self._metadata, self._timeout_ms / 1000)
 
 
 def _addresses(given: Sequence[Any]) -> list[str]:
@@ -261,96 +245,16 @@ def _names(fetch: object) -> list[str] | None:
     return list(fetch)
 
 
-# -- requests
-
-
-def _document(
-    feed: object, log_id: object, as_tensors: bool, as_files: bool, profile: bool
-) -> dict[str, Any]:
-    if not isinstance(feed, Mapping):
-        raise InvalidInput(f"feed_dict must be a dict of texts and arrays by their keys, not {shown(feed)}")
-    for key in feed:
-        if not isinstance(key, str):
-            raise InvalidInput(f"the keys of feed_dict must be texts, not {shown(key)}")
-    own = {key: feed[key] for key in ("logid", "clientip") if key in feed}
-    rest = {key: value for key, value in feed.items() if key not in own}
-    pairs: dict[str, str] = {}
-    tensors: list[dict[str, Any]] = []
-    if as_tensors:
-        tensors = list(_tensors(rest, as_files))
-    else:
-        pairs = {key: _text(key, value) for key, value in rest.items()}
-    if profile:
-        pairs[PROFILE_KEY] = "1"
-    number = own.get("logid", log_id)
-    check_int("log_id", number, -_MOST_INT, _MOST_INT)
-    client_ip = own.get("clientip", "")
-    if not isinstance(client_ip, str):
-        raise InvalidInput(f"clientip must be a text, not {shown(client_ip)}")
-    return {
-        **{"key": [*pairs], "value": [*pairs.values()], "tensors": tensors},
-        **{"logid": number, "clientip": client_ip},
-    }
-
-
-def _text(key: str, value: object) -> str:
-    if isinstance(value, str):
-        return value
-    array = _array(key, value)
-    try:
-        return json.dumps(array.tolist(), allow_nan=False)
-    except (TypeError, ValueError):
-        raise InvalidInput(
-            f"{key!r} has what JSON cannot say, such as NaN, infinities and bytes; "
-            "give pack_tensor_format=True for the former, and texts for the latter"
-        ) from None
-
-
-def _tensors(feed: Mapping[str, Any], as_files: bool) -> Iterator[dict[str, Any]]:
-    for key, value in feed.items():
-        if key.endswith(_LOD) and key.removesuffix(_LOD) in feed:
-            continue
-        if isinstance(value, str):
-            yield {"str_data": [value], "elem_type": 12, "name": key}
-            continue
-        array = _array(key, value)
-        fields = (file_fields_of if as_files else web_fields_of)(key, array)
-        lengths = feed.get(key + _LOD)
-        if lengths is not None:
-            fields["lod"] = [int(one) for one in np.asarray(lengths).reshape(-1)]
-        yield fields
-
-
-def _array(key: str, value: object) -> npt.NDArray[Any]:
-    if isinstance(value, np.ndarray):
-        return value
-    if not isinstance(value, (list, tuple)):
-        raise InvalidInput(f"{key!r} must be a text, an array or a list, not {shown(value)}")
-    try:
-        array = np.array(value)
-    except ValueError as error:
-        raise InvalidInput(f"{key!r} is no rectangular list: {error}") from None
-    if array.dtype.kind == "U" and not all(isinstance(one, str) for one in np.array(value, object).flat):
-        raise InvalidInput(f"{key!r} must be a list of texts, or of numbers, and holds both")
-    return array
-
-
 # -- answers
 
 
 def _response(answer: Any) -> Any:
     """The message, of its bytes or of a PipelineResponse."""
-    from paddleinfer.serving.formats.messages import answer_of, pipeline
+    from paddleinfer.serving.formats.messages import answer_of, pipeline, pipeline_response
 
     if isinstance(answer, bytes):
         return answer_of(pipeline("Response"), answer)
-    document = document_of(answer)
-    message = pipeline("Response")(err_no=document["err_no"], err_msg=document["err_msg"])
-    message.key.extend(document["key"])
-    message.value.extend(document["value"])
-    for tensor in document["tensors"]:
-        fill_tensor(message.tensors.add(), tensor)
-    return message
+    return pipeline_response(document_of(answer))
 
 
 def _chosen(response: Any, wanted: Sequence[str] | None) -> Any:

@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from paddleinfer._ext import WireTable
-from paddleinfer.serving.formats.messages import pipeline
-from paddleinfer.serving.formats.tensors import fill_tensor
+from paddleinfer.serving.formats.messages import pipeline, pipeline_response
 
 from .checks import MOST_NAME_CHARACTERS, MOST_TENSORS
 from .errors import bad_request
 from .tensor_message import ANY_BYTES, MOST_FIELDS, TensorFields, TensorReader
 
 __all__ = ["read_message", "write_message"]
-
-_Response: Final = pipeline("Response")
 
 _READER: Final = TensorReader(
     pipeline("Request"),
@@ -54,10 +51,5 @@ def read_message(body: bytes) -> dict[str, Any]:
 
 def write_message(document: Mapping[str, Any]) -> bytes:
     """A Response with these fields; numbers are arrays."""
-    message = _Response(err_no=document["err_no"], err_msg=document["err_msg"])
-    message.key.extend(document["key"])
-    message.value.extend(document["value"])
-    for tensor in document["tensors"]:
-        fill_tensor(message.tensors.add(), tensor)
-    data: bytes = message.SerializeToString()
+    data: bytes = pipeline_response(document).SerializeToString()
     return data

@@ -6,7 +6,7 @@ Sources: ``general_model_service.proto`` and ``pipeline_service.proto`` of Paddl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
@@ -15,7 +15,17 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-__all__ = ["FILES", "GENERAL_SERVICE", "PIPELINE_SERVICE", "answer_of", "general_model", "pipeline"]
+from paddleinfer.serving.formats.tensors import fill_tensor
+
+__all__ = [
+    "FILES",
+    "GENERAL_SERVICE",
+    "PIPELINE_SERVICE",
+    "answer_of",
+    "general_model",
+    "pipeline",
+    "pipeline_response",
+]
 
 _GENERAL_MODEL: Final = "baidu.paddle_serving.predictor.general_model"
 _PIPELINE: Final = "baidu.paddle_serving.pipeline_serving"
@@ -100,6 +110,16 @@ def general_model(name: str) -> Any:
 def pipeline(name: str) -> Any:
     """The class of a message of the pipelines' service: ``pipeline("Request")``."""
     return GetMessageClass(_POOL.FindMessageTypeByName(f"{_PIPELINE}.{name}"))
+
+
+def pipeline_response(document: Mapping[str, Any]) -> Any:
+    """A Response of a pipeline with these fields; numbers are arrays."""
+    message = pipeline("Response")(err_no=document["err_no"], err_msg=document["err_msg"])
+    message.key.extend(document["key"])
+    message.value.extend(document["value"])
+    for tensor in document["tensors"]:
+        fill_tensor(message.tensors.add(), tensor)
+    return message
 
 
 def answer_of(kind: Any, data: bytes) -> Any:
