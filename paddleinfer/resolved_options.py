@@ -101,6 +101,11 @@ class ResolvedOptions:
         return int(self._decisions["cpu_threads"].value)
 
     @property
+    def on_paddle(self) -> bool:
+        """Whether Paddle runs the model."""
+        return bool(self._decisions["backend"].value == "paddle")
+
+    @property
     def ir_optim(self) -> bool:
         """Whether Paddle runs its graph passes."""
         return bool(self._decisions["ir_optim"].value)

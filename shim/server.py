@@ -329,15 +329,23 @@ def _counted(requests: int) -> str:
     return f"{requests} request{'' if requests == 1 else 's'}"
 
 
+def _of_the_runtime(in_force: Mapping[str, Any]) -> list[str]:
+    if in_force["backend"] != "paddle":
+        return [in_force["backend"]]
+    return [
+        f"ir_optim {'on' if in_force.get('ir_optim') else 'off'}",
+        f"mem_optim {'on' if in_force.get('mem_optim') else 'off'}",
+        f"oneDNN {'on' if in_force.get('onednn') else 'off'}",
+    ]
+
+
 def _introduce(model: ServedModel) -> None:
     """Prints one line: the model, its instances and its options."""
     assert model.engine is not None
     in_force = {name: line["value"] for name, line in model.engine.effective_config().items()}
     facts = [
         f"{in_force['instances']} instances on {in_force.get('device', 'cpu')}",
-        f"ir_optim {'on' if in_force.get('ir_optim') else 'off'}",
-        f"mem_optim {'on' if in_force.get('mem_optim') else 'off'}",
-        f"oneDNN {'on' if in_force.get('onednn') else 'off'}",
+        *_of_the_runtime(in_force),
         f"batches of up to {in_force['max_batch_size']} rows ({in_force['policy']})",
     ]
     assert model.source is not None

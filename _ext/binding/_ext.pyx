@@ -112,6 +112,7 @@ from paddle cimport (
     onednn_clears,
 )
 from instance_factories cimport CppBackendFactory, python_object, start_instance
+from onnxruntime cimport LoadedModel, OrtApi, OrtTensor, TensorNames, find_dtype, ort_backend
 from paddle_factories cimport HeldConfigs, paddle_backend
 from wire cimport (
     Walked,
@@ -169,6 +170,7 @@ include "python_model.pxi"
 include "backend_factory.pxi"
 include "paddle.pxi"
 include "paddle_backends.pxi"
+include "onnxruntime.pxi"
 include "trace.pxi"
 include "wire.pxi"
 include "releases.pxi"

@@ -24,6 +24,7 @@ _FORMATS = {
     ModelFormat.JSON: "json, a Paddle 3 program",
     ModelFormat.PDMODEL: "pdmodel, a legacy program",
     ModelFormat.DUNDER_MODEL: "__model__, a legacy program",
+    ModelFormat.ONNX: "onnx, a model for other runtimes than Paddle",
 }
 
 

@@ -81,10 +81,10 @@ def check_timeout(name: str, value: object) -> None:
         raise ConfigError(f"{name} must be a finite number of seconds >= 0, not {shown(value)}")
 
 
-def checked_file(name: str, value: object) -> str | None:
+def checked_file(name: str, value: object, what: str = "file") -> str | None:
     text = os.fsdecode(value) if isinstance(value, (str, bytes, os.PathLike)) else ""
     if value is not None and (not text or "\0" in text):
-        raise ConfigError(f"{name} must be the name or the path of a file, not {shown(value)}")
+        raise ConfigError(f"{name} must be the name or the path of a {what}, not {shown(value)}")
     return text or None
 
 

@@ -20,14 +20,17 @@ __all__ = ["RuntimeKeywords", "RuntimeOptions"]
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 Driver = Literal["auto", "native", "python"]
+Backend = Literal["paddle", "onnxruntime"]
 
 _PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 _DRIVERS = ("auto", "native", "python")
+_BACKENDS = ("paddle", "onnxruntime")
 
 
 class RuntimeKeywords(TypedDict, total=False):
     """The fields of RuntimeOptions as keywords; RuntimeOptions describes them."""
 
+    backend: Backend
     ir_optim: bool
     mem_optim: bool
     device: str | Sequence[str]
@@ -45,6 +48,8 @@ class RuntimeKeywords(TypedDict, total=False):
     driver: Driver
     inline: bool
     params: str | os.PathLike[str] | None
+    onnx_cache: str | os.PathLike[str] | None
+    onnx_cache_bytes: int
     paddle_log: bool
 
 
@@ -52,6 +57,8 @@ class RuntimeKeywords(TypedDict, total=False):
 class RuntimeOptions:
     """Options of Paddle, and of how its predictors are driven."""
 
+    backend: Backend = "paddle"
+    """The runtime that runs the model. "onnxruntime" takes .onnx files, too."""
     ir_optim: bool = False
     """Run Paddle's graph passes. On a ``.json`` model Paddle runs passes either way."""
     mem_optim: bool = True
@@ -86,6 +93,10 @@ class RuntimeOptions:
     """Let a lone caller without a deadline run the model on its own thread."""
     params: str | None = None
     """The parameter file, if it is not named after the program: its name beside the program, or its path."""
+    onnx_cache: str | None = None
+    """The folder for models that were converted to ONNX; None is paddleinfer/onnx in the user's caches."""
+    onnx_cache_bytes: int = 4 << 30
+    """Bytes that converted models may have there; the least recently used go first."""
     paddle_log: bool = False
     """Let Paddle write its log lines to standard error while it loads."""
 
@@ -103,6 +114,9 @@ class RuntimeOptions:
         check_int("max_onednn_cache_bytes", self.max_onednn_cache_bytes, 1, 1 << 50)
         check_int("gpu_memory_mb", self.gpu_memory_mb, 1, 1 << 24)
         object.__setattr__(self, "params", checked_file("params", self.params))
+        object.__setattr__(self, "onnx_cache", checked_file("onnx_cache", self.onnx_cache, "folder"))
+        check_int("onnx_cache_bytes", self.onnx_cache_bytes, 1, 1 << 50)
+        check_choice("backend", self.backend, _BACKENDS)
         check_choice("precision", self.precision, _PRECISIONS)
         check_choice("driver", self.driver, _DRIVERS)
         object.__setattr__(self, "device", checked_device(self.device))

@@ -22,7 +22,8 @@ from paddleinfer.engine.submission import Results
 from paddleinfer.engine.warmup import WarmupReport
 from paddleinfer.errors import ConfigError
 from paddleinfer.explanation import InferInfo
-from paddleinfer.models.reader import ModelSpec, load_spec
+from paddleinfer.models.foreign_files import refuse_foreign
+from paddleinfer.models.reader import ModelFormat, ModelSpec, load_spec
 from paddleinfer.sentences import shown
 from paddleinfer.tracing.trace import Tracing
 
@@ -41,7 +42,8 @@ class Engine(EngineCalls, EngineIntrospection):
     ----------
     path
         A directory, a file stem or a file of a model: ``*.json`` or ``*.pdmodel`` with ``*.pdiparams``,
-        ``__model__`` with its parameters, or a Paddle Serving directory.
+        ``__model__`` with its parameters, or a Paddle Serving directory; with ``backend="onnxruntime"`` also
+        a ``.onnx`` file.
     config
         All options, grouped; it replaces the keywords.
     **options
@@ -207,6 +209,12 @@ def _prepared(
     if check_load == "process":
         load_trial.try_load(path, config, load)
     load.check()
+    if config.runtime.backend == "onnxruntime":
+        from paddleinfer.backends.onnx import runtime as onnx_runtime
+
+        return onnx_runtime.prepare(spec, config, load)
+    if spec.format is ModelFormat.ONNX:
+        refuse_foreign([spec.path])
     from paddleinfer.backends.paddle import runtime
 
     return runtime.prepare(spec, config)

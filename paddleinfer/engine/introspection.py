@@ -125,7 +125,7 @@ class EngineIntrospection:
             raise ConfigError("trace_requests=0 records nothing; diagnose() needs it to be above 0")
         generation = self._generation
         requests, runs = self._tracing.recent()
-        legacy = generation.spec.format.is_legacy
+        legacy = generation.spec.format.is_legacy and generation.resolved.on_paddle
         return diagnose(
             requests,
             runs,

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from paddleinfer.errors import ModelLoadError
-from paddleinfer.models import discovery, params, pir, serving_conf
+from paddleinfer.models import discovery, onnx_file, params, pir, serving_conf
 from paddleinfer.models.file_states import FileState, refuse_changed, settled_states
-from paddleinfer.models.files import read_whole
+from paddleinfer.models.files import is_file, read_whole
 from paddleinfer.models.program import read_program as read_legacy_program
 from paddleinfer.models.rows import analysis
 from paddleinfer.models.spec import DTYPES, Batchable, ModelFormat, ModelSpec, Parameter, Program, TensorSpec
@@ -23,6 +23,7 @@ from paddleinfer.sentences import shortened, shown
 __all__ = ["DTYPES", "Batchable", "ModelFormat", "ModelSpec", "TensorSpec", "is_model", "load_spec"]
 
 _LONGEST_SENTENCE = 2000
+_ONNX = ".onnx"
 
 
 def load_spec(path: str | os.PathLike[str], params: str | None = None) -> ModelSpec:
@@ -33,7 +34,8 @@ def load_spec(path: str | os.PathLike[str], params: str | None = None) -> ModelS
     path
         A directory, a file stem (``dir/inference``), or one of the model's files. The model is a
         ``.json`` or ``.pdmodel`` program with its ``.pdiparams``, ``__model__`` with
-        ``__params__`` or with one file per parameter, or a Paddle Serving directory of any of these.
+        ``__params__`` or with one file per parameter, or a Paddle Serving directory of any of
+        these. Or it is a ``.onnx`` file.
     params
         The parameter file's name beside the program, or its path; None: the file named after the program.
 
@@ -44,7 +46,7 @@ def load_spec(path: str | os.PathLike[str], params: str | None = None) -> ModelS
     """
     given = _as_path(path)
     try:
-        spec = _load(given, params)
+        spec = _load_onnx(given, params) if given.suffix == _ONNX and is_file(given) else _load(given, params)
         refuse_changed(spec.files, "read")
     except OSError as error:
         where = error.filename or given
@@ -57,6 +59,12 @@ def load_spec(path: str | os.PathLike[str], params: str | None = None) -> ModelS
         half = _LONGEST_SENTENCE // 2
         raise ModelLoadError(f"{sentence[:half]} […] {sentence[-half:]}") from error.__cause__
     return spec
+
+
+def _load_onnx(given: Path, params: str | None) -> ModelSpec:
+    if params is not None:
+        raise ModelLoadError(f"{given} holds its weights itself, and params={params!r} names a file for them")
+    return onnx_file.read_spec(given)
 
 
 def is_model(path: str | os.PathLike[str]) -> bool:

@@ -51,6 +51,8 @@ class ModelFormat(str, Enum):
     """The legacy program in a ``.pdmodel`` file."""
     DUNDER_MODEL = "__model__"
     """The legacy program under its oldest name."""
+    ONNX = "onnx"
+    """An ONNX model in one file, which Paddle does not run."""
     CALLABLE = "callable"
     """A Python function."""
 

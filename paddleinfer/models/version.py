@@ -18,6 +18,8 @@ def made_with(spec: ModelSpec) -> tuple[str | None, str]:
     """Returns the Paddle version or None, and a sentence about it."""
     if spec.program_path is None:
         return None, "a function has no file"
+    if spec.format is ModelFormat.ONNX:
+        return None, "an ONNX model does not say which Paddle it came from"
     data = read_whole(spec.program_path)
     if spec.format is ModelFormat.JSON:
         found = _PIR_VERSION.search(data[:HEAD_SIZE])

@@ -120,7 +120,6 @@ def test_what_is_said_of_such_a_name_can_be_written(latin_1: str, capsys: pytest
     [
         (("best.pdparams", "best.pdopt"), "export it with paddle.jit.save or paddleinfer.export"),
         (("best.pdopt",), "export it"),
-        (("model.onnx",), "convert it with x2paddle"),
         (("PP-OCRv4_rec.tar",), "unpack it"),
         (("model.tar.gz", "README.md"), "unpack it"),
         (("model.tgz",), "unpack it"),
@@ -137,6 +136,14 @@ def test_what_is_no_model_is_refused_with_the_way_to_one(
         message = refusal(path)
         assert suggestion in message
         assert str(tmp_path / names[0]) in message
+
+
+def test_an_onnx_model_in_a_directory_is_refused_with_the_ways_to_run_it(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"something")
+    for path in (tmp_path, tmp_path / "model"):
+        message = refusal(path)
+        assert 'give the file itself with backend="onnxruntime"' in message
+        assert "convert it with x2paddle" in message
 
 
 def test_a_model_beside_its_training_weights_is_loaded(zoo: Zoo, tmp_path: Path) -> None:

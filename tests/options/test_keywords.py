@@ -21,6 +21,7 @@ GROUPS = {"runtime", "batching"}
 WIDER: Mapping[str, Any] = {
     "device": str | Sequence[str],
     "params": str | os.PathLike[str] | None,
+    "onnx_cache": str | os.PathLike[str] | None,
     "preferred_batch_sizes": Sequence[int],
     "allowed_batch_sizes": Sequence[int],
     "pad": PadAxis | Sequence[PadAxis],

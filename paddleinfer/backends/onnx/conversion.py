@@ -38,6 +38,7 @@ _WAY = 1
 _LONGEST_S = 600.0
 _MOST_WEIGHT_BYTES = 2_000_000_000  # protobuf takes no message of 2 GiB
 _CHILD = python_code("paddleinfer.backends.onnx.conversion_child")
+_AT = re.compile(r"\[Paddle2ONNX\] (Start|Finish) export (?:pd_op\.|builtin\.)?([^,\s]+)")
 _SAID = re.compile(r"\[ERROR\]\[Paddle2ONNX\] *(.+)|Failed to convert PaddlePaddle model: *(.+)")
 
 
@@ -226,6 +227,9 @@ def _why(code: int, text: str, tools: Tools) -> str:
     if "error" in said and said.get("errno") in (errno.ENOSPC, errno.EDQUOT):
         return f"{said['error']}; free some space there, or name another folder with onnx_cache"
     sentences = [printable((found[1] or found[2]).strip().rstrip(".")) for found in _SAID.finditer(text)]
+    steps = _AT.findall(text)
+    if sentences and steps and steps[-1][0] == "Start":
+        return f"{by} cannot convert its operator {printable(steps[-1][1])}: {sentences[0]}"
     inside = said.get("control_flow") or []
     flow = f" (the model has control flow: {listed(inside)})" if inside else ""
     if sentences:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from paddleinfer.backends.onnx.repair import repair
 from paddleinfer.child_process import die_with
 from paddleinfer.models import pir, program
 from paddleinfer.models.graph import Block, Operation
@@ -44,6 +45,7 @@ def run() -> None:
     program_path, params_path, target, opset, parent = pickle.load(sys.stdin.buffer)
     die_with(parent)
     try:
+        import onnx
         import paddle2onnx
         from paddle2onnx import paddle2onnx_cpp2py_export as library
 
@@ -55,7 +57,17 @@ def run() -> None:
             control_flow=sorted(_CONTROL_FLOW.intersection(names)),
         )
         # Without its own folding, which would install packages; the runtime folds constants itself.
-        paddle2onnx.export(program_path, params_path, target, opset_version=opset, optimize_tool="none")
+        paddle2onnx.export(
+            program_path,
+            params_path,
+            target,
+            opset_version=opset,
+            optimize_tool="none",
+            verbose=True,  # so that it says which operator it is at
+        )
+        model = onnx.load(target)
+        if repair(model):
+            onnx.save(model, target)
     except BaseException as error:
         _report(error=f"{type(error).__name__}: {error}", errno=getattr(error, "errno", None))
         os._exit(1)

@@ -9,7 +9,7 @@ from paddleinfer.backends.paddle.installed import installed_package, numbers_of
 from paddleinfer.backends.processors import cpu_flags
 from paddleinfer.config import RuntimeOptions
 from paddleinfer.models.files import read_whole, refusing_damage
-from paddleinfer.models.spec import ModelSpec
+from paddleinfer.models.spec import ModelFormat, ModelSpec
 
 __all__ = ["expected_faults"]
 
@@ -17,7 +17,8 @@ __all__ = ["expected_faults"]
 def expected_faults(spec: ModelSpec, options: RuntimeOptions) -> tuple[str, list[Workaround]]:
     """Returns the installed Paddle ("" for none), and what an engine would do about each expected fault."""
     package = installed_package()
-    if package is None or spec.program_path is None:
+    on_paddle = options.backend == "paddle" and spec.format is not ModelFormat.ONNX
+    if package is None or spec.program_path is None or not on_paddle:
         return "", []
     name, version = package
     context = FaultContext(

@@ -238,6 +238,8 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
     """
     options = config.runtime
     resolved = ResolvedOptions(config)
+    for name in ("onnx_cache", "onnx_cache_bytes"):
+        resolved.note(name, "without effect on Paddle's predictors")
     check_mkl = process_settings.prepare_mkl(options, resolved)
     installed = InstalledPaddle.find()
     resolved.name_paddle(f"{installed.distribution} {installed.version}")

@@ -104,6 +104,13 @@ def test_a_change_of_files_or_versions_converts_again(
             + "print('[ERROR][Paddle2ONNX] Can not get it.', flush=True); os.abort()",
             r"paddle2onnx 2.1.0 says: Can not get it \(the model has control flow: if\)",
         ),
+        (
+            "print('[Paddle2ONNX] Start export pd_op.full, op_id: 5'); "
+            "print('[Paddle2ONNX] Finish export pd_op.full, op_id: 5'); "
+            "print('[Paddle2ONNX] Start export pd_op.mean, op_id: 6'); "
+            "print('[ERROR][Paddle2ONNX] No value.'); sys.exit(1)",
+            r"paddle2onnx 2\.1\.0 cannot convert its operator mean: No value",
+        ),
         ("print('x [ERROR] Failed to convert PaddlePaddle model: a \\x1b[31mreason.')", "says: a .*reason"),
         (REPORT.format("error='TypeError: none', errno=None"), "says: TypeError: none"),
         (
@@ -208,6 +215,17 @@ def test_a_model_is_converted_and_its_tensors_keep_their_places(
     ranks = [len(tensor.type.tensor_type.shape.dim) for tensor in graph.output]
     assert ranks == [len(tensor.shape or ()) for tensor in spec.outputs]
     assert "paddle2onnx" not in sys.modules
+
+
+@needs_paddle2onnx
+def test_an_operator_of_which_it_cannot_convert_this_use_is_named(zoo: Zoo, tmp_path: Path) -> None:
+    with (
+        pytest.raises(ModelLoadError, match=r"cannot convert its operator mean: Can not get input 'axis"),
+        conversion.converted(
+            load_spec(zoo.directory("scalar", "json")), ModelCache(tmp_path, 1 << 30), Opening()
+        ),
+    ):
+        pass
 
 
 @needs_paddle2onnx

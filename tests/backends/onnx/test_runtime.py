@@ -1,0 +1,283 @@
+"""Engines over onnxruntime: the same calls, results and sentences as over Paddle."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from zoo import Zoo
+
+from paddleinfer import Engine, PadAxis
+from paddleinfer.backends.onnx import runtime
+from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime
+from paddleinfer.config import EngineConfig
+from paddleinfer.engine.opening import Opening
+from paddleinfer.errors import ConfigError, EngineClosed, ModelError, ModelLoadError
+from paddleinfer.models.reader import load_spec
+
+needs_both = pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("paddle2onnx") is None,
+    reason="onnxruntime and paddle2onnx are not both installed (make test-onnx)",
+)
+pytestmark = pytest.mark.paddle3
+SEED = 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of all tests, so that each model is converted once."""
+    return tmp_path_factory.mktemp("onnx")
+
+
+def opened(model: Path, folder: Path, **options: Any) -> Engine:
+    return Engine(model, **{"backend": "onnxruntime", "onnx_cache": folder, "instances": 2, **options})
+
+
+def onnx_file(model: Path, folder: Path, target: Path) -> Path:
+    """Converts a model and copies the result."""
+    with opened(model, folder) as engine:
+        note = engine.effective_config()["backend"]["note"]
+    shutil.copy(note.rpartition(" to ")[2], target)
+    return target
+
+
+def rows_for(engine: Engine) -> dict[str, Any]:
+    random = np.random.default_rng(SEED)
+    made = {}
+    for tensor in engine.inputs:
+        shape = tuple(
+            3 if axis == 0 else 20 if size < 0 else size for axis, size in enumerate(tensor.shape or ())
+        )
+        if tensor.dtype.startswith("float"):
+            made[tensor.name] = random.standard_normal(shape).astype(tensor.dtype)
+        else:
+            made[tensor.name] = random.integers(0, 5, shape).astype(tensor.dtype)
+    return made
+
+
+@needs_both
+@pytest.mark.parametrize("format", ["json", "legacy"])
+@pytest.mark.parametrize("name", ["mlp", "conv", "embedding", "joined", "pooled"])
+def test_results_names_and_shapes_are_those_of_paddle(zoo: Zoo, folder: Path, name: str, format: str) -> None:
+    model = zoo.directory(name, format)
+    with Engine(model, onednn=False, instances=1) as paddle, opened(model, folder) as engine:
+        assert engine.inputs == paddle.inputs and engine.outputs == paddle.outputs
+        inputs = rows_for(paddle)
+        wanted, given = paddle.infer(inputs), engine.infer(inputs)
+        assert list(given) == list(wanted)
+        for output in wanted:
+            assert given[output].dtype == wanted[output].dtype
+            np.testing.assert_allclose(given[output], wanted[output], rtol=1e-4, atol=1e-6)
+
+
+@needs_both
+def test_the_report_says_what_runs_and_whence(zoo: Zoo, folder: Path) -> None:
+    with opened(zoo.directory("mlp", "json"), folder, instances="auto") as engine:
+        report = engine.effective_config()
+    assert report["backend"]["value"] == "onnxruntime"
+    assert report["backend"]["note"].startswith("onnxruntime 1.")
+    assert f"converted by paddle2onnx 2.1.0 to {folder}" in report["backend"]["note"]
+    assert (report["driver"]["value"], report["driver"]["source"]) == ("native", "auto")
+    assert report["onnx_cache"]["value"] == str(folder)
+    assert report["onednn"]["note"] == "without effect on onnxruntime"
+    assert "usable cores" in report["instances"]["note"]
+
+
+@needs_both
+def test_a_warm_load_imports_neither_paddle_nor_pythons_onnxruntime(zoo: Zoo, folder: Path) -> None:
+    model = zoo.directory("mlp", "json")
+    opened(model, folder).close()
+    code = (
+        "import sys; from paddleinfer import Engine; import numpy as np\n"
+        f"with Engine({str(model)!r}, backend='onnxruntime', onnx_cache={str(folder)!r}) as engine:\n"
+        "    engine.infer({'x': np.zeros((1, 16), 'float32')})\n"
+        "print([name for name in ('paddle', 'onnxruntime', 'paddle2onnx') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@needs_both
+def test_many_callers_get_their_own_rows(zoo: Zoo, folder: Path) -> None:
+    with opened(zoo.directory("mlp", "json"), folder) as engine:
+        rows = np.random.default_rng(SEED).standard_normal((64, 16)).astype("float32")
+        (alone,) = engine.infer({"x": rows}).values()
+        wrong: list[int] = []
+
+        def call(place: int) -> None:
+            for _ in range(50):
+                (given,) = engine.infer({"x": rows[place : place + 1]}).values()
+                if not np.allclose(given, alone[place : place + 1], rtol=1e-4, atol=1e-6):
+                    wrong.append(place)
+
+        threads = [threading.Thread(target=call, args=(place,)) for place in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert engine.stats()["requests"] == 801
+
+
+@needs_both
+def test_results_are_their_callers_own(zoo: Zoo, folder: Path) -> None:
+    with opened(zoo.directory("mlp", "json"), folder, instances=1) as engine:
+        inputs = {"x": np.ones((2, 16), "float32")}
+        (first,) = engine.infer(inputs).values()
+        kept = first.copy()
+        first[:] = 7
+        (second,) = engine.infer({"x": np.full((2, 16), 3, "float32")}).values()
+        (again,) = engine.infer(inputs).values()
+        assert (first == 7).all() and (again == kept).all() and not (second == kept).all()
+
+
+@needs_both
+def test_a_failed_run_is_the_requests_alone(zoo: Zoo, folder: Path) -> None:
+    with opened(zoo.directory("embedding", "json"), folder) as engine:
+        good = rows_for(engine)
+        (name,) = good
+        wanted = engine.infer(good)
+        with pytest.raises(ModelError, match="while running Gather node"):
+            engine.infer({name: np.full_like(good[name], 1_000)})
+        for output, given in engine.infer(good).items():
+            np.testing.assert_array_equal(given, wanted[output])
+
+
+@needs_both
+def test_axes_are_padded_and_cropped(zoo: Zoo, folder: Path) -> None:
+    pad = PadAxis({"image": 3}, {"fetch_name_1": 3}, multiple=16)
+    with opened(zoo.directory("conv", "json"), folder, pad=pad) as engine:
+        given = engine.infer({"image": np.ones((1, 3, 16, 16), "float32")})
+        assert given["fetch_name_1"].shape == (1, 16, 8, 8)
+
+
+@needs_both
+def test_a_reload_puts_the_new_weights_into_service(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(zoo.directory("mlp", "json"), model)
+    inputs = {"x": np.ones((1, 16), "float32")}
+    with opened(model, folder, warmup=True) as engine:
+        (before,) = engine.infer(inputs).values()
+        weights = model / "inference.pdiparams"
+        data = bytearray(weights.read_bytes())
+        data[-512:] = np.ones(128, np.float32).tobytes()
+        weights.write_bytes(data)
+        assert engine.reload().generation == 2
+        (after,) = engine.infer(inputs).values()
+        assert not np.allclose(before, after)
+
+
+@needs_both
+def test_a_file_is_loaded_as_it_is(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+    model = zoo.directory("conv", "json")
+    path = onnx_file(model, folder, tmp_path / "conv.onnx")
+    with opened(model, folder) as converted, opened(path, folder) as engine:
+        inputs = rows_for(converted)
+        wanted, given = converted.infer(inputs), engine.infer(inputs)
+        assert list(given) == list(wanted)
+        assert all((given[name] == wanted[name]).all() for name in wanted)
+        assert engine.effective_config()["onnx_cache"]["note"] == "without effect on a .onnx file"
+    with pytest.raises(
+        ModelLoadError, match='which Paddle does not run; give the file itself with backend="onn'
+    ):
+        Engine(path)
+
+
+@needs_both
+def test_a_damaged_file_is_one_sentence(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+    path = onnx_file(zoo.directory("mlp", "json"), folder, tmp_path / "mlp.onnx")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"MatMul", b"MatMux"))
+    with pytest.raises(ModelLoadError, match=r"onnxruntime 1\.\S+ cannot load .*mlp\.onnx: .*MatMux"):
+        opened(path, folder)
+
+
+@needs_both
+def test_pythons_interface_gives_the_same(zoo: Zoo, folder: Path) -> None:
+    model = zoo.directory("conv", "json")
+    with opened(model, folder) as native, opened(model, folder, driver="python") as engine:
+        inputs = rows_for(native)
+        wanted, given = native.infer(inputs), engine.infer(inputs)
+        assert all((given[name] == wanted[name]).all() for name in wanted)
+        assert engine.effective_config()["driver"]["value"] == "python"
+        with pytest.raises(ModelError, match="Invalid"):
+            engine.infer({"image": np.zeros((1, 3, 0, 8), "float32")})
+
+
+@needs_both
+def test_a_library_of_another_kind_makes_python_call_and_is_named(
+    zoo: Zoo, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = InstalledOnnxRuntime("1.32.0", Path("/lib/x86_64-linux-gnu/libc.so.6"))
+    monkeypatch.setattr(InstalledOnnxRuntime, "find", lambda: other)
+    model = zoo.directory("mlp", "json")
+    with opened(model, folder) as engine:
+        engine.infer({"x": np.zeros((1, 16), "float32")})
+        driver = engine.effective_config()["driver"]
+    assert driver["value"] == "python"
+    assert driver["note"] == (
+        "libc.so.6 cannot be used: it does not export OrtGetApiBase; calls need the GIL"
+    )
+    assert "falling back to onnxruntime's Python run()" in caplog.text
+    with pytest.raises(ConfigError, match='driver="native" is not possible here: libc'):
+        opened(model, folder, driver="native")
+
+
+@needs_both
+def test_a_close_under_load_ends_every_request(zoo: Zoo, folder: Path) -> None:
+    engine = opened(zoo.directory("mlp", "json"), folder)
+    ended = []
+
+    def call() -> None:
+        try:
+            while True:
+                engine.infer({"x": np.zeros((1, 16), "float32")})
+        except EngineClosed:
+            ended.append(1)
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    engine.close()
+    for thread in threads:
+        thread.join()
+    assert len(ended) == 8
+
+
+# -- without the packages
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("ir_optim", True),
+        ("onednn", False),
+        ("device", "gpu:0"),
+        ("precision", "float16"),
+        ("malloc_tuning", True),
+        ("share_weights", False),
+        ("paddle_log", True),
+    ],
+)
+def test_options_of_paddle_are_refused(zoo: Zoo, option: str, value: object) -> None:
+    config = EngineConfig.from_options({"backend": "onnxruntime", option: value})
+    spec = load_spec(zoo.directory("mlp", "json"))
+    with pytest.raises(
+        ConfigError, match=f"{option} acts on Paddle's predictors and has no effect with backend"
+    ):
+        runtime.prepare(spec, config, Opening())
+
+
+def test_a_missing_onnxruntime_is_named_with_its_command(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        ConfigError, match=r"not installed; install it with pip install 'paddleinfer\[onnxruntime\]'"
+    ):
+        Engine(zoo.directory("mlp", "json"), backend="onnxruntime")
