@@ -100,7 +100,7 @@ def test_every_option_can_stand_in_a_file_for_one_model_and_for_all(tmp_path: Pa
     path = ['path = "m"'] if place == "models.m" else []
     file.write_text("\n".join([f"[{place}]", *path, *lines]))
     settings = read_settings(file)
-    given = settings.engine if place == "engine" else settings.models["m"].options
+    given = settings.engine if place == "engine" else settings.models["m"][0].options
     assert given == {name: sample(name)[2] for name in option_names()}
 
 
