@@ -60,11 +60,13 @@ class Ocr(Service):
     """
 
     inputs: ClassVar[Declared] = {"image": ("uint8", (1, -1, -1, 3)), _LANGUAGE: ("bytes", (1, 1))}
+    """Red, green and blue of each pixel, in rows from the top; a language, which may be empty."""
     outputs: ClassVar[Declared] = {
         "boxes": ("float32", (-1, 4, 2)),
         "txts": ("bytes", (-1,)),
         "scores": ("float32", (-1,)),
     }
+    """As docling's client for KServe v2 reads them."""
 
     def __init__(
         self,
