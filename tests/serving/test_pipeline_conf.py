@@ -204,6 +204,17 @@ def test_every_key_is_taken_and_acts_or_says_why_it_does_nothing(fit_a_line: Pat
         assert set(entry) & {"engine", "server", "pipeline", "note"}, path
 
 
+def test_with_the_port_of_rpc_alone_http_has_a_free_one(fit_a_line: Path) -> None:
+    conf = local(fit_a_line)
+    conf["rpc_port"] = conf.pop("http_port")
+    service = prepared(conf)
+    try:
+        assert service.effective_config()["rpc_port"] == {"value": 0, "server": {"grpc_port": 0}}
+        assert "http_port" not in service.effective_config()
+    finally:
+        service.close()
+
+
 # What is refused
 
 

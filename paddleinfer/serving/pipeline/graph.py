@@ -42,6 +42,8 @@ class Graph:
             for name in self.inputs[op.name]:
                 self.consumers.setdefault(name, []).append(op)
         self._check_jumps()
+        self.has_jumps = any(op.is_jump_op() for op in self.ops)
+        """Whether an Op may run again for the same request."""
 
     def _add(self, op: Op, requests: list[RequestOp], above: list[Op]) -> None:
         """It, after all before it."""

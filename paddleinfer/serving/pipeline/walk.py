@@ -83,7 +83,9 @@ class Walk:
         return self._output
 
     def _begin(self, op: Op) -> None:
-        inputs = self._last_inputs[op.name] = self._inputs.pop(op.name)
+        inputs = self._inputs.pop(op.name)
+        if self._graph.has_jumps:
+            self._last_inputs[op.name] = inputs
         run = OpRun(self._prepared[op.name], inputs, self._data_id, self._log_id)
         run.preprocess()
         self._mark("prep", op)
