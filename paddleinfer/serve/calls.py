@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
+import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent import futures
+from collections.abc import Awaitable, Callable
 from time import monotonic_ns
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from weakref import WeakKeyDictionary
 
 from paddleinfer.config import check_timeout
@@ -22,17 +20,18 @@ from paddleinfer.errors import (
     InvalidInput,
     PaddleInferError,
     QueueFull,
-    ServiceError,
 )
 from paddleinfer.models.spec import TensorSpec
-from paddleinfer.serve.functions import Functions, is_async
+from paddleinfer.serve.functions import Functions
 from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serve.loops import LoopThread, Mail, PoolJob
 from paddleinfer.serve.observing import OBSERVER
+from paddleinfer.serve.plain_steps import PlainSteps, UsualTime
 from paddleinfer.serve.processes import FunctionProcesses, check_functions
 from paddleinfer.serve.request import Request
 from paddleinfer.serve.run import CURRENT, Run
 from paddleinfer.serve.statistics import ServiceStatistics, outcome_of
+from paddleinfer.serve.steps import Finish, Steps
 from paddleinfer.serve.turns import TurnPool
 
 __all__ = ["ServiceCalls"]
@@ -42,11 +41,12 @@ _log = logging.getLogger("paddleinfer.serve")
 # Of a refusal where no request has had its answer yet.
 _RETRY_AFTER_S: Final = 0.1
 
-Finish = Callable[[Any], Any]
-
 
 class ServiceCalls:
     """All requests of one service."""
+
+    _forks: ClassVar[int] = 0
+    """Forks between the process that first had this class and this process."""
 
     def __init__(
         self,
@@ -56,7 +56,6 @@ class ServiceCalls:
         inputs: tuple[TensorSpec, ...] = (),
         outputs: tuple[TensorSpec, ...] = (),
     ) -> None:
-        self.name = name
         self.functions = functions
         self.limits = limits
         self.inputs = inputs
@@ -64,6 +63,7 @@ class ServiceCalls:
         self.statistics = ServiceStatistics()
         self._pool = TurnPool(name, limits.processes or limits.running, limits.threads)
         self._processes: FunctionProcesses | None = None
+        self._before, self._after = UsualTime(), UsualTime()
         if limits.processes:
             if functions.is_whole or functions.is_async:
                 raise ConfigError(
@@ -72,12 +72,23 @@ class ServiceCalls:
                 )
             check_functions(preprocess=functions.preprocess, postprocess=functions.postprocess)
             self._processes = FunctionProcesses(limits.processes)
+            self._before = self._after = UsualTime(0)  # a thread only waits for a process
+        self._steps = Steps(name, functions, self._processes)
         self._loop = LoopThread(f"paddleinfer-{name}-loop")
         self._mails: WeakKeyDictionary[asyncio.AbstractEventLoop, Mail] = WeakKeyDictionary()
         self._ends = threading.Condition(threading.RLock())
         self._under_way = 0
         self._is_closed = False
-        self._pid = os.getpid()
+        self._made_after = ServiceCalls._forks
+
+    @property
+    def name(self) -> str:
+        """In sentences."""
+        return self._steps.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._steps.name = name
 
     # -- a request's begin and end
 
@@ -91,9 +102,8 @@ class ServiceCalls:
         """Requests that were accepted and are not over."""
         return self._under_way
 
-    @contextlib.contextmanager
-    def _accepted(self, request: Any, timeout_s: float | None) -> Iterator[Run]:
-        """From its acceptance to its end, which is counted."""
+    def _accept(self, request: Any, timeout_s: float | None) -> Run:
+        """Begins a request, which is under way until _end()."""
         if timeout_s is None:
             timeout_s = self.limits.timeout_s
         else:
@@ -101,7 +111,7 @@ class ServiceCalls:
                 check_timeout("timeout", timeout_s)
             except ConfigError as wrong:
                 raise InvalidInput(str(wrong)) from None
-        if os.getpid() != self._pid:
+        if self._made_after != ServiceCalls._forks:
             raise EngineClosed(
                 f"the service {self.name} belongs to another process: make services after the fork"
             )
@@ -117,21 +127,18 @@ class ServiceCalls:
             self._under_way += 1
         given = request if isinstance(request, Request) else Request(request)
         given.limits = self.limits
-        run = Run(self._pool, given, timeout_s)
-        error: BaseException | None = None
-        try:
-            yield run
+        return Run(self._pool, given, timeout_s)
+
+    def _end(self, run: Run, error: BaseException | None) -> None:
+        """It is over, and counted."""
+        if error is None:
             run.to(None)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            run.is_given_up = True
-            self.statistics.add(outcome_of(error), run.arrived_ns, monotonic_ns(), run.stages)
-            with self._ends:
-                self._under_way -= 1
-                if self._is_closed:
-                    self._ends.notify_all()
+        run.is_given_up = True
+        self.statistics.add(outcome_of(error), run.arrived_ns, monotonic_ns(), run.stages)
+        with self._ends:
+            self._under_way -= 1
+            if self._is_closed:
+                self._ends.notify_all()
 
     # -- calls
 
@@ -151,51 +158,74 @@ class ServiceCalls:
     def _call(self, request: Any, timeout_s: float | None) -> Any:
         if self.functions.is_async:
             return self._loop.run(lambda: self.acall(request, timeout_s, None))
-        with self._accepted(request, timeout_s) as run:
+        run = self._accept(request, timeout_s)
+        error: BaseException | None = None
+        try:
             run.to("wait")
             run.take_turn()
             try:
-                answer = self._steps(run, None)
+                answer = self._steps.whole(run, None)
             finally:
                 run.leave_turn()
             run.check()
             return answer
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._end(run, error)
 
     async def acall(self, request: Any, timeout_s: float | None, finish: Finish | None) -> Any:
-        """On the running loop; plain functions on a thread of the pool."""
+        """On the running loop; plain functions on threads of the pool."""
         outer = CURRENT.get()
-        if outer is not None:
-            request, timeout_s = outer.lend_priority(request), outer.timeout_s(timeout_s)
-            outer.begin_wait("infer")
+        if outer is None:
+            return await self._acall(request, timeout_s, finish)
+        outer.begin_wait("infer")
         try:
-            with self._accepted(request, timeout_s) as run:
-                if self._goes_in_steps:
-                    work: Coroutine[Any, Any, Any] = self._steps_on_loop(run, finish)
-                else:
-                    work = self._in_pool(run, lambda: self._steps(run, finish))
-                left_s = run.left_s()
-                if left_s is None:
-                    return await work
-                try:
-                    return await asyncio.wait_for(work, left_s)
-                except DeadlineExceeded:
-                    raise
-                except (TimeoutError, asyncio.TimeoutError):
-                    raise DeadlineExceeded(
-                        f"the deadline passed before the service {self.name} had its answer"
-                    ) from None
+            return await self._acall(outer.lend_priority(request), outer.timeout_s(timeout_s), finish)
         finally:
-            if outer is not None:
-                outer.end_wait()
+            outer.end_wait()
+
+    async def _acall(self, request: Any, timeout_s: float | None, finish: Finish | None) -> Any:
+        run = self._accept(request, timeout_s)
+        error: BaseException | None = None
+        plain: PlainSteps | None = None
+        try:
+            work: Awaitable[Any]
+            if self.functions.is_async:
+                work = self._steps_on_loop(run, finish)
+            elif self._goes_in_steps:
+                plain = self._plain_steps(run, finish)
+                work = plain.future
+            else:
+                work = self._whole_in_pool(run, finish)
+            left_s = run.left_s()
+            if left_s is None:
+                return await work
+            try:
+                return await asyncio.wait_for(work, left_s)
+            except DeadlineExceeded:
+                raise
+            except (TimeoutError, asyncio.TimeoutError):
+                raise DeadlineExceeded(
+                    f"the deadline passed before the service {self.name} had its answer"
+                ) from None
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if plain is not None:
+                plain.give_up()
+            self._end(run, error)
 
     @property
     def _goes_in_steps(self) -> bool:
-        """Whether the loop drives a request from step to step.
+        """Whether a request of plain functions goes from step to step by the loop.
 
         Else one thread does all of it, which is sooner over where it is the only one: of many each would wake
         a thread more often.
         """
-        return self.functions.is_async or (not self.functions.is_whole and self._under_way > 1)
+        return not self.functions.is_whole and self._under_way > 1
 
     async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """A plain function for an async one."""
@@ -214,36 +244,40 @@ class ServiceCalls:
 
         return await self._in_pool(run, work)
 
-    # -- the steps of a request
+    # -- a request from a loop
 
-    def _steps(self, run: Run, finish: Finish | None) -> Any:
-        """All of them, on a thread that has a turn."""
-        token = CURRENT.set(run)
-        try:
-            request, functions = run.request, self.functions
-            self._decode(run)
-            if functions.handle is not None:
-                run.to("handle")
-                answer = self._plain("handle", functions.handle, request)
-            else:
-                assert functions.preprocess is not None and functions.postprocess is not None
-                run.to("preprocess")
-                inputs = self._plain("preprocess", functions.preprocess, request)
-                run.to(None)
-                run.check()
-                with self._blaming_preprocess():
-                    results = functions.engine().infer(inputs)
-                del inputs
-                run.to("postprocess")
-                answer = self._plain("postprocess", functions.postprocess, results, request)
-            answer = self._finished(run, finish, answer)
-            run.to(None)
-            return answer
-        finally:
-            CURRENT.reset(token)
+    def _mail(self, loop: asyncio.AbstractEventLoop) -> Mail:
+        mail = self._mails.get(loop)
+        if mail is None:
+            mail = self._mails[loop] = Mail(self._pool)
+        return mail
+
+    def _plain_steps(self, run: Run, finish: Finish | None) -> PlainSteps:
+        """Begins it."""
+        run.to("wait")
+        loop = asyncio.get_running_loop()
+        steps = PlainSteps(loop, self._mail(loop), run, self._steps, finish, self._before, self._after)
+        steps.begin()
+        return steps
+
+    def _whole_in_pool(self, run: Run, finish: Finish | None) -> asyncio.Future[Any]:
+        """Begins it at once."""
+        run.to("wait")
+        loop = asyncio.get_running_loop()
+        whole = functools.partial(self._steps.whole, run, finish)
+        job = PoolJob(loop, self._mail(loop), run, self._steps.failed, whole)
+        self._pool.start([(run.key_ns, job)])
+        return job.future
+
+    async def _in_pool(self, run: Run, work: Callable[[], Any]) -> Any:
+        run.to("wait")
+        loop = asyncio.get_running_loop()
+        job = PoolJob(loop, self._mail(loop), run, self._steps.failed, work)
+        job.post()
+        return await job.future
 
     async def _steps_on_loop(self, run: Run, finish: Finish | None) -> Any:
-        """The same from a task: plain functions in the pool, coroutines here."""
+        """Coroutines, from a task; plain functions between them go to the pool."""
         token = CURRENT.set(run)
         try:
             request, functions = run.request, self.functions
@@ -254,8 +288,7 @@ class ServiceCalls:
             else:
                 assert functions.preprocess is not None and functions.postprocess is not None
                 inputs = await self._any(run, "preprocess", functions.preprocess, request, decodes=True)
-                with self._blaming_preprocess():
-                    results = await functions.engine().ainfer(inputs)
+                results = await self._steps.ask(inputs)
                 del inputs
                 last = functions.postprocess
                 answer = await self._any(run, "postprocess", last, results, request, finish=finish)
@@ -274,116 +307,28 @@ class ServiceCalls:
         finish: Finish | None = None,
     ) -> Any:
         """One function, with what stands before the first and after the last of them."""
-        if not is_async(function):
-            return await self._in_pool(
-                run, lambda: self._staged(run, stage, function, args, decodes=decodes, finish=finish)
-            )
+        steps = self._steps
+        if not self.functions.awaited[stage]:
+            one = functools.partial(steps.one, run, stage, function, *args, decodes=decodes, finish=finish)
+            return await self._in_pool(run, one)
         if decodes and run.request.is_large:
-            await self._in_pool(run, lambda: self._decode(run))
+            await self._in_pool(run, lambda: steps.decode(run))
         elif decodes:
-            self._decode(run)
+            steps.decode(run)
         run.to(stage)
         try:
             answer = await function(*args)
         except PaddleInferError:
             raise
         except Exception as error:
-            raise self._failed(stage, error) from error
-        return self._finished(run, finish, answer)
-
-    def _staged(
-        self,
-        run: Run,
-        stage: str,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        *,
-        decodes: bool,
-        finish: Finish | None,
-    ) -> Any:
-        token = CURRENT.set(run)
-        try:
-            if decodes:
-                self._decode(run)
-            run.to(stage)
-            answer = self._finished(run, finish, self._plain(stage, function, *args))
-            run.to("wait")  # for the loop
-            return answer
-        finally:
-            CURRENT.reset(token)
-
-    def _decode(self, run: Run) -> None:
-        run.to("decode")
-        _ = run.request.value
-
-    def _finished(self, run: Run, finish: Finish | None, answer: Any) -> Any:
-        if finish is None:
-            return answer
-        run.to("encode")
-        return self._plain("encode", finish, answer)
-
-    def _plain(self, stage: str, function: Callable[..., Any], *args: Any) -> Any:
-        try:
-            if self._processes is not None and stage != "encode":
-                return self._in_process(function, args)
-            given = function(*args)
-            if inspect.iscoroutine(given):
-                given.close()
-                raise TypeError(f"{stage} gave a coroutine without being declared by async def")
-            return given
-        except PaddleInferError:
-            raise
-        except Exception as error:
-            raise self._failed(stage, error) from error
-
-    def _in_process(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        assert self._processes is not None
-        run = CURRENT.get()
-        left_s = None if run is None else run.left_s()
-        try:
-            return self._processes.call(function, args, left_s)
-        except (TimeoutError, futures.TimeoutError):
-            if run is not None:
-                run.check()  # which raises where it was the deadline
-            raise
-
-    def _failed(self, stage: str, error: BaseException) -> ServiceError:
-        """Of a function that raised what only the log is to say."""
-        _log.error("the service %s failed in %s", self.name, stage, exc_info=error)
-        return ServiceError(
-            f"the service {self.name} failed in {stage} ({type(error).__name__}); its log says why",
-            stage=stage,
-        )
-
-    @contextlib.contextmanager
-    def _blaming_preprocess(self) -> Iterator[None]:
-        try:
-            yield
-        except InvalidInput as error:
-            if not self.functions.checks_inputs:
-                raise
-            _log.error("the engine of the service %s refused what preprocess gave: %s", self.name, error)
-            raise ServiceError(
-                f"the service {self.name} failed in preprocess: the engine refused what it gave; "
-                "its log says why",
-                stage="preprocess",
-            ) from error
-
-    async def _in_pool(self, run: Run, work: Callable[[], Any]) -> Any:
-        run.to("wait")
-        loop = asyncio.get_running_loop()
-        mail = self._mails.get(loop)
-        if mail is None:
-            mail = self._mails[loop] = Mail()
-        job = PoolJob(loop, mail, run, work, self._failed)
-        self._pool.start(job, run.key_ns)
-        return await job.future
+            raise steps.failed(stage, error) from error
+        return steps.finished(run, finish, answer)
 
     # -- its end
 
     def close(self, drain: bool, timeout_s: float | None) -> None:
         """See ``Service.close``."""
-        if os.getpid() != self._pid:
+        if self._made_after != ServiceCalls._forks:
             return
         deadline_ns = None if timeout_s is None else monotonic_ns() + int(timeout_s * 1e9)
 
@@ -399,3 +344,10 @@ class ServiceCalls:
         if self._processes is not None:
             self._processes.close(left_s())
         self._loop.close()
+
+
+def _note_fork() -> None:
+    ServiceCalls._forks += 1
+
+
+os.register_at_fork(after_in_child=_note_fork)

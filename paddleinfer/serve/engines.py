@@ -109,11 +109,12 @@ class Engines:
         self._engines = engines
 
     def __getitem__(self, name: str) -> EngineOfService:
-        if name not in self._engines:
+        try:
+            return EngineOfService(self._engines[name], name)
+        except KeyError:
             raise ConfigError(
                 f"the service has no engine {shown(name)}; its engines are {listed(self._engines)}"
-            )
-        return EngineOfService(self._engines[name], name)
+            ) from None
 
     def __getattr__(self, name: str) -> EngineOfService:
         if name.startswith("_") or name not in self._engines:

@@ -42,6 +42,11 @@ class Functions:
         return ("handle",) if self.is_whole else ("preprocess", "postprocess")
 
     @functools.cached_property
+    def awaited(self) -> dict[str, bool]:
+        """Whether each of them is a coroutine function, by its name."""
+        return {name: is_async(getattr(self, name)) for name in self.names}
+
+    @functools.cached_property
     def is_async(self) -> bool:
         """Whether any of them is a coroutine function."""
-        return any(map(is_async, filter(None, (self.handle, self.preprocess, self.postprocess))))
+        return any(self.awaited.values())

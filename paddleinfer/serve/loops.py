@@ -8,25 +8,52 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final
 
 from paddleinfer.errors import EngineClosed, ServiceError, ThreadStartError
 from paddleinfer.serve.run import Run
+from paddleinfer.serve.turns import Job, TurnPool
 
-__all__ = ["LoopThread", "Mail", "PoolJob"]
+__all__ = ["LoopJob", "LoopThread", "Mail", "PoolJob"]
 
 _log = logging.getLogger("paddleinfer.serve")
 
+# As long as the interpreter lets one thread keep another from running.
+_LOOK_S: Final = 0.005
+
 
 class Mail:
-    """Ends of jobs, on their way from threads to one event loop: those of one moment by one wake-up."""
+    """Jobs and their ends, between one event loop and the threads of a pool.
 
-    def __init__(self) -> None:
-        self._ends: deque[tuple[PoolJob, Any, Exception | None]] = deque()
+    Jobs of one turn of the loop are started together when it ends; ends of one moment come by one wake-up.
+    """
+
+    def __init__(self, pool: TurnPool) -> None:
+        self._pool = pool
+        self._starts: list[tuple[int, Job]] = []
+        self._ends: deque[tuple[LoopJob, Any, Exception | None]] = deque()
         self._is_called = False
+        self._looks = False
+
+    def start(self, loop: asyncio.AbstractEventLoop, job: Job, key_ns: int) -> None:
+        """On the loop."""
+        self._starts.append((key_ns, job))
+        if len(self._starts) == 1:
+            loop.call_soon(self._start, loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        starts, self._starts = self._starts, []
+        if self._pool.start(starts) and not self._looks:
+            self._looks = True
+            loop.call_later(_LOOK_S, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._looks = self._pool.look()
+        if self._looks:
+            loop.call_later(_LOOK_S, self._look, loop)
 
     def send(
-        self, loop: asyncio.AbstractEventLoop, job: PoolJob, result: Any, error: Exception | None
+        self, loop: asyncio.AbstractEventLoop, job: LoopJob, result: Any, error: Exception | None
     ) -> None:
         """From any thread."""
         self._ends.append((job, result, error))  # before the look at who comes for it
@@ -45,50 +72,83 @@ class Mail:
             job.tell(result, error)
 
 
-class PoolJob:
-    """Plain work of a request, which a task of an event loop awaits: a Job of the pool."""
+class LoopJob:
+    """Plain work of a request from an event loop: a Job of the pool. It may be posted again after its end."""
+
+    __slots__ = ("_failed", "_loop", "_mail", "_run", "is_short")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         mail: Mail,
         run: Run,
-        work: Callable[[], Any],
         failed: Callable[[str, BaseException], ServiceError],
     ) -> None:
         self._loop = loop
         self._mail = mail
         self._run = run
-        self._work: Callable[[], Any] | None = work
         self._failed = failed
-        self.future: asyncio.Future[Any] = loop.create_future()
-        """Of what the work gives."""
+        self.is_short = False
+
+    def post(self) -> None:
+        """On the loop: has it run when its turn comes."""
+        self._mail.start(self._loop, self, self._run.key_ns)
+
+    def work(self) -> Any:
+        """On a thread of the pool: what is told to the loop."""
+        raise NotImplementedError
+
+    def tell(self, result: Any, error: Exception | None) -> None:
+        """On the loop: what became of it."""
+        raise NotImplementedError
 
     def run(self) -> bool:
         """On a thread of the pool."""
-        work, self._work = self._work, None
         run = self._run
         run.begin_turn()
+        result: Any = None
+        failure: Exception | None = None
         try:
             run.check()
-            assert work is not None
-            result = work()
+            result = self.work()
         except StopIteration as error:  # which no future holds
-            self._end(None, self._failed("a function", error))
+            failure = self._failed("a function", error)
         except Exception as error:
-            self._end(None, error)
+            failure = error
         except BaseException as error:  # SystemExit ends no thread of the pool
-            self._end(None, self._failed("a function", error))
-        else:
-            self._end(result, None)
-        return run.end_turn()
+            failure = self._failed("a function", error)
+        has_turn = run.end_turn()  # before the loop may post it again
+        self._mail.send(self._loop, self, result, failure)
+        return has_turn
 
     def refuse(self, error: Exception) -> None:
         """It is never run."""
-        self._end(None, error)
+        self._mail.send(self._loop, self, None, error)
 
-    def _end(self, result: Any, error: Exception | None) -> None:
-        self._mail.send(self._loop, self, result, error)
+
+class PoolJob(LoopJob):
+    """A function, whose result a task awaits."""
+
+    __slots__ = ("_work", "future")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        mail: Mail,
+        run: Run,
+        failed: Callable[[str, BaseException], ServiceError],
+        work: Callable[[], Any],
+    ) -> None:
+        super().__init__(loop, mail, run, failed)
+        self._work: Callable[[], Any] | None = work
+        self.future: asyncio.Future[Any] = loop.create_future()
+        """Of what the work gives."""
+
+    def work(self) -> Any:
+        """On a thread of the pool."""
+        work, self._work = self._work, None
+        assert work is not None
+        return work()
 
     def tell(self, result: Any, error: Exception | None) -> None:
         """On the loop: what became of it."""

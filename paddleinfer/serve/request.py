@@ -19,6 +19,7 @@ __all__ = ["Request"]
 _LARGE_BYTES: Final = 16 << 10
 _LEAST_URGENT: Final = 2
 _NOTHING: Mapping[str, str] = {}
+_LIMITS: Final = ServiceLimits()
 
 
 class Request:
@@ -68,7 +69,7 @@ class Request:
         self.headers = headers
         self.query = query
         self.priority = priority
-        self.limits = ServiceLimits()
+        self.limits = _LIMITS
         """The service's, once it has accepted the request."""
 
     @property

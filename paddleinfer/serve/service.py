@@ -92,6 +92,7 @@ class Service:
         self.engines = Engines({})
         """By name: ``self.engines.det``."""
         self._has_engines = False
+        self._engine_name = ""
         functions = self._functions(preprocess, postprocess, handle)
         tensors = _tensors(
             self.inputs if inputs is None else inputs, self.outputs if outputs is None else outputs
@@ -246,6 +247,7 @@ class Service:
                     f"the service {self.name} names the engine {shown(self.engine)}, "
                     f"and there is {listed(engines)}"
                 )
+            self._engine_name = next(iter(engines)) if self.engine is None else self.engine
         self.engines = Engines(engines)
         self._has_engines = True
         if name is not None:
@@ -309,9 +311,7 @@ class Service:
         return f"<Service {self.name}: {listed(self.engines)}>"
 
     def _engine(self) -> EngineOfService:
-        if self.engine is not None:
-            return self.engines[self.engine]
-        return self.engines[next(iter(self.engines))]
+        return self.engines[self._engine_name]
 
     def _made(self) -> ServiceCalls:
         calls: ServiceCalls | None = self.__dict__.get("_calls")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Final, Protocol
 
@@ -17,6 +18,9 @@ _FOREVER: Final = -1
 
 class Job(Protocol):
     """What a thread of the pool does. Neither of its methods raises."""
+
+    is_short: bool
+    """It is expected to be over about as soon as another thread would be awake."""
 
     def run(self) -> bool:
         """Does it on a thread that has a turn; whether it has it still."""
@@ -43,13 +47,22 @@ class _Waiter:
 class _Worker:
     """A thread of the pool."""
 
-    __slots__ = ("job", "thread", "wake")
+    __slots__ = ("begun", "begun_at_look", "is_at_it", "job", "thread", "wake")
 
     def __init__(self) -> None:
         self.wake = threading.Lock()
         self.wake.acquire()
         self.job: Job | None = None
         self.thread: threading.Thread | None = None
+        self.is_at_it = False
+        """It runs a job, and is not just about to."""
+        self.begun = 0
+        self.begun_at_look = 0
+
+    def is_stuck(self) -> bool:
+        """Whether it is still at the job that it was at when this was last asked."""
+        last, self.begun_at_look = self.begun_at_look, self.begun
+        return self.is_at_it and self.begun == last
 
 
 class TurnPool:
@@ -58,6 +71,10 @@ class TurnPool:
     A caller's own thread takes a turn by take() and gives it back by leave(). A job is started on a thread of
     the pool, of which there are at most `threads`, and has a turn then. Either may leave its turn and take
     another, around a wait.
+
+    While a thread runs a short job, further short ones are left to it: to wake a thread for each would take
+    longer. Whoever starts such jobs looks again while some wait, by look(), which finds a job that was not
+    short after all.
     """
 
     def __init__(self, name: str, running: int, threads: int) -> None:
@@ -71,6 +88,8 @@ class TurnPool:
         self._jobs: list[tuple[int, int, Job]] = []
         self._idle: list[_Worker] = []
         self._workers: set[_Worker] = set()
+        self._short: dict[int | None, _Worker] = {}
+        """Those that have a turn for a short job, by their threads."""
         self._is_closed = False
 
     def take(self, key_ns: int, deadline_ns: int | None) -> None:
@@ -116,30 +135,48 @@ class TurnPool:
         """Gives a turn back."""
         with self._lock:
             self._running -= 1
+            self._short.pop(threading.get_ident(), None)
             refused = self._hand_out()
         _refuse(refused)
 
-    def start(self, job: Job, key_ns: int) -> None:
-        """Has a job run on a thread of the pool when its turn comes, or refused where none ever will.
+    def start(self, jobs: Sequence[tuple[int, Job]]) -> bool:
+        """Has jobs run on threads of the pool when their turns come, each by its key in nanoseconds.
 
-        Raises
-        ------
-        EngineClosed
-            The pool is closed.
+        A job is refused where its turn never will come. Returns whether any still waits for its turn.
         """
         with self._lock:
             if self._is_closed:
-                raise self._closed()
-            heapq.heappush(self._jobs, (key_ns, next(self._order), job))
-            refused = self._hand_out()
+                refused: _Refused = [(key_ns, 0, job) for key_ns, job in jobs], self._closed()
+            else:
+                for key_ns, job in jobs:
+                    heapq.heappush(self._jobs, (key_ns, next(self._order), job))
+                refused = self._hand_out()
+            is_left = bool(self._jobs)
         _refuse(refused)
+        return is_left
 
-    def _hand_out(self) -> _Refused:
+    def look(self) -> bool:
+        """Where a thread is still at the short job that it was at in the last look, jobs get further threads.
+
+        Returns whether any still waits for its turn.
+        """
+        refused = None
+        with self._lock:
+            if any([worker.is_stuck() for worker in self._short.values()]):
+                self._short.clear()
+                refused = self._hand_out(leaves_short=False)
+            is_left = bool(self._jobs)
+        _refuse(refused)
+        return is_left
+
+    def _hand_out(self, leaves_short: bool = True) -> _Refused:
         """Turns to those whose they are; under the lock. What it gives is to be refused outside of it."""
         while self._running < self._most_running:
             while self._waiters and self._waiters[0][2].is_over:
                 heapq.heappop(self._waiters)
             can_start = bool(self._jobs) and (self._idle or len(self._workers) < self._most_threads)
+            if can_start and self._short and self._jobs[0][2].is_short:
+                can_start = False  # left to those threads
             if self._waiters and not (can_start and self._jobs[0][:2] < self._waiters[0][:2]):
                 waiter = heapq.heappop(self._waiters)[2]
                 waiter.has_turn = True
@@ -155,6 +192,9 @@ class TurnPool:
                 worker = self._idle.pop()
                 worker.job = heapq.heappop(self._jobs)[2]
                 self._running += 1
+                if leaves_short and worker.job.is_short:
+                    assert worker.thread is not None
+                    self._short[worker.thread.ident] = worker
                 worker.wake.release()
             else:
                 return None
@@ -179,10 +219,14 @@ class TurnPool:
             job, worker.job = worker.job, None
             if job is None:
                 return
+            worker.begun += 1
+            worker.is_at_it = True
             has_turn = job.run()
+            worker.is_at_it = False
             del job
             with self._lock:
                 self._running -= has_turn
+                self._short.pop(threading.get_ident(), None)
                 is_over = self._is_closed
                 if is_over:
                     self._workers.discard(worker)

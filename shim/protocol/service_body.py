@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -18,7 +18,7 @@ from paddleinfer.errors import InvalidInput
 from paddleinfer.serve.answer import Answer
 from paddleinfer.serve.limits import ServiceLimits
 
-from .large_json import pieces_of
+from .large_json import SMALL_BYTES, pieces_of
 
 __all__ = ["FORM", "JSON", "WrittenAnswer", "media_type_of", "value_of", "write_answer"]
 
@@ -27,6 +27,7 @@ FORM: Final = "multipart/form-data"
 
 # Of more than this orjson takes twelve times that for itself.
 _LARGE_BYTES: Final = 1 << 19
+_OPTION: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _COUNTED: Final = (b",", b":", b"[", b"{")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -63,7 +64,8 @@ def value_of(body: bytes, content_type: str, limits: ServiceLimits) -> Any:
 def _json(body: bytes, most_items: int) -> Any:
     if not body:
         raise InvalidInput("the body is empty, and its Content-Type says JSON")
-    count = sum(piece.count(sign) for piece in pieces_of(body) for sign in _COUNTED)
+    pieces = (body,) if len(body) <= SMALL_BYTES else pieces_of(body)
+    count = sum([piece.count(sign) for piece in pieces for sign in _COUNTED])
     if count > most_items:
         raise InvalidInput(
             f"the JSON has {count} commas, colons and opening brackets, and {most_items} is the most "
@@ -97,8 +99,7 @@ def _refuse_constant(name: str) -> Any:
 # -- answers
 
 
-@dataclass(frozen=True)
-class WrittenAnswer:
+class WrittenAnswer(NamedTuple):
     """An answer as it goes over HTTP."""
 
     status: int
@@ -115,15 +116,21 @@ def write_answer(answer: Any) -> WrittenAnswer:
     TypeError, ValueError
         It cannot be written so, which is the service's fault.
     """
-    given = answer if isinstance(answer, Answer) else Answer(answer)
-    value = given.value
+    if isinstance(answer, Answer):
+        return _as_it_says(answer, *_written(answer.value))
+    body, media_type = _written(answer)
+    return WrittenAnswer(HTTPStatus.OK, media_type, body)
+
+
+def _written(value: Any) -> tuple[bytes, str]:
     if isinstance(value, (bytes, bytearray, memoryview)):
-        body, media_type = bytes(value), "application/octet-stream"
-    elif isinstance(value, str):
-        body, media_type = value.encode(), "text/plain; charset=utf-8"
-    else:
-        option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-        body, media_type = orjson.dumps(value, default=_plain, option=option), JSON
+        return bytes(value), "application/octet-stream"
+    if isinstance(value, str):
+        return value.encode(), "text/plain; charset=utf-8"
+    return orjson.dumps(value, default=_plain, option=_OPTION), JSON
+
+
+def _as_it_says(given: Answer, body: bytes, media_type: str) -> WrittenAnswer:
     if isinstance(given.status, bool) or not isinstance(given.status, int) or not 200 <= given.status <= 599:
         raise ValueError(f"the status of an answer must be an integer from 200 to 599, not {given.status!r}")
     if given.status in (204, 205, 304):

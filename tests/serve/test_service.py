@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from engine_helpers import PATIENCE_S, Gate, engine_of, eventually, merging, rows, run_threads
+from exit_processes import START_SECONDS, finish, start
 
 import paddleinfer
 from paddleinfer import (
@@ -330,11 +330,33 @@ def test_stages_follow_each_other() -> None:
 
 
 def test_a_forked_child_is_told_to_make_its_own() -> None:
-    with engine_of() as engine, Doubled(engine) as service:
-        service.calls._pid = os.getpid() + 1
-        with pytest.raises(EngineClosed, match="after the fork"):
-            service.call(1)
-        service.calls._pid = os.getpid()
+    process = start(
+        """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: threads and fork
+        from paddleinfer.serve import Service
+        engine = make()
+        service = Service(engine)
+        service.call([X])
+        child = os.fork()
+        if child == 0:
+            try:
+                service.call([X])
+            except paddleinfer.EngineClosed as error:
+                assert "make services after the fork" in str(error), error
+            else:
+                os._exit(3)
+            service.close()
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        service.call([X])
+        service.close()
+        engine.close()
+        print("child", os.waitstatus_to_exitcode(status), flush=True)
+        """
+    )
+    stdout, stderr = finish(process, START_SECONDS)
+    assert process.returncode == 0 and stdout.strip() == "child 0", (stdout, stderr)
 
 
 class WithoutInit(Service):

@@ -16,8 +16,9 @@ from paddleinfer.serve.turns import TurnPool
 class Noted:
     """A job that calls a function, or keeps the error that it is refused with."""
 
-    def __init__(self, call: Callable[[], object]) -> None:
+    def __init__(self, call: Callable[[], object], *, is_short: bool = False) -> None:
         self._call = call
+        self.is_short = is_short
         self.refusal: Exception | None = None
 
     def run(self) -> bool:
@@ -43,7 +44,7 @@ def test_those_who_wait_come_by_their_keys_on_whatever_thread() -> None:
         threads[-1].start()
         assert eventually(lambda count=place: len(pool._waiters) == count)
     for key_ns in (40, 20, 60):
-        pool.start(Noted(lambda key_ns=key_ns: order.append(key_ns)), key_ns)  # type: ignore[misc]
+        pool.start([(key_ns, Noted(lambda key_ns=key_ns: order.append(key_ns)))])  # type: ignore[misc]
     pool.leave()
     assert eventually(lambda: len(order) == 6)
     assert order == [10, 20, 30, 40, 50, 60]
@@ -71,7 +72,7 @@ def test_never_more_than_so_many_have_a_turn() -> None:
                 work()
                 pool.leave()
             else:
-                pool.start(Noted(work), step)
+                pool.start([(step, Noted(work))])
 
     run_threads(16, use)
     assert eventually(lambda: len(done) == 16 * 50)
@@ -127,11 +128,11 @@ def test_a_thread_that_cannot_be_started_is_a_sentence(monkeypatch: pytest.Monke
     pool, job = TurnPool("test", running=2, threads=2), Noted(int)
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", start)
-        pool.start(job, 1)
+        pool.start([(1, job)])
     assert isinstance(job.refusal, ThreadStartError)
     assert "the service test" in str(job.refusal)
     ran = threading.Event()
-    pool.start(Noted(ran.set), 1)
+    pool.start([(1, Noted(ran.set))])
     assert ran.wait(PATIENCE_S)
     assert pool.close(PATIENCE_S)
 
@@ -148,14 +149,112 @@ def test_close_refuses_jobs_that_wait_and_ends_the_threads() -> None:
         began.set()
         assert opened.wait(PATIENCE_S)
 
-    pool.start(Noted(hold), 1)
+    pool.start([(1, Noted(hold))])
     assert began.wait(PATIENCE_S)
-    pool.start(job, 2)
+    pool.start([(2, job)])
     assert not pool.close(0)
     assert isinstance(job.refusal, EngineClosed)
     with pytest.raises(EngineClosed):
         pool.take(3, None)
-    with pytest.raises(EngineClosed):
-        pool.start(Noted(int), 3)
+    late = Noted(int)
+    assert not pool.start([(3, late)])
+    assert isinstance(late.refusal, EngineClosed)
     opened.set()
     assert eventually(lambda: not pool._workers)
+
+
+def test_short_jobs_are_left_to_the_thread_that_runs_one() -> None:
+    pool, threads = TurnPool("test", running=4, threads=4), list[str]()
+    began, opened, over = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        assert opened.wait(PATIENCE_S)
+
+    def note() -> None:
+        threads.append(threading.current_thread().name)
+
+    assert not pool.start([(1, Noted(hold, is_short=True))])
+    assert began.wait(PATIENCE_S)
+    shorts = [(key_ns, Noted(note, is_short=True)) for key_ns in range(2, 10)]
+    assert pool.start([*shorts, (10, Noted(over.set, is_short=True))])
+    assert (len(pool._jobs), len(pool._workers)) == (9, 1)
+    opened.set()
+    assert over.wait(PATIENCE_S)
+    assert len(threads) == 8
+    assert len(pool._workers) == 1
+    assert pool.close(PATIENCE_S)
+
+
+def test_a_long_job_does_not_wait_behind_short_ones() -> None:
+    pool = TurnPool("test", running=4, threads=4)
+    began, opened, over = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        assert opened.wait(PATIENCE_S)
+
+    pool.start([(1, Noted(hold, is_short=True))])
+    assert began.wait(PATIENCE_S)
+    assert not pool.start([(2, Noted(over.set))])
+    assert over.wait(PATIENCE_S)
+    opened.set()
+    assert pool.close(PATIENCE_S)
+
+
+def test_a_short_job_does_not_wait_behind_a_long_one() -> None:
+    pool = TurnPool("test", running=4, threads=4)
+    began, opened, over = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        assert opened.wait(PATIENCE_S)
+
+    pool.start([(1, Noted(hold))])
+    assert began.wait(PATIENCE_S)
+    assert not pool.start([(2, Noted(over.set, is_short=True))])
+    assert over.wait(PATIENCE_S)
+    opened.set()
+    assert pool.close(PATIENCE_S)
+
+
+def test_jobs_behind_one_that_was_not_short_get_further_threads_at_the_second_look() -> None:
+    pool, opened = TurnPool("test", running=4, threads=4), threading.Event()
+    began, over = [threading.Event() for _ in range(4)], threading.Event()
+
+    def hold(place: int) -> None:
+        began[place].set()
+        assert opened.wait(PATIENCE_S)
+
+    jobs = [(place, Noted(lambda place=place: hold(place), is_short=True)) for place in range(4)]  # type: ignore[misc]
+    assert pool.start([*jobs, (9, Noted(over.set, is_short=True))])
+    assert began[0].wait(PATIENCE_S)
+    assert pool.look()  # one was begun since the look before
+    assert not any(event.is_set() for event in began[1:])
+    assert pool.look()  # none was: there are three more turns, and the last job has to wait
+    assert all(event.wait(PATIENCE_S) for event in began[1:])
+    assert not over.is_set()
+    opened.set()
+    assert over.wait(PATIENCE_S)
+    assert not pool.look()
+    assert pool.close(PATIENCE_S)
+
+
+def test_who_leaves_a_turn_around_a_wait_keeps_no_short_job_from_a_thread() -> None:
+    pool = TurnPool("test", running=4, threads=4)
+    began, opened, over, back = (threading.Event() for _ in range(4))
+
+    def hold() -> None:
+        pool.leave()
+        began.set()
+        assert opened.wait(PATIENCE_S)
+        pool.take(1, None)
+        back.set()
+
+    pool.start([(1, Noted(hold, is_short=True))])
+    assert began.wait(PATIENCE_S)
+    assert not pool.start([(2, Noted(over.set, is_short=True))])
+    assert over.wait(PATIENCE_S)
+    opened.set()
+    assert back.wait(PATIENCE_S)
+    assert pool.close(PATIENCE_S)
