@@ -13,6 +13,8 @@ import numpy as np
 import pipeline_wire as wire
 import pytest
 from engine_helpers import PATIENCE_S, Arrays, Gate, double, engine_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from serving_pipelines import asked, pipeline_of
 from starlette.testclient import TestClient
 
@@ -299,6 +301,49 @@ def test_hostile_documents_get_a_sentence(server: Any, body: bytes, sentence: st
         assert good.json()["value"] == ["2.0"]
         assert client.get("/p/prediction").status_code == 405
         assert client.post("/q/prediction", json={}).json()["err_no"] == 3002
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+TENSOR = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["how", "x", ""]) | JSON,
+        "elem_type": st.integers(-1, 21) | JSON,
+        "shape": st.lists(st.integers(-1, 3), max_size=3) | JSON,
+        "float_data": st.lists(st.floats(width=32), max_size=3) | JSON,
+        "str_data": st.lists(st.text(max_size=3), max_size=2) | JSON,
+        "byte_data": st.text(max_size=6) | JSON,
+    },
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "key": st.lists(st.sampled_from(["how", "x"]), max_size=2) | JSON,
+            "value": st.lists(st.sampled_from(["well", "1", "nan"]), max_size=2) | JSON,
+            "tensors": st.lists(TENSOR | JSON, max_size=2) | JSON,
+            "logid": st.integers() | JSON,
+            "clientip": JSON,
+        },
+    )
+)
+def test_any_document_is_refused_in_a_sentence_or_gets_a_response(
+    server: Any, document: dict[str, Any]
+) -> None:
+    try:
+        request = server.read(document, "p", "prediction")
+    except InvalidInput as refused:
+        assert str(refused)
+        return
+    response = server.call(request)
+    assert response.err_no == 0 or response.err_msg
 
 
 def test_grpc_answers_the_same(server: Any) -> None:

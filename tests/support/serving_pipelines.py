@@ -13,6 +13,7 @@ import paddleinfer
 from paddleinfer.backends.paddle.installed import import_paddle
 from paddleinfer.serving import Op, PipelineServer, RequestOp, ResponseOp, WebService
 from paddleinfer.serving.formats.pipeline import PipelineRequest, PipelineResponse
+from paddleinfer.serving.pipeline import ChannelDataErrcode, pipeline_service_pb2
 
 WORDS = ("i", "am", "very", "sad", "happy", "not", "today")
 
@@ -101,10 +102,10 @@ class CombineOp(Op):
 
 
 class ImdbResponseOp(ResponseOp):
-    def pack_response_package(self, channeldata: Any) -> PipelineResponse:
-        resp = PipelineResponse()
+    def pack_response_package(self, channeldata: Any) -> Any:
+        resp = pipeline_service_pb2.Response()
         resp.err_no = channeldata.error_code
-        if resp.err_no == 0:
+        if resp.err_no == ChannelDataErrcode.OK.value:
             for name, var in channeldata.parse().items():
                 resp.value.append(repr(var))
                 resp.key.append(name)

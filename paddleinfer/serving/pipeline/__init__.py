@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from paddleinfer.serving.pipeline.channel_data import ChannelData as ChannelData
     from paddleinfer.serving.pipeline.channel_data import ChannelDataType as ChannelDataType
     from paddleinfer.serving.pipeline.conf import LocalServiceHandler as LocalServiceHandler
+    from paddleinfer.serving.pipeline.errors import ChannelDataErrcode as ChannelDataErrcode
     from paddleinfer.serving.pipeline.errors import CustomException as CustomException
     from paddleinfer.serving.pipeline.errors import CustomExceptionCode as CustomExceptionCode
     from paddleinfer.serving.pipeline.errors import ProductErrCode as ProductErrCode
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _HERE = "pipeline"
 _HOME_OF = {
     "ChannelData": f"{_HERE}.channel_data",
+    "ChannelDataErrcode": f"{_HERE}.errors",
     "ChannelDataType": f"{_HERE}.channel_data",
     "CustomException": f"{_HERE}.errors",
     "CustomExceptionCode": f"{_HERE}.errors",

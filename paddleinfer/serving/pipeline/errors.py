@@ -17,7 +17,14 @@ from paddleinfer.errors import (
 )
 from paddleinfer.sentences import shown
 
-__all__ = ["CustomException", "CustomExceptionCode", "OpError", "ProductErrCode", "number_of"]
+__all__ = [
+    "ChannelDataErrcode",
+    "CustomException",
+    "CustomExceptionCode",
+    "OpError",
+    "ProductErrCode",
+    "number_of",
+]
 
 
 class CustomExceptionCode(enum.Enum):
@@ -36,6 +43,10 @@ class CustomExceptionCode(enum.Enum):
     RPC_PACKAGE_ERROR = 8000
     CLIENT_ERROR = 9000
     UNKNOW = 10000
+
+
+ChannelDataErrcode = CustomExceptionCode
+"""The same, by the name that Paddle Serving has for it where an Op looks at a ChannelData."""
 
 
 class ProductErrCode(enum.Enum):
