@@ -233,7 +233,8 @@ test-models test-some-models: $(VENV)/.test $(VENV)/.built
 	$(BIN)/python -m pytest -n $(WORKERS) tests/real/test_random_models.py --model-seeds $(MODEL_SEEDS)
 
 test-real: $(REAL_MODELS)/.fetched $(VENV)/.test $(VENV)/.built
-	$(BIN)/python -m pytest -n $(WORKERS) -m real tests/real/test_real_models.py tests/real/test_ocr_service.py
+	$(BIN)/python -m pytest -n $(WORKERS) -m real tests/real/test_real_models.py tests/real/test_ocr_service.py \
+		tests/real/test_ocr_pipeline.py
 
 test-wheel: $(VENV)/.test
 	rm -rf build/dist build/wheel-venv

@@ -129,6 +129,7 @@ def hostile() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("name", hostile())
 def test_hostile_pictures_get_a_sentence_or_an_empty_page_and_the_next_is_read(
     reader: Reader, name: str
