@@ -249,7 +249,7 @@ BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py))
 bench: $(VENV)/.bench $(VENV)/.built real-models
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --json build/$$name.json || exit 1; done
 
-# The servers that bench_http compares with, each in an environment of its own under build/baselines.
+# What bench_http and bench_services_http compare with, each in an environment of its own under build/baselines.
 bench-http-envs: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.http.envs
 

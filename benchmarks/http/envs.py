@@ -1,6 +1,6 @@
-"""Makes environments of the servers that bench_http compares with, under ``build/baselines/``.
+"""Makes environments of the servers that ours is compared with, under ``build/baselines/``.
 
-``python -m benchmarks.http.envs`` makes missing ones; the benchmark also does so itself.
+``python -m benchmarks.http.envs`` makes missing ones; the benchmarks also do so themselves.
 ``benchmarks/http/pins/NAME.txt`` pins the packages of each; they share Paddle with this environment.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.harness import REPOSITORY
 
-BASELINES = ("litserve", "mosec", "bentoml", "ray")
+BASELINES = ("litserve", "mosec", "bentoml", "ray", "fastapi")
 _PINS = Path(__file__).resolve().parent / "pins"
 _PLACE = REPOSITORY / "build" / "baselines"
 # The packages that Paddle needs, in their versions here.
@@ -41,7 +41,9 @@ def python_of(name: str) -> Path:
     _run([sys.executable, "-m", "venv", str(place)])
     constraints = ["-c", str(REPOSITORY / "constraints.txt")]
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, *constraints, *_ALONGSIDE, "-r", str(pins)])
+    # One after the other: the constraints may name other versions of what is pinned.
+    _run([*pip, *constraints, *_ALONGSIDE])
+    _run([*pip, "-r", str(pins)])
     # The path comes after its own packages, and only now, so that pip does not count them as installed.
     ours = sysconfig.get_path("purelib")
     theirs = subprocess.check_output(

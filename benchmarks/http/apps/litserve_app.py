@@ -33,9 +33,10 @@ class Api(litserve.LitAPI):
         return {"y": output.tolist()}
 
 
-if __name__ == "__main__":
+def serve(api: type[Api]) -> None:
+    """Until the process is ended."""
     server = litserve.LitServer(
-        Api(max_batch_size=MAX_ROWS, batch_timeout=WAIT_MS / 1e3),
+        api(max_batch_size=MAX_ROWS, batch_timeout=WAIT_MS / 1e3),
         accelerator="cpu",
         devices=1,
         workers_per_device=1,
@@ -51,3 +52,7 @@ if __name__ == "__main__":
         loop="uvloop",
         http="httptools",
     )
+
+
+if __name__ == "__main__":
+    serve(Api)
