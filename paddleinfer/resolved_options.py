@@ -62,6 +62,12 @@ class ResolvedOptions:
         """Adds a sentence about the value in force, which stays."""
         self._decisions[name] = replace(self._decisions[name], note=note)
 
+    def add_note(self, name: str, sentence: str) -> None:
+        """Adds a sentence to those about the value in force."""
+        before = self._decisions[name].note
+        assert isinstance(before, str)
+        self.note(name, f"{before}; {sentence}" if before else sentence)
+
     def name_paddle(self, version: str) -> None:
         """Has the report name the installed Paddle."""
         self._decisions = {"paddle": Decision(version, "paddle"), **self._decisions}

@@ -100,6 +100,7 @@ class FunctionModel:
     memory_bytes: int = 0
     """None: nobody knows what a function needs."""
     empty_inputs: None = None
+    reference: None = None
 
     check_shapes: None = None
 

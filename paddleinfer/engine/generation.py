@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from paddleinfer import _ext
+from paddleinfer.backends.onnx.proofs import Reference
 from paddleinfer.backends.paddle.empty_inputs import EmptyInputs
 from paddleinfer.backends.processors import resident_memory_bytes
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine import greenlets, lifecycle
+from paddleinfer.engine.agreement import check_agreement
 from paddleinfer.engine.beside_loop import BesideLoop
 from paddleinfer.engine.conversion import Converter
 from paddleinfer.engine.example_rows import ExampleShapes
@@ -67,6 +69,10 @@ class Loadable(Protocol):
 
     def start(self, core: _ext.Core) -> None:
         """Makes the instances."""
+
+    @property
+    def reference(self) -> Reference | None:
+        """What its answers are compared with Paddle's by, once it has started; None if Paddle runs it."""
 
     @property
     def check_shapes(self) -> Callable[[list[tuple[int, ...]]], None] | None:
@@ -166,6 +172,7 @@ class Generation:
         """
         model.start(self.core)
         check_runs(self)
+        check_agreement(self, model.reference)
         if not self.config.warmup:
             return
         try:

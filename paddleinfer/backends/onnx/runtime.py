@@ -12,6 +12,7 @@ from paddleinfer import _ext
 from paddleinfer.backends.onnx.cache import ModelCache, default_folder
 from paddleinfer.backends.onnx.conversion import Load, converted, installed_tools
 from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime
+from paddleinfer.backends.onnx.proofs import Reference
 from paddleinfer.backends.onnx.python_session import PythonSession, refuse_unfeedable
 from paddleinfer.backends.processors import usable_cores
 from paddleinfer.config import EngineConfig, RuntimeOptions
@@ -45,6 +46,8 @@ class OnnxModel:
     load: Load
     empty_inputs: None = None
     check_shapes: None = None
+    reference: Reference | None = None
+    """What compares its answers with Paddle's; None for a .onnx file, and before the start."""
 
     @property
     def inline(self) -> bool:
@@ -95,6 +98,7 @@ class OnnxModel:
             yield path
             tools = installed_tools()
             self._report_backend(f"converted by paddle2onnx {tools.paddle2onnx} to {path}")
+            self.reference = Reference(f"onnxruntime {self.installed.version}", path.parent, self.load)
 
     def _report_backend(self, origin: str) -> None:
         self.resolved.note("backend", f"onnxruntime {self.installed.version}; {origin}")

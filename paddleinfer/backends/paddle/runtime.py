@@ -58,6 +58,7 @@ class Runtime:
     """Whether a run that fails on oneDNN without a reason may be repeated without oneDNN safely."""
     rewritten: TemporaryProgram | None = None
     """The program that is loaded instead of the model's own, kept while instances are made of it."""
+    reference: None = None
     _fall_back: _ext.FallBack | None = None
 
     @property

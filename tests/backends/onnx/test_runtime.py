@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from zoo import Zoo
 
 from paddleinfer import Engine, PadAxis
 from paddleinfer.backends.onnx import runtime
+from paddleinfer.backends.onnx.cache import sha256_of
 from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine.opening import Opening
@@ -43,8 +46,8 @@ def opened(model: Path, folder: Path, **options: Any) -> Engine:
 def onnx_file(model: Path, folder: Path, target: Path) -> Path:
     """Converts a model and copies the result."""
     with opened(model, folder) as engine:
-        note = engine.effective_config()["backend"]["note"]
-    shutil.copy(note.rpartition(" to ")[2], target)
+        (path,) = re.findall(r" to (\S+/model\.onnx)", engine.effective_config()["backend"]["note"])
+    shutil.copy(path, target)
     return target
 
 
@@ -88,6 +91,40 @@ def test_the_report_says_what_runs_and_whence(zoo: Zoo, folder: Path) -> None:
     assert report["onnx_cache"]["value"] == str(folder)
     assert report["onednn"]["note"] == "without effect on onnxruntime"
     assert "usable cores" in report["instances"]["note"]
+
+
+@needs_both
+def test_answers_are_compared_with_paddles_once_and_reported(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = zoo.directory("mlp", "json")
+    agree = r"answers agree with Paddle's \(1x16, 2x16\): (output 'fetch_name_0' differs|all outputs are eq)"
+    with opened(model, tmp_path) as engine:
+        assert re.search(agree, engine.effective_config()["backend"]["note"])
+    assert len(list(tmp_path.glob("*/proof-*.json"))) == 1
+    monkeypatch.setattr(sys, "executable", "a program that is not there")
+    with opened(model, tmp_path) as engine:
+        assert re.search(agree, engine.effective_config()["backend"]["note"])
+    with opened(model, tmp_path, check=False) as engine:
+        assert "check=False compares no answers" in engine.effective_config()["backend"]["note"]
+
+
+@needs_both
+def test_a_conversion_with_other_answers_is_refused(zoo: Zoo, tmp_path: Path) -> None:
+    model = zoo.directory("mlp", "json")
+    opened(model, tmp_path, check=False).close()
+    (path,) = tmp_path.glob("*/model.onnx")
+    weights = (model / "inference.pdiparams").read_bytes()[-256:]
+    data = path.read_bytes()
+    assert data.count(weights) == 1
+    path.write_bytes(data.replace(weights, np.full(64, 0.3, np.float32).tobytes()))
+    about = path.with_name("about.json")
+    about.write_text(json.dumps({**json.loads(about.read_text()), "sha256": sha256_of(path)}))
+    with pytest.raises(
+        ModelLoadError, match=r"gives other answers in onnxruntime 1\.\S+ than in Paddle: output"
+    ):
+        opened(model, tmp_path)
+    opened(model, tmp_path, check=False).close()
 
 
 @needs_both

@@ -1,0 +1,217 @@
+"""Proves at load that another runtime gives Paddle's answers, on inputs that are made up like real ones."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paddleinfer import _ext
+from paddleinfer.backends.onnx.proofs import Reference
+from paddleinfer.engine.loaded import Loaded
+from paddleinfer.engine.paddle_answers import Answers, NoAnswers, answers_of_paddle
+from paddleinfer.errors import InvalidInput, ModelError, ModelLoadError
+from paddleinfer.models.reader import TensorSpec
+from paddleinfer.sentences import shown
+
+__all__ = ["check_agreement", "difference_of"]
+
+_log = logging.getLogger("paddleinfer")
+
+Array = npt.NDArray[Any]
+Shapes = list[tuple[int, ...]]
+
+_SEED = 3
+# Strokes and surfaces of pictures are that wide, in pixels.
+_PATCH = 8
+_NOISE = 0.05
+# Across runtimes floats of 32 and 64 bits may differ by ten times what they may within one.
+_ACROSS_RUNTIMES = 10
+_LEAST_DIFFERENCE = 1e-6
+_SHARE_OF_LARGEST = 1e-3
+
+
+def check_agreement(
+    loaded: Loaded,
+    reference: Reference | None,
+    ask_paddle: Callable[..., list[Answers]] = answers_of_paddle,
+) -> None:
+    """Compares the loaded model's answers with Paddle's, and reports it.
+
+    Parameters
+    ----------
+    loaded
+        The model, with its instances.
+    reference
+        None where nothing is to be compared with.
+    ask_paddle
+        Gets Paddle's answers.
+
+    Raises
+    ------
+    ModelLoadError
+        An output differs by more than the tolerance across runtimes, or the model fails where Paddle answers.
+    EngineClosed
+        The load was ended meanwhile.
+    """
+    if reference is None:
+        return
+    resolved = loaded.resolved
+    if not loaded.config.check:
+        resolved.add_note("backend", "check=False compares no answers with Paddle's")
+        return
+    try:
+        shapes = _shapes(loaded)
+        cases = [_made_up(loaded.spec.inputs, one) for one in shapes]
+        worst = reference.recall(shapes)
+        if worst is None:
+            worst = _compared(loaded, reference, cases, shapes, ask_paddle)
+            reference.remember(shapes, worst)
+    except (NoAnswers, InvalidInput) as error:
+        resolved.add_note("backend", f"its answers were not compared with Paddle's: {error}")
+        _log.warning("%s: its answers were not compared with Paddle's: %s", loaded.label, error)
+        return
+    sizes = ", ".join(_text(one) for one in shapes)
+    resolved.add_note("backend", f"answers agree with Paddle's ({sizes}): {worst}")
+
+
+def difference_of(given: Array, wanted: Array, largest: float) -> tuple[float, float]:
+    """Returns by how much two results of one output differ, and by how much they may.
+
+    Parameters
+    ----------
+    given, wanted
+        The results; `wanted` is Paddle's. Shapes or dtypes that differ are an infinite difference.
+    largest
+        The largest magnitude that the output has had in any case.
+    """
+    if given.shape != wanted.shape or given.dtype != wanted.dtype:
+        return math.inf, 0.0
+    tolerance = _ext.tolerance_of(wanted.dtype)
+    if tolerance == 0:
+        return (0.0 if np.array_equal(given, wanted) else math.inf), 0.0
+    if wanted.dtype in (np.float32, np.float64):
+        tolerance *= _ACROSS_RUNTIMES
+    left, right = given.astype(np.float64), wanted.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        apart = np.where((left == right) | (np.isnan(left) & np.isnan(right)), 0.0, np.abs(left - right))
+    difference = float(np.nan_to_num(apart, nan=math.inf).max(initial=0.0))
+    magnitude = _ext.largest_magnitude(wanted)
+    floor = max(_LEAST_DIFFERENCE, tolerance * _SHARE_OF_LARGEST * max(largest, magnitude))
+    return difference, tolerance * magnitude + floor
+
+
+def _shapes(loaded: Loaded) -> list[Shapes]:
+    """Returns the shapes of the inputs, for each case: two rows and one of the least sizes, one of usual."""
+    least, usual = loaded.examples.shapes(least=True), loaded.examples.shapes()
+    found: list[Shapes] = []
+    for rows, sizes in ((1, least), (2, least), (1, usual)):
+        shapes = [
+            (rows, *shape[1:]) if shape and _has_free_rows(tensor) else shape
+            for tensor, shape in zip(loaded.spec.inputs, sizes, strict=True)
+        ]
+        total_bytes = sum(
+            math.prod(shape) * _ext.NUMPY_DTYPES[tensor.dtype].itemsize
+            for tensor, shape in zip(loaded.spec.inputs, shapes, strict=True)
+        )
+        if shapes not in found and total_bytes <= loaded.config.batching.max_queue_bytes:
+            found.append(shapes)
+    if not found:
+        raise InvalidInput("inputs of such sizes have more bytes than max_queue_bytes allows")
+    return found
+
+
+def _has_free_rows(tensor: TensorSpec) -> bool:
+    return tensor.shape is None or bool(tensor.shape and tensor.shape[0] < 0)
+
+
+def _made_up(tensors: Sequence[TensorSpec], shapes: Shapes) -> list[Array]:
+    """Makes inputs that look like pictures or signals, not like noise; integers are 0 or 1."""
+    random = np.random.default_rng(_SEED)
+    made = []
+    for tensor, shape in zip(tensors, shapes, strict=True):
+        dtype = _ext.NUMPY_DTYPES[tensor.dtype]
+        if not tensor.dtype.startswith(("float", "bfloat")):
+            made.append(random.integers(0, 2, shape).astype(dtype))
+            continue
+        values = random.standard_normal(_coarse(shape))
+        for axis in range(2, len(shape)):
+            values = np.repeat(values, _PATCH, axis=axis).take(range(shape[axis]), axis=axis)
+        made.append((values + _NOISE * random.standard_normal(shape)).astype(dtype))
+    return made
+
+
+def _coarse(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[:2], *(-(-size // _PATCH) for size in shape[2:]))
+
+
+def _compared(
+    loaded: Loaded,
+    reference: Reference,
+    cases: Sequence[Sequence[Array]],
+    shapes: Sequence[Shapes],
+    ask_paddle: Callable[..., list[Answers]],
+) -> str:
+    wanted = ask_paddle(loaded.spec, loaded.config.runtime.params, cases, reference.load)
+    largest: dict[str, float] = {}
+    for answers in wanted:
+        for name, output in answers.items():
+            largest[name] = max(largest.get(name, 0.0), _ext.largest_magnitude(output))
+    worst = (0.0, "")
+    for case, answers, sizes in zip(cases, wanted, shapes, strict=True):
+        given = _answers(loaded, case, sizes)
+        for name, output in answers.items():
+            difference, allowed = difference_of(given[name], output, largest[name])
+            if difference > allowed:
+                raise ModelLoadError(
+                    _refusal(loaded, reference, name, sizes, given[name], output, difference, allowed)
+                )
+            if allowed > 0 and difference / allowed > worst[0]:
+                said = f"{difference:.2g} at most, where {allowed:.2g} is allowed"
+                worst = (difference / allowed, f"output {shown(name)} differs by {said}")
+    return worst[1] or "all outputs are equal"
+
+
+def _answers(loaded: Loaded, case: Sequence[Array], sizes: Shapes) -> Answers:
+    try:
+        handle = loaded.core.warmup(list(case), 0)
+        handle.wait(None)
+        answers: Answers = handle.result()
+    except ModelError as error:
+        raise ModelLoadError(
+            f"{loaded.spec.path} fails in another runtime where Paddle answers, on inputs of the shapes "
+            f"{_text(sizes)}: {error}; {_WAYS_ON}"
+        ) from error
+    return answers
+
+
+_WAYS_ON = 'backend="paddle" runs it, and check=False loads it all the same'
+
+
+def _refusal(
+    loaded: Loaded,
+    reference: Reference,
+    name: str,
+    sizes: Shapes,
+    given: Array,
+    wanted: Array,
+    difference: float,
+    allowed: float,
+) -> str:
+    begin = (
+        f"{loaded.spec.path} gives other answers in {reference.runtime} than in Paddle: output {shown(name)} "
+    )
+    on = f"on inputs of the shapes {_text(sizes)}; {_WAYS_ON}"
+    if given.shape != wanted.shape or given.dtype != wanted.dtype:
+        return f"{begin}is {given.dtype} {given.shape} and not {wanted.dtype} {wanted.shape}, {on}"
+    if math.isinf(difference):
+        return f"{begin}is not equal, {on}"
+    return f"{begin}differs by {difference:.2g}, and {allowed:.2g} is allowed, {on}"
+
+
+def _text(shapes: Shapes) -> str:
+    return " ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "none"
