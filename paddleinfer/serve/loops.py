@@ -18,8 +18,8 @@ __all__ = ["LoopJob", "LoopThread", "Mail", "PoolJob"]
 
 _log = logging.getLogger("paddleinfer.serve")
 
-# As long as the interpreter lets one thread keep another from running.
-_LOOK_S: Final = 0.005
+# Of a job that was not short after all, those behind it wait this long, or twice.
+_LOOK_S: Final = 0.002
 
 
 class Mail:

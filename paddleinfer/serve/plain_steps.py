@@ -16,30 +16,32 @@ __all__ = ["PlainSteps", "UsualTime"]
 
 # A further thread is not awake much sooner.
 _SHORT_NS: Final = 100_000
-_SEEN_TOGETHER: Final = 8
-_LONG_NS: Final = 1 << 62
+_SEEN_TOGETHER: Final = 32
 
 
 class UsualTime:
-    """Whether a function is usually short, by the least of its last times: a thread that is kept waiting for
-    the interpreter takes long over nothing. Threads may note at once; one of them may be lost.
+    """Whether a function is usually short, by the mean of its last times.
+
+    It is not as soon as few of them take as long as many should: who comes behind such a one waits for it.
+    Threads may note at once; one of them may be lost.
     """
 
-    __slots__ = ("_count", "_least_ns", "_short_ns", "is_short")
+    __slots__ = ("_count", "_short_ns", "_total_ns", "is_short")
 
     def __init__(self, short_ns: int = _SHORT_NS) -> None:
         self._short_ns = short_ns
         self._count = 0
-        self._least_ns = _LONG_NS
+        self._total_ns = 0
         self.is_short = False
 
     def note(self, took_ns: int) -> None:
         """It took so long."""
-        self._least_ns = min(self._least_ns, took_ns)
         self._count += 1
-        if self._count >= _SEEN_TOGETHER:
-            self.is_short = self._least_ns < self._short_ns
-            self._count, self._least_ns = 0, _LONG_NS
+        self._total_ns += took_ns
+        is_long = self._total_ns >= self._short_ns * _SEEN_TOGETHER
+        if is_long or self._count >= _SEEN_TOGETHER:
+            self.is_short = not is_long
+            self._count = self._total_ns = 0
 
 
 class PlainSteps(LoopJob):

@@ -18,7 +18,7 @@ from paddleinfer.errors import InvalidInput
 from paddleinfer.serve.answer import Answer
 from paddleinfer.serve.limits import ServiceLimits
 
-from .large_json import SMALL_BYTES, pieces_of
+from .large_json import pieces_of
 
 __all__ = ["FORM", "JSON", "WrittenAnswer", "media_type_of", "value_of", "write_answer"]
 
@@ -64,8 +64,9 @@ def value_of(body: bytes, content_type: str, limits: ServiceLimits) -> Any:
 def _json(body: bytes, most_items: int) -> Any:
     if not body:
         raise InvalidInput("the body is empty, and its Content-Type says JSON")
-    pieces = (body,) if len(body) <= SMALL_BYTES else pieces_of(body)
-    count = sum([piece.count(sign) for piece in pieces for sign in _COUNTED])
+    count = 0
+    if len(body) > most_items:  # else it cannot hold more
+        count = sum(piece.count(sign) for piece in pieces_of(body) for sign in _COUNTED)
     if count > most_items:
         raise InvalidInput(
             f"the JSON has {count} commas, colons and opening brackets, and {most_items} is the most "

@@ -207,15 +207,18 @@ def test_close_without_drain_ends_requests_that_are_about_to_start() -> None:
     assert sum(isinstance(answer, EngineClosed) for answer in answers) >= 4, answers
 
 
-def test_a_function_counts_as_short_by_the_least_of_its_last_times() -> None:
+def test_a_function_counts_as_short_by_the_mean_of_its_last_times() -> None:
     usual = UsualTime(short_ns=100)
-    assert not usual.is_short
-    for took_ns in (5000, 99, *[7000] * 6):  # seven waits for the interpreter
-        usual.note(took_ns)
+    for _ in range(31):
+        usual.note(50)
+        assert not usual.is_short  # not seen often enough
+    usual.note(1000)  # one wait for the interpreter is no reason
     assert usual.is_short
-    for _ in range(8):
-        usual.note(100)
+    usual.note(3200)  # as much as all of the next ones should take
     assert not usual.is_short
+    for _ in range(32):
+        usual.note(99)
+    assert usual.is_short
 
 
 def test_a_thread_has_given_its_turn_back_when_the_loop_may_post_the_next_function(
