@@ -246,7 +246,7 @@ def directory(name: str, format: str = "json") -> Path:
     place = _place(name, format)
     if not place.exists():
         if isinstance(_ALL[name], RealModel):
-            script = harness.REPOSITORY / "tests" / "fetch_real_models.py"
+            script = harness.REPOSITORY / "tests/support/fetch_real_models.py"
             subprocess.run([sys.executable, str(script), str(_REAL)], check=True)
         else:
             harness.child("models", "--only", name)
