@@ -12,6 +12,8 @@ from typing import Any, Final
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from paddleinfer.serving.formats.messages import GENERAL_SERVICE, PIPELINE_SERVICE
+
 from ..protocol.errors import RequestError
 from ..service.service import Service
 from .calls import Calls
@@ -22,6 +24,7 @@ __all__ = ["HEALTH_SERVICE", "health_handlers"]
 
 HEALTH_SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
+_SERVER_NAMES: Final = ("", SERVICE, GENERAL_SERVICE, PIPELINE_SERVICE)
 # A model's state changes in many places. Watchers hear of it within this time.
 _LOOK_INTERVAL_S: Final = 0.25
 # Watches need no key, and last for ever.
@@ -30,14 +33,14 @@ _MAX_WATCHES_OF_CONNECTION: Final = 64
 
 
 def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
-    """Returns method -> its handler. The server is named "" or by its service, a model by its name.
+    """Returns method -> its handler. The server is named "" or by one of its services, a model by its name.
 
     One of several versions is named NAME/3.
     """
     read = MessageReader(HealthCheckRequest)
 
     def status_of(name: str) -> Any:
-        if name in ("", SERVICE):
+        if name in _SERVER_NAMES:
             ready = service.ready
         else:
             try:
@@ -56,7 +59,7 @@ def health_handlers(service: Service, calls: Calls) -> Mapping[str, Any]:
     async def list_all(body: bytes, context: Any) -> bytes:
         MessageReader(health_pb2.HealthListRequest)(body)
         served = service.models.with_services()
-        names = ["", SERVICE, *{name: None for model in served for name in (model.name, model.label)}]
+        names = [*_SERVER_NAMES, *{name: None for model in served for name in (model.name, model.label)}]
         statuses = {name: HealthCheckResponse(status=status_of(name)) for name in names}
         written: bytes = health_pb2.HealthListResponse(statuses=statuses).SerializeToString()
         return written

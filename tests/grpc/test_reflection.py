@@ -14,6 +14,8 @@ from grpc_outsider import SERVICE, Outsider
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_server_process import ServerProcess
 
+from paddleinfer.serving.formats.messages import GENERAL_SERVICE, PIPELINE_SERVICE
+
 
 @pytest.fixture
 def outsider(grpc_process: ServerProcess) -> Iterator[Outsider]:
@@ -23,7 +25,7 @@ def outsider(grpc_process: ServerProcess) -> Iterator[Outsider]:
 
 
 def test_the_services_are_listed(outsider: Outsider) -> None:
-    assert {SERVICE, "grpc.health.v1.Health"} <= set(outsider.services)
+    assert {SERVICE, GENERAL_SERVICE, PIPELINE_SERVICE, "grpc.health.v1.Health"} <= set(outsider.services)
 
 
 def test_the_service_is_described_with_its_calls(outsider: Outsider) -> None:
@@ -90,7 +92,7 @@ def test_what_is_not_there_is_not_described(outsider: Outsider, question: Server
 
 def test_the_standard_probe_learns_that_the_server_serves(outsider: Outsider) -> None:
     health = HealthStub(outsider.channel)
-    for service in ("", SERVICE):
+    for service in ("", SERVICE, GENERAL_SERVICE, PIPELINE_SERVICE):
         answer = health.Check(HealthCheckRequest(service=service), timeout=PATIENCE_S)
         assert answer.status == HealthCheckResponse.SERVING
     with pytest.raises(grpc.RpcError) as caught:
