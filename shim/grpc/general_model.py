@@ -24,7 +24,7 @@ __all__ = ["GeneralRequest", "general_handlers"]
 
 def general_handlers(calls: Calls, infer: Behaviour) -> Mapping[str, Any]:
     """Method -> its handler."""
-    return {name: calls.unary(name, infer) for name in ("inference", "debug")}
+    return {name: calls.unary(f"GeneralModelService/{name}", infer) for name in ("inference", "debug")}
 
 
 class GeneralRequest(RpcRequest):

@@ -34,7 +34,7 @@ __all__ = ["PipelineRequest", "pipeline_handlers"]
 
 def pipeline_handlers(calls: Calls, infer: Behaviour) -> Mapping[str, Any]:
     """Method -> its handler."""
-    return {"inference": calls.unary("inference", infer)}
+    return {"inference": calls.unary("PipelineService/inference", infer)}
 
 
 class PipelineRequest(RpcRequest):

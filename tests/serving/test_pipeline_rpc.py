@@ -202,6 +202,15 @@ def test_what_is_wrong_is_in_the_answer(doubling: Served, body: bytes, says: str
     doubling.still_answers()
 
 
+def test_the_log_of_accesses_says_which_service_was_called(
+    doubling: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="paddleinfer.grpc.access"):
+        ask(doubling, ROW)
+        doubling.still_answers()
+    assert any('"PipelineService/inference" OK' in record.getMessage() for record in caplog.records)
+
+
 def test_real_statuses_are_those_of_grpc() -> None:
     with engine_of() as engine, grpc_helpers.serving(engine, http_status="real") as served:
         code, sentence = failure(lambda: ask(served, wire.request({"x": "many"})))
