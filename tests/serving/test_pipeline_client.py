@@ -16,12 +16,13 @@ import ml_dtypes
 import numpy as np
 import pipeline_wire as wire
 import pytest
-from engine_helpers import PATIENCE_S, Gate, echo_engine, engine_of, run_threads
+from engine_helpers import PATIENCE_S, Gate, echo_engine, engine_of, eventually, rows, run_threads
 from pipeline_doubles import EchoPipeline
 from serving_models import HOUSE, price_of
 
 from paddleinfer import Engine
 from paddleinfer.errors import Cancelled, ConfigError, DeadlineExceeded, EngineClosed, InvalidInput
+from paddleinfer.serve import Service
 from paddleinfer.serving import Client, HttpClient, Op, PipelineClient, RequestOp, WebService
 
 PIPELINES = "baidu.paddle_serving.pipeline_serving.PipelineService"
@@ -386,6 +387,28 @@ def test_a_silent_server_and_none_at_all_are_errors(client: PipelineClient) -> N
         client.predict({"x": "1,2,3"})
 
 
+def test_what_is_cancelled_or_too_late_is_given_up_by_the_server() -> None:
+    gate = Gate()
+    with (
+        engine_of(gate) as engine,
+        Service(engine, preprocess=lambda _: {"x": rows()}) as service,
+        grpc_helpers.serving(engine, {"s": service}) as served,
+    ):
+        client = PipelineClient(name="s")
+        client.connect(served.server.addresses[0])
+        asked = [client.predict({"k": "v"}, asyn=True) for _ in range(5)]
+        assert eventually(lambda: service.calls.under_way == 5)
+        assert all(future.cancel() for future in asked)
+        assert eventually(lambda: service.calls.under_way == 0)
+        client.set_rpc_timeout_ms(30)
+        with pytest.raises(DeadlineExceeded):
+            client.predict({"k": "v"})
+        assert eventually(lambda: service.calls.under_way == 0)
+        assert service.stats()["outcomes"]["cancelled"] >= 5
+        gate.open()
+        client.release()
+
+
 def test_a_key_is_sent_with_every_call(client: PipelineClient) -> None:
     with engine_of() as engine, grpc_helpers.serving(engine, api_key="k") as served:
         client.connect(served.server.addresses[0])
@@ -453,11 +476,11 @@ def test_a_web_services_pipeline_is_asked_in_the_same_way(client: PipelineClient
         def postprocess(self, input_dicts: Any, fetch_dict: Any, data_id: int, log_id: int) -> Any:
             return {"y": str(fetch_dict["y"].tolist())}, None, ""
 
-    class Service(WebService):
+    class Twice(WebService):
         def get_pipeline_response(self, read_op: RequestOp) -> Op:
             return Doubling("double", [read_op])
 
-    service = Service("twice")
+    service = Twice("twice")
     conf = {"http_port": 9998, "rpc_port": 9999}
     with engine_of() as engine, engine_of() as other:
         service.prepare_pipeline_config(yml_dict=conf, engines={"double": engine})
