@@ -26,6 +26,7 @@ from paddleinfer.serve.functions import Functions
 from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serve.loops import LoopThread, Mail, PoolJob
 from paddleinfer.serve.observing import OBSERVER
+from paddleinfer.serve.part_steps import PartSteps
 from paddleinfer.serve.plain_steps import PlainSteps, UsualTime
 from paddleinfer.serve.processes import FunctionProcesses, check_functions
 from paddleinfer.serve.request import Request
@@ -225,7 +226,8 @@ class ServiceCalls:
         Else one thread does all of it, which is sooner over where it is the only one: of many each would wake
         a thread more often.
         """
-        return not self.functions.is_whole and self._under_way > 1
+        in_parts = self.functions.parts is not None
+        return (in_parts or not self.functions.is_whole) and self._under_way > 1
 
     async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """A plain function for an async one."""
@@ -256,7 +258,8 @@ class ServiceCalls:
         """Begins it."""
         run.to("wait")
         loop = asyncio.get_running_loop()
-        steps = PlainSteps(loop, self._mail(loop), run, self._steps, finish, self._before, self._after)
+        kind = PlainSteps if self.functions.parts is None else PartSteps
+        steps = kind(loop, self._mail(loop), run, self._steps, finish, self._before, self._after)
         steps.begin()
         return steps
 

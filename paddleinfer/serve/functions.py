@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from paddleinfer.serve.engines import EngineOfService
 from paddleinfer.serve.request import Request
 
-__all__ = ["Functions", "is_async"]
+__all__ = ["Asked", "Functions", "is_async"]
 
 
 def is_async(function: Any) -> bool:
     """Whether a call of it is to be awaited."""
     called = getattr(function, "__call__", None)  # noqa: B004 - of an object that is called
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+class Asked(Protocol):
+    """What a function in parts waits for."""
+
+    def on_loop(self) -> Coroutine[Any, Any, Any]:
+        """Waits on an event loop, and gives what the next part is sent."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class Functions:
     preprocess: Callable[[Request], Any] | None = None
     postprocess: Callable[[Any, Request], Any] | None = None
     handle: Callable[[Request], Any] | None = None
+    parts: Callable[[Request], Generator[Asked, Any, Any]] | None = None
+    """The same as `handle`, in parts: for event loops, which wait between them in the place of a thread."""
     checks_inputs: bool = False
     """What does not fit the engine was made by `preprocess`, and is no fault of the client."""
 

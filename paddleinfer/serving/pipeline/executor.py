@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Generator, Mapping
+from typing import Any, Final, TypeVar
 
 from paddleinfer.errors import InvalidInput
 from paddleinfer.sentences import shown
@@ -22,7 +22,8 @@ from paddleinfer.serving.pipeline.errors import CustomException, CustomException
 from paddleinfer.serving.pipeline.graph import Graph
 from paddleinfer.serving.pipeline.hooks import Hook
 from paddleinfer.serving.pipeline.op_copies import Copier
-from paddleinfer.serving.pipeline.op_run import InFunction, PreparedOp
+from paddleinfer.serving.pipeline.op_run import InFunction, OpRun, PreparedOp
+from paddleinfer.serving.pipeline.waits import Waits
 from paddleinfer.serving.pipeline.walk import Walk
 from paddleinfer.serving.profiling import StageClock
 
@@ -31,6 +32,10 @@ __all__ = ["Executor"]
 _NO_SERVICE: Final = CustomExceptionCode.NO_SERVICE.value
 _PACKAGE_ERROR: Final = CustomExceptionCode.RPC_PACKAGE_ERROR.value
 _UNPACK: Final = (("dict", None), ("log_id", None), ("prod_errcode", None), ("prod_errinfo", ""))
+
+
+Result = TypeVar("Result")
+Parts = Generator[Waits, OpRun, Result]
 
 
 class Executor:
@@ -75,13 +80,23 @@ class Executor:
         QueueFull, EngineClosed, DeadlineExceeded, OutOfMemory
             As of the service.
         """
+        parts = self.parts(request)
+        try:
+            waits = next(parts)
+            while True:
+                waits = parts.send(waits.here())
+        except StopIteration as end:
+            answer: PipelineResponse | dict[str, Any] = end.value
+            return answer
+
+    def parts(self, request: Request) -> Parts[PipelineResponse | dict[str, Any]]:
+        """As `handle`; it yields where it waits."""
         value = request.value
         if isinstance(value, Mapping):
-            return document_of(self.respond(read_document(value)))
-        return self.respond(value)
+            return document_of((yield from self._respond(read_document(value))))
+        return (yield from self._respond(value))
 
-    def respond(self, request: PipelineRequest) -> PipelineResponse:
-        """As `handle`."""
+    def _respond(self, request: PipelineRequest) -> Parts[PipelineResponse]:
         if not isinstance(request, PipelineRequest):
             raise InvalidInput(f"a pipeline takes a PipelineRequest, not {shown(request)}")
         if request.name not in ("", self._name):
@@ -95,7 +110,7 @@ class Executor:
             unpacked, log_id, is_asked_for_profile = self._unpacked(request, data_id)
             is_timed = is_asked_for_profile or self._writes_profile
             clock.end(f"prepack_{data_id}#@DAGExecutor")
-            output = self._walked(unpacked, data_id, log_id, clock if is_timed else None)
+            output = yield from self._walked(unpacked, data_id, log_id, clock if is_timed else None)
             channel_data = ChannelData(data_id, log_id, output)
         except OpError as error:
             channel_data = ChannelData(data_id, log_id, error=error)
@@ -128,11 +143,12 @@ class Executor:
 
     def _walked(
         self, unpacked: dict[str, Any], data_id: int, log_id: int, clock: StageClock | None
-    ) -> Mapping[str, Any]:
+    ) -> Parts[Mapping[str, Any]]:
         for left in range(self._tries - 1, -1, -1):
             try:
                 given = unpacked if not left else dict(unpacked)
-                return Walk(self._graph, self._prepared, data_id, log_id, clock).go(given)
+                walk = Walk(self._graph, self._prepared, data_id, log_id, clock)
+                return (yield from walk.go(given))
             except OpError as error:
                 if error.err_no != CustomExceptionCode.TIMEOUT.value or error.is_of_product or not left:
                     raise

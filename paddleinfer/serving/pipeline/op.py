@@ -133,7 +133,7 @@ class Op:
         """Runs the model on the dict in `feed_batch`; gives its outputs, an error's number and sentence."""
         if self.model is None:
             raise ConfigError(f"Op {self.name!r} has no model")
-        return self.model.run(feed_batch[0]), CustomExceptionCode.OK.value, ""
+        return self.model.run(self.model.prepare(feed_batch[0])), CustomExceptionCode.OK.value, ""
 
     def postprocess(self, input_dicts: Any, fetch_dict: Any, data_id: int = 0, log_id: int = 0) -> Answered:
         """The Op's output.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent import futures
 from functools import partial
 from typing import Any, Final
@@ -20,6 +22,7 @@ from paddleinfer.sentences import shown
 from paddleinfer.serve.run import CURRENT
 from paddleinfer.serving.pipeline.channel_data import ChannelData
 from paddleinfer.serving.pipeline.errors import CustomException, CustomExceptionCode, OpError, number_of
+from paddleinfer.serving.pipeline.models import EngineModel, OpModel
 from paddleinfer.serving.pipeline.op import Op
 from paddleinfer.serving.pipeline.op_copies import OpCopies
 
@@ -91,43 +94,41 @@ class OpRun:
         self._prepared = prepared
         self._work = prepared.copies.lend()
         self.op = self._work.op
-        self._inputs = inputs
+        self._given = inputs
         self._data_id = data_id
         self._log_id = log_id
-        self._feed: Any = None
+        self._is_list = False
+        self._inputs: list[dict[str, Any]] = []
         self._results: Any = None
-        self.is_skipped = True
-        """Whether no model runs."""
+        self.error: BaseException | None = None
+        """Of its model."""
         self.futures: list[futures.Future[dict[str, Any]]] = []
+        """Of its runs, where they were queued."""
+        self.task: asyncio.Future[None] | None = None
+        """On an event loop, where others run beside it."""
 
-    def preprocess(self) -> None:
-        given = (self._inputs,)
+    def preprocess(self) -> bool:
+        """Its function; whether its model is to run."""
+        copies = self._prepared.copies
         with self._work, InFunction("preprocess", self.op, self._log_id):
-            feed, skips, _, _ = self._prepared.copies.preprocess(self.op, given, self._data_id, self._log_id)
-        self._feed = self._results = feed
-        self.is_skipped = skips is True or (self.op.model is None and not self._prepared.copies.runs_itself)
-        is_list = isinstance(feed, list) and all(isinstance(one, dict) for one in feed)
-        if not self.is_skipped and not isinstance(feed, dict) and not is_list:
+            feed, skips, _, _ = copies.preprocess(self.op, (self._given,), self._data_id, self._log_id)
+        self._results = feed
+        if skips is True or (self.op.model is None and not copies.runs_itself):
+            return False
+        self._is_list = isinstance(feed, list)
+        feeds = feed if self._is_list else [feed]
+        if not all(isinstance(one, dict) for one in feeds):
             raise OpError(
                 _TYPE_ERROR,
                 f"preprocess of Op {self.op.name!r} must give a dict of arrays, or a list of such dicts, "
                 f"and gave {shown(feed)}",
             )
-
-    def run(self) -> None:
-        """The model, while this thread waits."""
-        if self._prepared.copies.runs_itself:
-            self._each(self._process)
-        elif isinstance(self._feed, list) and len(self._feed) > 1 and self.submit():
-            self.take_results()
-        else:
-            self._each(self._run_one)
-
-    def _each(self, run: Callable[[dict[str, Any]], Any]) -> None:
-        if isinstance(self._feed, list):
-            self._results = [run(feed) for feed in self._feed]
-        else:
-            self._results = run(self._feed)
+        if copies.runs_itself:
+            self._take([self._process(one) for one in feeds])
+            return False
+        with InFunction("process", self.op, self._log_id):
+            self._inputs = [self._model.prepare(one) for one in feeds]
+        return True
 
     def _process(self, feed: dict[str, Any]) -> Any:
         with self._work, InFunction("process", self.op, self._log_id):
@@ -136,42 +137,49 @@ class OpRun:
                 raise OpError(err_no, str(sentence))
             return result
 
-    def _run_one(self, feed: dict[str, Any]) -> Any:
-        return self._tried(partial(self._on_model, feed))
-
-    def _model(self) -> Any:
+    @property
+    def _model(self) -> OpModel:
         assert self.op.model is not None
         return self.op.model
 
-    def submit(self) -> bool:
-        """Queues all of it; False where that cannot be."""
-        if self._prepared.copies.runs_itself:
-            return False
-        feeds: Sequence[dict[str, Any]] = self._feed if isinstance(self._feed, list) else [self._feed]
+    @property
+    def _engine(self) -> EngineModel:
+        assert isinstance(self.op.model, EngineModel)
+        return self.op.model
+
+    @property
+    def blocks(self) -> bool:
+        """Whether its model can only be waited for."""
+        return not isinstance(self.op.model, EngineModel)
+
+    def _take(self, results: list[Any]) -> None:
+        self._results = results if self._is_list else results[0]
+
+    # -- its model, while this thread waits
+
+    def run(self) -> None:
+        """All of it."""
+        if len(self._inputs) > 1 and not self.blocks:
+            self.submit()
+            self.take_results()
+        else:
+            self._take([self._tried(partial(self._run_one, one)) for one in self._inputs])
+
+    def submit(self) -> None:
+        """Queues all of it."""
         with InFunction("process", self.op, self._log_id):
-            for feed in feeds:
-                future = self._model().submit(feed, self._prepared.timeout_s)
-                if future is None:
-                    return False
-                self.futures.append(future)
-        return True
+            for one in self._inputs:
+                self.futures.append(self._engine.submit(one, self._prepared.timeout_s))
 
     def take_results(self) -> None:
-        """Of what was queued; this thread waits where it is not over."""
-        feeds = self._feed if isinstance(self._feed, list) else [self._feed]
-        try:
-            results = [
-                self._tried(partial(_waited, future), partial(self._on_model, feed))
-                for future, feed in zip(self.futures, feeds, strict=True)
-            ]
-        except BaseException:
-            self.cancel()
-            raise
-        self._results = results if isinstance(self._feed, list) else results[0]
+        """Of what was queued."""
+        results = []
+        for future, one in zip(self.futures, self._inputs, strict=True):
+            results.append(self._tried(partial(_waited, future), partial(self._run_one, one)))
+        self._take(results)
 
-    def _on_model(self, feed: dict[str, Any]) -> dict[str, Any]:
-        result: dict[str, Any] = self._model().run(feed, self._prepared.timeout_s)
-        return result
+    def _run_one(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return self._model.run(inputs, self._prepared.timeout_s)
 
     def _tried(self, first: Callable[[], Any], again: Callable[[], Any] | None = None) -> Any:
         """What a try gives; one whose own time is over is followed by the next."""
@@ -180,21 +188,57 @@ class OpRun:
                 try:
                     return first()
                 except DeadlineExceeded:
-                    request = CURRENT.get()
-                    if request is not None:
-                        request.check()
+                    _check_request()
                     if not left:
                         raise
                     first = again or first
         raise AssertionError("there is at least one try")
 
+    def keeping_error(self, step: Callable[[], None]) -> None:
+        """One of these; what it raises is `error`."""
+        try:
+            step()
+        except Exception as error:
+            self.error = error
+
     def cancel(self) -> None:
-        """Nobody waits for it any more."""
+        """Nobody waits for it any more; from any thread."""
         for future in self.futures:
             future.cancel()
+        if self.task is not None and not self.task.done():
+            with contextlib.suppress(RuntimeError):  # of a loop that is closed
+                self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+
+    # -- its model, on an event loop
+
+    async def run_on_loop(self) -> None:
+        """All of it; what it raises is `error`."""
+        try:
+            if len(self._inputs) == 1:
+                self._take([await self._tried_on_loop(self._inputs[0])])
+            else:
+                self._take(await _all_of([self._tried_on_loop(one) for one in self._inputs]))
+        except Exception as error:
+            self.error = error
+
+    async def _tried_on_loop(self, inputs: dict[str, Any]) -> Any:
+        with InFunction("process", self.op, self._log_id):
+            for left in range(self._prepared.tries - 1, -1, -1):
+                try:
+                    return await self._engine.arun(inputs, self._prepared.timeout_s)
+                except DeadlineExceeded:
+                    _check_request()
+                    if not left:
+                        raise
+        raise AssertionError("there is at least one try")
+
+    # -- what follows
 
     def postprocess(self) -> Mapping[str, Any]:
-        given = (self._inputs, self._results)
+        """Its output."""
+        if self.error is not None:
+            raise self.error
+        given = (self._given, self._results)
         with self._work, InFunction("postprocess", self.op, self._log_id):
             output, _, _ = self._prepared.copies.postprocess(self.op, given, self._data_id, self._log_id)
         if not isinstance(output, dict):
@@ -216,3 +260,21 @@ def _waited(future: futures.Future[dict[str, Any]]) -> dict[str, Any]:
         return future.result()
     with request.waiting():
         return future.result()
+
+
+def _check_request() -> None:
+    """Raises DeadlineExceeded where it is the request's own, after which no further try helps."""
+    request = CURRENT.get()
+    if request is not None:
+        request.check()
+
+
+async def _all_of(asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """What each gives; where one fails, or nobody waits, the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError, PaddleInferError
 from paddleinfer.sentences import listed, shown
+from paddleinfer.serve.functions import Functions
 from paddleinfer.serve.limits import ServiceLimits
+from paddleinfer.serve.request import Request
 from paddleinfer.serve.service import Service
 from paddleinfer.serving import process_info
 from paddleinfer.serving.client import Client
@@ -124,7 +127,7 @@ class PipelineServer:
         except BaseException:
             self.close()
             raise
-        self._service = Service(handle=lambda request, _: executor.handle(request), limits=_limits(conf))
+        self._service = _PipelineService(executor, _limits(conf))
         self._service.use(self._labelled(), self.name)
 
     def run_server(self) -> int:
@@ -278,7 +281,7 @@ class PipelineServer:
         translation = translated(path, conf)
         engine = self._opened[op.name] = Engine(directory, translation.config())
         self._translations[op.name] = translation
-        return EngineModel(path, engine, fetch)
+        return EngineModel(op.name, engine, fetch)
 
     def _given_model(self, name: str, conf: OpConf, fetch: Any) -> EngineModel:
         engine = self._given[name]
@@ -291,7 +294,7 @@ class PipelineServer:
                 f"op.{name} has {listed(unused)}, and its engine is given, whose own options say so: "
                 "leave them out"
             )
-        return EngineModel(f"op.{name}", engine, fetch)
+        return EngineModel(name, engine, fetch)
 
     def _client_model(self, path: str, conf: OpConf, fetch: Any) -> ClientModel:
         values = conf.values
@@ -318,6 +321,20 @@ class PipelineServer:
         if self._service is None:
             raise ConfigError("call prepare_server first: there is no pipeline yet")
         return {self._label(name): engine for name, engine in self.engines.items()}
+
+
+class _PipelineService(Service):
+    """From a thread all of a request at once; from an event loop in parts."""
+
+    def __init__(self, executor: Executor, limits: ServiceLimits) -> None:
+        self._executor = executor
+        super().__init__(limits=limits)
+
+    def handle(self, request: Request) -> Any:
+        return self._executor.handle(request)
+
+    def _functions(self, *given: Any) -> Functions:
+        return replace(super()._functions(*given), parts=self._executor.parts)
 
 
 def _listening(conf: PipelineConf) -> dict[str, Any]:

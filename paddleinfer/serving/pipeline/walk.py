@@ -1,19 +1,19 @@
-"""One request's way through the graph, on one thread: what can run at the same time is queued together."""
+"""One request's way through the graph: models that can run at the same time are queued together."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from concurrent import futures
+from collections.abc import Generator, Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from paddleinfer.serve.run import CURRENT, Run
+from paddleinfer.serve.run import CURRENT
 from paddleinfer.serving.pipeline.errors import CustomExceptionCode, OpError
 from paddleinfer.serving.pipeline.graph import Graph
 from paddleinfer.serving.pipeline.op import EXECUTOR, Op
 from paddleinfer.serving.pipeline.op_run import OpRun, PreparedOp
+from paddleinfer.serving.pipeline.waits import Waits
 from paddleinfer.serving.profiling import StageClock
 
 __all__ = ["Walk"]
@@ -55,8 +55,8 @@ class Walk:
         self._jumps = 0
         self._output: Mapping[str, Any] | None = None
 
-    def go(self, unpacked: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The output of the last Op.
+    def go(self, unpacked: Mapping[str, Any]) -> Generator[Waits, OpRun, Mapping[str, Any]]:
+        """Returns the output of the last Op; where only models are left to run, it yields and waits for one.
 
         Raises
         ------
@@ -65,21 +65,23 @@ class Walk:
         QueueFull, EngineClosed, DeadlineExceeded
             As of the service.
         """
-        request = CURRENT.get()
+        self._deliver(EXECUTOR, unpacked)
         try:
-            self._deliver(EXECUTOR, unpacked)
-            while self._output is None and (self._ready or self._running):
+            while self._output is None:
+                request = CURRENT.get()
                 if request is not None:
                     request.check()
                 if self._ready:
                     self._begin(self._ready.popleft())
+                elif self._running:
+                    done = yield Waits(self._running)
+                    self._running.remove(done)
+                    self._finish(done)
                 else:
-                    self._finish(self._first_done(request))
+                    raise OpError(_UNKNOWN, "the pipeline ended without an output of its last Op")
         finally:
             for run in self._running:
                 run.cancel()
-        if self._output is None:
-            raise OpError(_UNKNOWN, "the pipeline ended without an output of its last Op")
         return self._output
 
     def _begin(self, op: Op) -> None:
@@ -87,29 +89,15 @@ class Walk:
         if self._graph.has_jumps:
             self._last_inputs[op.name] = inputs
         run = OpRun(self._prepared[op.name], inputs, self._data_id, self._log_id)
-        run.preprocess()
+        has_model = run.preprocess()
         self._mark("prep", op)
-        if run.is_skipped:
+        if not has_model:
             self._finish(run)
-        elif (self._ready or self._running) and run.submit():
-            self._running.append(run)
-        else:
+        elif run.blocks:
             run.run()
             self._finish(run)
-
-    def _first_done(self, request: Run | None) -> OpRun:
-        while True:
-            for run in self._running:
-                if all(future.done() for future in run.futures):
-                    self._running.remove(run)
-                    run.take_results()
-                    return run
-            waited = [future for run in self._running for future in run.futures if not future.done()]
-            if request is None:
-                futures.wait(waited, return_when=futures.FIRST_COMPLETED)
-            else:
-                with request.waiting():
-                    futures.wait(waited, return_when=futures.FIRST_COMPLETED)
+        else:
+            self._running.append(run)
 
     def _finish(self, run: OpRun) -> None:
         op = run.op
