@@ -111,8 +111,7 @@ def test_a_run_that_takes_too_long_is_tried_again_and_then_ends_with_its_number(
     with pipeline_of(Pre("op", [RequestOp()]), engines, dag={"retry": 3}, op=op) as server:
         responses = together(lambda: [asking(server, "1") for _ in range(4)])
         gate.open()
-        assert {one.err_no for one in responses} == {6000} and len(passes) == 4 * 3
-        assert [one.err_no for one in together(lambda: [asking(server, "1") for _ in range(4)])] == [0] * 4
+    assert {one.err_no for one in responses} == {6000} and len(passes) == 4 * 3
 
 
 def test_the_deadline_and_the_end_of_a_task_leave_nothing_behind() -> None:
