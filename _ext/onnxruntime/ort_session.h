@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "onnxruntime/ort_api.h"
+#include "paddle/heap_trim.h"
 
 namespace paddleinfer::onnxruntime {
 
@@ -28,6 +29,7 @@ class LoadedModel {
         session_(create(path, threads)) {
     inputs_ = tensors(api_.input_count, api_.input_name, api_.input_type);
     outputs_ = tensors(api_.output_count, api_.output_name, api_.output_type);
+    paddle::trim_malloc();  // what it took to read the file
   }
   LoadedModel(const LoadedModel&) = delete;
   LoadedModel& operator=(const LoadedModel&) = delete;
@@ -39,6 +41,11 @@ class LoadedModel {
   const std::vector<Tensor>& outputs() const noexcept { return outputs_; }
 
  private:
+  // A model's weights stay in malloc's heaps once they are freed, for glibc keeps chunks of such sizes.
+  struct TrimAtTheEnd {
+    ~TrimAtTheEnd() { paddle::trim_malloc(); }
+  };
+
   static constexpr int kArena = 1;          // OrtArenaAllocator
   static constexpr int kDefaultMemory = 0;  // OrtMemTypeDefault
 
@@ -85,6 +92,7 @@ class LoadedModel {
   const Api api_;
   const Held<Env> env_;  // counted by the library: it is the same for all sessions, and goes after the last
   const Held<MemoryInfo> memory_;
+  const TrimAtTheEnd trim_;  // goes after the session
   const Held<Session> session_;
   std::vector<Tensor> inputs_;
   std::vector<Tensor> outputs_;

@@ -318,3 +318,26 @@ def test_a_missing_onnxruntime_is_named_with_its_command(zoo: Zoo, monkeypatch: 
         ConfigError, match=r"not installed; install it with pip install 'paddleinfer\[onnxruntime\]'"
     ):
         Engine(zoo.directory("mlp", "json"), backend="onnxruntime")
+
+
+@needs_both
+def test_weights_are_there_once_and_go_at_the_close(zoo: Zoo, folder: Path) -> None:
+    weights_bytes = 88 << 20
+    code = (
+        "import sys, numpy as np; from paddleinfer import Engine\n"
+        "from paddleinfer.backends.processors import resident_memory_bytes as resident\n"
+        "options = {'backend': 'onnxruntime', 'onnx_cache': sys.argv[2], 'inline': False}\n"
+        "before = resident()\n"
+        "with Engine(sys.argv[1], instances=4, **options) as engine:\n"
+        "    engine.warmup(batch_sizes=[1])\n"
+        "    opened = resident() - before\n"
+        "print(opened, resident() - before)"
+    )
+    model = zoo.directory("wide", "json")
+    opened(model, folder, check=False).close()
+    done = subprocess.run(
+        [sys.executable, "-c", code, model, folder], capture_output=True, text=True, check=True
+    )
+    loaded, closed = map(int, done.stdout.split())
+    assert weights_bytes * 0.9 < loaded < weights_bytes * 1.7
+    assert closed < weights_bytes * 0.7
