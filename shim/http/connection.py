@@ -27,6 +27,9 @@ _FIRST_REQUEST_S: Final = 2.0
 # why; of a body it may send as much as the limit allows.
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 256 << 10
+_HTTP: Final = b"HTTP/1.1 "
+# A larger body is not copied to stand behind its head.
+_JOINED_BYTES: Final = 64 << 10
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -45,6 +48,7 @@ class HttpConnection(HttpToolsProtocol):
         self._is_new = True  # nothing has arrived yet
         self._begins = False  # a request, and the piece that is being read
         self._discards = False  # anything that arrives
+        self._held_head = b""  # of an answer, until the end of this turn of the loop
         self._unparsed = b""
         """The bytes that came behind requests that wait for their turn."""
         self._lingers_until_s = math.inf
@@ -96,8 +100,27 @@ class HttpConnection(HttpToolsProtocol):
                 self.transport.close()
 
     def write(self, data: bytes) -> None:
-        """Writes for a cycle, to which this is the transport."""
+        """Writes for a cycle, to which this is the transport. A head goes with the body that follows at once.
+
+        Each write is a call of the system's, and wakes the client.
+        """
+        if self._held_head:
+            head, self._held_head = self._held_head, b""
+            if len(data) <= _JOINED_BYTES:
+                data = head + data
+            else:
+                self.transport.write(head)
+        elif data.startswith(_HTTP) and not self.pipeline and self.cycle.scope["method"] != "HEAD":
+            self._held_head = data
+            self.loop.call_soon(self._write_head)
+            return
         self.transport.write(data)
+
+    def _write_head(self) -> None:
+        """Nothing has followed it so far."""
+        head, self._held_head = self._held_head, b""
+        if head and not self.transport.is_closing():
+            self.transport.write(head)
 
     def is_closing(self) -> bool:
         """Tells whether no answer can be given any more."""
@@ -105,6 +128,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def close(self) -> None:
         """Ends the connection once everything is written."""
+        self._write_head()
         if self._in_body:
             self._linger()
         else:
