@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import engine_of
+import uvicorn
+from engine_helpers import engine_of, eventually
 from serving_models import HOUSE
 from serving_pipelines import UciOp, UciService, asked, pipeline_of, uci_conf
 
@@ -467,17 +469,12 @@ def test_what_is_called_too_soon_says_what_comes_before() -> None:
 
 
 def test_an_op_asks_other_servers_for_its_model(fit_a_line: Path) -> None:
-    import threading
-
-    import uvicorn
-
     with Engine(fit_a_line) as engine:
         config = uvicorn.Config(create_app({"uci": engine}), port=0, log_level="error", lifespan="on")
         remote = uvicorn.Server(config)
         thread = threading.Thread(target=remote.run)
         thread.start()
-        while not remote.started:
-            threading.Event().wait(0.01)
+        eventually(lambda: remote.started)
         port = remote.servers[0].sockets[0].getsockname()[1]
         op = {
             "server_endpoints": [f"127.0.0.1:{port}"],
