@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import uvicorn
-from engine_helpers import engine_of, eventually
+from engine_helpers import engine_of
 from serving_models import HOUSE
 from serving_pipelines import UciOp, UciService, asked, pipeline_of, uci_conf
 
 from paddleinfer import Engine
 from paddleinfer.backends.processors import usable_cores
 from paddleinfer.errors import ConfigError, ModelLoadError
-from paddleinfer.serving import Op, PipelineServer, RequestOp, ResponseOp, VirtualOp, WebService
+from paddleinfer.serving import Op, RequestOp, WebService
 from paddleinfer.serving.pipeline import LocalServiceHandler
 from paddleinfer.serving.pipeline.keys import DAG, LOCAL, OP, TOP, TRACER
-from paddleinfer.shim import create_app
 
 HOUSE_TEXT = ",".join(map(str, HOUSE))
 
@@ -380,124 +376,3 @@ def test_without_pyyaml_a_dict_works_and_a_file_says_what_to_install(
     service = prepared(local(fit_a_line))
     assert asked(service.pipeline, x=HOUSE_TEXT).err_no == 0
     service.close()
-
-
-# The graph
-
-
-def a_circle() -> list[Op]:
-    first = Op("first", [RequestOp()])
-    second = Op("second", [first])
-    first.set_input_ops([second])
-    return [second]
-
-
-def two_of_a_name() -> list[Op]:
-    read_op = RequestOp()
-    return [Op("end", [Op("same", [read_op]), Op("same", [read_op])])]
-
-
-@pytest.mark.parametrize(
-    ("last", "sentence"),
-    [
-        (lambda: [], "must have one Op before it, and has 0"),
-        (lambda: [Op("a", [RequestOp()]), Op("b", [RequestOp()])], "and has 2"),
-        (lambda: [Op("a")], "Op 'a' has no input_ops"),
-        (lambda: [Op("a", [RequestOp(), RequestOp()])], "begins with one RequestOp, and this one has 2"),
-        (a_circle, "round in a circle \\(second, first, second\\)"),
-        (two_of_a_name, "two Ops are named 'same'"),
-        (lambda: [Op("a", [RequestOp()], jump_to_ops=[Op("b")])], "jumps to 'b', which the pipeline has not"),
-        (lambda: [VirtualOp("v")], "and has 0"),
-    ],
-)
-def test_what_is_no_graph_is_said(last: Any, sentence: str) -> None:
-    with pytest.raises(ConfigError, match=sentence):
-        PipelineServer().set_response_op(ResponseOp(last()))
-
-
-def test_what_is_no_op_is_said() -> None:
-    for wrong in (3, [3], "op"):
-        with pytest.raises(ConfigError, match="input_ops of Op 'a' must be an Op, or a list of Ops"):
-            Op("a", wrong)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="a pipeline ends with a ResponseOp"):
-        PipelineServer().set_response_op(Op("a"))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="an Op's name must be a text"):
-        Op(3)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="a web service's name must be a text, not 3"):
-        WebService(3)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="a pipeline's name must be a text, not 3"):
-        PipelineServer(3)  # type: ignore[arg-type]
-
-    class Forgetful(Op):
-        def __init__(self) -> None:
-            self.size = 3
-
-    with pytest.raises(ConfigError, match=r"Forgetful.__init__ must call super\(\).__init__\(\)"):
-        PipelineServer().set_response_op(ResponseOp([Forgetful()]))
-    with pytest.raises(ConfigError, match="must return the last Op, and returned None"):
-        WebService().prepare_pipeline_config(yml_dict={"http_port": 0})
-
-
-def test_functions_with_other_parameters_are_refused_before_any_request() -> None:
-    class TooMany(Op):
-        def preprocess(self, a: Any, b: Any, c: Any, d: Any) -> Any:  # type: ignore[override]
-            return a
-
-    class Async(Op):
-        async def postprocess(self, input_dicts: Any, fetch_dict: Any) -> Any:  # type: ignore[override]
-            return {}
-
-    for kind, sentence in ((TooMany, "preprocess of Op 'op' takes 4 values beside self"), (Async, "plain")):
-        with pytest.raises(ConfigError, match=sentence), pipeline_of(kind("op", [RequestOp()])):
-            raise AssertionError("it was prepared")
-
-
-def test_what_is_called_too_soon_says_what_comes_before() -> None:
-    server = PipelineServer("p")
-    for call, sentence in (
-        (lambda: server.prepare_server(yml_dict={"http_port": 0}), "call set_response_op before"),
-        (server.run_server, "call prepare_server first"),
-        (server.application, "call prepare_server first"),
-        (server.effective_config, "call prepare_server before"),
-        (lambda: asked(server, x="1"), "call prepare_server first"),
-    ):
-        with pytest.raises(ConfigError, match=sentence):
-            call()
-
-
-# A model on other servers
-
-
-def test_an_op_asks_other_servers_for_its_model(fit_a_line: Path) -> None:
-    with Engine(fit_a_line) as engine:
-        config = uvicorn.Config(create_app({"uci": engine}), port=0, log_level="error", lifespan="on")
-        remote = uvicorn.Server(config)
-        thread = threading.Thread(target=remote.run)
-        thread.start()
-        eventually(lambda: remote.started)
-        port = remote.servers[0].sockets[0].getsockname()[1]
-        op = {
-            "server_endpoints": [f"127.0.0.1:{port}"],
-            "client_config": str(fit_a_line / "serving_server_conf.prototxt"),
-            "client_type": "brpc",
-            "timeout": 60_000,
-            "fetch_list": ["price"],
-        }
-        try:
-            with pipeline_of(UciOp("uci", [RequestOp()]), uci=op) as server:
-                answer = asked(server, x=HOUSE_TEXT)
-                assert "over HTTP" in server.effective_config()["op.uci.client_type"]["pipeline"]
-        finally:
-            remote.should_exit = True
-            thread.join()
-        expected = engine.infer({"x": np.array([HOUSE], "float32")})
-    assert answer.value == [str(next(iter(expected.values())))]
-
-
-def test_a_server_that_is_not_there_is_an_error_of_the_model(fit_a_line: Path) -> None:
-    op = {
-        "server_endpoints": ["127.0.0.1:1"],
-        "client_config": str(fit_a_line / "serving_server_conf.prototxt"),
-    }
-    with pipeline_of(UciOp("uci", [RequestOp()]), uci=op) as server:
-        assert asked(server, x=HOUSE_TEXT).err_no == 9000

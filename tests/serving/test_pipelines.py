@@ -3,135 +3,33 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc_helpers
 import numpy as np
 import pytest
 from engine_helpers import PATIENCE_S, Arrays, Gate, double, engine_of, eventually
 from serving_models import HOUSE, price_of
 from serving_pipelines import (
-    WORDS,
+    RowOp,
     UciService,
     asked,
-    imdb_server,
-    make_sentiment,
+    number,
     pipeline_of,
     uci_conf,
 )
-from starlette.testclient import TestClient
 
-from paddleinfer import Engine
-from paddleinfer.serving import Op, PipelineClient, PipelineServer, RequestOp, ResponseOp, VirtualOp
+from paddleinfer.serving import Op, PipelineServer, RequestOp, ResponseOp
 from paddleinfer.serving.formats.pipeline import PipelineRequest, PipelineResponse
 
 HOUSE_TEXT = ", ".join(map(str, HOUSE))
 THREADS = 64
 
 
-def number(fetch_dict: Any, name: str = "y") -> float:
-    return float(fetch_dict[name][0, 0])
-
-
-def numbers(text: str) -> list[float]:
-    """Those of an array's ``str``."""
-    return [float(part) for part in re.findall(r"-?[\d.]+(?:e[-+]?\d+)?", text)]
-
-
-class RowOp(Op):
-    """A number in "x" -> three times it -> its double."""
-
-    def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
-        ((_, given),) = input_dicts.items()
-        return {"x": np.full((1, 3), float(given["x"]), "float32")}, False, None, ""
-
-    def postprocess(self, input_dicts: Any, fetch_dict: Any, data_id: int, log_id: int) -> Any:
-        return {"y": str(number(fetch_dict))}, None, ""
-
-
-# The public examples
-
-
-def test_the_simple_web_service_gives_the_documented_answer(fit_a_line: Path, tmp_path: Path) -> None:
-    conf = tmp_path / "config.yml"
-    conf.write_text(json.dumps(uci_conf(fit_a_line)))  # JSON is YAML
-    service = UciService(name="uci")
-    service.prepare_pipeline_config(str(conf))
-    expected = price_of(fit_a_line, np.array([HOUSE, np.zeros(13)]))
-    with TestClient(service.get_app_instance()) as client:
-        data = {"key": ["x"], "value": [HOUSE_TEXT]}
-        answer = client.post("/uci/prediction", content=json.dumps(data))
-        zeros = ",".join(["0"] * 13)
-        both = client.post("/uci/prediction", json={"key": ["x"], "value": [f"{HOUSE_TEXT};{zeros}"]})
-        metrics = client.get("/metrics").text
-    service.close()
-    assert answer.status_code == 200
-    assert list(answer.json()) == ["err_no", "err_msg", "key", "value", "tensors"]
-    document = answer.json()
-    (text,) = document.pop("value")
-    assert document == {"err_no": 0, "err_msg": "", "key": ["price"], "tensors": []}
-    np.testing.assert_allclose(json.loads(text), expected[:1], rtol=1e-5)
-    np.testing.assert_allclose(numbers(both.json()["value"][0]), expected[:, 0], rtol=1e-5)
-    assert 'paddleinfer_requests_total{model="uci.uci",outcome="result"} 2.0' in metrics
-
-
-def test_the_ensemble_of_two_models_gives_their_mean(tmp_path: Path) -> None:
-    models = [make_sentiment(tmp_path / name, seed) for seed, name in enumerate(("bow", "cnn"))]
-    server = imdb_server(*models)
-    client = PipelineClient()
-    try:
-        with grpc_helpers.serving({}, pipelines={"pipeline": server}) as served:
-            client.connect([served.server.addresses[0]])
-            words = "i am very sad | 0"
-            futures = [
-                client.predict(
-                    feed_dict={"words": words, "logid": 10000 + i},
-                    fetch=["prediction"],
-                    asyn=True,
-                    profile=False,
-                )
-                for i in range(100)
-            ]
-            responses = [future.result() for future in futures]
-    finally:
-        client.release()
-        server.close()
-    (response,) = {(one.err_no, tuple(one.key), tuple(one.value)) for one in responses}
-    ids = np.array([[WORDS.index(word) + 1 for word in ("i", "am", "very", "sad")] + [0] * 4])
-    length = np.array([[6]])  # with the bar and the label, which are no words
-    plain = []
-    for model in models:
-        with Engine(model) as engine:
-            (output,) = engine.infer({"words": ids, "length": length}).values()
-            plain.append(output)
-    assert response[:2] == (0, ("prediction",))
-    found = eval(response[2][0], {"array": np.array, "float32": np.float32})
-    np.testing.assert_allclose(found, sum(plain) / 2, rtol=1e-5)
-
-
-def test_the_page_of_the_documentation_leads_to_a_web_service(
-    fit_a_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs/paddle-serving.md").read_text()
-    files = dict(re.findall(r'^```\w+ title="([\w.]+)"\n(.*?)^```$', page, re.MULTILINE | re.DOTALL))
-    (tmp_path / "config.yml").write_text(files["config.yml"])
-    (tmp_path / "uci_housing_model").symlink_to(fit_a_line)
-    monkeypatch.chdir(tmp_path)
-    code, _, last = files["web_service.py"].rstrip().rpartition("\n")
-    assert last == "uci_service.run_service()"
-    names: dict[str, Any] = {}
-    exec(code, names)
-    with TestClient(names["uci_service"].get_app_instance()) as client:
-        answer = client.post("/uci/prediction", json={"key": ["x"], "value": [HOUSE_TEXT]}).json()
-    names["uci_service"].close()
-    np.testing.assert_allclose(
-        json.loads(answer["value"][0]), price_of(fit_a_line, np.array([HOUSE])), rtol=1e-5
-    )
+# The shape of the OCR pipeline
 
 
 class DetOp(Op):
@@ -291,82 +189,6 @@ def test_a_request_brings_arrays_and_texts_as_tensors() -> None:
     ((name, given),) = seen[0].items()
     assert name == "@DAGExecutor" and given["text"] == "a text"
     np.testing.assert_array_equal(given["x"], np.array([[1, 2]], "float32"))
-
-
-# Graphs
-
-
-def test_an_op_gets_the_outputs_of_all_before_it_each_its_own() -> None:
-    class Appending(Op):
-        def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
-            ((_, given),) = input_dicts.items()
-            given["list"].append(self.name)
-            given["array"] += 1
-            return given, False, None, ""
-
-    class Beginning(Op):
-        def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
-            return {"list": [], "array": np.zeros(1)}, False, None, ""
-
-    class Ending(Op):
-        def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
-            found = {name: (given["list"], given["array"].tolist()) for name, given in input_dicts.items()}
-            return {"found": str(found)}, False, None, ""
-
-    begin = Beginning("begin", [RequestOp()])
-    left, right = Appending("left", [begin]), Appending("right", [begin])
-    virtual = VirtualOp("v")
-    virtual.add_virtual_pred_op(right)
-    with pipeline_of(Ending("end", [left, virtual])) as server:
-        found = eval(asked(server, x="1").value[0])
-    assert found == {"left": (["left"], [1.0]), "right": (["right"], [1.0])}
-
-
-def test_models_of_two_branches_run_at_the_same_time() -> None:
-    gates = {"left": Gate(), "right": Gate()}
-    engines = {name: engine_of(gate) for name, gate in gates.items()}
-
-    class Sum(Op):
-        def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
-            return {"y": "+".join(given["y"] for given in input_dicts.values())}, False, None, ""
-
-    read_op = RequestOp()
-    last = Sum("sum", [RowOp("left", [read_op]), RowOp("right", [read_op])])
-    with pipeline_of(last, engines) as server, ThreadPoolExecutor(1) as threads:
-        future = threads.submit(asked, server, x="2")
-        for gate in gates.values():
-            gate.wait_entered()
-        for gate in gates.values():
-            gate.open()
-        assert future.result(PATIENCE_S).value == ["4.0+4.0"]
-
-
-def test_an_op_jumps_back_until_it_is_done() -> None:
-    class Counting(Op):
-        def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
-            ((_, given),) = input_dicts.items()
-            return {"n": str(int(given["n"]) + 1)}, True, None, ""
-
-        def check_jumping(self, input_data: Any) -> bool:
-            (data,) = input_data.values()
-            return int(data.parse()["n"]) < 10
-
-    begin = Op("begin", [RequestOp()])
-    counting = Counting("counting", [begin], jump_to_ops=[begin])
-    with pipeline_of(Op("end", [counting])) as server:
-        assert asked(server, n="3").value == ["10"]
-        assert asked(server, n="11").value == ["12"]
-
-
-def test_a_loop_without_an_end_is_ended() -> None:
-    class Forever(Op):
-        def check_jumping(self, input_data: Any) -> bool:
-            return True
-
-    begin = Op("begin", [RequestOp()])
-    with pipeline_of(Op("end", [Forever("again", [begin], jump_to_ops=begin)])) as server:
-        response = asked(server, x="1")
-    assert response.err_no == 10000 and "jumped 10000 times" in response.err_msg
 
 
 # Batches

@@ -178,6 +178,21 @@ def make_sentiment(directory: Path, seed: int) -> Path:
 # Small graphs over engines of functions
 
 
+def number(fetch_dict: Any, name: str = "y") -> float:
+    return float(fetch_dict[name][0, 0])
+
+
+class RowOp(Op):
+    """A number in "x" -> three times it -> its double."""
+
+    def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
+        ((_, given),) = input_dicts.items()
+        return {"x": np.full((1, 3), float(given["x"]), "float32")}, False, None, ""
+
+    def postprocess(self, input_dicts: Any, fetch_dict: Any, data_id: int, log_id: int) -> Any:
+        return {"y": str(number(fetch_dict))}, None, ""
+
+
 @contextmanager
 def pipeline_of(
     last: Op,
