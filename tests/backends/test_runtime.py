@@ -17,7 +17,7 @@ from zoo import Zoo
 
 import paddleinfer
 from paddleinfer import _ext
-from paddleinfer.backends.paddle import runtime
+from paddleinfer.backends.paddle import runtime, sizing
 from paddleinfer.backends.paddle.installed import InstalledPaddle
 from paddleinfer.backends.processors import resident_memory_bytes
 from paddleinfer.config import option_names
@@ -172,8 +172,8 @@ def test_instances_run_in_parallel_on_threads_of_their_own(zoo: Zoo) -> None:
 
 
 def test_auto_instances_are_halved_until_their_weights_fit(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "usable_cores", lambda: 8)
-    monkeypatch.setattr(runtime, "free_memory_bytes", lambda: 6 * 3000)
+    monkeypatch.setattr(sizing, "usable_cores", lambda: 8)
+    monkeypatch.setattr(sizing, "free_memory_bytes", lambda: 6 * 3000)
     with paddleinfer.Engine(zoo.directory("mlp", "legacy"), onednn=True) as engine:
         instances = engine.effective_config()["instances"]
     assert instances["value"] == 2 and "half of the free memory" in instances["note"]

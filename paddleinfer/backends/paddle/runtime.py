@@ -17,8 +17,14 @@ from paddleinfer.backends.paddle.faults import Workaround, workarounds_for
 from paddleinfer.backends.paddle.graph_passes import off_sentence
 from paddleinfer.backends.paddle.installed import InstalledPaddle
 from paddleinfer.backends.paddle.python_driver import PythonPredictors, refuse_unfeedable
+from paddleinfer.backends.paddle.sizing import (
+    choose_inline,
+    choose_instances,
+    is_small,
+    memory_bytes,
+    weight_bytes,
+)
 from paddleinfer.backends.paddle.temporary_program import TemporaryProgram
-from paddleinfer.backends.processors import free_memory_bytes, usable_cores
 from paddleinfer.config import EngineConfig, RuntimeOptions
 from paddleinfer.errors import ConfigError, InvalidInput, ModelLoadError, OutOfMemory, PaddleInferError
 from paddleinfer.models.file_states import refuse_changed
@@ -56,6 +62,8 @@ class Runtime:
     """The check of input sizes; None for a model without convolutions or with unreadable operators."""
     bare_failures: bool = False
     """Whether a run that fails on oneDNN without a reason may be repeated without oneDNN safely."""
+    chooses_kernels: bool = False
+    """Whether each instance has a predictor without oneDNN, too, for sizes that it is faster for."""
     rewritten: TemporaryProgram | None = None
     """The program that is loaded instead of the model's own, kept while instances are made of it."""
     reference: None = None
@@ -70,7 +78,8 @@ class Runtime:
     def memory_bytes(self) -> int:
         """Estimates the memory of all instances' weights."""
         with refusing_damage(self.spec.params_path):
-            return _memory_bytes(self.spec, self.options, self.instances, self.resolved)
+            own_bytes = self.instances * weight_bytes(self.spec) if self.chooses_kernels else 0
+            return own_bytes + memory_bytes(self.spec, self.options, self.instances, self.resolved)
 
     @functools.cached_property
     def empty_inputs(self) -> EmptyInputs | None:
@@ -151,6 +160,16 @@ class Runtime:
         self.resolved.decide("onednn", False, "auto", reason)
         _log.warning("%s: oneDNN is off from now on, for %s", self.spec.path, reason)
 
+    def _note_kernels(self, sizes: list[tuple[int, int]]) -> None:
+        """Records for which sizes of the first input, in bytes, runs are faster without oneDNN."""
+        if (
+            not self.resolved.onednn or not sizes
+        ):  # a failed run has turned it off, or nothing is faster without
+            return
+        spans = ", ".join(f"{first} to {last}" for first, last in sizes)
+        note = f"inputs of {spans} bytes run without it: that was measured to be faster"
+        self.resolved.decide("onednn", True, "paddle", note)
+
     def _start(self, core: _ext.Core) -> tuple[int, int, str]:
         """Returns (parameters shared, bytes saved per further instance, why not all are shared)."""
         weights = (0, 0, "")
@@ -158,6 +177,7 @@ class Runtime:
         fall_back = None
         if self.fall_back_config is not None:
             fall_back = self._fall_back = _ext.FallBack(self.bare_failures, self._note_fall_back)
+        choice = _ext.KernelChoice(self._note_kernels) if self.chooses_kernels else None
         shares = [self.instances // len(self.configs)] * len(self.configs)
         for place in range(self.instances % len(self.configs)):
             shares[place] += 1
@@ -189,6 +209,7 @@ class Runtime:
                 onednn=onednn,
                 onednn_kernels=self.onednn_kernels,
                 fall_back=fall_back,
+                kernel_choice=choice,
                 fall_back_configs=others,
                 fall_back_addresses=[self.installed.config_address(other) for other in others],
             )
@@ -197,9 +218,9 @@ class Runtime:
         return weights
 
     def _fall_back_configs(self, instances: int) -> list[Any]:
-        """Makes as many configs as can be used: for an instance's trials, and for its final predictor."""
+        """Makes as many as can be used: for an instance's choice, its trials, and its final predictor."""
         copies = self.installed.module.inference.Config
-        return [copies(self.fall_back_config) for _ in range(2 * instances + _FALL_BACK_TRIALS)]
+        return [copies(self.fall_back_config) for _ in range(3 * instances + _FALL_BACK_TRIALS)]
 
     @property
     def _shares_weights(self) -> bool:
@@ -270,11 +291,14 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
     if not native:
         refuse_unfeedable(spec)
     with refusing_damage(spec.params_path):
-        instances = _choose_instances(spec, options, len(configs), resolved)
-    _choose_inline(options, native, resolved)
+        instances = choose_instances(spec, options, len(configs), resolved)
     onednn_kernels = onednn_cache.prepare(
         options, library, resolved, by_renewal=any(one.renew_predictors for one in workarounds)
     )
+    chooses = fall_back_config is not None and native and not onednn_kernels.by_renewal
+    with refusing_damage(spec.params_path):
+        chooses_kernels = chooses and is_small(spec, context.program, instances)
+    choose_inline(options, native, chooses_kernels, resolved)
     size_check = size_check_of(context.program, legacy=context.legacy)
     return Runtime(
         spec,
@@ -289,6 +313,7 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
         fall_back_config,
         size_check,
         size_check is not None or b"conv" not in context.program,
+        chooses_kernels,
         rewritten,
     )
 
@@ -345,52 +370,3 @@ def _choose_driver(
     _log.warning("falling back to Paddle's Python run(), which holds the GIL: %s", problem)
     resolved.decide("driver", "python", "auto", f"{problem}; every run holds the GIL")
     return False
-
-
-def _choose_instances(
-    spec: ModelSpec, options: RuntimeOptions, devices: int, resolved: ResolvedOptions
-) -> int:
-    if options.instances != "auto":
-        count = max(options.instances, devices)
-        note = f"one for each of {devices} devices" if count != options.instances else ""
-        resolved.decide("instances", count, "option", note)
-        return count
-    if options.devices[0] != "cpu":
-        resolved.decide("instances", devices, "auto", "one for each device")
-        return devices
-    cores = usable_cores()
-    count = max(1, cores // options.cpu_threads)
-    note = f"{cores} usable cores, {options.cpu_threads} a predictor"
-    free = free_memory_bytes()
-    while count > 1 and free is not None and _memory_bytes(spec, options, count, resolved) > free // 2:
-        count //= 2
-        note = f"{note}; halved to fit half of the free memory"
-    resolved.decide("instances", count, "auto", note)
-    return count
-
-
-def _memory_bytes(spec: ModelSpec, options: RuntimeOptions, instances: int, resolved: ResolvedOptions) -> int:
-    """Estimates the bytes of all instances' weights: shared ones count once, oneDNN's copies per thread."""
-    weights = 0
-    if spec.params_path is not None:
-        weights = spec.params_path.stat().st_size
-    elif spec.model_dir is not None:
-        weights = sum(entry.stat().st_size for entry in spec.model_dir.iterdir() if entry.is_file())
-    shared = spec.format.is_legacy or options.share_weights
-    copies = 1 if shared else instances
-    reordered = instances if resolved.onednn else 0
-    return weights * (copies + reordered)
-
-
-def _choose_inline(options: RuntimeOptions, native: bool, resolved: ResolvedOptions) -> None:
-    reasons = {
-        "turned off": not options.inline,
-        "runs through Python": not native,
-        "on a GPU": options.devices[0] != "cpu",
-        "oneDNN keeps copies of the weights per thread": resolved.onednn,
-        "cpu_threads above 1 would make threads for each caller": options.cpu_threads > 1,
-    }
-    reason = next((text for text, holds in reasons.items() if holds), "")
-    note = reason or "a lone caller without a deadline runs the model itself, while runs take under 2 ms"
-    overruled = options.inline and bool(reason)
-    resolved.decide("inline", not reason, "auto" if overruled else resolved.source("inline"), note)
