@@ -45,7 +45,10 @@ def model_metadata(model: ServedModel, engine: Engine, versions: Sequence[Served
 
 def _platform(engine: Engine) -> str:
     format = engine.model.format
-    return "python" if format is ModelFormat.CALLABLE else f"paddle_{format.strip('_')}"
+    if format is ModelFormat.CALLABLE:
+        return "python"
+    runtime = engine.effective_config()["backend"]["value"]
+    return f"paddle_{format.strip('_')}" if runtime == "paddle" else f"{runtime}_onnx"
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -288,6 +288,14 @@ def test_a_close_under_load_ends_every_request(zoo: Zoo, folder: Path) -> None:
     assert len(ended) == 8
 
 
+@needs_both
+def test_a_server_says_which_runtime_a_model_has(zoo: Zoo, folder: Path) -> None:
+    from paddleinfer.shim.service import metadata
+
+    with opened(zoo.directory("mlp", "json"), folder) as engine:
+        assert metadata._platform(engine) == "onnxruntime_onnx"
+
+
 # -- without the packages
 
 
