@@ -34,7 +34,7 @@ OPSET = 17
 """The version of ONNX's operators that models are converted to."""
 
 # To be raised when the same files and versions are to be converted in another way.
-_WAY = 1
+_WAY = 2
 _LONGEST_S = 600.0
 _MOST_WEIGHT_BYTES = 2_000_000_000  # protobuf takes no message of 2 GiB
 _CHILD = python_code("paddleinfer.backends.onnx.conversion_child")

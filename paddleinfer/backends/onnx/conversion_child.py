@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from paddleinfer.backends.onnx.repair import repair
+from paddleinfer.backends.onnx.repair import repair, with_narrow_scales
 from paddleinfer.child_process import die_with
 from paddleinfer.models import pir, program
 from paddleinfer.models.graph import Block, Operation
@@ -47,6 +47,7 @@ def run() -> None:
     try:
         import onnx
         import paddle2onnx
+        from paddle2onnx import convert
         from paddle2onnx import paddle2onnx_cpp2py_export as library
 
         names = sorted({operation.name for operation in _operations(_block(Path(program_path)))})
@@ -56,6 +57,8 @@ def run() -> None:
             unknown_operators=unknown_operators(names, known),
             control_flow=sorted(_CONTROL_FLOW.intersection(names)),
         )
+        program_path = _mended(Path(program_path))
+        _mend_translated(convert)
         # Without its own folding, which would install packages; the runtime folds constants itself.
         paddle2onnx.export(
             program_path,
@@ -73,6 +76,37 @@ def run() -> None:
         os._exit(1)
     sys.stdout.flush()
     os._exit(0)  # how Paddle's process exits does not matter
+
+
+def _mended(path: Path) -> str:
+    """Puts a program that had to be mended beside the one given, and returns the path of that to convert."""
+    if path.suffix != ".json":
+        return str(path)
+    data = path.read_bytes()
+    mended = with_narrow_scales(data)
+    if mended == data:
+        return str(path)
+    target = path.with_name(f"mended-{path.name}")
+    target.write_bytes(mended)
+    return str(target)
+
+
+def _mend_translated(convert: Any) -> None:
+    """Has the programs mended that paddle2onnx makes of legacy ones, with parameters and without."""
+    save_with_parameters, save_program = convert.save_program, convert.paddle.save
+
+    def mend(path: str) -> None:
+        Path(path).write_bytes(with_narrow_scales(Path(path).read_bytes()))
+
+    def mended_with_parameters(program: Any, stem: str) -> None:
+        save_with_parameters(program, stem)
+        mend(f"{stem}.json")
+
+    def mended(program: Any, path: str) -> None:
+        save_program(program, path)
+        mend(path)
+
+    convert.save_program, convert.paddle.save = mended_with_parameters, mended
 
 
 def _report(**facts: Any) -> None:

@@ -1,13 +1,24 @@
-"""Mends a fault of paddle2onnx: it joins scalars to lists of one number, which ONNX's Concat does not take.
+"""Mends faults of paddle2onnx 2.1, before it converts a program and after.
 
-A legacy program that computes sizes gives such nodes: Paddle counts a scalar there as a list of one number.
+It joins scalars to lists of one number, which ONNX's Concat does not take. A legacy program that computes
+sizes gives such nodes: Paddle counts a scalar there as a list of one number. And it reads an interpolation's
+scales as floats of 32 bits, where Paddle 3.3 writes 64.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-__all__ = ["repair"]
+__all__ = ["repair", "with_narrow_scales"]
+
+_SCALES = re.compile(rb'"0\.a_array","D":\[(?:\{"#":"0\.a_f64","D":[^{}\[\]]*\},?)+\]\},"N":"scale"')
+
+
+def with_narrow_scales(program: bytes) -> bytes:
+    """Returns a ``.json`` program whose lists of scales have 32 bits instead of 64."""
+    return _SCALES.sub(lambda found: found[0].replace(b'"0.a_f64"', b'"0.a_f32"'), program)
+
 
 _SHAPE_OF_ONE = "paddleinfer.shape_of_one"
 

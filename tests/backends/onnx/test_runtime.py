@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from paddleinfer import Engine, PadAxis
 from paddleinfer.backends.onnx import runtime
 from paddleinfer.backends.onnx.cache import sha256_of
 from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime
+from paddleinfer.backends.paddle.export import export
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine.opening import Opening
 from paddleinfer.errors import ConfigError, EngineClosed, ModelError, ModelLoadError
@@ -78,6 +79,24 @@ def test_results_names_and_shapes_are_those_of_paddle(zoo: Zoo, folder: Path, na
         for output in wanted:
             assert given[output].dtype == wanted[output].dtype
             np.testing.assert_allclose(given[output], wanted[output], rtol=1e-4, atol=1e-6)
+
+
+@needs_both
+@pytest.mark.parametrize("format", ["json", "legacy"])
+def test_an_interpolation_by_a_scale_gives_paddles_results(
+    folder: Path, tmp_path: Path, format: Literal["json", "legacy"]
+) -> None:
+    import paddle
+
+    def twice(x: Any) -> Any:
+        return paddle.nn.functional.interpolate(x, scale_factor=2.0)
+
+    model = export(twice, tmp_path / "model", {"x": ("float32", (-1, 3, -1, -1))}, format=format)
+    with opened(model, folder, example_shapes={"x": (3, 8, 12)}) as engine:
+        x = np.random.default_rng(SEED).standard_normal((2, 3, 8, 12)).astype("float32")
+        (given,) = engine.infer({"x": x}).values()
+        np.testing.assert_array_equal(given, x.repeat(2, axis=2).repeat(2, axis=3))
+        assert "answers agree with Paddle's" in engine.effective_config()["backend"]["note"]
 
 
 @needs_both
