@@ -36,6 +36,7 @@ def started(*command: object) -> Iterator[Addresses]:
 
 def _addresses(process: subprocess.Popen[str]) -> Addresses:
     killer = threading.Timer(START_S, process.kill)
+    killer.daemon = True  # a test that has ended waits for it no longer
     killer.start()
     assert process.stdout is not None
     grpc = ""

@@ -45,6 +45,7 @@ def served(directories: list[Path], *flags: str) -> Iterator[str]:
     command = [sys.executable, "-m", "paddleinfer.shim", "--host=127.0.0.1", "--port=0", *flags, *models]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     killer = threading.Timer(START_S, process.kill)
+    killer.daemon = True  # a test that has ended waits for it no longer
     killer.start()
     try:
         assert process.stdout is not None

@@ -153,7 +153,12 @@ def test_who_watches_health_is_told_of_changes_until_the_server_ends() -> None:
 def test_reflection_describes_the_services() -> None:
     with engine_of() as engine, serving(engine) as server:
         described = ProtoReflectionDescriptorDatabase(server.channel)
-        assert list(described.get_services()) == ["grpc.health.v1.Health", "inference.GRPCInferenceService"]
+        assert sorted(described.get_services()) == [
+            "baidu.paddle_serving.pipeline_serving.PipelineService",
+            "baidu.paddle_serving.predictor.general_model.GeneralModelService",
+            "grpc.health.v1.Health",
+            "inference.GRPCInferenceService",
+        ]
         file = described.FindFileContainingSymbol("inference.ModelInferRequest")
         assert file.service[0].name == "GRPCInferenceService"
         assert described.FindFileContainingSymbol("grpc.health.v1.Health").package == "grpc.health.v1"
@@ -163,7 +168,7 @@ def test_reflection_describes_the_services() -> None:
             ServerReflectionResponse.FromString,
         )
         (answer,) = newer(iter([ServerReflectionRequest(list_services="")]))
-        assert len(answer.list_services_response.service) == 2
+        assert len(answer.list_services_response.service) == 4
 
 
 # -- its end

@@ -64,6 +64,7 @@ def server_process(descriptors: int | None = None) -> Iterator[ServerProcess]:
         cwd=Path(__file__).parents[2],
     )
     killer = threading.Timer(PATIENCE_S, process.kill)
+    killer.daemon = True  # a test that has ended waits for it no longer
     killer.start()
     try:
         assert process.stdout is not None

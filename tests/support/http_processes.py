@@ -62,6 +62,7 @@ def started(
 
 def _until_serving(process: subprocess.Popen[str]) -> Iterator[str]:
     killer = threading.Timer(START_S, process.kill)
+    killer.daemon = True  # a test that has ended waits for it no longer
     killer.start()
     stream: IO[str] | None = process.stdout
     assert stream is not None
