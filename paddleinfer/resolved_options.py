@@ -122,6 +122,11 @@ class ResolvedOptions:
         return self._decisions["onednn"].value is True
 
     @property
+    def shares_weights(self) -> bool:
+        """Whether instances share one copy of the weights; asked for, until the model is loaded."""
+        return bool(self._decisions["share_weights"].value)
+
+    @property
     def inline(self) -> bool:
         """Whether a caller's thread may run the model."""
         return bool(self._decisions["inline"].value)

@@ -18,12 +18,12 @@ from paddleinfer.engine.generations import Generations, Prepare
 from paddleinfer.engine.introspection import EngineIntrospection
 from paddleinfer.engine.observers import ObservedCalls, RequestObserver
 from paddleinfer.engine.opening import Opening, saying_what_lacks_memory
+from paddleinfer.engine.preparation import prepared
 from paddleinfer.engine.submission import Results
 from paddleinfer.engine.warmup import WarmupReport
 from paddleinfer.errors import ConfigError
 from paddleinfer.explanation import InferInfo
-from paddleinfer.models.foreign_files import refuse_foreign
-from paddleinfer.models.reader import ModelFormat, ModelSpec, load_spec
+from paddleinfer.models.reader import ModelSpec, load_spec
 from paddleinfer.sentences import shown
 from paddleinfer.tracing.trace import Tracing
 
@@ -209,15 +209,7 @@ def _prepared(
     if check_load == "process":
         load_trial.try_load(path, config, load)
     load.check()
-    if config.runtime.backend == "onnxruntime":
-        from paddleinfer.backends.onnx import runtime as onnx_runtime
-
-        return onnx_runtime.prepare(spec, config, load)
-    if spec.format is ModelFormat.ONNX:
-        refuse_foreign([spec.path])
-    from paddleinfer.backends.paddle import runtime
-
-    return runtime.prepare(spec, config)
+    return prepared(spec, config, load)
 
 
 def _prepared_function(

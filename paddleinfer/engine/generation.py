@@ -122,6 +122,7 @@ class Generation:
         self.spec = spec = model.spec
         self.resolved = resolved = model.resolved
         self.label = f"Engine({shown(str(spec.path))})"
+        self._model = model
         batching = config.batching
         rows_follow_batch = _rows_follow_batch(spec, config, resolved)
         if config.check_load == "process" and spec.format is ModelFormat.CALLABLE:
@@ -225,6 +226,11 @@ class Generation:
         if thread is not None and thread is not threading.current_thread():
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
         return not ended and not abandoned
+
+    @property
+    def memory_bytes(self) -> int:
+        """See ``Engine.memory_bytes``."""
+        return self._model.memory_bytes
 
     def check_process(self) -> None:
         """Raises EngineClosed in a forked child, where a lock may be held for good."""

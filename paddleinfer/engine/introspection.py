@@ -52,6 +52,15 @@ class EngineIntrospection:
         return self._generation.number
 
     @property
+    def memory_bytes(self) -> int:
+        """The bytes that the weights of all instances take, by the files' sizes and what is in force.
+
+        Weights that instances share count once, and oneDNN's copies once for each instance. What runs take
+        while they last is not in there. A function has 0.
+        """
+        return self._generation.memory_bytes
+
+    @property
     def closed(self) -> bool:
         """Whether close() was called, or the engine belongs to the process that this one was forked from."""
         core = self._generation.core

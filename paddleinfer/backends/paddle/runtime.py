@@ -79,7 +79,7 @@ class Runtime:
         """Estimates the memory of all instances' weights."""
         with refusing_damage(self.spec.params_path):
             own_bytes = self.instances * weight_bytes(self.spec) if self.chooses_kernels else 0
-            return own_bytes + memory_bytes(self.spec, self.options, self.instances, self.resolved)
+            return own_bytes + memory_bytes(self.spec, self.instances, self.resolved)
 
     @functools.cached_property
     def empty_inputs(self) -> EmptyInputs | None:

@@ -31,29 +31,29 @@ def choose_instances(
     count = max(1, cores // options.cpu_threads)
     note = f"{cores} usable cores, {options.cpu_threads} a predictor"
     free = free_memory_bytes()
-    while count > 1 and free is not None and memory_bytes(spec, options, count, resolved) > free // 2:
+    while count > 1 and free is not None and memory_bytes(spec, count, resolved) > free // 2:
         count //= 2
         note = f"{note}; halved to fit half of the free memory"
     resolved.decide("instances", count, "auto", note)
     return count
 
 
-def memory_bytes(spec: ModelSpec, options: RuntimeOptions, instances: int, resolved: ResolvedOptions) -> int:
+def memory_bytes(spec: ModelSpec, instances: int, resolved: ResolvedOptions) -> int:
     """Estimates the bytes of all instances' weights: shared ones count once, oneDNN's copies per thread."""
     weights = weight_bytes(spec)
-    shared = spec.format.is_legacy or options.share_weights
+    shared = spec.format.is_legacy or resolved.shares_weights
     copies = 1 if shared else instances
     reordered = instances if resolved.onednn else 0
     return weights * (copies + reordered)
 
 
 def weight_bytes(spec: ModelSpec) -> int:
-    """The bytes of the model's parameter files."""
-    if spec.params_path is not None:
-        return spec.params_path.stat().st_size
-    if spec.model_dir is not None:
-        return sum(entry.stat().st_size for entry in spec.model_dir.iterdir() if entry.is_file())
-    return 0
+    """The bytes of the model's parameter files, as they were when it was read."""
+    return sum(
+        file.size
+        for file in spec.files
+        if file.path == spec.params_path or (spec.model_dir is not None and file.path != spec.program_path)
+    )
 
 
 def is_small(spec: ModelSpec, program: bytes, instances: int) -> bool:

@@ -1,0 +1,36 @@
+"""Tells what a model will take in memory, before it is loaded, and gives back what one has taken."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from paddleinfer.config import EngineConfig
+from paddleinfer.engine.opening import opening, saying_what_lacks_memory
+from paddleinfer.engine.preparation import prepared
+from paddleinfer.models.reader import ModelSpec, load_spec
+
+__all__ = ["estimate", "trim"]
+
+
+def estimate(path: str | os.PathLike[str], config: EngineConfig) -> tuple[ModelSpec, int]:
+    """Returns the model as its files describe it, and the bytes that an engine's weights would take.
+
+    The bytes are the parameters' in the files: once for all instances where these share them, and once more
+    for each instance where oneDNN keeps a copy. Runs take more while they last, which is not in there.
+
+    Raises
+    ------
+    ConfigError, ModelLoadError, OutOfMemory
+        The engine could not be opened, as far as that shows before Paddle loads the model.
+    """
+    with saying_what_lacks_memory(path), opening() as load:
+        spec = load_spec(path, config.runtime.params)
+        return spec, prepared(spec, config, load).memory_bytes
+
+
+def trim() -> None:
+    """Gives memory that is free within this process back to the system, where the C library can (glibc)."""
+    release = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if release is not None:
+        release(0)
