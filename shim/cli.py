@@ -29,9 +29,6 @@ from .settings_file import SettingsFile, read_settings
 
 __all__ = ["main"]
 
-Named = tuple[str, Path, int | None, VersionPolicy, Mapping[str, Any]]
-"""A model: its name, its path, its weight, which of its versions are served, and its own options."""
-
 _USAGE_ERROR = 2
 # Of a weight.
 _MOST_DIGITS = 7
@@ -41,6 +38,19 @@ An option is taken from the command line, else from the environment (PADDLEINFER
 table in the --config file, else from its [server] or [engine] table. Every flag may be spelled with
 underscores, too.
 """
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model, or one of its variants, as command line or file name it."""
+
+    name: str
+    path: Path
+    weight: int | None
+    version_policy: VersionPolicy
+    options: Mapping[str, Any]
+    """Its own ones."""
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,13 +152,17 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
     specs = _specs(named, file.engine, stronger, needs_one=not services)
     for_all = ModelShapes(specs, file.engine), ModelShapes(specs, stronger)
     models: dict[str, ModelSource | list[ModelSource]] = {}
-    for name, path, weight, policy, options in named:
-        weak, strong = (shapes.options_of(name) for shapes in for_all)
-        config = EngineConfig.from_options({**weak, **options, **strong})
+    for one in named:
+        weak, strong = (shapes.options_of(one.name) for shapes in for_all)
+        config = EngineConfig.from_options({**weak, **one.options, **strong})
         if server.trace is not None and config.trace_requests == 0:
-            raise ConfigError(f"trace needs trace_requests above 0, and for the model {shown(name)} it is 0")
-        source = ModelSource(path, config, policy, weight)
-        variants = models.setdefault(name, source if weight is None else [])
+            raise ConfigError(
+                f"trace needs trace_requests above 0, and for the model {shown(one.name)} it is 0"
+            )
+        if one.pinned and server.max_loaded_bytes is None:
+            raise ConfigError(f"pinned in [models.{one.name}] needs max_loaded_bytes in [server]")
+        source = ModelSource(one.path, config, one.version_policy, one.weight, one.pinned)
+        variants = models.setdefault(one.name, source if one.weight is None else [])
         if isinstance(variants, list):
             variants.append(source)
     return Plan(server, models, services)
@@ -179,17 +193,18 @@ def _specs(
     """
     specs: dict[str, ModelSpec | None] = {}
     damage: list[ModelLoadError] = []
-    variants = {name for name, _, weight, _, _ in named if weight is not None}
-    for name, path, weight, policy, options in named:
-        if name in variants and weight is None:
+    variants = {one.name for one in named if one.weight is not None}
+    for one in named:
+        name, path = one.name, one.path
+        if name in variants and one.weight is None:
             raise ConfigError(f"one variant of {shown(name)} has no weight; write --model NAME=DIR@WEIGHT")
-        if name in specs and weight is None:
+        if name in specs and one.weight is None:
             raise ConfigError(f"two models are named {shown(name)}; name them: --model NAME=DIR")
         check_name(name)
-        chosen = policy.chosen(path)
+        chosen = one.version_policy.chosen(path)
         place = chosen[max(chosen)] if chosen else path
         try:
-            params = {**weaker, **options, **stronger}.get("params")
+            params = {**weaker, **one.options, **stronger}.get("params")
             specs[name] = load_spec(place, params)
         except ModelLoadError as error:
             if not is_model(place):
@@ -231,11 +246,11 @@ def _named(namespace: argparse.Namespace, file: SettingsFile, policy: VersionPol
             name = place.resolve().name
         elif not path:
             raise ConfigError(f"--model {shown(text)} has no directory; write NAME=DIR")
-        named.append((name, place, weight, policy, {}))
+        named.append(Named(name, place, weight, policy, {}))
     for name, tables in file.models.items():
         for table in tables:
             own = policy if table.version_policy is None else VersionPolicy.of(table.version_policy)
-            named.append((name, table.path, table.weight, own, table.options))
+            named.append(Named(name, table.path, table.weight, own, table.options, table.pinned))
     return named
 
 

@@ -38,7 +38,7 @@ _SECONDS = ("drain_delay", "drain_timeout", *_TIMEOUTS)
 _COUNTS = (
     *("max_body_bytes", "max_grpc_message_bytes", "max_json_bytes", "max_buffered_bytes", "max_inflight"),
     *("max_connections", "max_connections_per_address", "min_bytes_per_s"),
-    "max_load_batch_size",
+    *("max_load_batch_size", "max_loaded_bytes"),
 )
 _MODE = re.compile("0?[0-7]{3}")
 
@@ -117,6 +117,8 @@ class ServerOptions:
     """Let clients load and unload models."""
     max_load_batch_size: int = 1024
     """Largest max_batch_size that a client may load a model with, unless the model's own is larger."""
+    max_loaded_bytes: int | None = None
+    """Bytes of all loaded models' weights; the least recently used are unloaded, and loaded on demand."""
     server_name: str = "paddleinfer"
     """Name of the server in its metadata; some clients expect "triton"."""
     trace: str | None = None
@@ -155,7 +157,7 @@ class ServerOptions:
             raise ConfigError(f"port and grpc_port cannot be one port, {self.port}")
         for name in _COUNTS:
             value = getattr(self, name)
-            if value is None and name not in ("max_buffered_bytes", "max_inflight"):
+            if value is None and name not in ("max_buffered_bytes", "max_inflight", "max_loaded_bytes"):
                 raise ConfigError(f"{name} must be an integer from 1 up, not None")
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigError(f"{name} must be an integer from 1 up, not {shown(value)}")
@@ -240,6 +242,7 @@ class ServerOptions:
             http_status=self.http_status,
             repository_control=self.repository_control,
             max_load_batch_size=self.max_load_batch_size,
+            max_loaded_bytes=self.max_loaded_bytes,
             server_name=self.server_name,
             otel=self.otel,
         )

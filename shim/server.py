@@ -341,12 +341,14 @@ def _of_the_runtime(in_force: Mapping[str, Any]) -> list[str]:
 
 def _introduce(model: ServedModel) -> None:
     """Prints one line: the model, its instances and its options."""
-    assert model.engine is not None
+    assert model.source is not None
+    if model.engine is None:
+        tell(f"{model.label}: {model.source.path}, which the first request for it loads")
+        return
     in_force = {name: line["value"] for name, line in model.engine.effective_config().items()}
     facts = [
         f"{in_force['instances']} instances on {in_force.get('device', 'cpu')}",
         *_of_the_runtime(in_force),
         f"batches of up to {in_force['max_batch_size']} rows ({in_force['policy']})",
     ]
-    assert model.source is not None
     tell(f"{model.label}: {model.source.path}, {', '.join(facts)}")

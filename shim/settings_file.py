@@ -28,7 +28,7 @@ _MOST_DOTS = 256
 
 
 # Of a model's table: where it is, and how it is served.
-_OF_SERVING = ("path", "version_policy", "weight", "variants")
+_OF_SERVING = ("path", "version_policy", "weight", "variants", "pinned")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class ModelTable:
     """None: the server's."""
     weight: int | None = None
     """Of a variant; None: it is none."""
+    pinned: bool = False
+    """Whether it is never unloaded to make room for others."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,16 @@ def _variants(file: Path, name: str, table: Mapping[str, Any]) -> list[ModelTabl
 
 def _table(file: Path, where: str, table: Mapping[str, Any]) -> ModelTable:
     options = {option: value for option, value in table.items() if option not in _OF_SERVING}
-    given = _options(where, options)
-    return ModelTable(file.parent / table["path"], given, table.get("version_policy"), table.get("weight"))
+    pinned = table.get("pinned", False)
+    if not isinstance(pinned, bool):
+        raise ConfigError(f"pinned in {where} must be true or false, not {shown(pinned)}")
+    return ModelTable(
+        file.parent / table["path"],
+        _options(where, options),
+        table.get("version_policy"),
+        table.get("weight"),
+        pinned,
+    )
 
 
 def _options(where: str, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,13 +41,10 @@ class GeneralRequest(RpcRequest):
 
     async def read(self, models: Models) -> InferRequest:
         """Returns what it asks, and says which model it is for."""
-        model = models.choose(models.sole())
-        engine = model.open_engine()
-        refuse_texts((*engine.inputs, *engine.outputs))
+        self.use(models, models.choose(models.sole()))
+        refuse_texts((*self.model.inputs, *self.model.outputs))
         is_long = self.size_bytes > SMALL_BYTES
-        asked = await self.work(self.size_bytes, is_long, self._asked)
-        self.serve(model)
-        return asked
+        return await self.work(self.size_bytes, is_long, self._asked)
 
     def _asked(self) -> InferRequest:
         read = general_model.read_request(read_message(self.take_body()))
@@ -56,8 +53,7 @@ class GeneralRequest(RpcRequest):
 
     def write(self, asked: InferRequest, results: Any) -> bytes:
         """Returns the bytes of its answer."""
-        outputs = self.model.open_engine().outputs
-        return write_message(general_model.response(results, outputs, self._log_id))
+        return write_message(general_model.response(results, self.model.outputs, self._log_id))
 
     @staticmethod
     def failure(error: RequestError) -> bytes:

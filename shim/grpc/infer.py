@@ -130,7 +130,10 @@ class GrpcInference:
         return request.payload
 
     async def _payload(self, request: RpcRequest, context: Any) -> bytes:
-        payload = await request.answered(self._models, context.time_remaining())
+        try:
+            payload = await request.answered(self._models, context.time_remaining())
+        finally:
+            request.end_use()
         request.note_encoded()
         return payload
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from time import monotonic_ns
@@ -62,13 +62,12 @@ class PipelineRequest(RpcRequest):
         if pipeline is not None:
             self._served = self._service.services.get(name)
             return await self._answered_by(pipeline, name, fields, remaining_s)
-        model = models.choose(name)
-        engine = model.open_engine()
-        refuse_texts((*engine.inputs, *engine.outputs))
-        reading = self.work(self.size_bytes, is_long, self._asked, fields, engine.inputs, engine.outputs)
+        self.use(models, models.choose(name))
+        inputs, outputs = self.model.inputs, self.model.outputs
+        refuse_texts((*inputs, *outputs))
+        reading = self.work(self.size_bytes, is_long, self._asked, fields, inputs, outputs)
         del fields
         asked = await reading
-        self.serve(model)
         return await self.encoded(asked, await self.infer(asked, remaining_s))
 
     def _sole(self) -> str:
@@ -106,7 +105,7 @@ class PipelineRequest(RpcRequest):
     # A model
 
     def _asked(
-        self, fields: dict[str, Any], inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+        self, fields: dict[str, Any], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
     ) -> InferRequest:
         self._asks_for_profile = prediction.asks_for_profile(fields)
         arrays, self._has_tensors = prediction.read_keys_and_values(fields, inputs, CountedJson().loads)

@@ -19,7 +19,9 @@ from .tensors import encode_response, parse_message
 if TYPE_CHECKING:
     from ..protocol.request import InferRequest
     from ..service.inference import Inference
+    from ..service.model_use import ModelUse
     from ..service.models import Models
+    from ..service.served_models import ServedModel
 
 __all__ = ["FINAL", "RpcRequest"]
 
@@ -38,12 +40,13 @@ FINAL: Final = {"triton_final_response": {"bool_param": True}}
 class RpcRequest(ServedRequest):
     """One request: first its bytes, then its parsed fields, and at last its answer."""
 
-    __slots__ = ("_body", "_peer", "in_stream", "names", "payload", "size_bytes")
+    __slots__ = ("_body", "_peer", "_use", "in_stream", "names", "payload", "size_bytes")
 
     def __init__(self, inference: Inference, peer: Callable[[], str], body: bytes, in_stream: bool) -> None:
         super().__init__(inference)
         self._peer = peer
         self._body: bytes | None = body
+        self._use: ModelUse | None = None
         self.size_bytes = len(body)
         self.in_stream = in_stream
         self.names: dict[str, str] = {}
@@ -97,14 +100,27 @@ class RpcRequest(ServedRequest):
     async def read(self, models: Models) -> InferRequest:
         """Returns what it asks, and says which model it is for."""
         body, message, cut = await self.work(self.size_bytes, False, self._message)
-        model = models.choose(message.model_name, message.model_version)
-        takes_bytes = has_bytes(model.open_engine().inputs)
+        self.use(models, models.choose(message.model_name, message.model_version))
+        takes_bytes = has_bytes(self.model.inputs)
         is_long = len(body) > _LONG_BODY_BYTES
         decoding = self.work(len(body), is_long, parse_message, body, message, cut, takes_bytes=takes_bytes)
         del body, message  # the arrays hold the part that they need
-        asked = await decoding
+        return await decoding
+
+    def use(self, models: Models, model: ServedModel) -> None:
+        """Begins to use the model that it is for; raises RequestError 503 if that accepts no requests."""
         self.serve(model)
-        return asked
+        self._use = models.use(model)
+
+    async def infer(self, request: InferRequest, remaining_s: float | None = None) -> Any:
+        """Does what that of every request does, once the model is loaded."""
+        assert self._use is not None
+        return await super().infer(request, await self._use.loaded(request.timeout_s, remaining_s))
+
+    def end_use(self) -> None:
+        """Lets go of the model: the answer is encoded, or there will be none."""
+        if self._use is not None:
+            self._use.end()
 
     def _message(self) -> tuple[bytes, Any, list[CutField]]:
         """Returns the bytes, the message, and where its tensors lie."""

@@ -107,12 +107,13 @@ class _Answers:
 
     async def model_metadata(self, request: Any) -> dict[str, Any]:
         model = self._model(request)
-        versions = self._models.versions(model.name)
-        return metadata.model_metadata(model, model.open_engine(), versions)
+        return metadata.model_metadata(model, self._models.versions(model.name))
 
     async def model_config(self, request: Any) -> dict[str, Any]:
         model = self._model(request)
-        return {"config": metadata.model_config(model, model.open_engine())}
+        with self._models.use(model) as use:
+            await use.loaded(None)
+            return {"config": metadata.model_config(model, model.open_engine())}
 
     async def model_statistics(self, request: Any) -> dict[str, Any]:
         """Answers for the named model, or for all of them."""

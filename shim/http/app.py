@@ -28,6 +28,7 @@ from ..service.service import Service, ServiceOptions
 from .answers import error_answer, error_body
 from .asgi_request import AsgiRequest
 from .client_watch import ClientWatch
+from .fast_path import AskedModel
 from .paddle_serving import GeneralModelRequest, PredictionRequest
 from .pipeline_request import PipelineHttpRequest
 from .routes import OPERATIONS, routes
@@ -154,8 +155,8 @@ class Application(Starlette):
         client = scope.get("client")
         given = (self.service, self._watch, None if client is None else client[0], headers, receive, send)
         if (match := _INFER.fullmatch(path)) is not None:
-            route = "/v2/models/{model}" + ("/infer" if match[2] is None else "/versions/{version}/infer")
-            await AsgiRequest(*given, self._span(scope, headers, route)).answer(match[1], match[2])
+            asked = AskedModel(match[1], match[2])
+            await AsgiRequest(*given, self._span(scope, headers, asked.route)).answer(*asked)
         elif path in _GENERAL:
             await GeneralModelRequest(*given, self._span(scope, headers, path)).answer_sole()
         elif (match := _PREDICTION.fullmatch(path)) is not None:

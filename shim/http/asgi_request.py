@@ -15,6 +15,7 @@ from ..protocol.body import ClientGone, Headers, Receive, Send, accepted_encodin
 from ..protocol.errors import RequestError, ServerEnded, to_request_error
 from ..protocol.request import InferRequest, has_binary, parse_request
 from ..protocol.response import encode_response, is_long_response, result_bytes
+from ..service.model_use import ModelUse
 from ..service.origins import check_same_site
 from ..service.served_request import ServedRequest
 from ..service.service import Service
@@ -88,26 +89,31 @@ class AsgiRequest(ServedRequest):
         if self.model.is_service:
             check_same_site(self._headers, self._service.hosts)
         self._inference.check_room()
-        self.model.open_engine()  # otherwise the body need not come
+        self.model.check_accepts()  # otherwise the body need not come
         with self._inference.bodies.of_one() as held:
             limit = self._service.limits.of_body(self._headers)
             body = await read_body(self._receive, self._headers, limit, held)
             try:
                 self.begin()
-                answering = self._run(body)
-                del body  # the arrays hold the part that they need
-                await answering
+                if self.model.dropped:  # meanwhile another version may have taken its place
+                    self.serve(self._service.models.choose(name, version))
+                with self._service.models.use(self.model) as use:
+                    answering = self._run(body, use)
+                    del body  # the arrays hold the part that they need
+                    written = await answering
+                await self._send_written(*written)
             finally:
                 self.release()
 
-    async def _run(self, body: bytes) -> None:
+    async def _run(self, body: bytes, use: ModelUse) -> tuple[bytes | bytearray, Fields, bool]:
+        """Returns the answer's body, its headers, and whether it has no binary tensors."""
         with self._watch.over(self._receive):
-            inputs = self.model.open_engine().inputs  # meanwhile another engine may have taken its place
+            inputs = self.model.inputs  # meanwhile another engine may have taken its place
             is_long = self._service.limits.is_long(body, self._headers)
             decoding = self.work(len(body), is_long, self._read, body, inputs)
             del body
             request = await decoding
-            results = await self.infer(request)
+            results = await self.infer(request, await use.loaded(request.timeout_s))
         with self._inference.results.of_one() as held:
             held.resize(size_bytes := result_bytes(results))
             with self._watch.over(self._receive):
@@ -120,6 +126,9 @@ class AsgiRequest(ServedRequest):
                 payload = await compressed(payload, accepted)
                 fields.append((b"content-encoding", accepted.encode()))
         self.note_encoded()
+        return payload, fields, is_json
+
+    async def _send_written(self, payload: bytes | bytearray, fields: Fields, is_json: bool) -> None:
         await self._send_answer(payload, fields)
         self.note_sent(is_json=is_json and not has_binary(self._headers))
 

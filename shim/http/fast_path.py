@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Coroutine
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 import orjson
 
@@ -21,6 +21,7 @@ from ..protocol.buffered_bytes import HeldBytes
 from ..protocol.errors import RequestError, ServerEnded, to_request_error
 from ..protocol.request import InferRequest, has_binary, parse_request
 from ..protocol.response import encode_response, is_long_response, result_bytes
+from ..service.model_use import ModelUse
 from ..service.served_models import ServedModel
 from ..service.served_request import ServedRequest
 from ..service.service import Service
@@ -37,7 +38,7 @@ _log = logging.getLogger("paddleinfer.http")
 MAX_BYTES: Final = 64 << 10
 """The largest body. A larger one is read through ASGI, where the client sends no faster than it is read."""
 
-_PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)/infer")
+_PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([A-Za-z0-9._-]+))?/infer")
 # Headers that ask for more than a plain answer to a plain body.
 _FURTHER = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade"})
 _MOST_DIGITS: Final = 10
@@ -61,8 +62,20 @@ class Connection(Protocol):
         """Lets the next request come."""
 
 
-def asked_model(service: Service, url: bytes, headers: Headers) -> str | None:
-    """Returns the name of the model that a POST with this head asks for, if FastPathRequest can serve it."""
+class AskedModel(NamedTuple):
+    """What the path of a request names."""
+
+    name: str
+    version: str | None
+
+    @property
+    def route(self) -> str:
+        """The path, with placeholders for what it names."""
+        return "/v2/models/{model}" + ("/infer" if self.version is None else "/versions/{version}/infer")
+
+
+def asked_model(service: Service, url: bytes, headers: Headers) -> AskedModel | None:
+    """Returns which model a POST with this head asks for, if FastPathRequest can serve it."""
     match = _PATH.fullmatch(url)
     if match is None:
         return None
@@ -74,7 +87,7 @@ def asked_model(service: Service, url: bytes, headers: Headers) -> str | None:
         return None
     if headers[b"host"] not in service.hosts:
         return None
-    return match[1].decode()
+    return AskedModel(match[1].decode(), None if match[2] is None else match[2].decode())
 
 
 def longest_body_bytes(service: Service) -> int:
@@ -82,12 +95,12 @@ def longest_body_bytes(service: Service) -> int:
     return min(MAX_BYTES, service.options.max_body_bytes, service.options.max_json_bytes)
 
 
-def fast_path_model(service: Service, name: str) -> ServedModel | None:
+def fast_path_model(service: Service, asked: AskedModel) -> ServedModel | None:
     """Returns the model, if FastPathRequest can serve it now."""
     if not service.inference.has_room:
         return None
     try:
-        model = service.models.choose(name)
+        model = service.models.choose(*asked)
     except RequestError:
         return None
     return None if model.is_service else model  # a service needs a task
@@ -113,6 +126,7 @@ class FastPathRequest(ServedRequest):
             "_running",
             "_tasks",
         ),
+        *("_asked", "_holds", "_models", "_use"),
         *("disconnected", "keep_alive", "response_complete"),
     )
 
@@ -121,12 +135,18 @@ class FastPathRequest(ServedRequest):
         connection: Connection,
         tasks: set[Any],
         service: Service,
+        asked: AskedModel,
         model: ServedModel,
         headers: Headers,
         span: HttpSpan | None = None,
     ) -> None:
         super().__init__(service.inference, span)
         self.model = model
+        self._models = service.models
+        self._asked = asked
+        self._holds = False
+        self._use: ModelUse | None = None
+        """The use of a model that was not loaded as the request came."""
         self._connection = connection
         self._tasks = tasks
         self._headers = headers
@@ -167,13 +187,25 @@ class FastPathRequest(ServedRequest):
         if self.response_complete:  # the client has left, or the server has ended
             return
         try:
-            engine = self.model.open_engine()
-            self._request = parse_request(self._body, self._headers, engine.inputs)
-            self._running = self.ask(engine, self._request)
+            if self.model.dropped:  # meanwhile another version may have taken its place
+                self.serve(self._models.choose(*self._asked))
+            self._holds = self.model.hold()
+            if self._holds:
+                engine = self.model.open_engine()
+                self._request = parse_request(self._body, self._headers, engine.inputs)
+                self._running = self.ask(engine, self._request)
+            else:
+                self._use = self._models.use(self.model)
+                self._request = parse_request(self._body, self._headers, self.model.inputs)
+                self._running = self._ask_once_loaded(self._use, self._request)
         except Exception as error:
             self._refuse(error)
             return
         self._step(None)
+
+    async def _ask_once_loaded(self, use: ModelUse, request: InferRequest) -> Any:
+        left_s = await use.loaded(request.timeout_s)
+        return await self.ask(self.model.open_engine(), request, left_s)
 
     @property
     def message_event(self) -> FastPathRequest:
@@ -320,3 +352,8 @@ class FastPathRequest(ServedRequest):
             future.cancel()
         if running is not None:
             running.close()
+        if self._holds:
+            self._holds = False
+            self.model.let_go()
+        if self._use is not None:
+            self._use.end()

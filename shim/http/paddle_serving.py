@@ -69,7 +69,7 @@ class PredictionRequest(_ServingRequest):
 
     def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
         document = object_of(body)
-        refuse_texts((*inputs, *self.model.open_engine().outputs))
+        refuse_texts((*inputs, *self.model.outputs))
         wanted: list[str] = []
         self._has_feeds = prediction.is_feed_form(document)
         if self._has_feeds:
@@ -80,7 +80,7 @@ class PredictionRequest(_ServingRequest):
         return plain_request(arrays, wanted or self._aliases())
 
     def _aliases(self) -> list[str]:
-        return [tensor.alias or tensor.name for tensor in self.model.open_engine().outputs]
+        return [tensor.alias or tensor.name for tensor in self.model.outputs]
 
     def _write(self, request: InferRequest, results: Mapping[str, Array]) -> tuple[bytes, Fields, bool]:
         document: dict[str, Any]
@@ -125,7 +125,7 @@ class GeneralModelRequest(_ServingRequest):
         return media_type in (PROTO.encode(), b"application/x-protobuf")
 
     def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
-        refuse_texts((*inputs, *self.model.open_engine().outputs))
+        refuse_texts((*inputs, *self.model.outputs))
         if self._is_proto:
             from ..protocol.general_model_message import read_message  # brings protobuf
 
@@ -137,7 +137,7 @@ class GeneralModelRequest(_ServingRequest):
         return plain_request(read.inputs, read.fetch)
 
     def _write(self, request: InferRequest, results: Mapping[str, Array]) -> tuple[bytes, Fields, bool]:
-        document = general_model.response(results, self.model.open_engine().outputs, self._log_id)
+        document = general_model.response(results, self.model.outputs, self._log_id)
         if self._is_proto:
             return (*self._message(document), False)
         for tensor in document["outputs"][0]["tensor"]:

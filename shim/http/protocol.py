@@ -12,7 +12,7 @@ from ..protocol.errors import RequestError, bad_request
 from ..service.served_models import ServedModel
 from .app import SENT
 from .connection import HttpConnection
-from .fast_path import FastPathRequest, asked_model, fast_path_model, longest_body_bytes
+from .fast_path import AskedModel, FastPathRequest, asked_model, fast_path_model, longest_body_bytes
 from .repeated_head import RepeatedHead
 from .request_head import MAX_HEADERS, check_head, check_target
 
@@ -43,7 +43,7 @@ class HttpProtocol(HttpConnection):
         """The refusal of a request that came behind others, which are answered first; no more is read."""
         self._fast_path: FastPathRequest | None = None
         """The request whose body is arriving, if it takes the fast path."""
-        self._head_taken: tuple[dict[bytes, bytes], str] | None = None
+        self._head_taken: tuple[dict[bytes, bytes], AskedModel] | None = None
         """The headers and the model's name of the latest request that took the fast path."""
         self._latest_head: RepeatedHead | None = None
         """The head of that request, if it came in one piece."""
@@ -85,11 +85,11 @@ class HttpProtocol(HttpConnection):
         body = head.body_of(data)
         if body is None or len(body) > self._longest_body_bytes:
             return False
-        model = fast_path_model(self._service, head.model_name)
+        model = fast_path_model(self._service, head.asked)
         if model is None:
             return False
         self._idle_since = None
-        request = self._fast_path_request(model, head.headers)
+        request = self._fast_path_request(head.asked, model, head.headers)
         request.add(body)
         request.run()
         return True
@@ -213,19 +213,22 @@ class HttpProtocol(HttpConnection):
             or not self.parser.should_keep_alive()
         ):
             return False
-        name = asked_model(self._service, self.url, headers)
-        model = None if name is None else fast_path_model(self._service, name)
-        if name is None or model is None:
+        asked = asked_model(self._service, self.url, headers)
+        model = None if asked is None else fast_path_model(self._service, asked)
+        if asked is None or model is None:
             return False
-        self._head_taken = headers, name
-        self._fast_path = self._fast_path_request(model, headers)
+        self._head_taken = headers, asked
+        self._fast_path = self._fast_path_request(asked, model, headers)
         return True
 
-    def _fast_path_request(self, model: ServedModel, headers: dict[bytes, bytes]) -> FastPathRequest:
+    def _fast_path_request(
+        self, asked: AskedModel, model: ServedModel, headers: dict[bytes, bytes]
+    ) -> FastPathRequest:
         spans, span = self._service.spans, None
         if spans is not None:
-            span = spans.of_http(self.url.decode(), headers, self.scheme or "http", self.client)
-        request = FastPathRequest(self, self.tasks, self._service, model, headers, span)
+            scheme = self.scheme or "http"
+            span = spans.of_http(self.url.decode(), headers, scheme, self.client, route=asked.route)
+        request = FastPathRequest(self, self.tasks, self._service, asked, model, headers, span)
         request.keep_alive = not self._service.draining
         self.cycle = self._answering = request  # type: ignore[assignment]
         return request

@@ -7,9 +7,12 @@ time that parsing and checking it takes, and says the same: neither depends on a
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..protocol.body import Headers
+
+if TYPE_CHECKING:
+    from .fast_path import AskedModel
 
 __all__ = ["RepeatedHead"]
 
@@ -21,25 +24,25 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,%d})(?=\r\n)" %
 class RepeatedHead:
     """The head of a request that took the fast path."""
 
-    __slots__ = ("_after", "_before", "headers", "model_name")
+    __slots__ = ("_after", "_before", "asked", "headers")
 
-    def __init__(self, before: bytes, after: bytes, headers: Headers, model_name: str) -> None:
+    def __init__(self, before: bytes, after: bytes, headers: Headers, asked: AskedModel) -> None:
         self._before = before
         self._after = after
         self.headers = headers
         """Its headers. The Content-Length is the first request's."""
-        self.model_name = model_name
-        """The name of the model that its path asks for."""
+        self.asked = asked
+        """The model that its path asks for."""
 
     @classmethod
-    def of(cls, request: bytes, headers: Headers, model_name: str) -> RepeatedHead | None:
+    def of(cls, request: bytes, headers: Headers, asked: AskedModel) -> RepeatedHead | None:
         """Returns the head of a request that was read; None unless `request` is it alone, and whole."""
         end = request.find(_END) + len(_END)
         lengths = list(_LENGTH.finditer(request, 0, end))
         if len(lengths) != 1 or end + int(lengths[0][1]) != len(request):
             return None
         begin, after = lengths[0].span(1)
-        return cls(request[:begin], request[after:end], headers, model_name)
+        return cls(request[:begin], request[after:end], headers, asked)
 
     def body_of(self, request: bytes) -> bytes | None:
         """Returns the body of a whole request that has this head; None for anything else."""

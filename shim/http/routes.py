@@ -15,7 +15,7 @@ from paddleinfer.sentences import shown
 from paddleinfer.serve import metrics as service_metrics
 
 from ..protocol.errors import RequestError, bad_request
-from ..service import metadata
+from ..service import metadata, room_metrics
 from ..service.origins import check_same_site
 from ..service.repository import check_controlled, load_model, unload_model
 from ..service.served_models import ServedModel
@@ -99,6 +99,8 @@ class Handlers:
     async def metrics(self, _: Request) -> Response:
         """Prometheus' text format."""
         body = exposition({model.label: engine for model, engine in self._models.opened()})
+        if self._models.room is not None:
+            body += room_metrics.exposition(self._models.room)
         if len(self._service.services):
             body += service_metrics.exposition({one.name: one.service for one in self._service.services})
         return Response(body, media_type=CONTENT_TYPE)
@@ -222,8 +224,7 @@ class Handlers:
     async def model_metadata(self, request: Request) -> Response:
         """Inputs and outputs."""
         model = self._model(request)
-        versions = self._models.versions(model.name)
-        return json_answer(metadata.model_metadata(model, model.open_engine(), versions))
+        return json_answer(metadata.model_metadata(model, self._models.versions(model.name)))
 
     @answers(
         Operation("GET", _model("/ready"), "model_ready", json_of(object_with("name", "ready")), (404, 503))
@@ -245,7 +246,9 @@ class Handlers:
     async def model_config(self, request: Request) -> Response:
         """The configuration in force."""
         model = self._model(request)
-        return json_answer(metadata.model_config(model, model.open_engine()))
+        with self._models.use(model) as use:  # clients that measure ask this first
+            await use.loaded(None)
+            return json_answer(metadata.model_config(model, model.open_engine()))
 
     @answers(Operation("GET", _model("/stats"), "model_statistics", json_of(ref("Statistics")), (404, 503)))
     async def model_statistics(self, request: Request) -> Response:

@@ -32,22 +32,32 @@ def server_metadata(name: str, repository_control: bool) -> dict[str, Any]:
     return {"name": name, "version": __version__, "extensions": extensions}
 
 
-def model_metadata(model: ServedModel, engine: Engine, versions: Sequence[ServedModel]) -> dict[str, Any]:
-    """Returns the protocol's metadata of one of a model's `versions`; -1 is a free dimension."""
+def model_metadata(model: ServedModel, versions: Sequence[ServedModel]) -> dict[str, Any]:
+    """Returns the protocol's metadata of one of a model's `versions`; -1 is a free dimension.
+
+    Raises
+    ------
+    RequestError
+        503: it is not known, because the model was not loaded.
+    """
     return {
         "name": model.name,
-        "versions": [one.version for one in versions if one.engine is not None],
-        "platform": _platform(engine),
-        "inputs": [_tensor(spec) for spec in engine.inputs],
-        "outputs": [_tensor(spec) for spec in engine.outputs],
+        "versions": [one.version for one in versions if one.engine is not None or one.loads_on_demand],
+        "platform": _platform(model),
+        "inputs": [_tensor(spec) for spec in model.inputs],
+        "outputs": [_tensor(spec) for spec in model.outputs],
     }
 
 
-def _platform(engine: Engine) -> str:
-    format = engine.model.format
+def _platform(model: ServedModel) -> str:
+    format = model.format
     if format is ModelFormat.CALLABLE:
         return "python"
-    runtime = engine.effective_config()["backend"]["value"]
+    if model.engine is not None:
+        runtime = model.engine.effective_config()["backend"]["value"]
+    else:  # it is loaded on demand, from its source
+        assert model.source is not None
+        runtime = model.source.config.runtime.backend
     return f"paddle_{format.strip('_')}" if runtime == "paddle" else f"{runtime}_onnx"
 
 
@@ -73,7 +83,7 @@ def model_config(model: ServedModel, engine: Engine) -> dict[str, Any]:
 
     config: dict[str, Any] = {
         "name": model.name,
-        "platform": _platform(engine),
+        "platform": _platform(model),
         "backend": "paddleinfer",
         "version_policy": {"latest": {"num_versions": 1}},
         "max_batch_size": in_force["max_batch_size"] if batches else 0,

@@ -5,37 +5,30 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import chain
-from typing import Any, Final, TypeVar
 
-from paddleinfer.config import EngineConfig
 from paddleinfer.engine.engine import Engine
-from paddleinfer.engine.opening import end_openings
 from paddleinfer.errors import PaddleInferError
 from paddleinfer.sentences import listed, shown
 from paddleinfer.weighted_turns import WeightedTurns
 
 from ..protocol.errors import RequestError
-from .daemon_thread import DaemonCalls
-from .served_models import Served, ServedModel, served_under
+from .model_loads import ModelLoads
+from .served_models import ModelSource, Served, ServedModel, served_under
+from .version_changes import VersionChanges
 
 __all__ = ["Models"]
 
-Given = TypeVar("Given")
-
 _log = logging.getLogger("paddleinfer.http")
 
-# The most waiting loads and unloads of one model. Each load takes seconds, and more would change nothing.
-_MOST_WAITING: Final = 8
 
-
-class Models:
+class Models(ModelLoads):
     """All models of one server, by name and version."""
 
     def __init__(self, served: Iterable[ServedModel]) -> None:
+        super().__init__()
         self._served: dict[str, list[ServedModel]] = {}  # of each name, the highest version last
         for model in served:
             self._served.setdefault(model.name, []).append(model)
@@ -45,10 +38,11 @@ class Models:
             if variants[0].weight is not None
         }
         self._of_services: dict[str, ServedModel] = {}
-        self._calls = DaemonCalls()
-        self._loads: set[asyncio.Future[Any]] = set()
-        self._changes: set[asyncio.Task[None]] = set()
-        self._ended = False
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The loop of the server, once it has begun to load them."""
+        self._leaving: set[ServedModel] = set()
+        self.version_changes: dict[str, VersionChanges] = {}
+        """Of each model whose directory has versions."""
 
     @classmethod
     def of(cls, engines: Mapping[str, Served]) -> Models:
@@ -61,7 +55,11 @@ class Models:
         ModelLoadError
             A version that is to be served is not there.
         """
-        return cls([model for name, given in engines.items() for model in served_under(name, given)])
+        models = cls([model for name, given in engines.items() for model in served_under(name, given)])
+        for name, given in engines.items():
+            if isinstance(given, ModelSource) and given.version_policy.chosen(given.path):
+                models.version_changes[name] = VersionChanges(models, name, given)
+        return models
 
     def __iter__(self) -> Iterator[ServedModel]:
         """Every version of every model."""
@@ -149,19 +147,22 @@ class Models:
         return [(model, model.engine) for model in self.with_services() if model.engine is not None]
 
     async def load_all(self, say: Callable[[ServedModel], None] = lambda model: None) -> None:
-        """Opens every source that is not open, one after the other.
+        """Opens every source that is not open, one after the other; with a limit of memory, those that fit.
 
         A model that cannot be opened is not ready, and the log says why. If no model is open in the end,
         the first failure is raised.
         """
+        self.loop = asyncio.get_running_loop()
         failures = []
-        for model in self:
+        # Pinned ones first: nothing makes room for others yet.
+        for model in sorted(self, key=lambda model: model.source is None or not model.source.pinned):
             if self._ended:
                 return
             if model.source is None or model.engine is not None:
                 continue
             try:
-                await self.load(model)
+                if await self.may_load_at_start(model):
+                    await self.load(model)
             except Exception as error:
                 if self._ended:
                     return
@@ -174,137 +175,31 @@ class Models:
         if failures and not self.opened():
             raise failures[0]
 
-    def end_loads(self) -> None:
-        """Ends loads under way and refuses further ones, because the server ends; call it on its loop."""
-        self._ended = True
-        for load in list(self._loads):
-            if not load.done():
-                load.set_exception(_ending())
-        end_openings()
+    def add(self, model: ServedModel) -> None:
+        """Serves a version that is loaded beside those of its model."""
+        versions = self._served[model.name]
+        versions.append(model)
+        versions.sort(key=lambda one: int(one.version))
 
-    @property
-    def under_way(self) -> bool:
-        """Whether an engine is being opened or closed on a thread that has not returned."""
-        return self._calls.under_way
-
-    async def _loaded(self, load: Callable[[], Given], forgo: Callable[[Given], object]) -> Given:
-        if self._ended:
-            raise _ending()
-        future = self._calls.start(load, forgo)
-        self._loads.add(future)
+    async def drop(self, model: ServedModel) -> None:
+        """Serves a version no longer: new requests go to others, and it is closed once its own have ended."""
+        self._served[model.name].remove(model)
+        model.dropped = True
+        self._leaving.add(model)
         try:
-            return await future
+            await self.awaited_load(model)
+            await self.unload(model)
         finally:
-            self._loads.discard(future)
-
-    def check_room(self, model: ServedModel) -> None:
-        """Raises RequestError 429 if too many loads and unloads of the model wait already."""
-        if model.waiting >= _MOST_WAITING:
-            raise RequestError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"{model.waiting} requests to load or unload model {model.label!r} wait, which is the most",
-                {"Retry-After": "1"},
-            )
-
-    async def _change(self, model: ServedModel, change: Callable[[], Awaitable[None]]) -> None:
-        """Runs changes one after the other. A change that has begun goes on even if its client leaves."""
-        model.waiting += 1
-        try:
-            await model.changing.acquire()
-        finally:
-            model.waiting -= 1
-
-        async def changing() -> None:
-            try:
-                await change()
-            finally:
-                model.changing.release()
-
-        task = asyncio.ensure_future(changing())
-        self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
-        await asyncio.shield(task)
-
-    async def load(
-        self, model: ServedModel, config: EngineConfig | None = None, *, while_serving: bool = False
-    ) -> None:
-        """Opens it, or has an open engine load its files again; if that fails, the old model stays.
-
-        An open engine with another `config` than this one (None: its source's) is replaced. With
-        `while_serving` and ``check_load="auto"`` the load is tried in another process first.
-        """
-        await self._change(model, functools.partial(self._load, model, config, while_serving))
-
-    async def _load(self, model: ServedModel, config: EngineConfig | None, while_serving: bool) -> None:
-        source, before = model.source, model.engine
-        is_open = before is not None and not before.closed
-        wanted = config or (source.config if source is not None else None)
-        if before is not None and is_open and wanted == model.config:
-            check_load = before.effective_config()["check_load"]["value"]
-            if while_serving and check_load == "auto":
-                check_load = "process"
-            reload = functools.partial(before.reload, check_load=check_load)
-            await self._loaded(reload, lambda _: None)
-            return
-        if source is None:
-            raise RequestError(
-                HTTPStatus.BAD_REQUEST,
-                f"model {model.label!r} was given as an engine, so the server cannot open it",
-            )
-        if not is_open:
-            model.state, model.reason = "LOADING", "it is being loaded"
-        try:
-            opened_with = wanted or EngineConfig()
-            if while_serving and opened_with.check_load == "auto":
-                opened_with = replace(opened_with, check_load="process")
-            model.engine = await self._loaded(
-                functools.partial(Engine, source.path, opened_with), Engine.close
-            )
-        except Exception as error:
-            if not is_open:
-                model.state, model.reason, model.failed = "UNAVAILABLE", _why(error), True
-            raise
-        model.config = wanted
-        model.stage_log.keep((config or source.config).trace_requests)
-        model.state, model.reason, model.failed = "READY", "", False
-        if before is not None:
-            await self._calls.start(before.close)
-
-    async def unload(self, model: ServedModel, timeout_s: float = 30.0) -> None:
-        """Refuses further requests for it, lets accepted ones end, and closes it."""
-        await self._change(model, functools.partial(self._unload, model, timeout_s))
-
-    async def _unload(self, model: ServedModel, timeout_s: float) -> None:
-        if model.source is None:
-            raise RequestError(
-                HTTPStatus.BAD_REQUEST,
-                f"model {model.label!r} was given as an engine, so the server cannot close it",
-            )
-        engine, model.engine = model.engine, None
-        model.state, model.reason = "UNLOADING", "it is being unloaded"
-        if engine is not None:
-            await self._calls.start(functools.partial(engine.close, True, timeout_s))
-        model.state, model.reason, model.failed = "UNAVAILABLE", "unloaded", False
+            self._leaving.discard(model)
 
     async def close(self, timeout_s: float) -> None:
         """Closes the engines that were opened here, all at once."""
-        for change in self._changes:
+        for change in (*self._changes, *self._on_demand.values()):
             change.cancel()
         closing = []
-        for model in self:
+        for model in chain(self, self._leaving):
             if model.source is not None and model.engine is not None:
                 closing.append(self._calls.start(functools.partial(model.engine.close, True, timeout_s)))
                 model.engine, model.config = None, None
                 model.state, model.reason = "UNAVAILABLE", "the application has ended"
         await asyncio.gather(*closing)
-
-
-def _ending() -> RequestError:
-    return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is ending and loads no more models")
-
-
-def _why(error: Exception) -> str:
-    """Returns the reason for clients, who get no details of an unexpected error."""
-    if isinstance(error, PaddleInferError):
-        return str(error)
-    return "it could not be opened; the server's log says why"

@@ -34,6 +34,9 @@ def check_controlled(options: ServiceOptions) -> None:
 async def load_model(models: Models, name: str, body: Mapping[str, Any], max_batch_size: int) -> None:
     """Loads a model's versions with the `parameters` of a request's body, which may ask for such batches.
 
+    Versions that have appeared in its directory are served from then on, and those that its policy chooses no
+    longer are dropped.
+
     Raises
     ------
     RequestError
@@ -41,13 +44,23 @@ async def load_model(models: Models, name: str, body: Mapping[str, Any], max_bat
     """
     try:
         versions = _loadable(models, name)
-        configs = [load_config(body, model, max_batch_size) for model in versions]
-        for model, config in zip(versions, configs, strict=True):
-            await models.load(model, config, while_serving=True)
+        changes, new = models.version_changes.get(name), []
+        if changes is not None:
+            changes.check_idle()
+            found = changes.difference()
+            versions, new = found.staying, found.new
+        configs = {model: load_config(body, model, max_batch_size) for model in (*versions, *new)}
+        for model in versions:
+            await models.load(model, configs[model], while_serving=True)
+        if changes is not None:
+            for model in new:
+                await changes.serve(model, configs[model])
+            await changes.drop_leaving()
     except (RequestError, PaddleInferError) as error:
         refused = to_request_error(error)
         # Clients of Triton look for the first words.
-        raise RequestError(refused.status, f"failed to load {shown(name)}: {refused.message}") from error
+        message = f"failed to load {shown(name)}: {refused.message}"
+        raise RequestError(refused.status, message, refused.headers) from error
 
 
 async def unload_model(models: Models, name: str) -> None:

@@ -64,6 +64,9 @@ class ServiceOptions:
     """Let clients load and unload models."""
     max_load_batch_size: int = 1024
     """The largest ``max_batch_size`` that a client may load a model with."""
+    max_loaded_bytes: int | None = None
+    """What the weights of all models that are opened here may take. The least recently used ones are unloaded
+    to make room, and loaded again by the next request for them. None: all models stay loaded."""
     server_name: str = "paddleinfer"
     """The server's name in its metadata."""
     otel: bool = False
@@ -91,7 +94,10 @@ class Service:
             if name in self.given_services:
                 raise ConfigError(f"a service and a pipeline are both named {shown(name)}")
         of_pipelines = {name: pipeline.service for name, pipeline in self.pipelines.items()}
-        self.services = Services({**self.given_services, **of_pipelines}, self.models)
+        services = {**self.given_services, **of_pipelines}
+        if options.max_loaded_bytes is not None:
+            self.models.limit_memory(options.max_loaded_bytes)
+        self.services = Services(services, self.models)
         of_services = {name: ServicePipeline(service) for name, service in self.given_services.items()}
         self.pipelines = {**of_services, **self.pipelines}
         self.long_work = LongWork()

@@ -19,6 +19,7 @@ from paddleinfer.serve.service import Service as ModelService
 
 from ..protocol.errors import RequestError
 from .daemon_thread import DaemonCalls
+from .engine_on_demand import EngineOnDemand
 from .latencies import Latencies
 from .models import Models
 from .served_models import check_name
@@ -28,7 +29,7 @@ __all__ = ["ServedService", "Services", "import_service"]
 
 
 class _EnginesOfModels(Mapping[str, Engine]):
-    """The open engine of each of a server's models, whichever it is at the moment."""
+    """The open engine of each of a server's models, whichever it is at the moment, or has it loaded."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
@@ -37,6 +38,8 @@ class _EnginesOfModels(Mapping[str, Engine]):
         model = self._models.find(name)
         if model is None:
             raise KeyError(name)
+        if self._models.room is not None and model.source is not None:
+            return cast(Engine, EngineOnDemand(self._models, name))
         if model.engine is None:
             raise EngineClosed(f"model {name!r} is not ready: {model.reason}")
         return model.engine

@@ -1,30 +1,23 @@
-"""Reloads models whose files have changed."""
+"""Reloads models whose files have changed, and finds versions that have appeared."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 
 from paddleinfer.errors import PaddleInferError
 
 from ..protocol.errors import RequestError
+from .file_stamps import Stamps, stamps_around, stamps_of, stamps_when_read
+from .model_room import NoRoomNow
 from .models import Models
 from .served_models import ServedModel
+from .settled import Settled
+from .version_watch import VersionWatch
 
 __all__ = ["watch_files"]
 
 _log = logging.getLogger("paddleinfer.http")
-
-# Paddle Serving reloads a model when this file beside it is touched.
-_STAMP = "fluid_time_file"
-
-# Files beside the model that are read with it.
-_BESIDE = (_STAMP, "inference.yml")
-# A copy over a slow line pauses; after a pause this long it counts as complete.
-_STILL_S = 1.0
-
-Stamps = tuple[tuple[str, int, int, int], ...]
 
 
 async def watch_files(models: Models, interval_s: float) -> None:
@@ -32,67 +25,65 @@ async def watch_files(models: Models, interval_s: float) -> None:
 
     Changed files are loaded once they have stayed the same for a second and between two checks, because they
     may be half copied. A failure is logged, and the load is tried again when the files change again. The same
-    holds for a model that could not be opened at the start.
+    holds for a model that could not be opened at the start, and for versions that appear.
     """
-    loaded = {model.label: _stamps_when_read(model) for model in models}
-    seen = {model.label: _stamps(model) for model in models}
-    time_s = asyncio.get_running_loop().time
-    seen_s = dict.fromkeys(loaded, time_s())
+    watches = {model: _ModelWatch(models, model) for model in models}
+    versions = [VersionWatch(name, changes) for name, changes in models.version_changes.items()]
     while True:
         await asyncio.sleep(interval_s)
-        for model in models:
-            now = _stamps(model)
-            if now != seen[model.label]:
-                seen[model.label], seen_s[model.label] = now, time_s()
-                continue
-            still = time_s() - seen_s[model.label] >= _STILL_S
-            if not now or not still or now == loaded[model.label] or not (model.ready or model.failed):
-                continue
-            loaded[model.label] = now
-            was_failed = model.failed
-            try:
-                await models.load(model, model.config, while_serving=True)
-            except (PaddleInferError, RequestError) as error:
-                _log.error("%s could not be reloaded: %s", model.label, error)
-            except Exception:
-                _log.exception("%s could not be reloaded", model.label)
-            else:
-                _log.info("%s was reloaded because its files changed", model.label)
-                if was_failed:  # the files that belong to the model are known now
-                    loaded[model.label] = seen[model.label] = _stamps(model)
+        for model in list(models):
+            if model not in watches:
+                watches[model] = _ModelWatch(models, model)
+            await watches[model].look()
+        for one in versions:
+            await one.look()
+        watches = {model: watches[model] for model in models if model in watches}
 
 
-def _stamps(model: ServedModel) -> Stamps:
-    """Returns name, inode, time and size of every file of the model; empty while one is missing."""
-    try:
-        facts = [(path.name, path.stat()) for path in _files(model)]
-    except OSError:
-        return ()
-    return tuple((name, fact.st_ino, fact.st_mtime_ns, fact.st_size) for name, fact in facts)
+class _ModelWatch:
+    """The files of one version of a model."""
 
+    def __init__(self, models: Models, model: ServedModel) -> None:
+        self._models = models
+        self._model = model
+        self._loaded = stamps_when_read(model)
+        self._load_of_these = self._present_load
+        self._settled: Settled[Stamps] = Settled(self._stamps(), asyncio.get_running_loop().time())
 
-def _stamps_when_read(model: ServedModel) -> Stamps:
-    """Returns the files as they were when the model read them: one may have changed since."""
-    read = {} if model.engine is None else {state.path.name: state for state in model.engine.model.files}
-    stamps = []
-    for stamp in _stamps(model):
-        state = read.get(stamp[0])
-        stamps.append(stamp if state is None else (stamp[0], state.inode, state.modified_ns, state.size))
-    return tuple(stamps)
+    @property
+    def _present_load(self) -> object:
+        engine = self._model.engine
+        return None if engine is None else (id(engine), engine.generation)
 
+    def _stamps(self) -> Stamps:
+        model = self._model
+        if model.engine is not None or not model.failed or model.source is None:
+            return stamps_of(model)
+        try:
+            return stamps_around(model.source.path)
+        except OSError:
+            return ()
 
-def _files(model: ServedModel) -> list[Path]:
-    if model.engine is None:
-        return _files_around(model.source.path) if model.failed and model.source is not None else []
-    spec = model.engine.model
-    program = spec.program_path
-    if program is None:
-        return []
-    beside = [program.parent / name for name in _BESIDE]
-    return [*(state.path for state in spec.files), *(path for path in beside if path.exists())]
-
-
-def _files_around(path: Path) -> list[Path]:
-    """Returns the files around a model that could not be opened, because its own are unknown."""
-    directory = path if path.is_dir() else path.parent
-    return sorted(file for file in directory.iterdir() if file.is_file())
+    async def look(self) -> None:
+        """Looks once, and loads what has changed and settled."""
+        model = self._model
+        present = self._present_load
+        if present is not None and present != self._load_of_these:  # by a client or a request
+            self._load_of_these, self._loaded = present, stamps_when_read(model)
+        now = self._stamps()
+        if not self._settled.look(now, asyncio.get_running_loop().time()):
+            return
+        if not now or now == self._loaded or not (model.ready or model.failed):
+            return
+        before, self._loaded = self._loaded, now
+        try:
+            await self._models.load(model, model.config, while_serving=True)
+        except NoRoomNow as error:  # the next look tries again
+            self._loaded = before
+            _log.warning("%s is not reloaded yet: %s", model.label, error)
+        except (PaddleInferError, RequestError) as error:
+            _log.error("%s could not be reloaded: %s", model.label, error)
+        except Exception:
+            _log.exception("%s could not be reloaded", model.label)
+        else:
+            _log.info("%s was reloaded because its files changed", model.label)

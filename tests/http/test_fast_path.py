@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 from engine_helpers import PATIENCE_S, engine_of, eventually, rows
-from http_helpers import INFER, Served, json_tensor, read_response, serving
+from http_helpers import INFER, Served, json_tensor, read_response, serving, serving_services
+from on_demand_helpers import ONE, SlowLoads
+from zoo import Zoo
 
+from paddleinfer.engine import memory
+from paddleinfer.shim import ModelSource
 from paddleinfer.shim.http.fast_path import MAX_BYTES, FastPathRequest
+from paddleinfer.shim.service.versions import VersionPolicy
 
 BODY = orjson.dumps({"inputs": [json_tensor("x", rows())]})
 
@@ -152,3 +161,90 @@ def test_an_idle_connection_is_closed(begun: list[FastPathRequest]) -> None:
         read_response(connection)
         assert connection.recv(1) == b""
     assert len(begun) == 1
+
+
+# Versions, and models that are not loaded
+
+
+def ask(path: str) -> bytes:
+    head = b"POST %b HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n"
+    return head % (f"/v2/models/{path}/infer".encode(), len(BODY)) + BODY
+
+
+def answered(response: bytes) -> tuple[float, str]:
+    """The value of the first output, and the version that the answer names."""
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK"), response
+    document = orjson.loads(body)
+    return document["outputs"][0]["data"][0], document["model_version"]
+
+
+@pytest.fixture
+def versions(zoo: Zoo, tmp_path: Path) -> Path:
+    for version in (1, 2):
+        shutil.copytree(zoo.directory(f"weight-{version}", zoo.formats[0]), tmp_path / str(version))
+    return tmp_path
+
+
+def served(versions: Path, policy: str) -> dict[str, Any]:
+    return {"m": ModelSource(versions, ONE, VersionPolicy.of(policy))}
+
+
+def test_a_request_for_one_version_goes_directly(versions: Path, begun: list[FastPathRequest]) -> None:
+    with serving_services(served(versions, "all"), {}) as server:
+        asked = ["m", "m/versions/1", "m/versions/2"]
+        with server.connect() as connection:  # also where the head is that of the request before
+            answers = []
+            for path in asked + asked + ["m/versions/1", "m/versions/1"]:
+                connection.sendall(ask(path))
+                answers.append(answered(read_response(connection)))
+        assert answers == 2 * [(2, "2"), (1, "1"), (2, "2")] + 2 * [(1, "1")]
+        assert len(begun) == 8
+        assert server.exchange(ask("m/versions/3")).startswith(b"HTTP/1.1 404 ")
+        assert len(begun) == 8
+
+
+def test_a_request_whose_version_is_dropped_before_its_body_has_come_gets_the_new_one(
+    versions: Path, begun: list[FastPathRequest]
+) -> None:
+    with serving_services(served(versions, "all"), {}) as server, server.connect() as connection:
+        whole = ask("m")
+        connection.sendall(whole[:-10])
+        models = server.service.models
+        assert eventually(lambda: any(one.cycle is not None for one in server.connections()))
+        loop = models.loop
+        assert loop is not None
+        asyncio.run_coroutine_threadsafe(models.drop(models.get("m", "2")), loop).result(PATIENCE_S)
+        connection.sendall(whole[-10:])
+        assert answered(read_response(connection)) == (1, "1")
+        assert len(begun) == 1
+
+
+def test_a_request_for_a_model_that_is_not_loaded_waits_for_it_directly(
+    versions: Path, begun: list[FastPathRequest]
+) -> None:
+    size = memory.estimate(versions / "1", ONE)[1]
+    with serving_services(served(versions, "all"), {}, max_loaded_bytes=size) as server:
+        asked = ["m/versions/1", "m/versions/2", "m/versions/1"]
+        assert [answered(server.exchange(ask(path)))[0] for path in asked] == [1, 2, 1]
+        assert len(begun) == 3
+        models = list(server.service.models)
+        assert eventually(lambda: [model.in_use for model in models] == [0, 0])
+
+
+def test_a_client_that_leaves_while_its_model_is_loaded_holds_nothing(
+    versions: Path, begun: list[FastPathRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = memory.estimate(versions / "1", ONE)[1]
+    with serving_services(served(versions, "all"), {}, max_loaded_bytes=size) as server:
+        assert eventually(lambda: server.service.models.ready)
+        loads = SlowLoads(monkeypatch)
+        model = server.service.models.get("m", "2")
+        with server.connect() as connection:
+            connection.sendall(ask("m/versions/2"))
+            assert eventually(lambda: model.awaited == 1 and loads.begun == ["2"])
+        assert eventually(lambda: model.awaited == 0)
+        loads.may_end.set()
+        assert eventually(lambda: model.is_loaded)
+        assert model.in_use == 0
+        assert len(begun) == 1

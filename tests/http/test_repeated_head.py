@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paddleinfer.shim.http import protocol
+from paddleinfer.shim.http.fast_path import AskedModel
 from paddleinfer.shim.http.repeated_head import RepeatedHead
 
 _REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
@@ -229,7 +230,7 @@ def test_a_repeated_head_is_what_the_parser_says(
         return b"POST /m HTTP/1.1\r\n" + b"".join(line + b"\r\n" for line in here) + b"\r\n" + sent
 
     first = request(bodies[0])
-    head = RepeatedHead.of(first, {}, "m")
+    head = RepeatedHead.of(first, {}, AskedModel("m", None))
     assert head is not None
     for sent in bodies:
         known, anew = _Parsed(first), _Parsed(request(sent))
@@ -247,7 +248,7 @@ def test_a_changed_request_has_the_head_only_if_the_parser_finds_the_same_in_it(
     change: bytes, at: int, cut: int, more: bytes
 ) -> None:
     first = b"POST /m HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nA: b\r\n\r\nabcde"
-    head = RepeatedHead.of(first, {}, "m")
+    head = RepeatedHead.of(first, {}, AskedModel("m", None))
     assert head is not None
     changed = first[:at] + change + first[at + cut :] + more
     found = head.body_of(changed)
@@ -273,4 +274,4 @@ def test_a_changed_request_has_the_head_only_if_the_parser_finds_the_same_in_it(
     ],
 )
 def test_only_a_whole_request_alone_gives_a_head(request_: bytes) -> None:
-    assert RepeatedHead.of(request_, {}, "m") is None
+    assert RepeatedHead.of(request_, {}, AskedModel("m", None)) is None

@@ -26,11 +26,11 @@ class Zoo:
         return FORMATS if import_paddle().__version__.startswith("3") else ("legacy",)
 
     def _export(self, name: str, format: str = "json") -> Path:
-        """A model of _MODELS, "same-DTYPE", or "constant-VALUE"."""
+        """A model of _MODELS, "same-DTYPE", "constant-VALUE", or "weight-VALUE"."""
         paddle = import_paddle()
         paddle.seed(7)
         kind, _, detail = name.partition("-")
-        made = {"same": _same, "constant": _constant}.get(kind)
+        made = {"same": _same, "constant": _constant, "weight": _weight}.get(kind)
         layer, inputs = _MODELS[name](paddle) if made is None else made(paddle, detail)
         target = self._root / f"{name}-{format}"
         with paddle.utils.unique_name.guard():  # names that do not tell what was exported before
@@ -148,6 +148,22 @@ def _constant(paddle: Any, value: str) -> tuple[Any, Any]:
             return x * 0 + self.value
 
     return Constant(), {"x": ("float32", (-1, 3))}
+
+
+def _weight(paddle: Any, value: str) -> tuple[Any, Any]:
+    """The same as a constant, with the value in 12 bytes of weights."""
+    number = float(value)
+
+    class Weight(paddle.nn.Layer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            set_all = paddle.nn.initializer.Constant(number)
+            self.weight = self.create_parameter([3], default_initializer=set_all)
+
+        def forward(self, x: Any) -> Any:
+            return x * 0 + self.weight
+
+    return Weight(), {"x": ("float32", (-1, 3))}
 
 
 _MODELS = {
