@@ -18,7 +18,7 @@ from paddleinfer.serving.pipeline_feeds import document_of_feed, message_of
 
 __all__ = ["PipelineClient", "PipelineFuture"]
 
-_ADDRESS: Final = re.compile(r"(?:grpc://)?((?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5})")
+_ADDRESS: Final = re.compile(r"(?:grpc://)?((?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5}))")
 _METADATA_NAME: Final = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
 _IN_PROCESS: Final = "inproc://"
 _MOST_INT: Final = (1 << 63) - 1
@@ -64,8 +64,8 @@ class PipelineClient:
     """
 
     def __init__(self, name: str = "") -> None:
-        if not isinstance(name, str):
-            raise ConfigError(f"name must be a text, not {shown(name)}")
+        if not isinstance(name, str) or not name.isascii():
+            raise ConfigError(f"name must be a text, in ASCII, not {shown(name)}")
         self._name = name
         self._timeout_ms = 200_000
         self._metadata: dict[str, str] = {}
@@ -228,7 +228,7 @@ class PipelineClient:
 
 def _addresses(given: Sequence[Any]) -> list[str]:
     found = [_ADDRESS.fullmatch(one) for one in given if isinstance(one, str)]
-    addresses = [match[1] for match in found if match is not None]
+    addresses = [match[1] for match in found if match is not None and int(match[2]) < 1 << 16]
     if not addresses or len(addresses) < len(given):
         raise ConfigError(
             f"endpoints are a list such as ['127.0.0.1:9998'] or ['{_IN_PROCESS}DIR'], "

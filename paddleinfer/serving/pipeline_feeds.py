@@ -13,7 +13,7 @@ from paddleinfer.config.checks import check_int
 from paddleinfer.errors import InvalidInput
 from paddleinfer.sentences import shown
 from paddleinfer.serving.formats.pipeline import PROFILE_KEY
-from paddleinfer.serving.formats.tensors import file_fields_of, fill_tensor, web_fields_of
+from paddleinfer.serving.formats.tensors import check_text, file_fields_of, fill_tensor, web_fields_of
 
 __all__ = ["document_of_feed", "message_of"]
 
@@ -34,8 +34,7 @@ def document_of_feed(
     if not isinstance(feed, Mapping):
         raise InvalidInput(f"feed_dict must be a dict of texts and arrays by their keys, not {shown(feed)}")
     for key in feed:
-        if not isinstance(key, str):
-            raise InvalidInput(f"the keys of feed_dict must be texts, not {shown(key)}")
+        check_text("a key of feed_dict", key)
     own = {key: feed[key] for key in ("logid", "clientip") if key in feed}
     rest = {key: value for key, value in feed.items() if key not in own}
     pairs: dict[str, str] = {}
@@ -49,8 +48,7 @@ def document_of_feed(
     number = own.get("logid", log_id)
     check_int("log_id", number, -_MOST_INT, _MOST_INT)
     client_ip = own.get("clientip", "")
-    if not isinstance(client_ip, str):
-        raise InvalidInput(f"clientip must be a text, not {shown(client_ip)}")
+    check_text("clientip", client_ip)
     return {
         **{"key": [*pairs], "value": [*pairs.values()], "tensors": tensors},
         **{"logid": number, "clientip": client_ip},
@@ -72,6 +70,7 @@ def message_of(document: Mapping[str, Any], name: str) -> bytes:
 
 def _text(key: str, value: object) -> str:
     if isinstance(value, str):
+        check_text(repr(key), value)
         return value
     array = _array(key, value)
     try:
@@ -88,6 +87,7 @@ def _tensors(feed: Mapping[str, Any], as_files: bool) -> Iterator[dict[str, Any]
         if key.endswith(_LOD) and key.removesuffix(_LOD) in feed:
             continue
         if isinstance(value, str):
+            check_text(repr(key), value)
             yield {"str_data": [value], "elem_type": 12, "name": key}
             continue
         array = _array(key, value)

@@ -203,7 +203,11 @@ def test_arrays_of_every_type_are_answered(client: PipelineClient, dtype: str, a
     ("feed", "options", "says"),
     [
         ([1], {}, "must be a dict"),
-        ({1: "x"}, {}, "keys of feed_dict must be texts"),
+        ({1: "x"}, {}, "a key of feed_dict must be a text, not 1"),
+        ({"x": "a\ud800"}, {}, "'x' has half a character at 1, which UTF-8 cannot say"),
+        ({"x": ["\ud800"]}, {"pack_tensor_format": True}, "half a character"),
+        ({"\ud800": "x"}, {}, "a key of feed_dict has half a character"),
+        ({"x": "y", "clientip": "\ud800"}, {}, "clientip has half a character"),
         ({"x": 5}, {}, "must be a text, an array or a list"),
         ({"x": None}, {"pack_tensor_format": True}, "must be a text, an array or a list"),
         ({"x": [[1], [2, 3]]}, {}, "no rectangular list"),
@@ -354,6 +358,7 @@ def test_several_servers_take_turns_and_one_that_is_gone_is_passed_over(client: 
     [
         ([], "endpoints are a list"),
         (["nonsense"], "endpoints are a list"),
+        (["127.0.0.1:99999"], "endpoints are a list"),
         (["127.0.0.1:1", 5], "in this process"),
         ([5], "an Engine is asked"),
         (object(), "an Engine is asked"),

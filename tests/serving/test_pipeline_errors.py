@@ -71,6 +71,10 @@ class WrongOp(Op):
             "objects": ({"y": np.array([object()])}, None, ""),
             "late product": ({}, 77, "too late"),
             "two": ({}, None),
+            "half a character": ({"y": "a\ud800"}, None, ""),
+            "half a key": ({"\ud800": "a"}, None, ""),
+            "number as key": ({5: "a"}, None, ""),
+            "large code": ({}, 1 << 31, "a text"),
             "code": ({}, "55", "a text"),
         }.get(self.how, ({"y": str(fetch_dict["y"][0, 0])}, None, ""))
 
@@ -107,6 +111,10 @@ def server() -> Iterator[Any]:
         ("code", 7000, "must give"),
         ("number", 7000, "'y' as int: it must be a text or an array of numbers"),
         ("objects", 7000, "'y' as ndarray"),
+        ("half a character", 7000, "cannot be sent: a value has half a character at 1"),
+        ("half a key", 7000, "cannot be sent: a key has half a character at 0"),
+        ("number as key", 7000, "cannot be sent: a key must be a text, not 5"),
+        ("large code", 7000, "must be an integer of 32 bits, not 2147483648"),
     ],
 )
 def test_what_an_op_does_wrong_has_its_number_and_a_sentence(

@@ -78,6 +78,26 @@ def test_an_op_jumps_back_until_it_is_done() -> None:
         assert asked(server, n="11").value == ["12"]
 
 
+def test_a_jump_in_the_place_of_two_ops_runs_the_one_after_both_once() -> None:
+    met: list[dict[str, str]] = []
+
+    class Meeting(Op):
+        def preprocess(self, input_dicts: Any, data_id: int, log_id: int) -> Any:
+            met.append({name: given["n"] for name, given in input_dicts.items()})
+            return {"n": str(sum(int(given["n"]) for given in input_dicts.values()) + 1)}, True, None, ""
+
+    class Again(Op):
+        def check_jumping(self, input_data: Any) -> bool:
+            return len(met) < 3
+
+    read_op = RequestOp()
+    left, right = Op("left", [read_op]), Op("right", [read_op])
+    again = Again("again", [Meeting("meeting", [left, right])], jump_to_ops=[left, right])
+    with pipeline_of(Op("end", [again])) as server:
+        assert asked(server, n="1").value == ["5"]
+    assert met == [{"left": "1", "right": "1"}, {"again": "3"}, {"again": "4"}]
+
+
 def test_a_loop_without_an_end_is_ended() -> None:
     class Forever(Op):
         def check_jumping(self, input_data: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from paddleinfer.errors import InvalidInput, PaddleInferError
 from paddleinfer.sentences import shown
 from paddleinfer.serving.formats.prediction import PROFILE_KEY
-from paddleinfer.serving.formats.tensors import sequence_of, text_or_array_of
+from paddleinfer.serving.formats.tensors import check_text, sequence_of, text_or_array_of
 
 if TYPE_CHECKING:
     from paddleinfer.serve.service import Service
@@ -22,6 +22,7 @@ __all__ = [
     "PipelineFailure",
     "PipelineRequest",
     "PipelineResponse",
+    "check_response",
     "document_of",
     "read_document",
     "status_of",
@@ -30,6 +31,7 @@ __all__ = [
 
 _MOST_KEYS: Final = 1024
 _MOST_INT: Final = 1 << 63
+_MOST_ERR_NO: Final = 1 << 31
 _PRODUCT_ERRORS: Final = range(50, 100)
 _STATUS_OF: Final = {
     0: 200,
@@ -185,6 +187,20 @@ def values_of(request: PipelineRequest) -> dict[str, Any]:
             raise InvalidInput(f"{shown(name)} is given twice")
         values[name] = value
     return values
+
+
+def check_response(response: PipelineResponse) -> None:
+    """Raises InvalidInput where no message can say it; the sentence says what."""
+    err_no = response.err_no
+    if type(err_no) is not int or not -_MOST_ERR_NO <= err_no < _MOST_ERR_NO:
+        raise InvalidInput(f"the number of an error must be an integer of 32 bits, not {shown(err_no)}")
+    check_text("the sentence of an error", response.err_msg)
+    for what, texts in (("key", response.keys), ("value", response.values)):
+        for text in texts:
+            check_text(f"a {what}", text)
+    for tensor in response.tensors:
+        check_text("the name of a tensor", tensor.get("name", ""))
+    _check_pairs(response.keys, response.values)
 
 
 def document_of(response: PipelineResponse) -> dict[str, Any]:

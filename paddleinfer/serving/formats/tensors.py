@@ -23,6 +23,7 @@ __all__ = [
     "DTYPE_OF",
     "NUMBER_FIELDS",
     "array_of",
+    "check_text",
     "field_text",
     "fields_of",
     "file_fields_of",
@@ -158,6 +159,8 @@ def web_fields_of(name: str, array: Array) -> dict[str, Any]:
         texts = flat.tolist()
         if not all(isinstance(text, str) for text in texts):
             raise InvalidInput(f"{name!r} is an array of objects, and only texts among these can be sent")
+        for text in texts:
+            check_text(repr(name), text)
         return {"str_data": texts, "elem_type": _TEXT, "shape": shape, "name": name}
     dtype = array.dtype.newbyteorder("=")
     elem_type = ELEM_TYPES["bfloat16"] if dtype == _BITS else _NUMBER_OF.get(dtype)
@@ -184,6 +187,19 @@ def file_fields_of(name: str, array: Array) -> dict[str, Any]:
     file = io.BytesIO()
     np.save(file, array.astype(array.dtype.newbyteorder("<"), copy=False), allow_pickle=False)
     return {"byte_data": file.getvalue(), "elem_type": _NPY, "shape": list(array.shape), "name": name}
+
+
+def check_text(what: str, text: object) -> None:
+    """Raises InvalidInput for what is no text, or one that UTF-8 cannot say."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"{what} must be a text, not {shown(text)}")
+    if not text.isascii():  # which costs nothing
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                f"{what} has half a character at {error.start}, which UTF-8 cannot say: {shown(text)}"
+            ) from None
 
 
 def message_fields(message: Any, tensors: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from paddleinfer.serving.formats.pipeline import (
     PipelineFailure,
     PipelineRequest,
     PipelineResponse,
+    check_response,
     document_of,
     read_document,
 )
@@ -30,6 +31,7 @@ from paddleinfer.serving.profiling import StageClock
 __all__ = ["Executor"]
 
 _NO_SERVICE: Final = CustomExceptionCode.NO_SERVICE.value
+_TYPE_ERROR: Final = CustomExceptionCode.TYPE_ERROR.value
 _PACKAGE_ERROR: Final = CustomExceptionCode.RPC_PACKAGE_ERROR.value
 _UNPACK: Final = (("dict", None), ("log_id", None), ("prod_errcode", None), ("prod_errinfo", ""))
 
@@ -132,7 +134,7 @@ class Executor:
                 unpacked, log_id, _, _ = self._unpack(op, (request,), data_id, request.logid)
                 if not isinstance(unpacked, dict):
                     raise OpError(
-                        CustomExceptionCode.TYPE_ERROR.value,
+                        _TYPE_ERROR,
                         f"unpack_request_package must give a dict, and gave {shown(unpacked)}",
                     )
         except OpError as error:
@@ -159,11 +161,14 @@ class Executor:
         try:
             with InFunction("pack_response_package", op, channel_data.log_id):
                 response = op.pack_response_package(channel_data)
-                if isinstance(response, PipelineResponse):
-                    return response
-                raise OpError(
-                    CustomExceptionCode.TYPE_ERROR.value,
-                    f"pack_response_package must give a PipelineResponse, and gave {shown(response)}",
-                )
+                if not isinstance(response, PipelineResponse):
+                    raise OpError(
+                        _TYPE_ERROR,
+                        f"pack_response_package must give a PipelineResponse, and gave {shown(response)}",
+                    )
+            check_response(response)
+            return response
+        except InvalidInput as wrong:
+            return PipelineResponse(_TYPE_ERROR, f"the response cannot be sent: {wrong}")
         except OpError as wrong:
             return PipelineResponse(wrong.err_no, str(wrong))

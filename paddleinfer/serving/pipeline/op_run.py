@@ -195,11 +195,12 @@ class OpRun:
         raise AssertionError("there is at least one try")
 
     def keeping_error(self, step: Callable[[], None]) -> None:
-        """One of these; what it raises is `error`."""
+        """One of these; what it raises is `error`, and nobody waits for what is queued."""
         try:
             step()
         except Exception as error:
             self.error = error
+            self.cancel()
 
     def cancel(self) -> None:
         """Nobody waits for it any more; from any thread."""

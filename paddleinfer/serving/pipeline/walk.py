@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -108,26 +108,36 @@ class Walk:
             self._jumps += 1
             if self._jumps > _MOST_JUMPS:
                 raise OpError(_UNKNOWN, f"Op {op.name!r} jumped {_MOST_JUMPS} times, which is the most")
-            for other in op.get_jump_to_ops():
-                self._deliver(op.name, output, in_place_of=other.name)
+            self._jump(op.name, output, [other.name for other in op.get_jump_to_ops()])
         else:
             self._deliver(op.name, output)
 
-    def _deliver(self, name: str, output: Mapping[str, Any], in_place_of: str | None = None) -> None:
+    def _deliver(self, name: str, output: Mapping[str, Any]) -> None:
         """Gives an output to those after its Op, each its own where there are several."""
-        place = in_place_of or name
-        if place == self._graph.last:
+        if name == self._graph.last:
             self._output = output
             return
-        consumers = self._graph.consumers[place]
+        consumers = self._graph.consumers[name]
         for number, op in enumerate(consumers):
             given = output if number == len(consumers) - 1 else _own(output)
             inputs = self._inputs.setdefault(op.name, {})
-            if in_place_of is not None:
-                before = self._last_inputs.get(op.name, {})
-                inputs.update({other: value for other, value in before.items() if other != place})
             inputs[name] = given
             if len(inputs) >= len(self._graph.inputs[op.name]):
+                self._ready.append(op)
+
+    def _jump(self, name: str, output: Mapping[str, Any], places: Collection[str]) -> None:
+        """Gives an output to those after `places`, once to each; the rest of what they get is as before."""
+        if self._graph.last in places:
+            self._output = output
+            return
+        after = (op for place in places for op in self._graph.consumers[place])
+        for op in dict.fromkeys(after):
+            inputs = self._inputs.setdefault(op.name, {})
+            before = self._last_inputs.get(op.name, {})
+            inputs.update({other: value for other, value in before.items() if other not in places})
+            inputs[name] = _own(output)
+            wanted = [other for other in self._graph.inputs[op.name] if other not in places]
+            if len(inputs) > len(wanted) and op not in self._ready:
                 self._ready.append(op)
 
     def _mark(self, stage: str, op: Op) -> None:
