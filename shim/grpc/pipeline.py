@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from paddleinfer.errors import DeadlineExceeded
 from paddleinfer.sentences import listed
 from paddleinfer.serving.formats import prediction
 from paddleinfer.serving.formats.messages import PIPELINE_SERVICE
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ..service.services import ServedService
 
 __all__ = ["PipelineRequest", "pipeline_handlers"]
+
+_TIMEOUT: Final = 6000
 
 
 def pipeline_handlers(calls: Calls, infer: Behaviour) -> Mapping[str, Any]:
@@ -89,11 +92,14 @@ class PipelineRequest(RpcRequest):
         request = read_document(fields, name, fields.get("method", ""))
         del fields
         request.client_ip = request.client_ip or self.client_address() or ""
-        self._decoded_ns = monotonic_ns()
+        begun_ns = self._decoded_ns = monotonic_ns()
         with contextlib.nullcontext() if self.span is None else self.span.observing():
             response = await pipeline.answer(request, timeout=remaining_s)
         del request
-        self._delivered_ns = monotonic_ns()
+        ended_ns = self._delivered_ns = monotonic_ns()
+        is_late = remaining_s is not None and ended_ns - begun_ns >= remaining_s * 1e9
+        if is_late and response.err_no == _TIMEOUT:  # and not that of an Op alone
+            raise DeadlineExceeded(response.err_msg)
         if response.err_no and self._service.options.http_status == "real":
             raise RequestError(status_of(response.err_no), response.err_msg)
         document = document_of(response)

@@ -143,6 +143,26 @@ def test_what_a_pipeline_says_went_wrong_is_sent() -> None:
     assert (code, sentence) == (grpc.StatusCode.INVALID_ARGUMENT, "this is no picture")
 
 
+def test_that_a_deadline_has_passed_is_said_by_grpc_whoever_notices_first() -> None:
+    gate = Gate()
+    with (
+        engine_of(gate) as engine,
+        Service(engine, preprocess=lambda _: {"x": np.ones((1, 3), "float32")}) as service,
+        grpc_helpers.serving(engine, {"s": service}) as served,
+    ):
+        asking = served.channel.unary_unary(METHOD)
+        body = wire.request({"k": "v"}, name="s")
+        codes = {failure(lambda: asking(body, timeout=0.02))[0] for _ in range(10)}
+        gate.open()
+    assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+def test_the_time_of_an_op_alone_is_said_in_the_response() -> None:
+    pipeline = EchoPipeline(err_no=6000, err_msg="the Op took too long")
+    with engine_of() as engine, pipeline, grpc_helpers.serving(engine, pipelines={"p": pipeline}) as served:
+        assert told(served, ROW) == (6000, "the Op took too long")
+
+
 def test_a_pipeline_that_raises_harms_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
     pipeline = EchoPipeline(raises=ZeroDivisionError("a secret"))
     with engine_of() as engine, pipeline, grpc_helpers.serving(engine, pipelines={"p": pipeline}) as served:

@@ -330,6 +330,14 @@ def server_call(service: Any, x: str) -> int:
     return response.err_no
 
 
+def test_who_asks_a_closed_pipeline_is_told_so() -> None:
+    with engine_of(double) as engine:
+        with pipeline_of(RowOp("op", [RequestOp()]), {"op": engine}) as server:
+            assert asked(server, x="1").err_no == 0
+        response = asked(server, x="1")
+    assert response.err_no == 3001 and "is closed" in response.err_msg
+
+
 def test_a_pipeline_is_prepared_anew() -> None:
     made: list[int] = []
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from paddleinfer.engine.engine import Engine
-from paddleinfer.errors import ConfigError, PaddleInferError
+from paddleinfer.errors import ConfigError, EngineClosed, PaddleInferError
 from paddleinfer.sentences import listed, shown
 from paddleinfer.serve.functions import Functions
 from paddleinfer.serve.limits import ServiceLimits
@@ -67,6 +67,7 @@ class PipelineServer:
         self._clients: list[Client] = []
         self._options: Any = None
         self._service: Service | None = None
+        self._is_closed = False
 
     def set_response_op(self, response_op: ResponseOp) -> None:
         """Says which graph it is, by its end.
@@ -186,6 +187,7 @@ class PipelineServer:
         """Ends it: accepted requests are over first. run_server does so itself."""
         service, self._service = self._service, None
         if service is not None:
+            self._is_closed = True
             service.close()
         engines, self._opened = self._opened, {}
         for engine in engines.values():
@@ -204,8 +206,12 @@ class PipelineServer:
         ------
         ConfigError
             ``prepare_server`` was not called.
+        EngineClosed
+            It is closed.
         """
         if self._service is None:
+            if self._is_closed:
+                raise EngineClosed(f"the pipeline {self.name!r} is closed")
             raise ConfigError("call prepare_server first: there is no pipeline yet")
         return self._service
 
@@ -214,18 +220,20 @@ class PipelineServer:
 
         `timeout` is in seconds.
         """
-        service = self.service
         try:
-            response: PipelineResponse = await service.acall(request, timeout=timeout)
+            response: PipelineResponse = await self.service.acall(request, timeout=timeout)
+        except ConfigError:  # it was never prepared
+            raise
         except PaddleInferError as error:
             return _response_of(error)
         return response
 
     def call(self, request: PipelineRequest, *, timeout: float | None = None) -> PipelineResponse:
         """As ``answer``, from any thread."""
-        service = self.service
         try:
-            response: PipelineResponse = service.call(request, timeout=timeout)
+            response: PipelineResponse = self.service.call(request, timeout=timeout)
+        except ConfigError:  # as above
+            raise
         except PaddleInferError as error:
             return _response_of(error)
         return response
