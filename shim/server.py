@@ -234,7 +234,11 @@ class _Server(uvicorn.Server):
             tell(f"paddleinfer-http serves gRPC on {', '.join(self._grpc.addresses)}")
         assert self.listener is not None
         for served in self._service.services:
-            tell(f"{served.name}: a service at /services/{served.name}, {served.service.described}")
+            if served.name in self._service.given_services:
+                what = f"a service at /services/{served.name}"
+            else:
+                what = f"a web service at /{served.name}/prediction"
+            tell(f"{served.name}: {what}, {served.service.described}")
         tell(f"paddleinfer-http serves on {self.listener.url}")
         if self._options.reload_interval is not None:
             self._tasks.append(

@@ -27,8 +27,17 @@ def server_options(options: Mapping[str, Any]) -> Any:
 def serve(
     engines: Mapping[str, Engine], options: Any, pipelines: Mapping[str, Pipeline] | None = None
 ) -> int:
-    """Serves until a signal; returns the exit code of ``paddleinfer-http``."""
+    """Serves until a signal; returns the exit code of ``paddleinfer-http``.
+
+    Raises
+    ------
+    EngineClosed
+        An engine belongs to the process that this one was forked from.
+    """
     from paddleinfer.shim.server import serve
+
+    for engine in engines.values():
+        engine.stats()  # which says so
 
     return int(serve(engines, options, options.service_options(), pipelines=pipelines))
 

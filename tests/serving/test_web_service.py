@@ -262,8 +262,13 @@ def test_it_serves_until_it_is_stopped(
     )
     try:
         assert process.stdout is not None
-        line = next(line for line in process.stdout if line.startswith("paddleinfer-http serves"))
-        url = line.split()[-1]
+        said = ""
+        while "paddleinfer-http serves on" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        assert "uci: a web service at /uci/prediction, handle" in said
+        url = said.split()[-1]
         answer = httpx.post(f"{url}/uci/prediction", content=json.dumps(document), timeout=PATIENCE_S)
         command = [sys.executable, "-m", "paddleinfer.serving.serve", "stop"]
         stopped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -276,6 +281,39 @@ def test_it_serves_until_it_is_stopped(
     np.testing.assert_allclose(value, price_of(fit_a_line, np.array([HOUSE])), rtol=1e-5)
     assert process.returncode == 0, errors
     assert f"process {process.pid}" in stopped.stdout
+    assert not list(tmp_path.iterdir())
+
+
+FORKED = """
+import os, warnings
+from paddleinfer.errors import EngineClosed
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: threads and fork
+child = os.fork()
+if child == 0:
+    try:
+        serve()
+    except EngineClosed as error:
+        assert "create the engine after the fork" in str(error), error
+        os._exit(0)
+    os._exit(3)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("start", [PIPELINE, ONE_MODEL], ids=["pipeline", "one model"])
+def test_a_forked_child_does_not_serve_what_it_cannot_answer(
+    fit_a_line: Path, tmp_path: Path, start: str
+) -> None:
+    loads, _, serves = start.strip().rpartition("\n")
+    call = serves.removeprefix("sys.exit(").removesuffix(")")
+    script = SCRIPT.format(imports=IMPORTS, start=f"{loads}\nserve = lambda: {call}\n{FORKED}")
+    support = str(Path(__file__).resolve().parents[1] / "support")
+    code = f"import sys; sys.path.insert(0, {support!r})\n{script}"
+    command = [sys.executable, "-c", code, str(fit_a_line)]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
 
 
