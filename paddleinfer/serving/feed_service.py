@@ -74,6 +74,8 @@ class FeedService:
         InvalidInput
             It has no feed, or no fetch.
         """
+        if not isinstance(document, Mapping):
+            raise _NoFeeds(f'a request is a dict with "feed" and "fetch", not {shown(document)}')
         feed, fetch = document.get("feed"), document.get("fetch")
         if "fetch" not in document or not isinstance(fetch, (list, str)):
             raise _NoFeeds(f'"fetch" must be a list of the outputs\' names, not {shown(fetch)}')

@@ -95,6 +95,17 @@ def test_a_request_without_a_result_has_the_documented_status(
     assert client.post("/uci/prediction", json={"feed": [{"x": HOUSE}], "fetch": ["price"]}).is_success
 
 
+def test_what_is_no_request_is_answered_with_a_sentence(fit_a_line: Path) -> None:
+    service = WebService("uci")
+    service.load_model_config(str(fit_a_line))
+    service.prepare_server(port=0)
+    service.run_debugger_service()
+    for wrong in (3, None, [HOUSE]):
+        found = service.get_prediction(wrong)  # type: ignore[arg-type]
+        assert found["result"].startswith('a request is a dict with "feed" and "fetch", not ')
+    service.close()
+
+
 def test_postprocess_gets_the_clients_feed_and_makes_the_result(fit_a_line: Path) -> None:
     class Naming(UciService):
         def postprocess(self, feed: Any = (), fetch: Any = (), fetch_map: Any = None) -> Any:
