@@ -196,7 +196,7 @@ $(VENV_ONNX)/.test: $(PACKAGING) $(VENV)/.test
 	$(VENV_ONNX)/bin/python -m pip --quiet install -c constraints.txt onnxruntime 'paddle2onnx; python_version < "3.13"'
 	@touch $@
 
-ONNX_TESTS := tests/backends/onnx tests/engine/test_agreement.py
+ONNX_TESTS := tests/backends/onnx tests/engine/test_agreement.py tests/engine/test_verify.py tests/cli/test_verify.py
 test-onnx: $(VENV_ONNX)/.test $(VENV)/.built
 	$(VENV_ONNX)/bin/python -m pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS) $(ONNX_TESTS)
 

@@ -9,9 +9,12 @@ from paddleinfer.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from paddleinfer.backends.paddle.export import export as export
     from paddleinfer.config import *  # noqa: F403
+    from paddleinfer.engine.certificate import Agreement as Agreement
+    from paddleinfer.engine.certificate import Certificate as Certificate
     from paddleinfer.engine.engine import Engine as Engine
     from paddleinfer.engine.futures import InferFuture as InferFuture
     from paddleinfer.engine.generation import ReloadReport as ReloadReport
+    from paddleinfer.engine.verify import verify as verify
     from paddleinfer.engine.warmup import WarmupReport as WarmupReport
     from paddleinfer.errors import *  # noqa: F403
     from paddleinfer.explanation import InferInfo as InferInfo
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "engine.engine": "Engine InferInfo ReloadReport WarmupReport",
+    "engine.certificate": "Agreement Certificate",
+    "engine.verify": "verify",
     "config": "BatchingOptions EngineConfig EngineOptions PadAxis RuntimeOptions",
     "errors": " ".join(errors.__all__),
     "backends.paddle.export": "export",

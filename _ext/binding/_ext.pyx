@@ -85,6 +85,7 @@ from running cimport (
     TracedRun,
     c_allowed_difference,
     c_compare,
+    c_differs_by_ties,
     c_largest_magnitude,
     c_tolerance_of,
     NativeThread,

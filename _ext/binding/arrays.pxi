@@ -89,3 +89,16 @@ def compare(a, b, double largest=0):
         return 0.0, True
     equal = found.difference <= c_allowed_difference(dtype, found.magnitude, largest)
     return (found.difference / found.magnitude if found.magnitude > 0 else float("inf")), equal
+
+
+def differs_by_ties(a, b, source, double largest=0):
+    """Tells whether integers of equal shape differ only where they name values of `source` that are as good as equal.
+
+    `source` is a float output of the run that gave `b`; `largest` is the largest value that it has had in any run.
+    """
+    integers, others, floats = np.ascontiguousarray(a), np.ascontiguousarray(b), np.ascontiguousarray(source)
+    return c_differs_by_ties(
+        view_of(<cnp.ndarray>integers, index_of_type(integers.dtype.num)),
+        view_of(<cnp.ndarray>others, index_of_type(others.dtype.num)),
+        view_of(<cnp.ndarray>floats, index_of_type(floats.dtype.num)),
+        largest)

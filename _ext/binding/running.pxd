@@ -157,6 +157,8 @@ cdef extern from "running/tensor_compare.h" namespace "paddleinfer" nogil:
     double c_tolerance_of "paddleinfer::tolerance_of"(DType) noexcept
     double c_allowed_difference "paddleinfer::allowed_difference"(DType, double, double) noexcept
     double c_largest_magnitude "paddleinfer::largest_magnitude"(const TensorView&) noexcept
+    cbool c_differs_by_ties "paddleinfer::differs_by_ties"(
+        const TensorView&, const TensorView&, const TensorView&, double) noexcept
 
 
 cdef extern from "running/python_backend.h" namespace "paddleinfer" nogil:

@@ -118,10 +118,12 @@ def _spec_of(name: str, specs: Sequence[TensorSpec]) -> TensorSpec | None:
     return next((spec for spec in specs if name in (spec.name, spec.alias)), None)
 
 
-def add_input(parser: argparse._ActionsContainer, what_for: str) -> None:
-    """Adds the option for arrays from files."""
+def add_input(parser: argparse._ActionsContainer, what_for: str, *spelled: str) -> None:
+    """Adds the option for arrays from files, and further spellings of it."""
     parser.add_argument(
         "--input",
+        *spelled,
+        dest="input",
         metavar="[NAME=]FILE",
         action="append",
         default=[],

@@ -19,7 +19,18 @@ from paddleinfer.sentences import shown
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = ("inspect", "run", "bench", "diagnose", "timeline", "simulate", "convert", "cache", "demo")
+COMMANDS = (
+    "inspect",
+    "run",
+    "bench",
+    "verify",
+    "diagnose",
+    "timeline",
+    "simulate",
+    "convert",
+    "cache",
+    "demo",
+)
 """The sub-commands. Each is a module ``paddleinfer.cli.NAME`` with
 
 - ``SUMMARY``, one line for the help;

@@ -18,7 +18,7 @@ from paddleinfer.errors import InvalidInput, ModelError, ModelLoadError
 from paddleinfer.models.reader import TensorSpec
 from paddleinfer.sentences import shown
 
-__all__ = ["check_agreement", "difference_of"]
+__all__ = ["check_agreement", "difference_of", "has_free_rows", "made_up", "shapes_text"]
 
 _log = logging.getLogger("paddleinfer")
 
@@ -66,7 +66,7 @@ def check_agreement(
         return
     try:
         shapes = _shapes(loaded)
-        cases = [_made_up(loaded.spec.inputs, one) for one in shapes]
+        cases = [made_up(loaded.spec.inputs, one) for one in shapes]
         worst = reference.recall(shapes)
         if worst is None:
             worst = _compared(loaded, reference, cases, shapes, ask_paddle)
@@ -75,26 +75,31 @@ def check_agreement(
         resolved.add_note("backend", f"its answers were not compared with Paddle's: {error}")
         _log.warning("%s: its answers were not compared with Paddle's: %s", loaded.label, error)
         return
-    sizes = ", ".join(_text(one) for one in shapes)
+    sizes = ", ".join(shapes_text(one) for one in shapes)
     resolved.add_note("backend", f"answers agree with Paddle's ({sizes}): {worst}")
 
 
-def difference_of(given: Array, wanted: Array, largest: float) -> tuple[float, float]:
+def difference_of(
+    given: Array, wanted: Array, largest: float, *, across_runtimes: bool = True
+) -> tuple[float, float]:
     """Returns by how much two results of one output differ, and by how much they may.
 
     Parameters
     ----------
     given, wanted
-        The results; `wanted` is Paddle's. Shapes or dtypes that differ are an infinite difference.
+        The results; of two runtimes `wanted` is Paddle's. Shapes or dtypes that differ are an infinite
+        difference.
     largest
         The largest magnitude that the output has had in any case.
+    across_runtimes
+        Whether two runtimes gave them, which may differ by more than two runs of one.
     """
     if given.shape != wanted.shape or given.dtype != wanted.dtype:
         return math.inf, 0.0
     tolerance = _ext.tolerance_of(wanted.dtype)
     if tolerance == 0:
         return (0.0 if np.array_equal(given, wanted) else math.inf), 0.0
-    if wanted.dtype in (np.float32, np.float64):
+    if across_runtimes and wanted.dtype in (np.float32, np.float64):
         tolerance *= _ACROSS_RUNTIMES
     left, right = given.astype(np.float64), wanted.astype(np.float64)
     with np.errstate(invalid="ignore"):
@@ -111,7 +116,7 @@ def _shapes(loaded: Loaded) -> list[Shapes]:
     found: list[Shapes] = []
     for rows, sizes in ((1, least), (2, least), (1, usual)):
         shapes = [
-            (rows, *shape[1:]) if shape and _has_free_rows(tensor) else shape
+            (rows, *shape[1:]) if shape and has_free_rows(tensor) else shape
             for tensor, shape in zip(loaded.spec.inputs, sizes, strict=True)
         ]
         total_bytes = sum(
@@ -125,11 +130,12 @@ def _shapes(loaded: Loaded) -> list[Shapes]:
     return found
 
 
-def _has_free_rows(tensor: TensorSpec) -> bool:
+def has_free_rows(tensor: TensorSpec) -> bool:
+    """Tells whether callers choose how many rows an input has."""
     return tensor.shape is None or bool(tensor.shape and tensor.shape[0] < 0)
 
 
-def _made_up(tensors: Sequence[TensorSpec], shapes: Shapes) -> list[Array]:
+def made_up(tensors: Sequence[TensorSpec], shapes: Shapes) -> list[Array]:
     """Makes inputs that look like pictures or signals, not like noise; integers are 0 or 1."""
     random = np.random.default_rng(_SEED)
     made = []
@@ -184,7 +190,7 @@ def _answers(loaded: Loaded, case: Sequence[Array], sizes: Shapes) -> Answers:
     except ModelError as error:
         raise ModelLoadError(
             f"{loaded.spec.path} fails in another runtime where Paddle answers, on inputs of the shapes "
-            f"{_text(sizes)}: {error}; {_WAYS_ON}"
+            f"{shapes_text(sizes)}: {error}; {_WAYS_ON}"
         ) from error
     return answers
 
@@ -205,7 +211,7 @@ def _refusal(
     begin = (
         f"{loaded.spec.path} gives other answers in {reference.runtime} than in Paddle: output {shown(name)} "
     )
-    on = f"on inputs of the shapes {_text(sizes)}; {_WAYS_ON}"
+    on = f"on inputs of the shapes {shapes_text(sizes)}; {_WAYS_ON}"
     if given.shape != wanted.shape or given.dtype != wanted.dtype:
         return f"{begin}is {given.dtype} {given.shape} and not {wanted.dtype} {wanted.shape}, {on}"
     if math.isinf(difference):
@@ -213,5 +219,6 @@ def _refusal(
     return f"{begin}differs by {difference:.2g}, and {allowed:.2g} is allowed, {on}"
 
 
-def _text(shapes: Shapes) -> str:
+def shapes_text(shapes: Sequence[tuple[int, ...]]) -> str:
+    """Writes the shapes of a model's inputs, as 1x3x32x320 1x8."""
     return " ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "none"

@@ -65,7 +65,7 @@ class Engine(EngineCalls, EngineIntrospection):
         config: EngineConfig | None = None,
         **options: Unpack[EngineOptions],
     ) -> None:
-        config = _one_config(config, options)
+        config = one_config(config, options)
         self._open(functools.partial(_prepared, config), path, config)
 
     @classmethod
@@ -96,7 +96,7 @@ class Engine(EngineCalls, EngineIntrospection):
         ConfigError
             A description is wrong, or an option acts on Paddle only.
         """
-        config = _one_config(config, options)
+        config = one_config(config, options)
         spec = callables.spec_of(fn, inputs, outputs)
         engine = cls.__new__(cls)
         engine._open(functools.partial(_prepared_function, fn, spec, config), None, config)
@@ -192,7 +192,7 @@ class Engine(EngineCalls, EngineIntrospection):
         )
 
 
-def _one_config(config: EngineConfig | None, options: Mapping[str, Any]) -> EngineConfig:
+def one_config(config: EngineConfig | None, options: Mapping[str, Any]) -> EngineConfig:
     if config is None:
         return EngineConfig.from_options(options)
     if options:

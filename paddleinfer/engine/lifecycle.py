@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -58,7 +59,8 @@ def reap(core: Closable) -> None:
 def defer_sigint() -> Iterator[None]:
     """Delays Ctrl-C: KeyboardInterrupt is raised at the end of the block, which must not be interrupted."""
     came: list[int] = []
-    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    heard = in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heard:
         signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:

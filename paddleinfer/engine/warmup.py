@@ -19,7 +19,7 @@ from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.models.spec import Batchable
 from paddleinfer.sentences import shown
 
-__all__ = ["WarmedSize", "WarmupReport", "warmup"]
+__all__ = ["WarmedSize", "WarmupReport", "varied", "warmup"]
 
 _log = logging.getLogger("paddleinfer")
 
@@ -136,7 +136,7 @@ def _sizes(loaded: Loaded, batch_sizes: Sequence[int] | None, row_bytes: int) ->
 
 def _compare(core: _ext.Core, row: list[Array], count: int) -> dict[str, tuple[float, bool]]:
     """Returns output -> (largest difference between rows alone and together, whether it counts as equal)."""
-    feeds = [_varied(array, count) for array in row]
+    feeds = [varied(array, count) for array in row]
     together = _run(core, feeds)
     checked = sorted({0, count // 2, count - 1})
     alone = [_run(core, [array[place : place + 1] for array in feeds]) for place in checked]
@@ -154,7 +154,7 @@ def _compare(core: _ext.Core, row: list[Array], count: int) -> dict[str, tuple[f
     return differences
 
 
-def _varied(array: Array, count: int) -> Array:
+def varied(array: Array, count: int) -> Array:
     """Makes rows that differ: the example times 1, 1/2, 1/3..., so that all stay in its range."""
     rows = np.repeat(array, count, axis=0)
     if array.dtype.kind in "iub":
