@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import importlib.metadata
+import importlib.util
 import os
 from collections.abc import Iterator
 
@@ -46,10 +47,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the tests for another major version of Paddle than the installed one."""
+    """Leaves out the tests for another major version of Paddle, and for runtimes that are not installed."""
     installed = importlib.metadata.version("paddlepaddle").split(".")[0]
-    other = {"2": "paddle3", "3": "paddle2"}[installed]
-    left_out = [item for item in items if item.get_closest_marker(other)]
+    others = [{"2": "paddle3", "3": "paddle2"}[installed]]
+    if not all(importlib.util.find_spec(name) for name in ("onnxruntime", "paddle2onnx")):
+        others.append("onnx")
+    left_out = [item for item in items if any(map(item.get_closest_marker, others))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

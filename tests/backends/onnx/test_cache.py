@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -206,17 +209,35 @@ def test_an_error_of_who_uses_the_model_is_left_alone(tmp_path: Path) -> None:
     used(ModelCache(tmp_path, ROOMY), KEYS[0])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_only_be_read_serves_what_it_has(tmp_path: Path) -> None:
-    cache = ModelCache(tmp_path, ROOMY)
-    used(cache, KEYS[0], b"first")
-    tmp_path.chmod(0o500)
+@contextlib.contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """As a user without rights, if this is root, who may write everywhere."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = 65534
+    os.seteuid(nobody)
     try:
-        assert used(cache, KEYS[0], b"second") == b"first"
-        with pytest.raises(ModelLoadError, match=r"cannot be kept in .*Permission denied"):
-            used(cache, KEYS[1])
+        yield
     finally:
-        tmp_path.chmod(0o700)
+        os.seteuid(0)
+
+
+def test_a_folder_that_may_only_be_read_serves_what_it_has() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+        folder = Path(name)
+        cache = ModelCache(folder, ROOMY)
+        used(cache, KEYS[0], b"first")
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        try:
+            with as_somebody_else():
+                assert used(cache, KEYS[0], b"second") == b"first"
+                with pytest.raises(ModelLoadError, match=r"cannot be kept in .*Permission denied"):
+                    used(cache, KEYS[1])
+        finally:
+            for path in (folder, *folder.rglob("*")):
+                path.chmod(0o700)
 
 
 def test_the_folder_is_among_the_users_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

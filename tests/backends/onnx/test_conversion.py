@@ -24,10 +24,6 @@ from paddleinfer.engine.opening import Opening
 from paddleinfer.errors import ConfigError, EngineClosed, ModelLoadError
 from paddleinfer.models.reader import load_spec
 
-needs_paddle2onnx = pytest.mark.skipif(
-    importlib.util.find_spec("paddle2onnx") is None, reason="paddle2onnx is not installed (make test-onnx)"
-)
-
 # What stands for a child: it reads its order, and does this.
 CHILD = (
     "import json, os, pickle, signal, sys, time; read = sys.stdin.buffer; pickle.load(read); "
@@ -201,7 +197,7 @@ def test_operators_are_known_under_the_names_of_any_paddle() -> None:
 # -- with paddle2onnx
 
 
-@needs_paddle2onnx
+@pytest.mark.onnx
 @pytest.mark.parametrize("format", ["json", "legacy"])
 def test_a_model_is_converted_and_its_tensors_keep_their_places(
     zoo: Zoo, tmp_path: Path, format: str
@@ -217,7 +213,7 @@ def test_a_model_is_converted_and_its_tensors_keep_their_places(
     assert "paddle2onnx" not in sys.modules
 
 
-@needs_paddle2onnx
+@pytest.mark.onnx
 def test_an_operator_of_which_it_cannot_convert_this_use_is_named(zoo: Zoo, tmp_path: Path) -> None:
     with (
         pytest.raises(ModelLoadError, match=r"cannot convert its operator mean: Can not get input 'axis"),
@@ -228,7 +224,7 @@ def test_an_operator_of_which_it_cannot_convert_this_use_is_named(zoo: Zoo, tmp_
         pass
 
 
-@needs_paddle2onnx
+@pytest.mark.onnx
 def test_an_operator_that_cannot_be_converted_is_named(tmp_path: Path) -> None:
     import paddle
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,10 +14,7 @@ from paddleinfer.engine.agreement import difference_of
 
 pytestmark = [
     pytest.mark.paddle3,
-    pytest.mark.skipif(
-        importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("paddle2onnx") is None,
-        reason="onnxruntime and paddle2onnx are not both installed (make test-onnx)",
-    ),
+    pytest.mark.onnx,
 ]
 
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 import pytest
 
 from paddleinfer.backends.onnx.repair import repair, with_narrow_scales
-
-needs_onnx = pytest.mark.skipif(
-    importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None,
-    reason="onnx and onnxruntime are not both installed (make test-onnx)",
-)
 
 
 def model_of(*sizes: tuple[int, ...]) -> Any:
@@ -43,7 +37,7 @@ def run(model: Any, *values: Any) -> Any:
     return session.run(None, {f"i{place}": np.array(value) for place, value in enumerate(values)})[0]
 
 
-@needs_onnx
+@pytest.mark.onnx
 def test_scalars_among_lists_are_mended() -> None:
     model = model_of((2,), (), (1,), ())
     with pytest.raises(Exception, match="must have same rank"):
@@ -52,7 +46,7 @@ def test_scalars_among_lists_are_mended() -> None:
     assert run(model, [1, 2], 3, [4], 5).tolist() == [-1, -2, -3, -4, -5]
 
 
-@needs_onnx
+@pytest.mark.onnx
 def test_a_sound_model_is_left_as_it_is() -> None:
     for model in (model_of((2,), (1,)), model_of((2, 3), (1, 3))):
         before = model.SerializeToString()

@@ -26,10 +26,6 @@ from paddleinfer.engine.opening import Opening
 from paddleinfer.errors import ConfigError, EngineClosed, ModelError, ModelLoadError
 from paddleinfer.models.reader import load_spec
 
-needs_both = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("paddle2onnx") is None,
-    reason="onnxruntime and paddle2onnx are not both installed (make test-onnx)",
-)
 pytestmark = pytest.mark.paddle3
 SEED = 5
 
@@ -66,7 +62,7 @@ def rows_for(engine: Engine) -> dict[str, Any]:
     return made
 
 
-@needs_both
+@pytest.mark.onnx
 @pytest.mark.parametrize("format", ["json", "legacy"])
 @pytest.mark.parametrize("name", ["mlp", "conv", "embedding", "joined", "pooled"])
 def test_results_names_and_shapes_are_those_of_paddle(zoo: Zoo, folder: Path, name: str, format: str) -> None:
@@ -81,7 +77,7 @@ def test_results_names_and_shapes_are_those_of_paddle(zoo: Zoo, folder: Path, na
             np.testing.assert_allclose(given[output], wanted[output], rtol=1e-4, atol=1e-6)
 
 
-@needs_both
+@pytest.mark.onnx
 @pytest.mark.parametrize("format", ["json", "legacy"])
 def test_an_interpolation_by_a_scale_gives_paddles_results(
     folder: Path, tmp_path: Path, format: Literal["json", "legacy"]
@@ -99,7 +95,7 @@ def test_an_interpolation_by_a_scale_gives_paddles_results(
         assert "answers agree with Paddle's" in engine.effective_config()["backend"]["note"]
 
 
-@needs_both
+@pytest.mark.onnx
 def test_the_report_says_what_runs_and_whence(zoo: Zoo, folder: Path) -> None:
     with opened(zoo.directory("mlp", "json"), folder, instances="auto") as engine:
         report = engine.effective_config()
@@ -112,7 +108,7 @@ def test_the_report_says_what_runs_and_whence(zoo: Zoo, folder: Path) -> None:
     assert "usable cores" in report["instances"]["note"]
 
 
-@needs_both
+@pytest.mark.onnx
 def test_answers_are_compared_with_paddles_once_and_reported(
     zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +124,7 @@ def test_answers_are_compared_with_paddles_once_and_reported(
         assert "check=False compares no answers" in engine.effective_config()["backend"]["note"]
 
 
-@needs_both
+@pytest.mark.onnx
 def test_a_conversion_with_other_answers_is_refused(zoo: Zoo, tmp_path: Path) -> None:
     model = zoo.directory("mlp", "json")
     opened(model, tmp_path, check=False).close()
@@ -146,7 +142,7 @@ def test_a_conversion_with_other_answers_is_refused(zoo: Zoo, tmp_path: Path) ->
     opened(model, tmp_path, check=False).close()
 
 
-@needs_both
+@pytest.mark.onnx
 def test_a_warm_load_imports_neither_paddle_nor_pythons_onnxruntime(zoo: Zoo, folder: Path) -> None:
     model = zoo.directory("mlp", "json")
     opened(model, folder).close()
@@ -160,7 +156,7 @@ def test_a_warm_load_imports_neither_paddle_nor_pythons_onnxruntime(zoo: Zoo, fo
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-@needs_both
+@pytest.mark.onnx
 def test_many_callers_get_their_own_rows(zoo: Zoo, folder: Path) -> None:
     with opened(zoo.directory("mlp", "json"), folder) as engine:
         rows = np.random.default_rng(SEED).standard_normal((64, 16)).astype("float32")
@@ -182,7 +178,7 @@ def test_many_callers_get_their_own_rows(zoo: Zoo, folder: Path) -> None:
         assert engine.stats()["requests"] == 801
 
 
-@needs_both
+@pytest.mark.onnx
 def test_results_are_their_callers_own(zoo: Zoo, folder: Path) -> None:
     with opened(zoo.directory("mlp", "json"), folder, instances=1) as engine:
         inputs = {"x": np.ones((2, 16), "float32")}
@@ -194,7 +190,7 @@ def test_results_are_their_callers_own(zoo: Zoo, folder: Path) -> None:
         assert (first == 7).all() and (again == kept).all() and not (second == kept).all()
 
 
-@needs_both
+@pytest.mark.onnx
 def test_a_failed_run_is_the_requests_alone(zoo: Zoo, folder: Path) -> None:
     with opened(zoo.directory("embedding", "json"), folder) as engine:
         good = rows_for(engine)
@@ -206,7 +202,7 @@ def test_a_failed_run_is_the_requests_alone(zoo: Zoo, folder: Path) -> None:
             np.testing.assert_array_equal(given, wanted[output])
 
 
-@needs_both
+@pytest.mark.onnx
 def test_axes_are_padded_and_cropped(zoo: Zoo, folder: Path) -> None:
     pad = PadAxis({"image": 3}, {"fetch_name_1": 3}, multiple=16)
     with opened(zoo.directory("conv", "json"), folder, pad=pad) as engine:
@@ -214,7 +210,7 @@ def test_axes_are_padded_and_cropped(zoo: Zoo, folder: Path) -> None:
         assert given["fetch_name_1"].shape == (1, 16, 8, 8)
 
 
-@needs_both
+@pytest.mark.onnx
 def test_a_reload_puts_the_new_weights_into_service(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(zoo.directory("mlp", "json"), model)
@@ -230,7 +226,7 @@ def test_a_reload_puts_the_new_weights_into_service(zoo: Zoo, folder: Path, tmp_
         assert not np.allclose(before, after)
 
 
-@needs_both
+@pytest.mark.onnx
 def test_a_file_is_loaded_as_it_is(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
     model = zoo.directory("conv", "json")
     path = onnx_file(model, folder, tmp_path / "conv.onnx")
@@ -246,7 +242,7 @@ def test_a_file_is_loaded_as_it_is(zoo: Zoo, folder: Path, tmp_path: Path) -> No
         Engine(path)
 
 
-@needs_both
+@pytest.mark.onnx
 def test_a_damaged_file_is_one_sentence(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
     path = onnx_file(zoo.directory("mlp", "json"), folder, tmp_path / "mlp.onnx")
     data = path.read_bytes()
@@ -255,7 +251,7 @@ def test_a_damaged_file_is_one_sentence(zoo: Zoo, folder: Path, tmp_path: Path) 
         opened(path, folder)
 
 
-@needs_both
+@pytest.mark.onnx
 def test_pythons_interface_gives_the_same(zoo: Zoo, folder: Path) -> None:
     model = zoo.directory("conv", "json")
     with opened(model, folder) as native, opened(model, folder, driver="python") as engine:
@@ -267,7 +263,7 @@ def test_pythons_interface_gives_the_same(zoo: Zoo, folder: Path) -> None:
             engine.infer({"image": np.zeros((1, 3, 0, 8), "float32")})
 
 
-@needs_both
+@pytest.mark.onnx
 def test_a_library_of_another_kind_makes_python_call_and_is_named(
     zoo: Zoo, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -286,7 +282,7 @@ def test_a_library_of_another_kind_makes_python_call_and_is_named(
         opened(model, folder, driver="native")
 
 
-@needs_both
+@pytest.mark.onnx
 def test_a_close_under_load_ends_every_request(zoo: Zoo, folder: Path) -> None:
     engine = opened(zoo.directory("mlp", "json"), folder)
     ended = []
@@ -307,12 +303,14 @@ def test_a_close_under_load_ends_every_request(zoo: Zoo, folder: Path) -> None:
     assert len(ended) == 8
 
 
-@needs_both
+@pytest.mark.onnx
 def test_a_server_says_which_runtime_a_model_has(zoo: Zoo, folder: Path) -> None:
     from paddleinfer.shim.service import metadata
+    from paddleinfer.shim.service.served_models import served_under
 
     with opened(zoo.directory("mlp", "json"), folder) as engine:
-        assert metadata._platform(engine) == "onnxruntime_onnx"
+        (model,) = served_under("mlp", engine)
+        assert metadata.model_metadata(model, [model])["platform"] == "onnxruntime_onnx"
 
 
 # -- without the packages
@@ -347,7 +345,7 @@ def test_a_missing_onnxruntime_is_named_with_its_command(zoo: Zoo, monkeypatch: 
         Engine(zoo.directory("mlp", "json"), backend="onnxruntime")
 
 
-@needs_both
+@pytest.mark.onnx
 def test_weights_are_there_once_and_go_at_the_close(zoo: Zoo, folder: Path) -> None:
     weights_bytes = 88 << 20
     code = (
