@@ -51,7 +51,7 @@ class Certificate:
     lacking: str
     """Why a comparison that was asked for could not be made; empty where all were."""
     not_finite: Mapping[str, int]
-    """Output -> how many of its values were not finite; outputs without any are left out."""
+    """Output -> how many values of its rows alone were not finite; outputs without any are left out."""
 
     @property
     def holds(self) -> bool:

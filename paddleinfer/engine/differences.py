@@ -27,12 +27,16 @@ class Differences:
         self._largest: dict[str, float] = {}
         self._worst: dict[tuple[Compared, str], tuple[float, Agreement]] = {}
         self.not_finite: dict[str, int] = {}
-        """Output -> how many values of those seen were not finite."""
+        """Output -> how many of the values that were counted are not finite."""
 
     def saw(self, answers: Answers) -> None:
         """Notes how large outputs are; what is small beside it is noise."""
         for name, output in answers.items():
             self._largest[name] = max(self._largest.get(name, 0.0), _ext.largest_magnitude(output))
+
+    def count_not_finite(self, answers: Answers) -> None:
+        """Counts values that are not finite."""
+        for name, output in answers.items():
             if _ext.tolerance_of(output.dtype) > 0:
                 count = int(output.size - np.isfinite(output.astype(np.float64)).sum())
                 if count:

@@ -86,6 +86,7 @@ def verify(
         for answers in alone:
             for one in answers:
                 found.saw(one)
+                found.count_not_finite(one)
         if merges and max(len(case.rows) for case in cases) > 1:
             for case, answers in zip(cases, alone, strict=True):
                 _compare_batched(core, case, answers, found)

@@ -262,3 +262,11 @@ def test_other_answers_of_another_runtime_do_not_hold(
 def test_a_model_that_is_not_converted_is_not_compared_and_holds(zoo: Zoo, tmp_path: Path) -> None:
     certificate = verified(zoo, "scalar", batchable=False, onnx_cache=tmp_path)
     assert certificate.holds and "cannot be converted to ONNX" in certificate.not_compared["runtime"]
+
+
+@needs_both
+@pytest.mark.paddle3
+def test_values_that_are_not_finite_are_counted_once(zoo: Zoo, tmp_path: Path) -> None:
+    model = zoo.directory("constant-inf", "legacy")
+    certificate = paddleinfer.verify(model, backend="onnxruntime", onnx_cache=tmp_path)
+    assert certificate.holds and list(certificate.not_finite.values()) == [9]
