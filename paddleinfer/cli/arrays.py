@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from paddleinfer import _ext
 from paddleinfer.cli.output import shape_text
+from paddleinfer.engine.array_files import read_arrays
 from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.models.spec import TensorSpec
 from paddleinfer.sentences import shown
@@ -38,7 +39,7 @@ def read_inputs(given: Sequence[str], wanted: Sequence[TensorSpec]) -> dict[str,
     inputs: dict[str, Array] = {}
     for text in given:
         name, path = _named_file(text, wanted)
-        arrays = _read(path)
+        arrays = read_arrays(path, "--input")
         if name is not None or None in arrays:
             arrays = {name or _sole_name(path, wanted): _sole_array(path, arrays)}
         for key, array in arrays.items():
@@ -60,31 +61,6 @@ def _named_file(text: str, wanted: Sequence[TensorSpec]) -> tuple[str | None, Pa
     if not path:
         raise InvalidInput(f"--input {text} names no file; write --input NAME=FILE.npy")
     return name, Path(path)
-
-
-def _read(path: Path) -> dict[str | None, Array]:
-    """Returns name -> array; the array of an .npy file has the name None."""
-    try:
-        # The file is opened here, because NumPy leaves its own open if it is not an archive after all.
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {None: _with_bfloat16(loaded)}
-            return {name: _with_bfloat16(loaded[name]) for name in loaded.files}
-    except OSError as error:
-        raise InvalidInput(
-            f"{path} cannot be read ({error.strerror or error}); --input takes an .npy or .npz file"
-        ) from error
-    except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
-        raise InvalidInput(
-            f"{path} holds no arrays that NumPy can read; write it with numpy.save or numpy.savez, "
-            "without Python objects"
-        ) from error
-
-
-def _with_bfloat16(array: Array) -> Array:
-    # NumPy's files do not know the type, and store it as two bytes of unknown meaning.
-    return array.view(_ext.NUMPY_DTYPES["bfloat16"]) if array.dtype == np.dtype("V2") else array
 
 
 def _sole_name(path: Path, wanted: Sequence[TensorSpec]) -> str:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from paddleinfer.config.batching import BatchingKeywords, BatchingOptions
-from paddleinfer.config.checks import check_bool, check_choice, check_int, check_timeout, checked_shapes
+from paddleinfer.config.checks import (
+    check_bool,
+    check_choice,
+    check_int,
+    check_timeout,
+    checked_file,
+    checked_shapes,
+)
 from paddleinfer.config.runtime import RuntimeKeywords, RuntimeOptions
 from paddleinfer.errors import ConfigError
 from paddleinfer.sentences import shown
@@ -32,6 +40,7 @@ class EngineOptions(RuntimeKeywords, BatchingKeywords, total=False):
     strict_dtypes: bool
     check: bool
     example_shapes: Mapping[str, Sequence[int]]
+    verify_inputs: str | os.PathLike[str] | None
     check_load: CheckLoad
     warmup: bool
     default_timeout: float | None
@@ -60,6 +69,8 @@ class EngineConfig:
     """Run a row of made-up values at load where input sizes are known, and refuse a model that fails."""
     example_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Input -> its sizes beyond the rows, for the check at load and for warm-ups."""
+    verify_inputs: str | None = None
+    """A file of arrays on which another backend's answers are compared with Paddle's; None makes some up."""
     check_load: CheckLoad = "auto"
     """"process" tries a load in another process first, "here" does not; "auto" does in a serving server."""
     warmup: bool = False
@@ -84,6 +95,7 @@ class EngineConfig:
         check_choice("check_load", self.check_load, CHECKS_OF_LOADS)
         check_bool("warmup", self.warmup)
         object.__setattr__(self, "example_shapes", checked_shapes(self.example_shapes))
+        object.__setattr__(self, "verify_inputs", checked_file("verify_inputs", self.verify_inputs))
         check_timeout("default_timeout", self.default_timeout)
         if self.max_memory_bytes is not None:
             check_int("max_memory_bytes", self.max_memory_bytes, 1, 1 << 50)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,14 @@ import numpy.typing as npt
 
 from paddleinfer import _ext
 from paddleinfer.backends.onnx.proofs import Reference
+from paddleinfer.engine.array_files import read_arrays
 from paddleinfer.engine.loaded import Loaded
 from paddleinfer.engine.paddle_answers import Answers, NoAnswers, answers_of_paddle
-from paddleinfer.errors import InvalidInput, ModelError, ModelLoadError
+from paddleinfer.errors import ConfigError, InvalidInput, ModelError, ModelLoadError
 from paddleinfer.models.reader import TensorSpec
 from paddleinfer.sentences import shown
 
-__all__ = ["check_agreement", "difference_of", "has_free_rows", "made_up", "shapes_text"]
+__all__ = ["check_agreement", "difference_of", "given_inputs", "has_free_rows", "made_up", "shapes_text"]
 
 _log = logging.getLogger("paddleinfer")
 
@@ -53,30 +56,68 @@ def check_agreement(
 
     Raises
     ------
+    ConfigError
+        What ``verify_inputs`` names cannot be read, or does not fit the model.
     ModelLoadError
         An output differs by more than the tolerance across runtimes, or the model fails where Paddle answers.
     EngineClosed
         The load was ended meanwhile.
     """
-    if reference is None:
-        return
     resolved = loaded.resolved
+    if reference is None:
+        if loaded.config.verify_inputs is not None:
+            resolved.note("verify_inputs", "without effect: no other runtime is compared with Paddle")
+        return
     if not loaded.config.check:
         resolved.add_note("backend", "check=False compares no answers with Paddle's")
+        if loaded.config.verify_inputs is not None:
+            resolved.note("verify_inputs", "without effect with check=False")
         return
     try:
-        shapes = _shapes(loaded)
-        cases = [made_up(loaded.spec.inputs, one) for one in shapes]
-        worst = reference.recall(shapes)
+        given = given_inputs(loaded)
+        if given is not None:
+            shapes, cases = [[array.shape for array in given]], [given]
+        else:
+            shapes = _shapes(loaded)
+            cases = [made_up(loaded.spec.inputs, one) for one in shapes]
+        facts: object = shapes if given is None else [shapes, _digest(given)]
+        worst = reference.recall(facts)
         if worst is None:
             worst = _compared(loaded, reference, cases, shapes, ask_paddle)
-            reference.remember(shapes, worst)
+            reference.remember(facts, worst)
     except (NoAnswers, InvalidInput) as error:
         resolved.add_note("backend", f"its answers were not compared with Paddle's: {error}")
         _log.warning("%s: its answers were not compared with Paddle's: %s", loaded.label, error)
         return
     sizes = ", ".join(shapes_text(one) for one in shapes)
     resolved.add_note("backend", f"answers agree with Paddle's ({sizes}): {worst}")
+    if given is not None:
+        resolved.note("verify_inputs", f"answers were compared on its arrays ({sizes})")
+
+
+def given_inputs(loaded: Loaded) -> list[Array] | None:
+    """Returns the inputs that ``verify_inputs`` names, in the model's order; None where it names none.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or its arrays do not fit the model.
+    """
+    path = loaded.config.verify_inputs
+    if path is None:
+        return None
+    try:
+        arrays = read_arrays(Path(path), "verify_inputs")
+        return loaded.converter(arrays.get(None, arrays))
+    except InvalidInput as error:
+        raise ConfigError(f"the arrays that verify_inputs names ({path}) cannot be used: {error}") from error
+
+
+def _digest(arrays: Sequence[Array]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.dtype.str.encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def difference_of(

@@ -83,7 +83,8 @@ def made_up_cases(loaded: Loaded, padding: Padding | None, merges: bool) -> list
         if padding is not None:
             arrays = _with_real_lengths(loaded, padding, arrays)
         about = f"made-up inputs {shapes_text(whole)}"
-        cases.append(Case(_apart(arrays, rows), _names(rows, about), about))
+        names = _names(rows, about) if merges else [about]
+        cases.append(Case(_apart(arrays, rows), names, about))
     if not cases:
         raise InvalidInput(
             "one made-up row has more bytes than max_queue_bytes allows; give smaller sizes with "

@@ -14,6 +14,7 @@ from paddleinfer.backends.onnx.conversion import installed_tools
 from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime
 from paddleinfer.backends.paddle.installed import installed_package
 from paddleinfer.config import BatchingOptions, EngineConfig, EngineOptions, RuntimeOptions
+from paddleinfer.engine.agreement import given_inputs
 from paddleinfer.engine.certificate import Certificate, Compared
 from paddleinfer.engine.differences import Differences
 from paddleinfer.engine.engine import Engine, one_config
@@ -51,8 +52,8 @@ def verify(
     path
         A model, as ``Engine`` takes it.
     inputs
-        Name -> array with any number of rows; None makes some up, of the sizes of ``example_shapes``. Dtypes
-        convert as in ``Engine.infer``.
+        Name -> array with any number of rows; None takes those of the option ``verify_inputs``, or else makes
+        some up, of the sizes of ``example_shapes``. Dtypes convert as in ``Engine.infer``.
     config
         All options, grouped; it replaces the keywords.
     **options
@@ -77,6 +78,10 @@ def verify(
         not_compared: dict[Compared, str] = {}
         apart = _why_apart(loaded)
         merges = not apart
+        if inputs is None and config.verify_inputs is not None:
+            named = given_inputs(loaded)
+            assert named is not None
+            inputs = dict(zip((tensor.name for tensor in spec.inputs), named, strict=True))
         if inputs is None:
             cases = made_up_cases(loaded, padding, merges)
         else:

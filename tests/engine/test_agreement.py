@@ -20,7 +20,7 @@ from paddleinfer.engine import paddle_answers
 from paddleinfer.engine.agreement import check_agreement, difference_of
 from paddleinfer.engine.opening import Opening
 from paddleinfer.engine.paddle_answers import NoAnswers, answers_of_paddle
-from paddleinfer.errors import EngineClosed, ModelLoadError
+from paddleinfer.errors import ConfigError, EngineClosed, ModelLoadError
 from paddleinfer.models.reader import load_spec
 
 
@@ -186,6 +186,84 @@ def test_a_model_that_fails_where_paddle_answers_is_refused(reference: Reference
         ),
     ):
         check_agreement(opened._generation, reference, Paddle())
+
+
+# -- inputs of the user's
+
+
+def with_inputs(path: Path | str, **options: Any) -> Engine:
+    return Engine.from_callable(
+        double, {"x": ("float32", (-1, 4))}, ["y", "n"], verify_inputs=path, **options
+    )
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.npy"])
+def test_given_inputs_are_what_is_compared_and_reported(
+    reference: Reference, tmp_path: Path, name: str
+) -> None:
+    rows = np.arange(20, dtype="float32").reshape(5, 4)
+    if name == "x.npz":
+        np.savez(tmp_path / name, x=rows)
+    else:
+        np.save(tmp_path / name, rows)
+    seen: list[Any] = []
+
+    def paddle(spec: Any, params: Any, cases: Any, load: Any) -> Any:
+        seen.extend(cases)
+        return Paddle()(spec, params, cases, load)
+
+    with with_inputs(tmp_path / name) as opened:
+        check_agreement(opened._generation, reference, paddle)
+        line = opened.effective_config()["verify_inputs"]
+    ((x,),) = seen
+    np.testing.assert_array_equal(x, rows)
+    assert line["value"] == str(tmp_path / name) and line["source"] == "option"
+    assert line["note"] == "answers were compared on its arrays (5x4)"
+
+
+def test_other_values_of_the_same_shapes_are_compared_anew(reference: Reference, tmp_path: Path) -> None:
+    paddle = Paddle()
+    for number in (1, 2, 2):
+        np.savez(tmp_path / "x.npz", x=np.full((1, 4), number, "float32"))
+        with with_inputs(tmp_path / "x.npz") as opened:
+            check_agreement(opened._generation, reference, paddle)
+    assert paddle.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        (None, "cannot be read .No such file or directory.; verify_inputs takes an .npy or .npz file"),
+        ({"z": np.ones((1, 4), "float32")}, "z"),
+        ({"x": np.ones((1, 5), "float32")}, "dimension 1 must be 4"),
+        ({"x": np.ones((1, 4), "complex64")}, "takes float32, not complex64"),
+        ({}, "x"),
+    ],
+)
+def test_given_inputs_that_do_not_fit_are_refused(
+    reference: Reference, tmp_path: Path, arrays: Any, sentence: str
+) -> None:
+    if arrays is not None:
+        np.savez(tmp_path / "x.npz", **arrays)
+    with (
+        with_inputs(tmp_path / "x.npz") as opened,
+        pytest.raises(ConfigError, match=f"verify_inputs names .*cannot be used: .*{sentence}"),
+    ):
+        check_agreement(opened._generation, reference, Paddle())
+
+
+def test_given_inputs_without_effect_are_reported_so(reference: Reference, tmp_path: Path) -> None:
+    with with_inputs(tmp_path / "none.npz") as opened:
+        assert "without effect: no other" in opened.effective_config()["verify_inputs"]["note"]
+    with with_inputs(tmp_path / "none.npz", check=False) as opened:
+        check_agreement(opened._generation, reference, Paddle())
+        assert "without effect with check=False" in opened.effective_config()["verify_inputs"]["note"]
+
+
+@pytest.mark.parametrize("value", ["", 3, [], "a\0b"])
+def test_the_name_of_a_file_is_wanted(value: Any) -> None:
+    with pytest.raises(ConfigError, match="verify_inputs must be the name or the path of a file"):
+        with_inputs(value)
 
 
 # -- the process that asks Paddle

@@ -18,7 +18,7 @@ from paddleinfer import Agreement, Certificate, PadAxis
 from paddleinfer.engine.differences import Differences
 from paddleinfer.engine.paddle_answers import NoAnswers, answers_of_paddle
 from paddleinfer.engine.verification_cases import padded_length
-from paddleinfer.errors import InvalidInput, ModelError, ModelLoadError
+from paddleinfer.errors import ConfigError, InvalidInput, ModelError, ModelLoadError
 from paddleinfer.models.reader import load_spec
 
 pytest.importorskip("paddle")
@@ -212,6 +212,16 @@ def test_a_failure_on_given_values_is_the_models_own(zoo: Zoo) -> None:
 def test_it_runs_on_any_thread(zoo: Zoo) -> None:
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(verified, zoo, "mlp").result().holds
+
+
+@pytest.mark.usefixtures("paddle_alone")
+def test_the_inputs_of_the_option_are_used_where_none_are_given(zoo: Zoo, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((2, 16), "float32"))
+    assert verified(zoo, "mlp", verify_inputs=tmp_path / "x.npy").inputs == ("the given inputs 2x16",)
+    rows = {"x": np.ones((3, 16), "float32")}
+    assert verified(zoo, "mlp", rows, verify_inputs=tmp_path / "x.npy").inputs == ("the given inputs 3x16",)
+    with pytest.raises(ConfigError, match=r"verify_inputs names .* cannot be read"):
+        verified(zoo, "mlp", verify_inputs=tmp_path / "none.npz")
 
 
 # -- another runtime

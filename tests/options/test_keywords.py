@@ -25,6 +25,7 @@ WIDER: Mapping[str, Any] = {
     "preferred_batch_sizes": Sequence[int],
     "allowed_batch_sizes": Sequence[int],
     "pad": PadAxis | Sequence[PadAxis],
+    "verify_inputs": str | os.PathLike[str] | None,
     "example_shapes": Mapping[str, Sequence[int]],
 }
 
