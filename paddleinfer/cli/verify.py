@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
 def _print(certificate: Certificate) -> None:
     print(certificate.path)
     facts = [("runtime", certificate.runtime)]
-    facts += [("inputs" if place == 0 else "", about) for place, about in enumerate(certificate.inputs)]
+    facts += [("inputs" if place == 0 else "", about) for place, about in enumerate(_listed(certificate))]
     print(as_columns(facts))
     rows = [
         (
@@ -72,6 +72,15 @@ def _print(certificate: Certificate) -> None:
     print("\n".join(f"fault: {fault}" for fault in certificate.faults) or "the certificate holds")
 
 
+def _listed(certificate: Certificate) -> list[str]:
+    inputs = list(certificate.inputs)
+    if len(inputs) <= _MOST_LISTED:
+        return inputs
+    left = len(inputs) - _MOST_LISTED + 1
+    return [*inputs[: _MOST_LISTED - 1], f"and {left} batches more"]
+
+
+_MOST_LISTED = 4
 _HEADS = ("output", "comparison", "holds", "difference", "allowed", "magnitude", "on")
 _WAYS = {"batched": "rows in a batch", "padded": "padded rows", "runtime": "another runtime"}
 

@@ -41,6 +41,18 @@ def test_a_certificate_that_holds_ends_with_0(
     assert "padded rows: pad is not set" in out and out.endswith("the certificate holds\n")
 
 
+def test_of_many_batches_the_first_are_listed_and_json_has_all(
+    capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    rows = written(tmp_path / "x.npz", x=np.ones((20, 16), "float32"))
+    arguments = ["verify", str(model), "--inputs", str(rows), "--max-batch-size", "2"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "rows 5 to 6 of" in out and "and 7 batches more\n" in out and "rows 19 to 20" not in out
+    assert main([*arguments, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["inputs"]) == 10
+
+
 def test_a_certificate_that_does_not_hold_ends_with_1_and_says_why(
     capsys: pytest.CaptureFixture[str], zoo: Zoo
 ) -> None:
