@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,10 +22,6 @@ from paddleinfer.models.reader import load_spec
 
 pytest.importorskip("paddle")
 module = importlib.import_module("paddleinfer.engine.verify")
-needs_both = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("paddle2onnx") is None,
-    reason="onnxruntime and paddle2onnx are not both installed (make test-onnx)",
-)
 
 
 @pytest.fixture
@@ -227,7 +222,7 @@ def test_the_inputs_of_the_option_are_used_where_none_are_given(zoo: Zoo, tmp_pa
 # -- another runtime
 
 
-@needs_both
+@pytest.mark.onnx
 @pytest.mark.paddle3
 @pytest.mark.parametrize("backend", ["paddle", "onnxruntime"])
 def test_both_runtimes_agree(zoo: Zoo, tmp_path: Path, backend: Any) -> None:
@@ -238,7 +233,7 @@ def test_both_runtimes_agree(zoo: Zoo, tmp_path: Path, backend: Any) -> None:
     assert names == {"paddlepaddle", "onnxruntime"}
 
 
-@needs_both
+@pytest.mark.onnx
 @pytest.mark.paddle3
 def test_a_runtime_that_was_asked_for_must_be_compared(
     zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -252,7 +247,7 @@ def test_a_runtime_that_was_asked_for_must_be_compared(
     assert certificate.faults == [certificate.lacking] and "could not be compared" in certificate.lacking
 
 
-@needs_both
+@pytest.mark.onnx
 @pytest.mark.paddle3
 def test_other_answers_of_another_runtime_do_not_hold(
     zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -267,14 +262,14 @@ def test_other_answers_of_another_runtime_do_not_hold(
     assert "in one runtime and in the other" in fault and not of(certificate, "runtime")[0].holds
 
 
-@needs_both
+@pytest.mark.onnx
 @pytest.mark.paddle3
 def test_a_model_that_is_not_converted_is_not_compared_and_holds(zoo: Zoo, tmp_path: Path) -> None:
     certificate = verified(zoo, "scalar", batchable=False, onnx_cache=tmp_path)
     assert certificate.holds and "cannot be converted to ONNX" in certificate.not_compared["runtime"]
 
 
-@needs_both
+@pytest.mark.onnx
 @pytest.mark.paddle3
 def test_values_that_are_not_finite_are_counted_once(zoo: Zoo, tmp_path: Path) -> None:
     model = zoo.directory("constant-inf", "legacy")
