@@ -18,7 +18,7 @@ __all__ = ["RepeatedHead"]
 
 _END: Final = b"\r\n\r\n"
 _MOST_DIGITS: Final = 10
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,%d})(?=\r\n)" % _MOST_DIGITS, re.IGNORECASE)
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,10})(?=\r\n)", re.IGNORECASE)
 
 
 class RepeatedHead:
