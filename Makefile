@@ -21,8 +21,9 @@ CORE := $(CORE_FILES) $(wildcard _ext/binding/*.p*)
 CORE_SOURCES := $(wildcard tests/core/*.cpp tests/core/*/*.cpp)
 CORE_HEADERS := $(wildcard tests/core/*.h)
 JOBS := $(shell nproc)
-# Processes of pytest: each imports Paddle (0.5 GB). A file's tests stay together, for they share fixtures.
-WORKERS ?= $(shell [ $(JOBS) -lt 4 ] && echo $(JOBS) || echo 4)
+# Processes of pytest: each imports Paddle (0.5 GB), and waits about as long as it works. A file's tests stay together,
+# for they share fixtures.
+WORKERS ?= $(shell [ $(JOBS) -lt 3 ] && echo 3 || echo 4)
 PYTEST_PARALLEL := -n $(WORKERS) --dist loadfile
 PACKAGING := setup.py pyproject.toml constraints.txt
 CXX ?= g++
