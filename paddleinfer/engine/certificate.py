@@ -18,6 +18,7 @@ class Agreement:
     """What one comparison found for one output, over all inputs."""
 
     output: str
+    """The name of the output."""
     compared: Compared
     """What its rows alone were compared with: the same rows in a batch, padded, or in the other runtime."""
     holds: bool
@@ -39,6 +40,7 @@ class Certificate:
     """What ``verify`` found for one model."""
 
     path: str
+    """The model's path, as it was given."""
     runtime: str
     """The runtime that ran the model, with its version."""
     other_runtime: str | None
@@ -46,6 +48,7 @@ class Certificate:
     inputs: tuple[str, ...]
     """The inputs that it ran on."""
     agreements: tuple[Agreement, ...]
+    """What each comparison found, for each output."""
     not_compared: Mapping[Compared, str]
     """For each comparison that was not made, why there is nothing to compare."""
     lacking: str
