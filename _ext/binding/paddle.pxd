@@ -30,12 +30,6 @@ cdef extern from "paddle/fall_back.h" namespace "paddleinfer::paddle" nogil:
         string reason() except +
 
 
-cdef extern from "paddle/kernel_choice.h" namespace "paddleinfer::paddle" nogil:
-    cdef cppclass CppKernelChoice "paddleinfer::paddle::KernelChoice":
-        cbool take_change() noexcept
-        vector[size_t] plain_classes() except +
-
-
 cdef extern from "paddle/paddle_backend.h" namespace "paddleinfer::paddle" nogil:
     cdef cppclass Predictor:
         pass

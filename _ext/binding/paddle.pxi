@@ -137,27 +137,6 @@ cdef class FallBack(BackendUpdates):
             self.on_change(self.shared.get().reason().decode("utf-8", "replace"))
 
 
-cdef class KernelChoice(BackendUpdates):
-    """Which sizes of input an engine's instances run without oneDNN.
-
-    Parameters
-    ----------
-    on_change
-        Called with [(smallest, largest)] of the first input's bytes, for all sizes without, after each decision.
-    """
-    cdef shared_ptr[CppKernelChoice] choice
-    cdef object on_change
-
-    def __init__(self, on_change):
-        self.choice = make_shared[CppKernelChoice]()
-        self.on_change = on_change
-
-    cdef poll(self):
-        cdef size_t place
-        if self.choice.get().take_change():
-            self.on_change([((1 << place) >> 1, (1 << place) - 1) for place in self.choice.get().plain_classes()])
-
-
 cdef class predictor_lock:
     """Context manager: the process-wide lock under which predictors are made, cloned and destroyed."""
     def __enter__(self):

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "paddle/fall_back.h"
-#include "paddle/kernel_choice.h"
 #include "paddle/paddle_backend.h"
 #include "running/dispatcher.h"
 
@@ -41,32 +40,16 @@ inline BackendFactory paddle_backend(std::shared_ptr<Model> model, const Config*
   };
 }
 
-// Makes predictors from `others`, each with weights of its own.
-inline BackendFactory other_backend(const std::shared_ptr<Model>& model, const ModelOptions& options,
-                                    const std::shared_ptr<HeldConfigs>& others) {
-  return [abi = model->abi, options, others]() -> std::unique_ptr<Backend> {
-    return std::make_unique<PaddleBackend>(std::make_shared<Model>(abi, options), others->take());
-  };
-}
-
-// The same as the first, with something to fall back on: predictors from `others`.
+// The same, with something to fall back on: predictors from `others`, each with weights of its own.
 inline BackendFactory paddle_backend(std::shared_ptr<Model> model, const Config* config, bool root,
                                      const std::shared_ptr<FallBack>& fall_back, const ModelOptions& other_options,
                                      const std::shared_ptr<HeldConfigs>& others) {
-  const FallBackBackend::Maker second = other_backend(model, other_options, others);
+  const FallBackBackend::Maker second = [abi = model->abi, other_options, others]() -> std::unique_ptr<Backend> {
+    return std::make_unique<PaddleBackend>(std::make_shared<Model>(abi, other_options), others->take());
+  };
   const FallBackBackend::Maker first = paddle_backend(std::move(model), config, root);
   return [first, second, fall_back, root]() -> std::unique_ptr<Backend> {
     return std::make_unique<FallBackBackend>(first, second, fall_back, root);
-  };
-}
-
-// With oneDNN or without, by what is faster for a batch's size: `first` with, and predictors from `others` without.
-inline BackendFactory choosing_backend(BackendFactory first, const std::shared_ptr<Model>& model,
-                                       const ModelOptions& other_options, const std::shared_ptr<HeldConfigs>& others,
-                                       std::shared_ptr<KernelChoice> choice) {
-  const ChoosingBackend::Maker second = other_backend(model, other_options, others);
-  return [first = std::move(first), second, choice = std::move(choice)]() -> std::unique_ptr<Backend> {
-    return std::make_unique<ChoosingBackend>(first, second, choice);
   };
 }
 

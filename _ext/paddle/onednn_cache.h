@@ -159,14 +159,10 @@ class OneDnnCache {
   OneDnnCache& operator=(const OneDnnCache&) = delete;
   ~OneDnnCache() noexcept(false) { clear(); }
 
-  // `ran_last`: no other predictor has run on this thread since this one did. Only then can its part be emptied.
-  void before_run(std::uint64_t shape, bool ran_last = true) {
+  void before_run(std::uint64_t shape) {
     const auto [place, is_new] = seen_.try_emplace(shape);
     present_ = &place->second;
-    const bool is_full = is_new && !budget_.by_renewal() && symbols_.complete() && seen_.size() > budget_.shape_limit();
-    if (is_full && !ran_last) {
-      empties_after_ = true;
-    } else if (is_full) {
+    if (is_new && !budget_.by_renewal() && symbols_.complete() && seen_.size() > budget_.shape_limit()) {
       const std::shared_lock<std::shared_mutex> nobody_loads(onednn_clearing(), std::try_to_lock);
       if (nobody_loads) {  // else a later run will do
         seen_.erase(place);
@@ -179,14 +175,6 @@ class OneDnnCache {
 
   // After a run that did not fail.
   void after_run() {
-    if (empties_after_) {
-      const std::shared_lock<std::shared_mutex> nobody_loads(onednn_clearing(), std::try_to_lock);
-      if (nobody_loads) {
-        empties_after_ = false;
-        empty();
-        return;
-      }
-    }
     if (budget_.by_renewal() && symbols_.complete()) {
       const std::shared_lock<std::shared_mutex> nobody_loads(onednn_clearing(), std::try_to_lock);
       if (nobody_loads) symbols_.use_up_skips();
@@ -259,7 +247,6 @@ class OneDnnCache {
   const std::shared_ptr<OneDnnRecord> record_;
   std::unordered_map<std::uint64_t, Seen> seen_;
   Seen* present_ = nullptr;  // of the run under way
-  bool empties_after_ = false;
   std::uint64_t began_ns_ = 0;
   std::uint64_t allocated_before_ = 0;  // the renewal under way
   bool has_run_ = false;

@@ -20,9 +20,7 @@ from paddleinfer.backends.paddle.python_driver import PythonPredictors, refuse_u
 from paddleinfer.backends.paddle.sizing import (
     choose_inline,
     choose_instances,
-    is_small,
     memory_bytes,
-    weight_bytes,
 )
 from paddleinfer.backends.paddle.temporary_program import TemporaryProgram
 from paddleinfer.config import EngineConfig, RuntimeOptions
@@ -62,8 +60,6 @@ class Runtime:
     """The check of input sizes; None for a model without convolutions or with unreadable operators."""
     bare_failures: bool = False
     """Whether a run that fails on oneDNN without a reason may be repeated without oneDNN safely."""
-    chooses_kernels: bool = False
-    """Whether each instance has a predictor without oneDNN, too, for sizes that it is faster for."""
     rewritten: TemporaryProgram | None = None
     """The program that is loaded instead of the model's own, kept while instances are made of it."""
     reference: None = None
@@ -78,8 +74,7 @@ class Runtime:
     def memory_bytes(self) -> int:
         """Estimates the memory of all instances' weights."""
         with refusing_damage(self.spec.params_path):
-            own_bytes = self.instances * weight_bytes(self.spec) if self.chooses_kernels else 0
-            return own_bytes + memory_bytes(self.spec, self.instances, self.resolved)
+            return memory_bytes(self.spec, self.instances, self.resolved)
 
     @functools.cached_property
     def empty_inputs(self) -> EmptyInputs | None:
@@ -160,16 +155,6 @@ class Runtime:
         self.resolved.decide("onednn", False, "auto", reason)
         _log.warning("%s: oneDNN is off from now on, for %s", self.spec.path, reason)
 
-    def _note_kernels(self, sizes: list[tuple[int, int]]) -> None:
-        """Records for which sizes of the first input, in bytes, runs are faster without oneDNN."""
-        if (
-            not self.resolved.onednn or not sizes
-        ):  # a failed run has turned it off, or nothing is faster without
-            return
-        spans = ", ".join(f"{first} to {last}" for first, last in sizes)
-        note = f"inputs of {spans} bytes run without it: that was measured to be faster"
-        self.resolved.decide("onednn", True, "paddle", note)
-
     def _start(self, core: _ext.Core) -> tuple[int, int, str]:
         """Returns (parameters shared, bytes saved per further instance, why not all are shared)."""
         weights = (0, 0, "")
@@ -177,7 +162,6 @@ class Runtime:
         fall_back = None
         if self.fall_back_config is not None:
             fall_back = self._fall_back = _ext.FallBack(self.bare_failures, self._note_fall_back)
-        choice = _ext.KernelChoice(self._note_kernels) if self.chooses_kernels else None
         shares = [self.instances // len(self.configs)] * len(self.configs)
         for place in range(self.instances % len(self.configs)):
             shares[place] += 1
@@ -209,7 +193,6 @@ class Runtime:
                 onednn=onednn,
                 onednn_kernels=self.onednn_kernels,
                 fall_back=fall_back,
-                kernel_choice=choice,
                 fall_back_configs=others,
                 fall_back_addresses=[self.installed.config_address(other) for other in others],
             )
@@ -218,9 +201,9 @@ class Runtime:
         return weights
 
     def _fall_back_configs(self, instances: int) -> list[Any]:
-        """Makes as many as can be used: for an instance's choice, its trials, and its final predictor."""
+        """Makes as many configs as can be used: for an instance's trials, and for its final predictor."""
         copies = self.installed.module.inference.Config
-        return [copies(self.fall_back_config) for _ in range(3 * instances + _FALL_BACK_TRIALS)]
+        return [copies(self.fall_back_config) for _ in range(2 * instances + _FALL_BACK_TRIALS)]
 
     @property
     def _shares_weights(self) -> bool:
@@ -295,10 +278,7 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
     onednn_kernels = onednn_cache.prepare(
         options, library, resolved, by_renewal=any(one.renew_predictors for one in workarounds)
     )
-    chooses = fall_back_config is not None and native and not onednn_kernels.by_renewal
-    with refusing_damage(spec.params_path):
-        chooses_kernels = chooses and is_small(spec, context.program, instances)
-    choose_inline(options, native, chooses_kernels, resolved)
+    choose_inline(options, native, resolved)
     size_check = size_check_of(context.program, legacy=context.legacy)
     return Runtime(
         spec,
@@ -313,7 +293,6 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
         fall_back_config,
         size_check,
         size_check is not None or b"conv" not in context.program,
-        chooses_kernels,
         rewritten,
     )
 
