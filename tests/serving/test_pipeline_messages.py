@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from typing import Any
 
 import ml_dtypes
@@ -179,3 +180,51 @@ def test_what_tensors_do_not_have_is_refused_in_a_sentence(dtype: str) -> None:
 def test_objects_are_refused_unless_they_are_texts() -> None:
     with pytest.raises(InvalidInput, match="only texts"):
         web_fields_of("x", np.array([1, "a"], object))
+
+
+def a_file(shape: str, numbers: bytes, *, spaces: int = 0, dtype: str = "<f4") -> bytes:
+    """As of ``numpy.save``, in the version of the format whose header may be of any length."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}{' ' * spaces}\n".encode()
+    return b"\x93NUMPY\x02\x00" + struct.pack("<I", len(header)) + header + numbers
+
+
+@pytest.mark.parametrize(
+    ("shape", "numbers"),
+    [
+        ("(-2, -2)", bytes(16)),
+        ("(-1, 0)", b""),
+        ("(True,)", bytes(4)),
+        (f"(0, {10**30})", b""),
+        (f"(0, {1 << 62}, {1 << 62})", b""),
+        (f"({'1, ' * 100})", bytes(4)),
+    ],
+)
+def test_a_file_of_a_shape_that_no_array_has_is_refused_in_a_sentence(shape: str, numbers: bytes) -> None:
+    with pytest.raises(InvalidInput, match="tensor 'x' cannot be"):
+        array_of({"name": "x", "elem_type": 13, "byte_data": a_file(shape, numbers)})
+
+
+def test_an_empty_shape_beyond_memory_is_refused_in_a_sentence() -> None:
+    dims = [0, *[(1 << 31) - 1] * 3]
+    with pytest.raises(InvalidInput, match="tensor 'x' cannot be"):
+        array_of({"name": "x", "elem_type": 1, "shape": dims, "float_data": []})
+
+
+def test_the_longest_header_of_a_file_is_refused_without_being_copied() -> None:
+    file = a_file("(1,)", bytes(4), spaces=32 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput, match=r"numpy\.save"):
+            array_of({"name": "x", "elem_type": 13, "byte_data": memoryview(file)})
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_numbers_of_a_file_are_aligned_and_its_truths_are_true_or_false() -> None:
+    for gap in range(8):
+        file = memoryview(bytes(gap) + a_file("(2,)", struct.pack("<2f", 1, 2)))[gap:]
+        _, array = array_of({"name": "x", "elem_type": 13, "byte_data": file})
+        assert array.flags.aligned and array.tolist() == [1, 2]
+    _, truths = array_of({"name": "x", "elem_type": 13, "byte_data": a_file("(3,)", b"\0\1\2", dtype="|b1")})
+    assert truths.view("uint8").tolist() == [0, 1, 1]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import ml_dtypes
 import numpy as np
@@ -67,6 +66,8 @@ _FLOAT_FIELDS: Final[dict[str, np.dtype[Any]]] = {
 _PIECE_NUMBERS: Final = 1 << 16
 _MOST_DIMENSIONS: Final = 32
 _MOST_NAME_CHARACTERS: Final = 1024
+# Of a file of ``numpy.save``: its own reader takes no header of more than 10,000 bytes.
+_MOST_HEAD_BYTES: Final = 1 << 14
 
 
 def array_of(tensor: Mapping[str, Any]) -> tuple[str, Array]:
@@ -110,7 +111,7 @@ def array_of(tensor: Mapping[str, Any]) -> tuple[str, Array]:
         raise InvalidInput(
             f"tensor {name!r} has {array.size} numbers, and its shape {list(shape)} holds {count}"
         )
-    return name, array.reshape(shape)
+    return name, _shaped(array, shape, "C", name)
 
 
 def text_or_array_of(tensor: Mapping[str, Any]) -> tuple[str, str | Array]:
@@ -343,11 +344,11 @@ def _content(tensor: Mapping[str, Any], field: str, name: str) -> bytes | memory
     if isinstance(value, (bytes, memoryview)):
         return value
     try:
-        if isinstance(value, str):
-            return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        pass
-    raise InvalidInput(f"{field} of tensor {name!r} must be bytes in base64, not {shown(value)}")
+        return base64.b64decode(value, validate=True)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InvalidInput(
+            f"{field} of tensor {name!r} must be bytes in base64, not {shown(value)}"
+        ) from None
 
 
 def _array_of_bytes(data: bytes | memoryview, dtype: np.dtype[Any], name: str) -> Array:
@@ -364,7 +365,7 @@ def _array_of_bytes(data: bytes | memoryview, dtype: np.dtype[Any], name: str) -
 
 def _array_of_npy(data: bytes | memoryview, name: str) -> Array:
     """Of NumPy's file format, read where it lies and without objects, which would be a pickle."""
-    file = io.BytesIO(data)
+    file = io.BytesIO(data[:_MOST_HEAD_BYTES])
     try:
         version = np.lib.format.read_magic(file)
         read = (
@@ -380,10 +381,17 @@ def _array_of_npy(data: bytes | memoryview, name: str) -> Array:
             f"byte_data of tensor {name!r} is an array of {shown(str(dtype))}; "
             "objects and pickles are not read"
         )
-    count = math.prod(shape)
-    if count * dtype.itemsize != len(data) - file.tell():
+    numbers = memoryview(data)[file.tell() :]
+    if math.prod(shape) * dtype.itemsize != len(numbers):
         raise InvalidInput(
-            f"byte_data of tensor {name!r} has {len(data) - file.tell()} bytes for its shape {shown(shape)}"
+            f"byte_data of tensor {name!r} has {len(numbers)} bytes for its shape {shown(shape)}"
         )
-    array = np.frombuffer(data, dtype, offset=file.tell())
-    return array.reshape(shape, order="F" if is_fortran else "C")
+    return _shaped(_array_of_bytes(numbers, dtype, name), shape, "F" if is_fortran else "C", name)
+
+
+def _shaped(array: Array, shape: tuple[int, ...], order: Literal["C", "F"], name: str) -> Array:
+    """The numbers in a shape that holds as many, which may be none that an array can have."""
+    try:
+        return array.reshape(shape, order=order)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"the shape {shown(shape)} of tensor {name!r} cannot be: {error}") from None
