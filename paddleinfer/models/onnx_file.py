@@ -14,7 +14,7 @@ from paddleinfer.errors import ModelLoadError
 from paddleinfer.models.file_states import settled_states
 from paddleinfer.models.files import opened, refuse_stand_in
 from paddleinfer.models.spec import MOST_DIMENSIONS, Batchable, ModelFormat, ModelSpec, TensorSpec
-from paddleinfer.models.wire import Message, WireError
+from paddleinfer.models.wire import Allowance, Message, WireError
 from paddleinfer.sentences import shown
 
 __all__ = ["read_spec"]
@@ -49,13 +49,14 @@ def read_spec(path: Path) -> ModelSpec:
         It cannot be read.
     """
     states = settled_states([path])
+    allowance = Allowance()
     with opened(path) as file:
         refuse_stand_in(path, file.read(_HEAD_BYTES))
         try:
-            described = _described(file, states[0].size)
-            inputs = tuple(_tensor("input", message, path) for message in described[_INPUT])
-            outputs = tuple(_tensor("output", message, path) for message in described[_OUTPUT])
-            constants = {_text(data) for data in described[_INITIALIZER]}
+            described = _described(file, states[0].size, allowance)
+            inputs = tuple(_tensor("input", data, path, allowance) for data in described[_INPUT])
+            outputs = tuple(_tensor("output", data, path, allowance) for data in described[_OUTPUT])
+            constants = {data.decode() for data in described[_INITIALIZER]}
         except (WireError, UnicodeDecodeError) as error:
             raise ModelLoadError(
                 f"{path} is not an ONNX model, or is damaged ({error}); copy or export it again"
@@ -90,29 +91,32 @@ def _batchable(inputs: tuple[TensorSpec, ...]) -> tuple[Batchable, str]:
     return Batchable.UNKNOWN, "an ONNX model's operators are not looked at; the first batches are compared"
 
 
-def _described(file: BinaryIO, size: int) -> dict[int, list[bytes]]:
+def _described(file: BinaryIO, size: int, allowance: Allowance) -> dict[int, list[bytes]]:
     """Returns the messages of inputs and outputs, and the names of constants; skips what is large."""
     found: dict[int, list[bytes]] = {_INPUT: [], _OUTPUT: [], _INITIALIZER: []}
-    for number, begin, end in _fields(file, 0, size):
+    for number, begin, end in _fields(file, 0, size, allowance):
         if number != _GRAPH:
             continue
-        for inner, inner_begin, inner_end in _fields(file, begin, end):
+        for inner, inner_begin, inner_end in _fields(file, begin, end, allowance):
             if inner in (_INPUT, _OUTPUT):
                 found[inner].append(_read(file, inner_begin, inner_end))
             elif inner == _INITIALIZER:
-                for name, name_begin, name_end in _fields(file, inner_begin, inner_end):
+                for name, name_begin, name_end in _fields(file, inner_begin, inner_end, allowance):
                     if name == _INITIALIZER_NAME:
                         found[_INITIALIZER].append(_read(file, name_begin, name_end))
     return found
 
 
-def _fields(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(file: BinaryIO, begin: int, end: int, allowance: Allowance) -> Iterator[tuple[int, int, int]]:
     """Yields number, begin and end of the fields of texts and messages between two places of the file."""
     place = begin
     while place < end:
+        allowance.take()
         file.seek(place)
         key, place = _varint(file, place)
-        kind = key & 7
+        number, kind = key >> 3, key & 7
+        if number == 0:
+            raise WireError("a field numbered 0")
         if kind == 0:
             _, place = _varint(file, place)
             continue
@@ -123,9 +127,9 @@ def _fields(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, int, in
         else:
             raise WireError(f"a field of the unknown wire type {kind}")
         if place + length > end:
-            raise WireError(f"field {key >> 3} ends {place + length - end} bytes after the message")
+            raise WireError(f"field {number} ends {place + length - end} bytes after the message")
         if kind == 2:
-            yield key >> 3, place, place + length
+            yield number, place, place + length
         place += length
 
 
@@ -149,12 +153,8 @@ def _read(file: BinaryIO, begin: int, end: int) -> bytes:
     return file.read(end - begin)
 
 
-def _text(data: bytes) -> str:
-    return data.decode()
-
-
-def _tensor(side: str, data: bytes, path: Path) -> TensorSpec:
-    message = Message(data)
+def _tensor(side: str, data: bytes, path: Path, allowance: Allowance) -> TensorSpec:
+    message = Message(data, allowance=allowance)
     name = message.text(1)
     types = list(message.messages(2))
     tensors = list(types[0].messages(1)) if types else []

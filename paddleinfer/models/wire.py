@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-__all__ = ["MOST_FIELDS", "Message", "WireError", "length_delimited"]
+__all__ = ["MOST_FIELDS", "Allowance", "Message", "WireError", "length_delimited"]
 
 MOST_FIELDS = 2_000_000
 """The most fields in all messages read from one file. The largest programs need a few hundred thousand."""
@@ -24,13 +24,19 @@ class WireError(ValueError):
     """The bytes are not such a protobuf message, are cut off, or have more fields than any program."""
 
 
-class _Allowance:
+class Allowance:
     """Counts how many more fields may be read, over all messages of one file."""
 
     __slots__ = ("fields",)
 
     def __init__(self) -> None:
         self.fields = MOST_FIELDS
+
+    def take(self) -> None:
+        """Takes one field; raises WireError where none is left."""
+        if self.fields == 0:
+            raise WireError(f"more than {MOST_FIELDS:,} fields")
+        self.fields -= 1
 
 
 def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
@@ -64,11 +70,11 @@ class Message:
     __slots__ = ("_allowance", "_data", "_numbers", "_spans")
 
     def __init__(
-        self, data: bytes, start: int = 0, end: int | None = None, allowance: _Allowance | None = None
+        self, data: bytes, start: int = 0, end: int | None = None, allowance: Allowance | None = None
     ) -> None:
         end = len(data) if end is None else end
         self._data = data
-        self._allowance = allowance = allowance or _Allowance()
+        self._allowance = allowance = allowance or Allowance()
         # Arrays: a list of Python's integers would take twenty times the bytes of the smallest fields.
         self._numbers: dict[int, array[int]] = {}
         self._spans: dict[int, array[int]] = {}  # a field's begin, its end, the next one's begin, ...

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paddleinfer.errors import ModelLoadError
+from paddleinfer.models import wire
 from paddleinfer.models.reader import Batchable, ModelFormat, ModelSpec, load_spec
 
 
@@ -112,6 +113,33 @@ def test_whether_rows_may_share_a_run(
 def test_a_file_that_is_no_such_model_is_one_sentence(tmp_path: Path, data: bytes, sentence: str) -> None:
     with pytest.raises(ModelLoadError, match=sentence):
         spec_of(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        field(1, 8) * 200,
+        field(2, b"") * 200,
+        field(7, field(1, b"") * 200),
+        field(7, field(5, field(8, "w") * 200)),
+        field(7, field(11, tensor("x", 1, ["n"]) * 60)),
+        field(7, b"".join(field(11, tensor(f"x{number}", 1, ["n"])) for number in range(60))),
+    ],
+    ids=["model", "texts", "graph", "weights", "one input", "inputs"],
+)
+def test_fields_without_end_are_refused_wherever_they_stand(
+    tmp_path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = model([], OUTPUT) + data
+    assert spec_of(tmp_path, whole).outputs
+    monkeypatch.setattr(wire, "MOST_FIELDS", 150)
+    with pytest.raises(ModelLoadError, match="more than 150 fields"):
+        spec_of(tmp_path, whole)
+
+
+def test_zeros_are_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="a field numbered 0"):
+        spec_of(tmp_path, bytes(1000))
 
 
 def test_it_takes_no_parameter_file(tmp_path: Path) -> None:
