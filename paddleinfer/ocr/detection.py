@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from paddleinfer.ocr.rectangles import smallest_around
+from paddleinfer.ocr.rectangles import smallest_around, sums_along_rows
 from paddleinfer.ocr.regions import regions_of
 
 if TYPE_CHECKING:
@@ -56,10 +56,11 @@ def boxes_of(scores: Array, size: tuple[int, int]) -> Array:
         Width and height of the picture, in whose pixels the boxes are.
     """
     scale = np.array(size) / scores.shape[::-1]
+    sums = sums_along_rows(scores)
     boxes = []
     for points in regions_of(scores > _PIXEL_SCORE):
         found = smallest_around(points)
-        if found.short_side < _SHORTEST_FOUND or found.mean_of(scores) < _BOX_SCORE:
+        if found.short_side < _SHORTEST_FOUND or found.mean_of(sums) < _BOX_SCORE:
             continue
         grown = found.grown(_GROWTH)
         if grown.short_side < _SHORTEST_GROWN:

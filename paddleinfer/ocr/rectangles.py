@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Rectangle", "smallest_around"]
+__all__ = ["Rectangle", "smallest_around", "sums_along_rows"]
 
 Array = npt.NDArray[Any]
+
+# A pixel this near outside of a rectangle's edge is inside, as its place is not exact.
+_ON_THE_EDGE: Final = 1e-6
+# Of a vertical axis, whose bounds are the same for all pixels of a row: they are then far outside.
+_LEVEL: Final = 1e-30
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,26 @@ class Rectangle:
         )
         return np.array([top_left, top_right, bottom_right, bottom_left])
 
-    def mean_of(self, values: Array) -> float:
-        """The mean of an array (height, width) over the pixels inside."""
-        corners = self.corners()
-        most = np.array(values.shape[::-1]) - 1
-        (left, top), (right, bottom) = (
-            np.clip(edge, 0, most).astype(int) for edge in (np.floor(corners.min(0)), np.ceil(corners.max(0)))
-        )
-        y, x = np.mgrid[top : bottom + 1, left : right + 1]
-        places = np.stack([x, y], -1) - self.centre
-        inside = (np.abs(places @ self.axes.T) <= self.sizes / 2 + 1e-6).all(-1)
-        return float(values[top : bottom + 1, left : right + 1][inside].mean()) if inside.any() else 0.0
+    def mean_of(self, sums: Array) -> float:
+        """The mean of an array over the pixels inside, by its `sums_along_rows`; 0 if there are none."""
+        height, width = len(sums), sums.shape[1] - 1
+        across = self.corners()[:, 1]
+        top, bottom = np.clip([np.floor(across.min()), np.ceil(across.max())], 0, height - 1).astype(int)
+        y = np.arange(top, bottom + 1)
+        slopes = np.where(self.axes[:, 0] == 0, _LEVEL, self.axes[:, 0])[:, None]
+        middles = (self.axes[:, 1:] * (self.centre[1] - y)) / slopes + self.centre[0]  # (axes, rows)
+        reaches = (self.sizes[:, None] / 2 + _ON_THE_EDGE) / np.abs(slopes)
+        begins = np.clip(np.ceil((middles - reaches).max(0)), 0, width).astype(int)
+        ends = np.clip(np.floor((middles + reaches).min(0)) + 1, begins, width).astype(int)
+        count = int((ends - begins).sum())
+        return float((sums[y, ends] - sums[y, begins]).sum() / count) if count else 0.0
+
+
+def sums_along_rows(values: Array) -> Array:
+    """Of an array (height, width): (height, width + 1) of float64, the sum of what is left of each place."""
+    sums = np.zeros((values.shape[0], values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
 
 
 def smallest_around(points: Array) -> Rectangle:

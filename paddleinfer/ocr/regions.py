@@ -19,7 +19,7 @@ def regions_of(mask: npt.NDArray[np.bool_]) -> list[Array]:
     """The outlines of the regions of a mask, each (points, 2) of int64, x and y.
 
     Pixels that touch at a side or a corner are of one region. An outline has the first and the last pixel of
-    each horizontal run, which is all that a convex hull needs, in the order of y.
+    each row, which is all that a convex hull needs, in the order of y.
     """
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, begins = np.nonzero(edges == 1)
@@ -28,12 +28,19 @@ def regions_of(mask: npt.NDArray[np.bool_]) -> list[Array]:
         return []
     labels = _joined(len(rows), *_touching(rows, begins, ends, mask.shape[1]))
     order = np.argsort(labels, kind="stable")
-    firsts = np.flatnonzero(np.diff(labels[order], prepend=-1))
-    sizes = np.add.reduceat((ends - begins)[order], firsts)
-    of_regions = np.split(order, firsts[1:])
+    labels, rows, begins, ends = labels[order], rows[order], begins[order], ends[order]
+    is_first_of_region = np.diff(labels, prepend=-1) != 0
+    sizes = np.add.reduceat(ends - begins, np.flatnonzero(is_first_of_region))
+    # In each row of a region the first run begins it and the last one ends it.
+    firsts = np.flatnonzero(is_first_of_region | (np.diff(rows, prepend=-1) != 0))
+    lasts = np.append(firsts[1:], len(rows)) - 1
+    left, right = (np.stack([x, rows[firsts]], 1) for x in (begins[firsts], ends[lasts] - 1))
+    outlines = np.stack([left, right], 1)  # (rows, 2, 2)
+    bounds = np.append(np.flatnonzero(is_first_of_region[firsts]), len(firsts))
     largest = np.sort(np.argsort(-sizes, kind="stable")[:MOST_REGIONS])
     return [
-        _outline(rows[runs], begins[runs], ends[runs] - 1) for runs in map(of_regions.__getitem__, largest)
+        outlines[begin:end].reshape(-1, 2)
+        for begin, end in zip(bounds[largest].tolist(), bounds[largest + 1].tolist(), strict=True)
     ]
 
 
@@ -62,8 +69,3 @@ def _joined(count: int, upper: Array, lower: Array) -> Array:
         np.minimum.at(labels, np.maximum(above, below), np.minimum(above, below))
         while not np.array_equal(labels, further := labels[labels]):
             labels = further
-
-
-def _outline(rows: Array, firsts: Array, lasts: Array) -> Array:
-    both = np.stack([np.stack([firsts, lasts], 1), np.stack([rows, rows], 1)], 2)
-    return both.reshape(-1, 2)

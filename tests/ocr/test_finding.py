@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paddleinfer.ocr.detection import boxes_of, det_input
-from paddleinfer.ocr.rectangles import smallest_around
+from paddleinfer.ocr.rectangles import smallest_around, sums_along_rows
 from paddleinfer.ocr.regions import MOST_REGIONS, regions_of
 
 Image = pytest.importorskip("PIL.Image")
@@ -38,14 +39,15 @@ def flooded(mask: Any) -> list[set[tuple[int, int]]]:
     return found
 
 
-def ends_of_runs(region: set[tuple[int, int]]) -> set[tuple[int, int]]:
-    return {(x, y) for x, y in region if not {(x - 1, y), (x + 1, y)} <= region}
+def ends_of_rows(region: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    rows = {row: [x for x, y in region if y == row] for _, row in region}
+    return {(edge(xs), row) for row, xs in rows.items() for edge in (min, max)}
 
 
 @given(MASKS)
 def test_regions_are_what_touches_at_a_side_or_a_corner(mask: Any) -> None:
     found = [{tuple(point) for point in outline.tolist()} for outline in regions_of(mask)]
-    assert sorted(found, key=min) == sorted(map(ends_of_runs, flooded(mask)), key=min)
+    assert sorted(found, key=min) == sorted(map(ends_of_rows, flooded(mask)), key=min)
 
 
 def test_a_spiral_is_one_region_and_a_lattice_many() -> None:
@@ -74,6 +76,37 @@ def test_the_rectangle_is_around_all_points_and_no_turned_one_is_smaller(points:
     for angle in np.linspace(0, np.pi / 2, 60):
         turned = points @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         assert rectangle.sizes.prod() <= np.ptp(turned, axis=0).prod() + 1e-6
+
+
+@given(
+    st.lists(st.tuples(st.integers(-5, 35), st.integers(-5, 35)), min_size=1, max_size=12),
+    st.floats(0, 1.5),
+    st.integers(0, 1 << 32),
+)
+def test_the_mean_of_a_rectangle_is_that_of_the_pixels_inside(
+    points: list[tuple[int, int]], growth: float, seed: int
+) -> None:
+    found = smallest_around(np.array(points))
+    rectangle = found.grown(growth) if found.short_side else found
+    values = np.random.default_rng(seed).random((25, 31), np.float32)
+    y, x = np.mgrid[:25, :31]
+    places = (np.stack([x, y], -1) - rectangle.centre) @ rectangle.axes.T
+    inside = (np.abs(places) <= rectangle.sizes / 2 + 1e-6).all(-1)
+    expected = values[inside].mean() if inside.any() else 0.0
+    assert rectangle.mean_of(sums_along_rows(values)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_means_of_many_long_rectangles_take_no_array_of_the_map_each() -> None:
+    y, x = np.mgrid[:512, :512]
+    scores = np.where((x + y) % 9 < 6, np.float32(0.9), np.float32(0))
+    tracemalloc.start()
+    try:
+        boxes = boxes_of(scores, (512, 512))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(boxes) > 100
+    assert peak_bytes < 40 * scores.size  # the places of its pixels take 16 bytes each, more than once
 
 
 @pytest.mark.parametrize("angle", [0, 10, 45, -30, 90])
