@@ -365,6 +365,15 @@ def test_a_file_that_is_no_configuration_is_said(tmp_path: Path, content: bytes,
             UciService("uci").prepare_pipeline_config(**given)
 
 
+def test_what_is_reported_is_of_the_last_preparation_alone(fit_a_line: Path) -> None:
+    server = prepared(local(fit_a_line, ir_optim=True)).pipeline
+    with Engine(fit_a_line) as engine:
+        server.prepare_server(yml_dict={"http_port": 0}, engines={"uci": engine})
+        assert [key for key in server.effective_config() if key.startswith("op.")] == []
+        assert asked(server, x=HOUSE_TEXT).err_no == 0
+        server.close()
+
+
 def test_without_pyyaml_a_dict_works_and_a_file_says_what_to_install(
     fit_a_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

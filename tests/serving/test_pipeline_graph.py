@@ -190,3 +190,16 @@ def test_what_is_called_too_soon_says_what_comes_before() -> None:
     ):
         with pytest.raises(ConfigError, match=sentence):
             call()
+
+
+def test_virtual_ops_in_a_circle_or_in_many_ways_end() -> None:
+    circle = VirtualOp("circle")
+    circle.add_virtual_pred_op(circle)
+    with pytest.raises(ConfigError, match="'last' has no input_ops"):
+        PipelineServer().set_response_op(ResponseOp([Op("last", circle)]))
+    virtual = VirtualOp("v")
+    virtual.add_virtual_pred_op(RequestOp())
+    for number in range(64):  # 2**64 ways
+        before, virtual = virtual, VirtualOp(f"v{number}")
+        virtual.set_input_ops([before, before])
+    PipelineServer().set_response_op(ResponseOp([Op("last", virtual)]))

@@ -75,9 +75,15 @@ class Graph:
 
 def _resolved(op: Op) -> list[Op]:
     """The Ops before it, and in the place of virtual ones those before these."""
-    found: list[Op] = []
-    for one in op.get_input_ops():
+    found: dict[Op, None] = {}
+    waiting, virtual = list(reversed(op.get_input_ops())), set()
+    while waiting:
+        one = waiting.pop()
         if "given" not in vars(one):
             raise ConfigError(f"{type(one).__name__}.__init__ must call super().__init__(), with its name")
-        found += _resolved(one) if isinstance(one, VirtualOp) else [one]
-    return list(dict.fromkeys(found))
+        if not isinstance(one, VirtualOp):
+            found[one] = None
+        elif one not in virtual:
+            virtual.add(one)
+            waiting += reversed(one.get_input_ops())
+    return list(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from paddleinfer.serve.limits import ServiceLimits
 from paddleinfer.serving.pipeline.conf import OpConf, PipelineConf
 from paddleinfer.serving.pipeline.keys import LOCAL, OP, Key
 
@@ -33,7 +34,6 @@ _OP_DOES: Final = {
     "local_service_conf.model_config": "the directory of the model",
 }
 _OF_MODELS: Final = ("timeout", "retry", "batch_size", "auto_batching_timeout", "fetch_list")
-_LEAST_WORKERS: Final = 64
 
 
 def report_of(
@@ -64,7 +64,7 @@ def report_of(
             if name in _SERVER:
                 entry["server"] = {_SERVER[name]: getattr(server_options, _SERVER[name])}
             elif path in _DOES:
-                entry["pipeline"] = _DOES[path].format(_LEAST_WORKERS)
+                entry["pipeline"] = _DOES[path].format(ServiceLimits().threads)
     for op, op_conf in ops.items():
         for below, values, keys in (("", op_conf.values, OP), ("local_service_conf.", op_conf.local, LOCAL)):
             for name, value in values.items():

@@ -115,6 +115,7 @@ class PipelineServer:
         self.close()
         self._given = given
         self._conf = conf
+        self._op_confs = {}
         self._options = server_options(_listening(conf))
         try:
             prepared = {op.name: self._prepared(op, conf) for op in self._graph.ops}
@@ -190,6 +191,7 @@ class PipelineServer:
             self._is_closed = True
             service.close()
         engines, self._opened = self._opened, {}
+        self._translations = {}
         for engine in engines.values():
             engine.close()
         clients, self._clients = self._clients, []
