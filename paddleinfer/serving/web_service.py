@@ -40,7 +40,7 @@ class WebService:
         self.gpus: Any = None
         self._pipeline: PipelineServer | None = None
         self._model: str | os.PathLike[str] | None = None
-        self._given: dict[str, Any] = {}
+        self._workdir: str | None = None
         self._server: Server | None = None
         self._feeds: FeedService | None = None
 
@@ -217,7 +217,7 @@ class WebService:
             server.set_gpuid(gpus)
         server.load_model_config({self.name: str(self._model)})
         self.close()
-        self._given = {"workdir": workdir}
+        self._workdir = workdir
         self._server = server
 
     def run_rpc_service(self) -> None:
@@ -230,7 +230,7 @@ class WebService:
         """
         server = self._prepared()
         self.close()
-        server.prepare_server(self._given["workdir"])
+        server.prepare_server(self._workdir)
         (engine,) = server.engines.values()
         self._feeds = FeedService(self.name, engine, self.preprocess, self.postprocess)
 
@@ -308,7 +308,7 @@ class WebService:
             return self._pipeline.effective_config()
         _, server = self._running()
         report = {_NAMES.get(name, name): entry for name, entry in server.effective_config().items()}
-        return {**report, "workdir": {"value": self._given["workdir"], "note": "nothing is written"}}
+        return {**report, "workdir": {"value": self._workdir, "note": "nothing is written"}}
 
     def close(self) -> None:
         """Ends what is loaded: accepted requests are over first."""

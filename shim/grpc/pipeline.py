@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PipelineRequest", "pipeline_handlers"]
 
-_TIMEOUT: Final = 6000
 # A loop's timer goes by a clock of milliseconds, and may be early by one.
 _TIMER_STEP_NS: Final = 2_000_000
 
@@ -100,7 +99,9 @@ class PipelineRequest(RpcRequest):
         del request
         ended_ns = self._delivered_ns = monotonic_ns()
         is_late = remaining_s is not None and ended_ns - begun_ns >= remaining_s * 1e9 - _TIMER_STEP_NS
-        if is_late and response.err_no == _TIMEOUT:  # and not that of an Op alone
+        if (
+            is_late and status_of(response.err_no) == HTTPStatus.GATEWAY_TIMEOUT
+        ):  # and not that of an Op alone
             raise DeadlineExceeded(response.err_msg)
         if response.err_no and self._service.options.http_status == "real":
             raise RequestError(status_of(response.err_no), response.err_msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -25,7 +26,6 @@ Array = npt.NDArray[Any]
 
 PROTO: Final = "application/proto"
 
-# Statuses that say what became of the request itself; others concern the connection, and stay what they are.
 IN_THE_ANSWER: Final = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
@@ -36,10 +36,11 @@ IN_THE_ANSWER: Final = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-"""Statuses that failed requests in Paddle Serving's forms get in their answer's document."""
+"""Statuses that say what became of the request itself: its answer's document has them. Others concern the
+connection, and stay what they are."""
 
 
-class _ServingRequest(AsgiRequest):
+class _ServingRequest(AsgiRequest, abc.ABC):
     """What both forms have in common: a request that failed gets 200 unless real statuses are asked for."""
 
     __slots__ = ()
@@ -53,9 +54,9 @@ class _ServingRequest(AsgiRequest):
         await answer(self._send, status, payload, fields)
         return status
 
+    @abc.abstractmethod
     def _failed(self, error: RequestError) -> tuple[bytes, Fields]:
         """The body and the headers of an answer without a result."""
-        raise NotImplementedError
 
 
 class PredictionRequest(_ServingRequest):

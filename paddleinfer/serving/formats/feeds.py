@@ -44,7 +44,8 @@ def engine_inputs(feed: object, inputs: Sequence[TensorSpec], *, batch: bool) ->
         raise InvalidInput(
             f"feed must be a dict of arrays by the inputs' names, or a list of such dicts, not {shown(feed)}"
         )
-    arrays = [dict(_arrays(sample, inputs, batch)) for sample in dicts]
+    by_name = {name: tensor for tensor in inputs for name in (tensor.name, tensor.alias) if name is not None}
+    arrays = [dict(_arrays(sample, by_name, batch)) for sample in dicts]
     if len(arrays) == 1:
         return arrays[0]
     return {name: _joined(name, arrays) for name in arrays[0]}
@@ -65,9 +66,8 @@ def wanted_names(fetch: object, outputs: Sequence[TensorSpec]) -> list[str]:
 
 
 def _arrays(
-    sample: Mapping[object, object], inputs: Sequence[TensorSpec], batch: bool
+    sample: Mapping[object, object], by_name: Mapping[str, TensorSpec], batch: bool
 ) -> Iterator[tuple[str, Array]]:
-    by_name = {name: tensor for tensor in inputs for name in (tensor.name, tensor.alias) if name is not None}
     names = set()
     for name, value in sample.items():
         tensor = by_name.get(name) if isinstance(name, str) else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from paddleinfer.errors import InvalidInput, PaddleInferError
 from paddleinfer.sentences import shown
-from paddleinfer.serving.formats.prediction import PROFILE_KEY
+from paddleinfer.serving.formats.prediction import MOST_KEYS, PROFILE_KEY, check_pairs
 from paddleinfer.serving.formats.tensors import check_text, sequence_of, text_or_array_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ __all__ = [
     "values_of",
 ]
 
-_MOST_KEYS: Final = 1024
 _MOST_INT: Final = 1 << 63
 _MOST_ERR_NO: Final = 1 << 31
 _PRODUCT_ERRORS: Final = range(50, 100)
@@ -43,9 +42,26 @@ _STATUS_OF: Final = {
 }
 
 
+class _NamedAsMessage:
+    """Has the message's own names, too, for users' functions."""
+
+    keys: list[str]
+    values: list[str]
+
+    @property
+    def key(self) -> list[str]:
+        """`keys`."""
+        return self.keys
+
+    @property
+    def value(self) -> list[str]:
+        """`values`."""
+        return self.values
+
+
 @dataclass
-class PipelineRequest:
-    """The message ``Request``, or its document; it has the message's own names, too, for users' functions."""
+class PipelineRequest(_NamedAsMessage):
+    """The message ``Request``, or its document."""
 
     name: str = ""
     """Of the service."""
@@ -57,16 +73,6 @@ class PipelineRequest:
     """Each as its fields: ``name``, ``elem_type``, ``shape``, and its numbers, such as ``float_data``."""
     log_id: int = 0
     client_ip: str = ""
-
-    @property
-    def key(self) -> list[str]:
-        """`keys`."""
-        return self.keys
-
-    @property
-    def value(self) -> list[str]:
-        """`values`."""
-        return self.values
 
     @property
     def asks_for_profile(self) -> bool:
@@ -85,8 +91,8 @@ class PipelineRequest:
 
 
 @dataclass
-class PipelineResponse:
-    """The message ``Response``, or its document; it has the message's own names, too."""
+class PipelineResponse(_NamedAsMessage):
+    """The message ``Response``, or its document."""
 
     err_no: int = 0
     err_msg: str = ""
@@ -95,16 +101,6 @@ class PipelineResponse:
     """As many as `keys`."""
     tensors: list[Mapping[str, Any]] = field(default_factory=list)
     """Each as its fields, whose numbers are a flat array or bytes."""
-
-    @property
-    def key(self) -> list[str]:
-        """`keys`."""
-        return self.keys
-
-    @property
-    def value(self) -> list[str]:
-        """`values`."""
-        return self.values
 
 
 class PipelineFailure(PaddleInferError):
@@ -158,13 +154,13 @@ def read_document(document: Mapping[str, Any], name: str = "", method: str = "")
         It is none; the sentence says why.
     """
     keys, values = _texts(document, "key"), _texts(document, "value")
-    _check_pairs(keys, values)
+    check_pairs(keys, values)
     tensors = list(sequence_of(document, "tensors"))
     if not all(isinstance(tensor, Mapping) for tensor in tensors):
         raise InvalidInput('each of "tensors" must be an object')
     for what, parts in (("keys", keys), ("tensors", tensors)):
-        if len(parts) > _MOST_KEYS:
-            raise InvalidInput(f"the request has {len(parts)} {what}, and {_MOST_KEYS} is the most")
+        if len(parts) > MOST_KEYS:
+            raise InvalidInput(f"the request has {len(parts)} {what}, and {MOST_KEYS} is the most")
     client_ip = document.get("clientip") or ""
     if not isinstance(client_ip, str):
         raise InvalidInput(f'"clientip" must be a text, not {shown(client_ip)}')
@@ -179,7 +175,7 @@ def values_of(request: PipelineRequest) -> dict[str, Any]:
     InvalidInput
         A key has no value, a tensor contradicts itself, or a name is there twice.
     """
-    _check_pairs(request.keys, request.values)
+    check_pairs(request.keys, request.values)
     values: dict[str, Any] = {}
     pairs = zip(request.keys, request.values, strict=True)
     for name, value in itertools.chain(pairs, map(text_or_array_of, request.tensors)):
@@ -200,7 +196,7 @@ def check_response(response: PipelineResponse) -> None:
             check_text(f"a {what}", text)
     for tensor in response.tensors:
         check_text("the name of a tensor", tensor.get("name", ""))
-    _check_pairs(response.keys, response.values)
+    check_pairs(response.keys, response.values)
 
 
 def document_of(response: PipelineResponse) -> dict[str, Any]:
@@ -219,13 +215,6 @@ def status_of(err_no: int) -> int:
     if err_no in _PRODUCT_ERRORS:
         return 400
     return _STATUS_OF.get(err_no, 500)
-
-
-def _check_pairs(keys: Sequence[str], values: Sequence[str]) -> None:
-    if len(keys) != len(values):
-        raise InvalidInput(
-            f"the request has {len(keys)} keys and {len(values)} values; each key has its value"
-        )
 
 
 def _texts(document: Mapping[str, Any], name: str) -> list[str]:

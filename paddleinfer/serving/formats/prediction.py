@@ -21,9 +21,11 @@ from paddleinfer.serving.formats.tensors import array_of, field_text, sequence_o
 
 __all__ = [
     "ERROR_NUMBERS",
+    "MOST_KEYS",
     "PROFILE_KEY",
     "answer",
     "asks_for_profile",
+    "check_pairs",
     "failure",
     "is_feed_form",
     "read_feeds",
@@ -37,7 +39,8 @@ ERROR_NUMBERS: Final = {400: 5000, 404: 3002, 429: 3002, 500: 9000, 503: 3001, 5
 _UNKNOWN: Final = 10000
 PROFILE_KEY: Final = "pipeline.profile"
 """With the value "1" it asks for the request's stages, which the answer has under the same key."""
-_MOST_KEYS: Final = 1024
+MOST_KEYS: Final = 1024
+"""Of a request, and as many tensors."""
 _MOST_DIMENSIONS: Final = 32
 
 
@@ -50,6 +53,14 @@ def asks_for_profile(document: Mapping[str, Any]) -> bool:
     """Whether the request's stages are wanted in its answer. Raises as `read_keys_and_values`."""
     pairs = zip(sequence_of(document, "key"), sequence_of(document, "value"), strict=False)
     return (PROFILE_KEY, "1") in pairs
+
+
+def check_pairs(keys: Sequence[Any], values: Sequence[Any]) -> None:
+    """Raises InvalidInput where there are not as many values as keys."""
+    if len(keys) != len(values):
+        raise InvalidInput(
+            f"the request has {len(keys)} keys and {len(values)} values; each key has its value"
+        )
 
 
 def read_keys_and_values(
@@ -73,13 +84,10 @@ def read_keys_and_values(
     """
     keys, values = sequence_of(document, "key"), sequence_of(document, "value")
     tensors = sequence_of(document, "tensors")
-    if len(keys) != len(values):
+    check_pairs(keys, values)
+    if len(keys) > MOST_KEYS or len(tensors) > MOST_KEYS:
         raise InvalidInput(
-            f"the request has {len(keys)} keys and {len(values)} values; each key has its value"
-        )
-    if len(keys) > _MOST_KEYS or len(tensors) > _MOST_KEYS:
-        raise InvalidInput(
-            f"the request has {max(len(keys), len(tensors))} keys or tensors, and {_MOST_KEYS} is the most"
+            f"the request has {max(len(keys), len(tensors))} keys or tensors, and {MOST_KEYS} is the most"
         )
     if PROFILE_KEY in keys:  # which is for its caller
         pairs = [pair for pair in zip(keys, values, strict=True) if pair[0] != PROFILE_KEY]

@@ -216,9 +216,9 @@ def fill_tensor(message: Any, fields: Mapping[str, Any]) -> None:
     """Puts such fields into a message."""
     for name, value in fields.items():
         if isinstance(value, np.ndarray) and name in _FLOAT_FIELDS:
-            packed = value.astype(_FLOAT_FIELDS[name], copy=False).tobytes()
+            packed = np.ascontiguousarray(value, _FLOAT_FIELDS[name])
             number = message.DESCRIPTOR.fields_by_name[name].number
-            message.MergeFromString(length_delimited(number, len(packed)) + packed)
+            message.MergeFromString(b"".join((length_delimited(number, packed.nbytes), packed.data)))
         elif isinstance(value, np.ndarray):
             field = getattr(message, name)
             for begin in range(0, value.size, _PIECE_NUMBERS):  # between which others may use the interpreter

@@ -111,13 +111,15 @@ class Executor:
         try:
             unpacked, log_id, is_asked_for_profile = self._unpacked(request, data_id)
             is_timed = is_asked_for_profile or self._writes_profile
-            clock.end(f"prepack_{data_id}#@DAGExecutor")
+            if is_timed:
+                clock.end(f"prepack_{data_id}#@DAGExecutor")
             output = yield from self._walked(unpacked, data_id, log_id, clock if is_timed else None)
             channel_data = ChannelData(data_id, log_id, output)
         except OpError as error:
             channel_data = ChannelData(data_id, log_id, error=error)
         response = self._packed(channel_data)
-        clock.end(f"postpack_{data_id}#@DAGExecutor")
+        if is_asked_for_profile or self._writes_profile:
+            clock.end(f"postpack_{data_id}#@DAGExecutor")
         if is_asked_for_profile:
             response.keys.append(PROFILE_KEY)
             response.values.append(clock.line())
