@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from paddleinfer.errors import Cancelled, ConfigError, DeadlineExceeded
@@ -12,6 +12,8 @@ from paddleinfer.sentences import listed, shown
 
 __all__ = ["Answer", "GrpcChannel"]
 
+# gRPC counts deadlines in nanoseconds of 64 bits, and one that has more has passed at once.
+_LONGEST_S: Final = float(1 << 31)
 # Servers take turns, and one that takes no connections is passed over.
 _TURNS: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 
@@ -51,6 +53,7 @@ class GrpcChannel:
         target = addresses[0] if len(addresses) == 1 else f"ipv4:{','.join(map(_numeric, addresses))}"
         self._channel = grpc.insecure_channel(target, options=options)
         self._call = self._channel.unary_unary(f"/{service}/inference")
+        self._is_closed = False
 
     def post(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> bytes:
         """The Response to a Request, both as bytes.
@@ -60,18 +63,27 @@ class GrpcChannel:
         DeadlineExceeded
             There was no answer in time.
         ConnectionError
-            There is no such server, or it refused the call.
+            There is no such server, it refused the call, or ``close`` was called.
         """
         try:
-            answer: bytes = self._call(body, timeout=timeout_s, metadata=_metadata(headers))
+            answer: bytes = self._called(self._call, body, headers, timeout_s)
         except self._grpc.RpcError as error:
             raise self.failure(error, timeout_s) from error
         return answer
 
     def begin(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
         """The same, for its answer to be asked for later; it takes a hop to another thread and back."""
-        call = self._call.future(body, timeout=timeout_s, metadata=_metadata(headers))
-        return Answer(self, call, timeout_s)
+        return Answer(self, self._called(self._call.future, body, headers, timeout_s), timeout_s)
+
+    def _called(
+        self, call: Callable[..., Any], body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> Any:
+        try:
+            return call(body, timeout=min(timeout_s, _LONGEST_S), metadata=_metadata(headers))
+        except ValueError as error:
+            if not self._is_closed:
+                raise
+            raise ConnectionError(f"the client of {self.name} was released meanwhile") from error
 
     def failure(self, error: Any, timeout_s: float) -> Exception:
         """What a failed call is for its caller."""
@@ -81,6 +93,7 @@ class GrpcChannel:
 
     def close(self) -> None:
         """Ends it."""
+        self._is_closed = True
         self._channel.close()
 
 

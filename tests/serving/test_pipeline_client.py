@@ -24,6 +24,7 @@ from paddleinfer import Engine
 from paddleinfer.errors import Cancelled, ConfigError, DeadlineExceeded, EngineClosed, InvalidInput
 from paddleinfer.serve import Service
 from paddleinfer.serving import Client, HttpClient, Op, PipelineClient, RequestOp, WebService
+from paddleinfer.serving.grpc_channel import GrpcChannel
 
 PIPELINES = "baidu.paddle_serving.pipeline_serving.PipelineService"
 GENERAL = "baidu.paddle_serving.predictor.general_model.GeneralModelService"
@@ -390,6 +391,22 @@ def test_a_silent_server_and_none_at_all_are_errors(client: PipelineClient) -> N
         gate.open()
     with pytest.raises(ConnectionError, match="UNAVAILABLE"):
         client.predict({"x": "1,2,3"})
+
+
+def test_the_longest_timeout_is_no_deadline_that_has_passed(client: PipelineClient) -> None:
+    with echo_engine() as engine, grpc_helpers.serving(engine) as served:
+        client.connect(served.server.addresses[0])
+        client.set_rpc_timeout_ms((1 << 63) - 1)
+        assert client.predict({"x": "1,2,3"}).err_no == 0
+        assert client.predict({"x": "1,2,3"}, asyn=True).result().err_no == 0
+
+
+def test_a_channel_that_was_closed_meanwhile_is_no_connection() -> None:
+    channel = GrpcChannel(["127.0.0.1:9"], "s")
+    channel.close()
+    for ask in (channel.post, channel.begin):
+        with pytest.raises(ConnectionError, match="released meanwhile"):
+            ask(b"", {}, PATIENCE_S)
 
 
 def test_what_is_cancelled_or_too_late_is_given_up_by_the_server() -> None:
