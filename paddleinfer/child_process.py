@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import os
+import pickle
 import resource
 import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-__all__ = ["CRASHES", "die_with", "ended", "python_code"]
+__all__ = ["CRASHES", "NotStarted", "ended", "python_code", "read_order", "run_python"]
 
 CRASHES = frozenset(
     (
@@ -25,16 +32,95 @@ CRASHES = frozenset(
 _PR_SET_PDEATHSIG = 1
 
 
+class NotStarted(Exception):
+    """No child can be started; the sentence says why."""
+
+
 def python_code(module: str) -> str:
     """Returns the code for ``python -c`` that calls ``run()`` of a module of paddleinfer's.
 
     The child gets the pickled search path first on its standard input, to find an editable install and what
-    the caller has added; what follows is for the module.
+    the caller has added; what follows is for ``read_order()``.
     """
     return f"import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from {module} import run; run()"
 
 
-def die_with(parent: int) -> None:
+def run_python(
+    code: str,
+    order: object,
+    ended_by: Callable[[Callable[[], object]], contextlib.AbstractContextManager[None]],
+    *,
+    longest_s: float,
+    kept_open: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
+    prints: bool = False,
+) -> tuple[int, bytes]:
+    """Runs code in a child of Python, and waits until it has ended.
+
+    Parameters
+    ----------
+    code
+        What ``python_code`` returns, or other code that reads as much from its standard input.
+    order
+        What the child's ``read_order()`` returns.
+    ended_by
+        Wraps the wait for the child; what it gets ends the child.
+    longest_s
+        Seconds that it may take.
+    kept_open
+        File descriptors that the child inherits.
+    environment
+        Its environment; None gives it that of this process.
+    prints
+        Whether what it writes to standard output and error is wanted.
+
+    Returns
+    -------
+    tuple
+        Its exit code, and what it wrote.
+
+    Raises
+    ------
+    NotStarted
+        It cannot be started.
+    OSError
+        There is no memory to start it (ENOMEM).
+    subprocess.TimeoutExpired
+        It took longer, and was ended.
+    """
+    if not sys.executable:  # so it is in some programs that embed Python
+        raise NotStarted("Python does not say where its interpreter is")
+    given = b"".join(map(pickle.dumps, (sys.path, order, os.getpid())))
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if prints else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            pass_fds=kept_open,
+            env=environment,
+        )
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise
+        raise NotStarted(error.strerror or str(error)) from error
+    with process:
+        try:
+            with ended_by(process.kill):
+                written, _ = process.communicate(given, timeout=longest_s)
+        finally:
+            process.kill()
+    return process.returncode, written or b""
+
+
+def read_order() -> Any:
+    """Returns the order, in the child; from then on the child ends with its parent."""
+    order = pickle.load(sys.stdin.buffer)
+    _die_with(pickle.load(sys.stdin.buffer))
+    return order
+
+
+def _die_with(parent: int) -> None:
     """Has the kernel end this child once its parent has ended, and lets it leave no core file."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -5,18 +5,14 @@ Paddle checks little of what it reads. A damaged program can end a process by a 
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
-import pickle
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 
 from paddleinfer import errors
-from paddleinfer.child_process import CRASHES, die_with, ended, python_code
+from paddleinfer.child_process import CRASHES, NotStarted, ended, python_code, read_order, run_python
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine.opening import Opening
 from paddleinfer.errors import ModelLoadError
@@ -59,40 +55,21 @@ def try_load(
     EngineClosed
         The load was ended meanwhile.
     """
-    if not sys.executable:  # so it is in some programs that embed Python
-        raise ModelLoadError(f"{_cannot_try(path)}: Python does not say where its interpreter is")
     answered, answers = os.pipe()
     with os.fdopen(answered, "rb") as reader:
+        order = (os.fspath(path), _lone(config), answers)
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", child],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(answers,),
-            )
-        except OSError as error:
-            if error.errno == errno.ENOMEM:
-                raise
-            raise ModelLoadError(f"{_cannot_try(path)}: {error.strerror or error}") from error
-        finally:
-            os.close(answers)
-        order = (os.fspath(path), _lone(config), answers, os.getpid())
-        try:
-            with opening.ended_by(process.kill):
-                process.communicate(pickle.dumps(sys.path) + pickle.dumps(order), timeout=longest_s)
+            code, _ = run_python(child, order, opening.ended_by, longest_s=longest_s, kept_open=(answers,))
+        except NotStarted as error:
+            raise ModelLoadError(f"{_cannot_try(path)}: {error}") from error
         except subprocess.TimeoutExpired:
             raise ModelLoadError(
                 f"{path} was not loaded within {longest_s:g} s by the process that tried it"
             ) from None
         finally:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:  # its load was ended before the child had its order
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
+            os.close(answers)
         answer = reader.read(_MOST_ANSWER_BYTES)
-    _raise_of(path, process.returncode, answer)
+    _raise_of(path, code, answer)
 
 
 def _cannot_try(path: object) -> str:
@@ -134,11 +111,10 @@ def _raise_of(path: object, code: int, answer: bytes) -> None:
 
 def run() -> None:
     """Runs in the child: reads the order from standard input, and writes the answer to a pipe."""
-    path, config, answers, parent = pickle.load(sys.stdin.buffer)
-    die_with(parent)
+    path, config, answers = read_order()
     os.write(answers, _BEGUN)
     answer = _answer_of(path, config)
-    os.write(answers, json.dumps(answer).encode()[:_MOST_ANSWER_BYTES])
+    os.write(answers, json.dumps(answer).encode())  # it fits into the pipe
     os._exit(0)  # the trial is over: how Paddle's process exits does not matter
 
 
@@ -148,7 +124,7 @@ def _answer_of(path: str, config: EngineConfig) -> tuple[str | None, str]:
     try:
         Engine(path, config).close(timeout=_LONGEST_S)
     except (errors.ModelLoadError, errors.ConfigError, errors.OutOfMemory, errors.ThreadStartError) as error:
-        return type(error).__name__, str(error)
+        return type(error).__name__, shortened(str(error))
     except Exception as error:
         why = shortened(f"{type(error).__name__}: {error}")
         return "ModelLoadError", f"{path} cannot be loaded: {why}"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import pickle
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paddleinfer.backends.onnx.conversion import Load
-from paddleinfer.child_process import die_with, ended, python_code
+from paddleinfer.child_process import NotStarted, ended, python_code, read_order, run_python
 from paddleinfer.models.reader import ModelSpec
 from paddleinfer.sentences import shortened
 
@@ -66,32 +64,20 @@ def answers_of_paddle(
     names = [tensor.name for tensor in spec.inputs]
     inputs = [dict(zip(names, case, strict=True)) for case in cases]
     with tempfile.TemporaryFile() as answers:
+        order = (os.fspath(spec.path), params, inputs, answers.fileno())
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", child],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(answers.fileno(),),
+            code, _ = run_python(
+                child, order, load.ended_by, longest_s=longest_s, kept_open=(answers.fileno(),)
             )
-        except OSError as error:
-            if error.errno == errno.ENOMEM:
-                raise
+        except NotStarted as error:
             raise NoAnswers(f"no process can be started for it ({error})") from error
-        order = (os.fspath(spec.path), params, inputs, answers.fileno(), os.getpid())
-        try:
-            with process, load.ended_by(process.kill):
-                try:
-                    process.communicate(pickle.dumps(sys.path) + pickle.dumps(order), timeout=longest_s)
-                finally:
-                    process.kill()
         except subprocess.TimeoutExpired:
             raise NoAnswers(f"Paddle did not answer within {longest_s:g} s") from None
         answers.seek(0)
         try:
             kind, found = pickle.load(answers)
         except (EOFError, pickle.UnpicklingError):
-            raise NoAnswers(f"the process that asked Paddle ended {ended(process.returncode)}") from None
+            raise NoAnswers(f"the process that asked Paddle ended {ended(code)}") from None
     if kind != "answers":
         raise NoAnswers(found)
     return list(found)
@@ -99,8 +85,7 @@ def answers_of_paddle(
 
 def run() -> None:
     """Runs in the child: reads the order from standard input, and writes the answers to the file."""
-    path, params, inputs, answers, parent = pickle.load(sys.stdin.buffer)
-    die_with(parent)
+    path, params, inputs, answers = read_order()
     with os.fdopen(answers, "wb") as file:
         pickle.dump(_asked(path, params, inputs), file)
     os._exit(0)  # how Paddle's process exits does not matter

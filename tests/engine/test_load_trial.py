@@ -20,6 +20,7 @@ from paddleinfer.engine import load_trial
 from paddleinfer.engine.opening import Opening, end_openings, opening
 from paddleinfer.errors import ConfigError, EngineClosed, ModelLoadError
 from paddleinfer.models import columns
+from paddleinfer.sentences import MOST_CHARACTERS
 
 # What stands for a child: it reads its order, says that it begins, and does this.
 IMPORTS = "import os, pickle, signal, sys, time; "
@@ -91,6 +92,12 @@ def test_what_the_process_was_refused_with_is_raised_here() -> None:
     with pytest.raises(ConfigError, match="a sentence"):
         tried('os.write(order[2], b\'["ConfigError", "a sentence"]\')')
     tried("os.write(order[2], b'[null, \"\"]')")
+
+
+def test_a_sentence_that_no_pipe_holds_comes_shortened() -> None:
+    with pytest.raises(ModelLoadError, match=r"x\.\.\.$") as raised:
+        load_trial.try_load("x" * 100_000, EngineConfig(), Opening())
+    assert len(str(raised.value)) == MOST_CHARACTERS
 
 
 def test_what_a_process_writes_beside_its_answer_is_of_no_effect() -> None:

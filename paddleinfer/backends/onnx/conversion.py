@@ -10,10 +10,8 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import pickle
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from typing import Any, Protocol
 from paddleinfer.backends.onnx.cache import ModelCache, sha256_of
 from paddleinfer.backends.onnx.conversion_child import REPORT
 from paddleinfer.backends.paddle.installed import installed_package, numbers_of
-from paddleinfer.child_process import CRASHES, ended, python_code
+from paddleinfer.child_process import CRASHES, NotStarted, ended, python_code, run_python
 from paddleinfer.errors import ConfigError, ModelLoadError
 from paddleinfer.models.file_states import refuse_changed
 from paddleinfer.models.reader import ModelSpec
@@ -186,30 +184,16 @@ def _run_child(
         "TMPDIR": str(target.parent),  # paddle2onnx leaves files there if it dies
         "CUDA_VISIBLE_DEVICES": "",
     }
+    order = (str(program), str(params), str(target), OPSET)
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", child],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
+        code, printed = run_python(
+            child, order, load.ended_by, longest_s=longest_s, environment=environment, prints=True
         )
-    except OSError as error:
-        if error.errno == errno.ENOMEM:
-            raise
+    except NotStarted as error:
         raise ModelLoadError(f"no process can be started to convert {spec.path}: {error}") from error
-    try:
-        with process, load.ended_by(process.kill):
-            try:
-                order = (str(program), str(params), str(target), OPSET, os.getpid())
-                output, _ = process.communicate(
-                    pickle.dumps(sys.path) + pickle.dumps(order), timeout=longest_s
-                )
-            finally:
-                process.kill()
     except subprocess.TimeoutExpired:
         raise ModelLoadError(f"{spec.path} was not converted to ONNX within {longest_s:g} s") from None
-    return process.returncode, output.decode(errors="replace")
+    return code, printed.decode(errors="replace")
 
 
 def _why(code: int, text: str, tools: Tools) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paddleinfer.backends.onnx.repair import repair, with_narrow_scales
-from paddleinfer.child_process import die_with
+from paddleinfer.child_process import read_order
 from paddleinfer.models import pir, program
 from paddleinfer.models.graph import Block, Operation
 
@@ -42,8 +41,7 @@ _SUFFIXES = re.compile(r"(_v\d|\d)?_?$")
 
 def run() -> None:
     """Reads the order from standard input, converts, and reports on standard output."""
-    program_path, params_path, target, opset, parent = pickle.load(sys.stdin.buffer)
-    die_with(parent)
+    program_path, params_path, target, opset = read_order()
     try:
         import onnx
         import paddle2onnx

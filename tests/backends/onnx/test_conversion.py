@@ -27,7 +27,7 @@ from paddleinfer.models.reader import load_spec
 # What stands for a child: it reads its order, and does this.
 CHILD = (
     "import json, os, pickle, signal, sys, time; read = sys.stdin.buffer; pickle.load(read); "
-    "program, params, target, opset, parent = pickle.load(read); "
+    "program, params, target, opset = pickle.load(read); "
 )
 REPORT = "print('\\npaddleinfer reports ' + json.dumps(dict({})), flush=True); "
 
