@@ -18,6 +18,8 @@ __all__ = ["HttpConnections"]
 _ADDRESS: Final = re.compile(r"(?:(https?)://)?([\w.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})/?")
 _KINDS: Final = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
 _MOST_KEPT: Final = 64
+# The interpreter gives poll() milliseconds of 32 bits: more of them may end a wait at once.
+_LONGEST_S: Final = ((1 << 31) - 1) / 1000
 
 
 class HttpConnections:
@@ -55,7 +57,7 @@ class HttpConnections:
             There is no such server, or it broke off.
         """
         while True:
-            connection, is_kept = self._take(timeout_s)
+            connection, is_kept = self._take(min(timeout_s, _LONGEST_S))
             try:
                 connection.request("POST", path, body, dict(headers))
                 answer = connection.getresponse()

@@ -324,6 +324,19 @@ def test_a_server_that_is_silent_is_waited_for_no_longer_than_asked(doubling_con
     server.close()
 
 
+@pytest.mark.parametrize("timeout_ms", [1 << 32, (1 << 63) - 1])
+def test_the_longest_timeouts_are_no_deadlines_that_have_passed(
+    server: Served, uci_client: Path, timeout_ms: int
+) -> None:
+    client = HttpClient()
+    client.load_client_config(str(uci_client))
+    client.set_timeout_ms(timeout_ms)
+    client.connect([endpoint(server)])
+    for _ in range(2):  # by a new connection, and by a kept one
+        assert client.predict({"x": HOUSE}, ["price"]).err_no == 0
+    client.close()
+
+
 def test_a_client_that_nobody_closes_leaves_no_connection(server: Served, uci_client: Path) -> None:
     client = HttpClient()
     client.load_client_config(str(uci_client))
