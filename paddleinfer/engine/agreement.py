@@ -15,13 +15,15 @@ import numpy.typing as npt
 from paddleinfer import _ext
 from paddleinfer.backends.onnx.proofs import Reference
 from paddleinfer.engine.array_files import read_arrays
+from paddleinfer.engine.differences import difference_with_ties
 from paddleinfer.engine.loaded import Loaded
 from paddleinfer.engine.paddle_answers import Answers, NoAnswers, answers_of_paddle
-from paddleinfer.errors import ConfigError, InvalidInput, ModelError, ModelLoadError
+from paddleinfer.engine.warmup import run_once
+from paddleinfer.errors import ConfigError, InvalidInput, ModelError, ModelLoadError, OutOfMemory
 from paddleinfer.models.reader import TensorSpec
 from paddleinfer.sentences import shown
 
-__all__ = ["check_agreement", "difference_of", "given_inputs", "has_free_rows", "made_up", "shapes_text"]
+__all__ = ["check_agreement", "given_inputs", "has_free_rows", "made_up", "shapes_text"]
 
 _log = logging.getLogger("paddleinfer")
 
@@ -32,10 +34,6 @@ _SEED = 3
 # Strokes and surfaces of pictures are that wide, in pixels.
 _PATCH = 8
 _NOISE = 0.05
-# Across runtimes floats of 32 and 64 bits may differ by ten times what they may within one.
-_ACROSS_RUNTIMES = 10
-_LEAST_DIFFERENCE = 1e-6
-_SHARE_OF_LARGEST = 1e-3
 
 
 def check_agreement(
@@ -60,6 +58,8 @@ def check_agreement(
         What ``verify_inputs`` names cannot be read, or does not fit the model.
     ModelLoadError
         An output differs by more than the tolerance across runtimes, or the model fails where Paddle answers.
+    OutOfMemory
+        There is no memory to run it.
     EngineClosed
         The load was ended meanwhile.
     """
@@ -118,37 +118,6 @@ def _digest(arrays: Sequence[Array]) -> str:
     for array in arrays:
         digest.update(array.dtype.str.encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def difference_of(
-    given: Array, wanted: Array, largest: float, *, across_runtimes: bool = True
-) -> tuple[float, float]:
-    """Returns by how much two results of one output differ, and by how much they may.
-
-    Parameters
-    ----------
-    given, wanted
-        The results; of two runtimes `wanted` is Paddle's. Shapes or dtypes that differ are an infinite
-        difference.
-    largest
-        The largest magnitude that the output has had in any case.
-    across_runtimes
-        Whether two runtimes gave them, which may differ by more than two runs of one.
-    """
-    if given.shape != wanted.shape or given.dtype != wanted.dtype:
-        return math.inf, 0.0
-    tolerance = _ext.tolerance_of(wanted.dtype)
-    if tolerance == 0:
-        return (0.0 if np.array_equal(given, wanted) else math.inf), 0.0
-    if across_runtimes and wanted.dtype in (np.float32, np.float64):
-        tolerance *= _ACROSS_RUNTIMES
-    left, right = given.astype(np.float64), wanted.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        apart = np.where((left == right) | (np.isnan(left) & np.isnan(right)), 0.0, np.abs(left - right))
-    difference = float(np.nan_to_num(apart, nan=math.inf).max(initial=0.0))
-    magnitude = _ext.largest_magnitude(wanted)
-    floor = max(_LEAST_DIFFERENCE, tolerance * _SHARE_OF_LARGEST * max(largest, magnitude))
-    return difference, tolerance * magnitude + floor
 
 
 def _shapes(loaded: Loaded) -> list[Shapes]:
@@ -212,7 +181,7 @@ def _compared(
     for case, answers, sizes in zip(cases, wanted, shapes, strict=True):
         given = _answers(loaded, case, sizes)
         for name, output in answers.items():
-            difference, allowed = difference_of(given[name], output, largest[name])
+            difference, allowed = difference_with_ties(name, given[name], answers, largest)
             if difference > allowed:
                 raise ModelLoadError(
                     _refusal(loaded, reference, name, sizes, given[name], output, difference, allowed)
@@ -225,15 +194,14 @@ def _compared(
 
 def _answers(loaded: Loaded, case: Sequence[Array], sizes: Shapes) -> Answers:
     try:
-        handle = loaded.core.warmup(list(case), 0)
-        handle.wait(None)
-        answers: Answers = handle.result()
+        return run_once(loaded.core, case)
+    except OutOfMemory:
+        raise
     except ModelError as error:
         raise ModelLoadError(
             f"{loaded.spec.path} fails in another runtime where Paddle answers, on inputs of the shapes "
             f"{shapes_text(sizes)}: {error}; {_WAYS_ON}"
         ) from error
-    return answers
 
 
 _WAYS_ON = 'backend="paddle" runs it, and check=False loads it all the same'

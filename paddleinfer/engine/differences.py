@@ -10,13 +10,81 @@ import numpy as np
 import numpy.typing as npt
 
 from paddleinfer import _ext
-from paddleinfer.engine.agreement import difference_of
 from paddleinfer.engine.certificate import Agreement, Compared
 
-__all__ = ["Differences"]
+__all__ = ["Differences", "difference_of", "difference_with_ties"]
 
 Array = npt.NDArray[Any]
 Answers = Mapping[str, Array]
+
+# Across runtimes floats of 32 and 64 bits may differ by ten times what they may within one.
+_ACROSS_RUNTIMES = 10
+_LEAST_DIFFERENCE = 1e-6
+_SHARE_OF_LARGEST = 1e-3
+
+
+def difference_of(
+    given: Array, wanted: Array, largest: float, *, across_runtimes: bool = True
+) -> tuple[float, float]:
+    """Returns by how much two results of one output differ, and by how much they may.
+
+    Parameters
+    ----------
+    given, wanted
+        The results; of two runtimes `wanted` is Paddle's. Shapes or dtypes that differ are an infinite
+        difference.
+    largest
+        The largest magnitude that the output has had in any case.
+    across_runtimes
+        Whether two runtimes gave them, which may differ by more than two runs of one.
+    """
+    if given.shape != wanted.shape or given.dtype != wanted.dtype:
+        return math.inf, 0.0
+    tolerance = _ext.tolerance_of(wanted.dtype)
+    if tolerance == 0:
+        return (0.0 if np.array_equal(given, wanted) else math.inf), 0.0
+    if across_runtimes and wanted.dtype in (np.float32, np.float64):
+        tolerance *= _ACROSS_RUNTIMES
+    left, right = given.astype(np.float64), wanted.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        apart = np.where((left == right) | (np.isnan(left) & np.isnan(right)), 0.0, np.abs(left - right))
+    difference = float(np.nan_to_num(apart, nan=math.inf).max(initial=0.0))
+    magnitude = _ext.largest_magnitude(wanted)
+    floor = max(_LEAST_DIFFERENCE, tolerance * _SHARE_OF_LARGEST * max(largest, magnitude))
+    return difference, tolerance * magnitude + floor
+
+
+def difference_with_ties(
+    output: str, given: Array, wanted: Answers, largest: Mapping[str, float], *, across_runtimes: bool = True
+) -> tuple[float, float]:
+    """Returns what `difference_of` does; integers that name values which are as good as equal do not differ.
+
+    An argmax of such values may be any of them.
+
+    Parameters
+    ----------
+    output
+        The name of the output.
+    given
+        Its one result.
+    wanted
+        Output -> its other result; of all outputs, for the integers may come from any of them.
+    largest
+        Output -> its largest magnitude in any case.
+    across_runtimes
+        As in `difference_of`.
+    """
+    other = wanted[output]
+    difference, allowed = difference_of(
+        given, other, largest.get(output, 0.0), across_runtimes=across_runtimes
+    )
+    if difference <= allowed or given.shape != other.shape or given.dtype != other.dtype:
+        return difference, allowed
+    if _ext.tolerance_of(other.dtype) == 0 and any(
+        _ext.differs_by_ties(given, other, source, largest.get(name, 0.0)) for name, source in wanted.items()
+    ):
+        difference = 0.0
+    return difference, allowed
 
 
 class Differences:
@@ -43,9 +111,7 @@ class Differences:
                     self.not_finite[name] = self.not_finite.get(name, 0) + count
 
     def compare(self, compared: Compared, given: Answers, wanted: Answers, inputs: str) -> None:
-        """Notes how far two results of some outputs are apart.
-
-        Integers that name values which are as good as equal, as an argmax of them may, count as equal.
+        """Notes how far two results of some outputs are apart, but for integers that differ by ties.
 
         Parameters
         ----------
@@ -58,20 +124,12 @@ class Differences:
         """
         for output, result in given.items():
             other, largest = wanted[output], self._largest.get(output, 0.0)
-            difference, allowed = difference_of(result, other, largest, across_runtimes=compared == "runtime")
-            if difference > allowed and self._is_tie(result, other, wanted):
-                difference = 0.0
+            difference, allowed = difference_with_ties(
+                output, result, wanted, self._largest, across_runtimes=compared == "runtime"
+            )
             holds = difference <= allowed
             reason = "" if holds else _reason(compared, result, other, difference, allowed)
             self._note(Agreement(output, compared, holds, difference, allowed, largest, inputs, reason))
-
-    def _is_tie(self, given: Array, wanted: Array, answers: Answers) -> bool:
-        if given.shape != wanted.shape or given.dtype != wanted.dtype or _ext.tolerance_of(wanted.dtype) > 0:
-            return False
-        return any(
-            _ext.differs_by_ties(given, wanted, source, self._largest.get(name, 0.0))
-            for name, source in answers.items()
-        )
 
     def differ(self, compared: Compared, output: str, reason: str, inputs: str) -> None:
         """Notes an output that cannot be compared number by number."""

@@ -9,6 +9,7 @@ import time
 from paddleinfer.backends.paddle.errors import is_about_values
 from paddleinfer.engine.example_rows import row_of_numbers, row_of_random
 from paddleinfer.engine.loaded import Loaded
+from paddleinfer.engine.warmup import run_once
 from paddleinfer.errors import InvalidInput, ModelError, ModelLoadError, OutOfMemory
 from paddleinfer.models.reader import ModelFormat
 
@@ -53,9 +54,7 @@ def check_runs(loaded: Loaded) -> None:
         try:
             row = make(spec, shapes, loaded.config.batching.max_queue_bytes)
             began = time.perf_counter()
-            handle = loaded.core.warmup(row, 0)
-            handle.wait(None)
-            handle.result()
+            run_once(loaded.core, row)
         except OutOfMemory as error:
             raise OutOfMemory(
                 f"{spec.path} cannot run one row of made-up values ({text}): {error}"

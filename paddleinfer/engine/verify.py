@@ -23,6 +23,7 @@ from paddleinfer.engine.lifecycle import defer_sigint
 from paddleinfer.engine.opening import opening
 from paddleinfer.engine.paddle_answers import Answers, NoAnswers, answers_of_paddle
 from paddleinfer.engine.verification_cases import Case, given_cases, made_up_cases
+from paddleinfer.engine.warmup import run_once
 from paddleinfer.errors import ConfigError, ModelError, ModelLoadError, OutOfMemory
 from paddleinfer.models.reader import Batchable, ModelFormat, ModelSpec
 
@@ -147,16 +148,9 @@ def _why_apart(loaded: Generation) -> str:
     return ""
 
 
-def _run(core: _ext.Core, arrays: Sequence[Array]) -> Answers:
-    handle = core.warmup(list(arrays), 0)
-    handle.wait(None)
-    answers: Answers = handle.result()
-    return answers
-
-
 def _alone(core: _ext.Core, case: Case, *, made_up: bool) -> list[Answers]:
     try:
-        return [_run(core, row) for row in case.rows]
+        return [run_once(core, row) for row in case.rows]
     except OutOfMemory:
         raise
     except ModelError as error:
@@ -170,7 +164,7 @@ def _compare_batched(core: _ext.Core, case: Case, alone: Sequence[Answers], foun
     if count == 1:
         return
     try:
-        together = _run(core, case.together)
+        together = run_once(core, case.together)
     except OutOfMemory:
         raise
     except ModelError as error:
@@ -207,7 +201,7 @@ def _compare_padded(
             sizes = " ".join("x".join(map(str, padded.feeds[name].shape)) for name in names)
             about = f"{case.names[place]}, padded to {sizes}"
             try:
-                given = padded.crop(_run(loaded.core, [padded.feeds[name] for name in names]))
+                given = padded.crop(run_once(loaded.core, [padded.feeds[name] for name in names]))
             except OutOfMemory:
                 raise
             except ModelError as error:
@@ -228,7 +222,7 @@ def _requests(cases: Sequence[Case], alone: Sequence[Sequence[Answers]], core: _
         if len(case.rows) > 1:
             together = case.together
             try:
-                requests.append((together, _run(core, together), case.about))
+                requests.append((together, run_once(core, together), case.about))
             except OutOfMemory:
                 raise
             except ModelError:  # it was noted when the rows were compared
@@ -288,7 +282,7 @@ def _compare_runtimes(
     with _opened(spec.path, EngineConfig(runtime, batching)) as engine:
         for arrays, answers, about in requests:
             try:
-                given = _run(engine._generation.core, arrays)
+                given = run_once(engine._generation.core, arrays)
             except OutOfMemory:
                 raise
             except ModelError as error:

@@ -19,7 +19,7 @@ from paddleinfer.errors import ConfigError, InvalidInput
 from paddleinfer.models.spec import Batchable
 from paddleinfer.sentences import shown
 
-__all__ = ["WarmedSize", "WarmupReport", "varied", "warmup"]
+__all__ = ["WarmedSize", "WarmupReport", "run_once", "varied", "warmup"]
 
 _log = logging.getLogger("paddleinfer")
 
@@ -137,9 +137,9 @@ def _sizes(loaded: Loaded, batch_sizes: Sequence[int] | None, row_bytes: int) ->
 def _compare(core: _ext.Core, row: list[Array], count: int) -> dict[str, tuple[float, bool]]:
     """Returns output -> (largest difference between rows alone and together, whether it counts as equal)."""
     feeds = [varied(array, count) for array in row]
-    together = _run(core, feeds)
+    together = run_once(core, feeds)
     checked = sorted({0, count // 2, count - 1})
-    alone = [_run(core, [array[place : place + 1] for array in feeds]) for place in checked]
+    alone = [run_once(core, [array[place : place + 1] for array in feeds]) for place in checked]
     differences = {}
     for name, output in together.items():
         if output.ndim == 0 or len(output) != count:
@@ -163,7 +163,14 @@ def varied(array: Array, count: int) -> Array:
     return np.ascontiguousarray((rows.astype("float64") / divisors).astype(array.dtype))
 
 
-def _run(core: _ext.Core, feeds: list[Array]) -> dict[str, Array]:
-    handle = core.warmup(feeds, 0)
+def run_once(core: _ext.Core, feeds: Sequence[Array]) -> dict[str, Array]:
+    """Runs the model on its first instance, in no batch of others, and returns the outputs.
+
+    Raises
+    ------
+    ModelError
+        The model fails; the sentence is its own.
+    """
+    handle = core.warmup(list(feeds), 0)
     handle.wait(None)
     return handle.result()

@@ -16,11 +16,12 @@ from zoo import Zoo
 
 from paddleinfer import Engine
 from paddleinfer.backends.onnx.proofs import Reference
-from paddleinfer.engine import paddle_answers
-from paddleinfer.engine.agreement import check_agreement, difference_of
+from paddleinfer.engine import agreement, paddle_answers
+from paddleinfer.engine.agreement import check_agreement
+from paddleinfer.engine.differences import difference_of
 from paddleinfer.engine.opening import Opening
 from paddleinfer.engine.paddle_answers import NoAnswers, answers_of_paddle
-from paddleinfer.errors import ConfigError, EngineClosed, ModelLoadError
+from paddleinfer.errors import ConfigError, EngineClosed, ModelLoadError, OutOfMemory
 from paddleinfer.models.reader import load_spec
 
 
@@ -122,6 +123,38 @@ def test_a_difference_is_a_refusal_that_names_it_and_the_ways_on(
         check_agreement(engine._generation, reference, Paddle(**changes))
     assert str(caught.value).endswith('backend="paddle" runs it, and check=False loads it all the same')
     assert os.listdir(reference.directory) == []
+
+
+def scored(inputs: dict[str, Any], best: int = 2) -> dict[str, Any]:
+    rows = len(inputs["x"])
+    scores = np.tile(np.array([0, 1, 1.000001], "float32"), (rows, 1))
+    return {"scores": scores, "best": np.full(rows, best)}
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"),
+    [(1, contextlib.nullcontext()), (0, pytest.raises(ModelLoadError, match="output 'best' is not equal"))],
+)
+def test_integers_that_name_equal_values_agree(reference: Reference, best: int, expected: Any) -> None:
+    def ask(spec: Any, params: Any, cases: Any, load: Any) -> list[dict[str, Any]]:
+        return [scored({"x": x}, best) for (x,) in cases]
+
+    with (
+        Engine.from_callable(scored, {"x": ("float32", (-1, 3))}, ["scores", "best"]) as engine,
+        expected,
+    ):
+        check_agreement(engine._generation, reference, ask)
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_conversion(
+    engine: Engine, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(core: Any, case: Any) -> Any:
+        raise OutOfMemory("no room")
+
+    monkeypatch.setattr(agreement, "run_once", no_room)
+    with pytest.raises(OutOfMemory, match="no room"):
+        check_agreement(engine._generation, reference, Paddle())
 
 
 def test_a_proof_is_kept_and_asked_for_once(engine: Engine, reference: Reference) -> None:

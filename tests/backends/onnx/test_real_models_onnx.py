@@ -10,7 +10,7 @@ import pytest
 from real_models import CLS, V4_DET, V4_REC, V5_DET, V5_REC, need, pictures
 
 from paddleinfer import Engine
-from paddleinfer.engine.agreement import difference_of
+from paddleinfer.engine.differences import difference_of
 
 pytestmark = [
     pytest.mark.paddle3,
