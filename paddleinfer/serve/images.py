@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +24,21 @@ __all__ = ["IMAGE_FORMATS", "decode_image", "image_bytes"]
 IMAGE_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 """Those of Pillow's that are read: no readers of documents, scripts or cameras' own formats."""
 
+_REPEATED: Final = (
+    (b"\xff\xd8", re.compile(rb"\xff\xda"), 500, "scans"),
+    (b"\xff\xd8", re.compile(rb"\xff[\xe0-\xef\xfe]"), 1 << 14, "segments of metadata"),
+    (b"\x89PNG", re.compile(rb"iCCP"), 16, "colour profiles"),
+)
+"""Of a JPEG and of a PNG: how it begins, what marks a part of it, and how many such parts it may have.
+
+A scan of 55 bytes has a decoder go through all pixels, a profile of 1 KiB is inflated to 1 MiB, and a segment
+of 4 bytes takes 130. Pictures have about ten scans, and one profile; other bytes that look like marks count,
+too, and 16 MiB of them have 256 scans and 4352 segments by chance.
+"""
+
+# Four bytes of such a picture skip up to 255 rows; older versions of Pillow make them all, past its end.
+_WIDEST_BY_RUNS: Final = 65_535
+
 
 def decode_image(
     data: bytes,
@@ -35,7 +52,7 @@ def decode_image(
     Raises
     ------
     InvalidInput
-        They are none, or it is larger than it may be.
+        They are none, it is larger than it may be, or it has more parts than any picture needs.
     ImportError
         Pillow is not installed.
     """
@@ -48,12 +65,17 @@ def decode_image(
 
     if len(data) > max_bytes:
         raise InvalidInput(f"the image has {len(data)} bytes, and {max_bytes} is the most (max_image_bytes)")
+    _check_repeated(data)
     too_large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with Image.open(io.BytesIO(data), formats=tuple(formats)) as picture:  # reads no more than the head
             width, height = picture.size
             if width * height > max_pixels:
                 raise _too_many(f"{width} x {height}", max_pixels)
+            if width > _WIDEST_BY_RUNS and any(tile[0] == "bmp_rle" for tile in picture.tile):
+                raise InvalidInput(
+                    f"the compressed BMP image is {width} pixels wide, and {_WIDEST_BY_RUNS} is the most"
+                )
             upright = ImageOps.exif_transpose(picture)
             decoded = upright if upright.mode == mode else upright.convert(mode)
             decoded.load()
@@ -66,6 +88,12 @@ def decode_image(
         raise InvalidInput(f"the image is none of {listed(formats)}, or is damaged") from None
     except Exception as error:  # what a decoder finds wrong with such bytes may be of any class
         raise InvalidInput(f"the image is damaged: {error}") from None
+
+
+def _check_repeated(data: bytes) -> None:
+    for begin, mark, most, parts in _REPEATED:
+        if data.startswith(begin) and next(islice(mark.finditer(data), most, None), None) is not None:
+            raise InvalidInput(f"the image has more than {most} {parts}, and {most} is the most")
 
 
 def _too_many(size: str, max_pixels: int) -> InvalidInput:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import random
+import re
 import struct
 import zlib
 from typing import Any
@@ -113,6 +114,31 @@ def test_a_bomb_in_a_pictures_text_is_refused() -> None:
     text = chunk(b"zTXt", b"Comment\x00\x00" + zlib.compress(bytes(100 << 20)))
     with pytest.raises(InvalidInput, match="damaged"):
         image_of(png(5, 6, text, chunk(b"IDAT", zlib.compress(bytes(6 * 16)))))
+
+
+def test_a_picture_of_more_scans_profiles_or_segments_than_any_has_is_refused() -> None:
+    jpeg, profile = encoded(kind="JPEG", progressive=True), chunk(b"iCCP", b"a\0\0" + zlib.compress(b"a"))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(6 * 16)))
+    scans, segment = jpeg.count(b"\xff\xda"), b"\xff\xe1\0\2"
+    segments = len(re.findall(rb"\xff[\xe0-\xef\xfe]", jpeg))
+    for most, right, wrong in (
+        ("500 scans", jpeg + b"\xff\xda" * (500 - scans), jpeg + b"\xff\xda" * (501 - scans)),
+        ("16 colour profiles", png(5, 6, *[profile] * 16, pixels), png(5, 6, *[profile] * 17, pixels)),
+        (
+            "16384 segments",
+            *(jpeg[:2] + segment * (number - segments) + jpeg[2:] for number in (16_384, 16_385)),
+        ),
+    ):
+        assert image_of(right).size == (5, 6)
+        with pytest.raises(InvalidInput, match=f"more than {most}"):
+            image_of(wrong)
+
+
+def test_a_bmp_whose_skipped_rows_would_be_larger_than_it_is_refused() -> None:
+    head = struct.pack("<IiiHHIIiiII", 40, 1_000_000, 1, 1, 8, 1, 4, 0, 0, 256, 0) + bytes(1024)
+    skip = b"\0\2\xff\xff"
+    with pytest.raises(InvalidInput, match="1000000 pixels wide, and 65535 is the most"):
+        image_of(b"BM" + struct.pack("<IHHI", 14 + len(head) + 4, 0, 0, 14 + len(head)) + head + skip)
 
 
 def test_limits_are_the_services_own() -> None:
