@@ -161,7 +161,8 @@ class ModelCache:
             names = os.listdir(self._folder) if self._folder.exists() else []
             for key in filter(_KEY.fullmatch, names):
                 with contextlib.suppress(FileNotFoundError):  # it has just been removed
-                    found.append(self._entry(key))
+                    if self._is_ours(key):
+                        found.append(self._entry(key))
         return sorted(found, key=lambda one: -one.used_seconds)
 
     def clear(self) -> tuple[list[CachedModel], list[CachedModel]]:
@@ -231,8 +232,7 @@ class ModelCache:
             for name in (_MODEL, _ABOUT):
                 with (directory / name).open("rb") as file:
                     os.fsync(file.fileno())  # some file systems report only now that they are full
-            if (self._folder / key).exists():
-                shutil.rmtree(self._folder / key)
+            self._discard(key)
             directory.rename(self._folder / key)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -240,7 +240,14 @@ class ModelCache:
     def _remove_unfinished(self, key: str) -> None:
         """Removes what processes left that were killed while they made this model; its lock is held alone."""
         for path in self._folder.glob(f".{key}-*"):
-            shutil.rmtree(path)
+            _delete(path)
+
+    def _discard(self, key: str) -> None:
+        """Removes a model in two steps: one that is killed in between leaves what others remove."""
+        if os.path.lexists(self._folder / key):
+            going = self._folder / f".{key}-{secrets.token_hex(8)}"
+            (self._folder / key).rename(going)
+            _delete(going)
 
     def _trim(self, added: str) -> None:
         entries = self.entries()
@@ -259,21 +266,22 @@ class ModelCache:
             if not held:
                 return False
             self._remove_unfinished(key)
-            if (self._folder / key).exists():
-                going = self._folder / f".{key}-{secrets.token_hex(8)}"
-                (self._folder / key).rename(going)
-                shutil.rmtree(going)
+            self._discard(key)
             lock.unlink()
         return True
 
     def _remove_traces(self, key: str) -> None:
         """Removes what was left of a model that is not there, by a process that was killed or that failed."""
-        if not (self._folder / key).exists():
+        if not os.path.lexists(self._folder / key):
             self._remove(key)
+
+    def _is_ours(self, key: str) -> bool:
+        """Tells whether it is a model's directory: other programs name theirs by such hashes, too."""
+        return any(os.path.isfile(self._folder / key / name) for name in (_MODEL, _ABOUT))
 
     def _entry(self, key: str) -> CachedModel:
         directory = self._folder / key
-        size = sum(path.stat().st_size for path in directory.iterdir())
+        size = sum(path.lstat().st_size for path in directory.iterdir())
         try:
             about = json.loads((directory / _ABOUT).read_bytes())
         except (FileNotFoundError, ValueError):
@@ -284,6 +292,14 @@ class ModelCache:
 
     def __repr__(self) -> str:
         return f"ModelCache({shown(str(self._folder))})"
+
+
+def _delete(path: Path) -> None:
+    """Removes a directory with what is in it, or a link to one alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -167,6 +167,34 @@ def test_clearing_removes_what_is_left_over_and_nothing_of_others(tmp_path: Path
     assert names(tmp_path) == [".hidden", "model.onnx", "notes.lock", "notes.txt"]
 
 
+def test_what_other_programs_name_by_such_hashes_stays(tmp_path: Path) -> None:
+    (tmp_path / KEYS[0]).mkdir()
+    (tmp_path / KEYS[0] / "theirs").write_bytes(b"x" * 1000)
+    (tmp_path / KEYS[1]).write_bytes(b"x" * 1000)
+    (tmp_path / KEYS[2]).symlink_to("nowhere")
+    theirs = names(tmp_path)
+    cache = ModelCache(tmp_path, 1)
+    used(cache, KEYS[3])
+    assert [one.key for one in cache.entries()] == [KEYS[3]]
+    assert [one.key for one in cache.clear()[0]] == [KEYS[3]]
+    assert names(tmp_path) == theirs and names(tmp_path / KEYS[0]) == ["theirs"]
+
+
+def test_of_a_model_that_is_a_link_the_link_alone_is_removed(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "cache", tmp_path / "elsewhere"
+    cache = ModelCache(folder, ROOMY)
+    used(cache, KEYS[0], b"first")
+    (folder / KEYS[0]).rename(elsewhere)
+    (folder / KEYS[0]).symlink_to(elsewhere)
+    assert used(cache, KEYS[0], b"second") == b"first"
+    (elsewhere / "about.json").write_text("{}")
+    assert used(cache, KEYS[0], b"second") == b"second"
+    assert not (folder / KEYS[0]).is_symlink() and (elsewhere / "model.onnx").read_bytes() == b"first"
+    (folder / KEYS[1]).symlink_to(elsewhere)
+    cache.clear()
+    assert names(folder) == [] and names(elsewhere) == ["about.json", "model.onnx"]
+
+
 def test_entries_say_where_a_model_comes_from(tmp_path: Path) -> None:
     cache = ModelCache(tmp_path, ROOMY)
     assert ModelCache(tmp_path / "nowhere", ROOMY).entries() == []
