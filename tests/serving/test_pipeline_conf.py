@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_helpers import engine_of
+from engine_helpers import double, engine_of
 from serving_models import HOUSE
-from serving_pipelines import UciOp, UciService, asked, pipeline_of, uci_conf
+from serving_pipelines import RowOp, UciOp, UciService, asked, pipeline_of, uci_conf
 
 from paddleinfer import Engine
 from paddleinfer.backends.processors import usable_cores
@@ -108,6 +108,12 @@ def test_keys_that_are_not_given_leave_the_engine_its_defaults(fit_a_line: Path)
         }
     finally:
         service.close()
+
+
+def test_an_ops_names_may_be_a_tuple() -> None:
+    op = RowOp("op", [RequestOp()], fetch_list=("y",))
+    with pipeline_of(op, {"op": engine_of(double)}) as server:
+        assert asked(server, x="1").value == ["2.0"]
 
 
 def test_an_ops_arguments_have_precedence_over_the_configuration(fit_a_line: Path) -> None:
@@ -242,6 +248,8 @@ def test_with_the_port_of_rpc_alone_http_has_a_free_one(fit_a_line: Path) -> Non
         ({"http_port": 0, "op": {"uci": {"use_encryption_model": True}}}, "encrypted models are not read"),
         ({"http_port": 0, "op": {"other": {}}}, "no Op 'other', which is configured; its Ops are uci"),
         ({"http_port": 0, "op": {"uci": {"server_endpoints": ["a:1"]}}}, "needs client_config"),
+        ({"http_port": 0, "op": {"uci": {"server_endpoints": [1]}}}, "must be a list of texts, not \\[1\\]"),
+        ({"http_port": 0, "op": {"uci": {"timeout": 10**400}}}, "op.uci.timeout must be at most"),
         ({"http_port": 0, "op": {"uci": {"local_service_conf": {"thread_num": 1}}}}, "has no model_config"),
     ],
 )
@@ -266,7 +274,8 @@ def test_what_is_wrong_with_a_configuration_is_said(conf: Any, sentence: str) ->
         ({"mkldnn_op_list": ["conv2d"]}, "every operator that it has a kernel for"),
         ({"min_subgraph_size": 5}, "must be one of 3"),
         ({"fetch_list": ["cost"]}, "op.uci: fetch_list has cost, and the model gives price"),
-        ({"fetch_list": "price"}, "must be a list, not 'price'"),
+        ({"fetch_list": "price"}, "must be a list of texts, not 'price'"),
+        ({"fetch_list": [["price"]]}, "must be a list of texts"),
     ],
 )
 def test_what_cannot_be_in_force_is_refused(fit_a_line: Path, values: dict[str, Any], sentence: str) -> None:

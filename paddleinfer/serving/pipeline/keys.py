@@ -12,7 +12,13 @@ from paddleinfer.sentences import listed, shown
 
 __all__ = ["DAG", "LOCAL", "OP", "TOP", "TRACER", "Key", "checked"]
 
-_KINDS: Final = {bool: "True or False", int: "an integer", str: "a text", list: "a list", dict: "a mapping"}
+_KINDS: Final = {
+    bool: "True or False",
+    int: "an integer",
+    str: "a text",
+    list: "a list of texts",
+    dict: "a mapping",
+}
 _METRICS: Final = "metrics are at /metrics on the port of HTTP, and timelines at /v2/trace"
 _HERE: Final = "the models run in this process"
 
@@ -34,7 +40,7 @@ class Key:
     def check(self, path: str, value: Any) -> None:
         """Raises ConfigError, which says what would be right."""
         kind = type(value)
-        if kind is not self.kind:
+        if kind is not self.kind or (kind is list and not all(isinstance(one, str) for one in value)):
             raise ConfigError(f"{path} must be {_KINDS[self.kind]}, not {shown(value)}")
         if self.least is not None and value < self.least:
             raise ConfigError(f"{path} must be an integer from {self.least} up, not {shown(value)}")
@@ -77,7 +83,7 @@ DAG: Final = {
 
 OP: Final = {
     "concurrency": Key(int, 1, 1024),
-    "timeout": Key(int),
+    "timeout": Key(int, most=(1 << 63) - 1),
     "retry": Key(int, 1, 1000),
     "batch_size": Key(int, 1, 1 << 20),
     "auto_batching_timeout": Key(int),

@@ -264,7 +264,11 @@ class PipelineServer:
     # -- how it is prepared
 
     def _prepared(self, op: Op, conf: PipelineConf) -> PreparedOp:
-        given = {name: value for name, value in op.given.items() if value is not None}
+        given = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in op.given.items()
+            if value is not None
+        }
         op_conf = conf.ops.get(op.name, OpConf()).overridden(op.name, given, op.local_service_handler)
         self._op_confs[op.name] = op_conf
         op.model = self._model(op, op_conf)
