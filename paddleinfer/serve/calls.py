@@ -285,32 +285,22 @@ class ServiceCalls:
         try:
             request, functions = run.request, self.functions
             if functions.handle is not None:
-                answer = await self._any(
-                    run, "handle", functions.handle, request, decodes=True, finish=finish
-                )
+                answer = await self._any(run, "handle", request, decodes=True, finish=finish)
             else:
-                assert functions.preprocess is not None and functions.postprocess is not None
-                inputs = await self._any(run, "preprocess", functions.preprocess, request, decodes=True)
+                inputs = await self._any(run, "preprocess", request, decodes=True)
                 results = await self._steps.ask(inputs)
                 del inputs
-                last = functions.postprocess
-                answer = await self._any(run, "postprocess", last, results, request, finish=finish)
+                answer = await self._any(run, "postprocess", results, request, finish=finish)
             run.to(None)
             return answer
         finally:
             CURRENT.reset(token)
 
     async def _any(
-        self,
-        run: Run,
-        stage: str,
-        function: Callable[..., Any],
-        *args: Any,
-        decodes: bool = False,
-        finish: Finish | None = None,
+        self, run: Run, stage: str, *args: Any, decodes: bool = False, finish: Finish | None = None
     ) -> Any:
-        """One function, with what stands before the first and after the last of them."""
-        steps = self._steps
+        """The function of a stage, plain or a coroutine's, as ``Steps.one`` does a plain one."""
+        steps, function = self._steps, getattr(self.functions, stage)
         if not self.functions.awaited[stage]:
             one = functools.partial(steps.one, run, stage, function, *args, decodes=decodes, finish=finish)
             return await self._in_pool(run, one)

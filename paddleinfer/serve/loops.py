@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import logging
 import threading
@@ -72,7 +73,7 @@ class Mail:
             job.tell(result, error)
 
 
-class LoopJob:
+class LoopJob(abc.ABC):
     """Plain work of a request from an event loop: a Job of the pool. It may be posted again after its end."""
 
     __slots__ = ("_failed", "_loop", "_mail", "_run", "is_short")
@@ -94,13 +95,13 @@ class LoopJob:
         """On the loop: has it run when its turn comes."""
         self._mail.start(self._loop, self, self._run.key_ns)
 
+    @abc.abstractmethod
     def work(self) -> Any:
         """On a thread of the pool: what is told to the loop."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def tell(self, result: Any, error: Exception | None) -> None:
         """On the loop: what became of it."""
-        raise NotImplementedError
 
     def run(self) -> bool:
         """On a thread of the pool."""

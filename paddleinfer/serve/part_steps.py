@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from time import monotonic_ns
 from typing import Any
 
@@ -15,12 +15,11 @@ __all__ = ["PartSteps"]
 class PartSteps(PlainSteps):
     """Each part runs in the pool, in its turn; what it yields is awaited on the loop, for the next."""
 
-    __slots__ = ("_is_over", "_parts")
+    __slots__ = ("_parts",)
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._parts: Generator[Asked, Any, Any] | None = None
-        self._is_over = False
 
     def work(self) -> Any:
         """The part whose turn it is: what it asks for, or the answer."""
@@ -38,17 +37,8 @@ class PartSteps(PlainSteps):
                 return next(self._parts)
             return self._parts.send(results)
         except StopIteration as end:
-            self._is_over = True
+            self._is_last = True
             return self._steps.finished(self._run, self._finish, end.value)
 
-    def tell(self, result: Any, error: Exception | None) -> None:
-        """What a part gave."""
-        if self.future.done():  # nobody waits for it any more
-            return
-        if error is not None:
-            self.future.set_exception(error)
-        elif self._is_over:
-            self.future.set_result(result)
-        else:
-            self._asking = result.on_loop()
-            self._context.run(self._go_on)
+    def _asked(self, inputs: Asked) -> Coroutine[Any, Any, Any]:
+        return inputs.on_loop()

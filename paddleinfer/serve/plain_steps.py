@@ -52,7 +52,7 @@ class PlainSteps(LoopJob):
     """
 
     __slots__ = (
-        *("_asking", "_before", "_context", "_finish", "_key_ns", "_after", "_is_after"),
+        *("_asking", "_before", "_context", "_finish", "_after", "_is_last"),
         *("_results", "_steps", "_waited", "future"),
     )
 
@@ -71,7 +71,7 @@ class PlainSteps(LoopJob):
         self._finish = finish
         self._before = before
         self._after = after
-        self._is_after = False
+        self._is_last = False  # the function whose turn it is gives the answer
         self._results: Any = None
         self._asking: Coroutine[Any, Any, Any] | None = None
         self._waited: asyncio.Future[Any] | None = None
@@ -91,7 +91,7 @@ class PlainSteps(LoopJob):
         """The function whose turn it is."""
         steps, functions, run = self._steps, self._steps.functions, self._run
         began_ns = monotonic_ns()
-        if not self._is_after:
+        if not self._is_last:
             assert functions.preprocess is not None
             given = steps.one(run, "preprocess", functions.preprocess, run.request, decodes=True)
             self._before.note(monotonic_ns() - began_ns)
@@ -107,17 +107,21 @@ class PlainSteps(LoopJob):
     # -- on the loop
 
     def tell(self, result: Any, error: Exception | None) -> None:
-        """What a function gave: the engine's inputs, or the answer."""
+        """What a function gave: what is to be waited for, or the answer."""
         if self.future.done():  # nobody waits for it any more
             return
         if error is not None:
             self.future.set_exception(error)
-        elif self._is_after:
+        elif self._is_last:
             self.future.set_result(result)
         else:
-            self._is_after = True
-            self._asking = self._steps.ask(result)
+            self._asking = self._asked(result)
             self._context.run(self._go_on)
+
+    def _asked(self, inputs: Any) -> Coroutine[Any, Any, Any]:
+        """Waits for what the next function is given."""
+        self._is_last = True
+        return self._steps.ask(inputs)
 
     def _go_on(self, waited: asyncio.Future[Any] | None = None) -> None:
         """Drives the engine's coroutine to the next future that it awaits, as a task would."""

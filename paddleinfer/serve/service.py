@@ -157,7 +157,7 @@ class Service:
 
         As an ``async def`` it awaits ``self.engines.NAME.ainfer(…)``.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no handle of its own, and calls Service's")
 
     def prediction(self, answer: Any) -> Mapping[str, Any]:
         """What a client of Paddle Serving's pipelines gets for an answer: keys and their values.
