@@ -14,7 +14,7 @@ __all__ = ["Decision", "Note", "ResolvedOptions", "Source"]
 
 Note = str | Callable[[], str]
 """A sentence on an option; a function where the sentence says what has been measured so far."""
-Source = Literal["default", "option", "auto", "paddle", "model", "measured", "environment"]
+Source = Literal["default", "option", "auto", "paddle", "model", "measured", "environment", "tuned"]
 """See ``Engine.effective_config``."""
 
 
@@ -51,11 +51,16 @@ class ResolvedOptions:
             name: Decision(value, "default" if value == defaults[name] else "option")
             for name, value in config.flat().items()
         }
+        self._tuned = {name for name, origin in config.origins.items() if origin == "tuned"}
+        for name in self._tuned:
+            self.decide(name, self._decisions[name].value, "tuned")
 
     def decide(self, name: str, value: Any, source: Source, note: Note = "") -> None:
-        """Puts `value` in force from now on."""
+        """Puts `value` in force from now on; what a tuning file gave is "tuned" where it says "option"."""
         if name not in self._decisions:
             raise KeyError(name)
+        if source == "option" and name in self._tuned:
+            source = "tuned"
         self._decisions[name] = Decision(value, source, note)
 
     def note(self, name: str, note: Note) -> None:

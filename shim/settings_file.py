@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from paddleinfer.errors import ConfigError
-from paddleinfer.options.texts import pad_axis_of
+from paddleinfer.options.toml_files import options_of_table, read_toml
 from paddleinfer.sentences import shown
 
 from .service.served_models import check_weight
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 __all__ = ["ModelTable", "SettingsFile", "read_settings"]
-
-# A hundred models with ten options each take a tenth of this.
-_MOST_BYTES = 1 << 18
-# The parser's time grows with the square of a key's parts.
-_MOST_DOTS = 256
-
 
 # Of a model's table: where it is, and how it is served.
 _OF_SERVING = ("path", "version_policy", "weight", "variants", "pinned")
@@ -65,20 +53,7 @@ def read_settings(path: Path) -> SettingsFile:
     ConfigError
         It cannot be read, is not TOML, or has another table.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise ConfigError(f"{path} has more than the {_MOST_BYTES} bytes that a --config file may have")
-        if any(line.count(b".") > _MOST_DOTS for line in data.splitlines()):
-            raise ConfigError(f"{path} has a line with more than {_MOST_DOTS} dots")
-        tables = tomllib.loads(data.decode())
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path} nests too deep") from None
+    tables = read_toml(path, "a --config file")
     known = ("server", "engine", "models", "services")
     for name, table in tables.items():
         if name not in known or not isinstance(table, dict):
@@ -95,7 +70,7 @@ def read_settings(path: Path) -> SettingsFile:
             )
     return SettingsFile(
         tables.get("server", {}),
-        _options(f"[engine] of {path}", tables.get("engine", {})),
+        options_of_table(f"[engine] of {path}", tables.get("engine", {})),
         models,
         services,
     )
@@ -147,25 +122,8 @@ def _table(file: Path, where: str, table: Mapping[str, Any]) -> ModelTable:
         raise ConfigError(f"pinned in {where} must be true or false, not {shown(pinned)}")
     return ModelTable(
         file.parent / table["path"],
-        _options(where, options),
+        options_of_table(where, options),
         table.get("version_policy"),
         table.get("weight"),
         pinned,
     )
-
-
-def _options(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Turns lists into tuples, and ``pad``'s tables into PadAxis."""
-    options = {name: _frozen(value) for name, value in table.items()}
-    if "pad" in options:
-        pads = options["pad"] if isinstance(options["pad"], tuple) else (options["pad"],)
-        options["pad"] = tuple(pad_axis_of(pad, f"pad in {where}") for pad in pads)
-    return options
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(map(_frozen, value))
-    if isinstance(value, dict):
-        return {name: _frozen(part) for name, part in value.items()}
-    return value

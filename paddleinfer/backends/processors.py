@@ -6,7 +6,14 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["cpu_flags", "free_memory_bytes", "is_amd", "resident_memory_bytes", "usable_cores"]
+__all__ = [
+    "cpu_flags",
+    "free_memory_bytes",
+    "is_amd",
+    "processor_name",
+    "resident_memory_bytes",
+    "usable_cores",
+]
 
 _CGROUP2 = Path("/sys/fs/cgroup")
 _CGROUP1 = Path("/sys/fs/cgroup/cpu")
@@ -84,6 +91,16 @@ def is_amd() -> bool:
         return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
+
+
+def processor_name(path: Path = Path("/proc/cpuinfo")) -> str:
+    """Returns the processor's name, in its own words; empty if unknown."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    name = next((line for line in lines if line.startswith("model name")), "")
+    return name.partition(":")[2].strip()
 
 
 def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

@@ -13,8 +13,11 @@ from paddleinfer.config.checks import is_int as is_int
 from paddleinfer.config.engine import CHECKS_OF_LOADS as CHECKS_OF_LOADS
 from paddleinfer.config.engine import CheckLoad as CheckLoad
 from paddleinfer.config.engine import EngineConfig, EngineOptions
+from paddleinfer.config.engine import Origin as Origin
 from paddleinfer.config.engine import option_names as option_names
 from paddleinfer.config.padding import PadAxis
+from paddleinfer.config.runtime import BACKENDS as BACKENDS
+from paddleinfer.config.runtime import OF_PADDLE_ALONE as OF_PADDLE_ALONE
 from paddleinfer.config.runtime import RuntimeOptions
 
 __all__ = ["BatchingOptions", "EngineConfig", "EngineOptions", "PadAxis", "RuntimeOptions"]

@@ -6,11 +6,13 @@ import itertools
 import numbers
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Container, Mapping, Sequence
+from typing import TypeVar, cast
 
 from paddleinfer.errors import ConfigError
 from paddleinfer.sentences import shown
+
+Given = TypeVar("Given", bound=str)
 
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
@@ -67,6 +69,15 @@ def checked_shapes(value: object) -> dict[str, tuple[int, ...]]:
             f'{(1 << 31) - 1}, as in {{"x": (3, 640, 640)}}, not {shown(value)}'
         )
     return {name: tuple(sizes) for name, sizes in cast("Mapping[str, tuple[int, ...]]", value).items()}
+
+
+def checked_origins(value: object, names: Container[str], origins: Sequence[Given]) -> dict[str, Given]:
+    if not isinstance(value, Mapping) or not all(
+        name in names and origin in origins for name, origin in value.items()
+    ):
+        listed = " or ".join(f'"{origin}"' for origin in origins)
+        raise ConfigError(f"origins must map options to {listed}, not {shown(value)}")
+    return dict(value)
 
 
 def check_timeout(name: str, value: object) -> None:

@@ -16,6 +16,7 @@ from paddleinfer.config.checks import (
     check_int,
     check_timeout,
     checked_file,
+    checked_origins,
     checked_shapes,
 )
 from paddleinfer.config.runtime import RuntimeKeywords, RuntimeOptions
@@ -27,6 +28,8 @@ __all__ = ["EngineConfig", "EngineOptions", "option_names"]
 CheckLoad = Literal["auto", "here", "process"]
 
 CHECKS_OF_LOADS = ("auto", "here", "process")
+Origin = Literal["option", "tuned"]
+ORIGINS = ("option", "tuned")
 # How many characters of an unknown name are compared with the options' names.
 _MOST_COMPARED = 100
 
@@ -47,6 +50,7 @@ class EngineOptions(RuntimeKeywords, BatchingKeywords, total=False):
     max_memory_bytes: int | None
     trace_requests: int
     cache_bytes: int
+    tuning_file: str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,12 @@ class EngineConfig:
 
     cache_bytes: int = 0
     """Bytes of results to keep for requests that are equal in every byte; 0 keeps none."""
+    tuning_file: str | None = "auto"
+    """A file of ``paddleinfer tune``: "auto" is paddleinfer.toml beside the model, if there; None is none."""
+    origins: Mapping[str, Origin] = field(
+        default_factory=dict, repr=False, compare=False, metadata={"is_option": False}
+    )
+    """Option -> who gave it, also where it equals the default. It is no option; ``from_options`` fills it."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.runtime, RuntimeOptions):
@@ -101,10 +111,17 @@ class EngineConfig:
             check_int("max_memory_bytes", self.max_memory_bytes, 1, 1 << 50)
         check_int("trace_requests", self.trace_requests, 0, 10_000_000)
         check_int("cache_bytes", self.cache_bytes, 0, 1 << 50)
+        object.__setattr__(self, "tuning_file", checked_file("tuning_file", self.tuning_file))
+        object.__setattr__(self, "origins", checked_origins(self.origins, option_names(), ORIGINS))
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> EngineConfig:
-        """The flat keywords of ``Engine(path, **options)``, sorted into their groups."""
+    def from_options(
+        cls, options: Mapping[str, Any], origins: Mapping[str, Origin] | None = None
+    ) -> EngineConfig:
+        """The flat keywords of ``Engine(path, **options)``, sorted into their groups.
+
+        Without `origins` all of them count as given by the caller.
+        """
         groups: dict[str, dict[str, Any]] = {"runtime": {}, "batching": {}, "engine": {}}
         places = option_names()
         for name, value in options.items():
@@ -117,7 +134,12 @@ class EngineConfig:
             runtime=RuntimeOptions(**groups["runtime"]),
             batching=BatchingOptions(**groups["batching"]),
             **groups["engine"],
+            origins=dict.fromkeys(options, "option") if origins is None else origins,
         )
+
+    def gives(self, name: str) -> bool:
+        """Tells whether the caller gave this option: by name, or as a value that is not the default."""
+        return name in self.origins or self.flat()[name] != EngineConfig().flat()[name]
 
     def flat(self) -> dict[str, Any]:
         """Option name -> value, over all groups."""
@@ -133,6 +155,10 @@ def option_names() -> dict[str, str]:
     """Option name -> "runtime", "batching" or "engine"."""
     names = {f.name: "runtime" for f in dataclasses.fields(RuntimeOptions)}
     names.update({f.name: "batching" for f in dataclasses.fields(BatchingOptions)})
-    own = (f.name for f in dataclasses.fields(EngineConfig) if f.name not in ("runtime", "batching"))
+    own = (
+        f.name
+        for f in dataclasses.fields(EngineConfig)
+        if f.name not in ("runtime", "batching") and f.metadata.get("is_option", True)
+    )
     names.update(dict.fromkeys(own, "engine"))
     return names

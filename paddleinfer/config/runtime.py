@@ -24,7 +24,14 @@ Backend = Literal["paddle", "onnxruntime"]
 
 _PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 _DRIVERS = ("auto", "native", "python")
-_BACKENDS = ("paddle", "onnxruntime")
+BACKENDS = ("paddle", "onnxruntime")
+
+OF_PADDLE_ALONE = (
+    *("ir_optim", "mem_optim", "device", "onednn", "max_onednn_shapes", "max_onednn_cache_bytes"),
+    *("precision", "gpu_memory_mb", "eager_deletion", "malloc_tuning", "mkl_amd", "share_weights"),
+    "paddle_log",
+)
+"""Options that act on Paddle's predictors and on no other backend."""
 
 
 class RuntimeKeywords(TypedDict, total=False):
@@ -116,7 +123,7 @@ class RuntimeOptions:
         object.__setattr__(self, "params", checked_file("params", self.params))
         object.__setattr__(self, "onnx_cache", checked_file("onnx_cache", self.onnx_cache, "folder"))
         check_int("onnx_cache_bytes", self.onnx_cache_bytes, 1, 1 << 50)
-        check_choice("backend", self.backend, _BACKENDS)
+        check_choice("backend", self.backend, BACKENDS)
         check_choice("precision", self.precision, _PRECISIONS)
         check_choice("driver", self.driver, _DRIVERS)
         object.__setattr__(self, "device", checked_device(self.device))

@@ -292,7 +292,8 @@ class EngineCalls:
         Exception
             An error of ``infer`` or of the iterable is raised after the results of the items before it.
         """
-        few_batches = 2 * self._generations.present.resolved.instances * self._config.batching.most_rows
+        present = self._generations.present
+        few_batches = 2 * present.resolved.instances * present.config.batching.most_rows
         if look_ahead is None:
             look_ahead = few_batches
         elif isinstance(look_ahead, bool) or not isinstance(look_ahead, int) or look_ahead < 1:

@@ -18,7 +18,7 @@ from paddleinfer.engine.generations import Generations, Prepare
 from paddleinfer.engine.introspection import EngineIntrospection
 from paddleinfer.engine.observers import ObservedCalls, RequestObserver
 from paddleinfer.engine.opening import Opening, saying_what_lacks_memory
-from paddleinfer.engine.preparation import prepared
+from paddleinfer.engine.preparation import prepared_as_tuned
 from paddleinfer.engine.submission import Results
 from paddleinfer.engine.warmup import WarmupReport
 from paddleinfer.errors import ConfigError
@@ -204,12 +204,12 @@ def one_config(config: EngineConfig | None, options: Mapping[str, Any]) -> Engin
 
 def _prepared(
     config: EngineConfig, path: str | os.PathLike[str], check_load: CheckLoad, load: Opening
-) -> Loadable:
+) -> tuple[Loadable, EngineConfig]:
     spec = load_spec(path, config.runtime.params)
     if check_load == "process":
         load_trial.try_load(path, config, load)
     load.check()
-    return prepared(spec, config, load)
+    return prepared_as_tuned(spec, config, load)
 
 
 def _prepared_function(
@@ -219,7 +219,7 @@ def _prepared_function(
     path: object,
     check_load: CheckLoad,
     load: Opening,
-) -> Loadable:
+) -> tuple[Loadable, EngineConfig]:
     if path is not None:
         raise ConfigError(f"an engine over a function is reloaded without a path, not with {shown(path)}")
-    return callables.prepare(fn, spec, config)
+    return callables.prepare(fn, spec, config), config

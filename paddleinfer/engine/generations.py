@@ -23,8 +23,8 @@ __all__ = ["Generations", "Prepare"]
 
 _log = logging.getLogger("paddleinfer")
 
-Prepare = Callable[[Any, CheckLoad, Opening], Loadable]
-"""Prepares a model for its start, from its path."""
+Prepare = Callable[[Any, CheckLoad, Opening], tuple[Loadable, EngineConfig]]
+"""Prepares a model for its start, from its path; returns it, and the options with those of a tuning file."""
 
 Given = TypeVar("Given")
 
@@ -60,8 +60,8 @@ class Generations:
         ring: _ext.TraceRing,
     ) -> None:
         with opening() as load:
-            model = prepare(path, config.check_load, load)
-            generation = Generation(1, model, config, ring)
+            model, tuned = prepare(path, config.check_load, load)
+            generation = Generation(1, model, tuned, ring)
             try:
                 with load.ended_by(functools.partial(generation.core.close, False, 0.0)):
                     generation.open(model)
@@ -173,9 +173,9 @@ class Generations:
         self, present: Generation, path: str | os.PathLike[str] | None, check_load: CheckLoad, load: Opening
     ) -> Generation:
         """Puts the next generation into service and returns it; nothing of it is left if that fails."""
-        model = self._prepare(path, check_load, load)
+        model, tuned = self._prepare(path, check_load, load)
         check_replacement(present.spec, model.spec)
-        new = Generation(present.number + 1, model, self._config, self._ring)
+        new = Generation(present.number + 1, model, tuned, self._ring)
         with self._changes:  # so that close() ends it while it loads
             self._refuse_when_closed(present)
             self._all.append(new)

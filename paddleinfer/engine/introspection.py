@@ -152,7 +152,8 @@ class EngineIntrospection:
         They are those of the model in service.
 
         ``source`` is "default", "option", "auto" (the engine decided, and the note says why), "paddle" (its
-        own default), "model" (its file says so), "measured" (runs have shown it) or "environment".
+        own default), "model" (its file says so), "measured" (runs have shown it), "environment", or "tuned"
+        (the file of ``tuning_file`` says so).
         """
         generation = self._generation
         generation.core.poll_updates()

@@ -7,7 +7,7 @@ import os
 
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine.opening import opening, saying_what_lacks_memory
-from paddleinfer.engine.preparation import prepared
+from paddleinfer.engine.preparation import prepared_as_tuned
 from paddleinfer.models.reader import ModelSpec, load_spec
 
 __all__ = ["estimate", "trim"]
@@ -26,7 +26,8 @@ def estimate(path: str | os.PathLike[str], config: EngineConfig) -> tuple[ModelS
     """
     with saying_what_lacks_memory(path), opening() as load:
         spec = load_spec(path, config.runtime.params)
-        return spec, prepared(spec, config, load).memory_bytes
+        model, _ = prepared_as_tuned(spec, config, load)
+        return spec, model.memory_bytes
 
 
 def trim() -> None:

@@ -5,10 +5,34 @@ from __future__ import annotations
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine.generation import Loadable
 from paddleinfer.engine.opening import Opening
+from paddleinfer.engine.tuned_options import tuned_options
+from paddleinfer.errors import ConfigError
 from paddleinfer.models.foreign_files import refuse_foreign
 from paddleinfer.models.reader import ModelFormat, ModelSpec
 
-__all__ = ["prepared"]
+__all__ = ["prepared", "prepared_as_tuned"]
+
+
+def prepared_as_tuned(spec: ModelSpec, config: EngineConfig, load: Opening) -> tuple[Loadable, EngineConfig]:
+    """Does what `prepared` does, with the options of a tuning file; returns the options in force, too.
+
+    Raises
+    ------
+    ConfigError
+        An option is not possible here, or the tuning file is damaged.
+    ModelLoadError
+        The backend does not take such a model.
+    """
+    tuned = tuned_options(spec, config)
+    try:
+        model = prepared(spec, tuned.config, load)
+    except ConfigError as error:
+        if not tuned.in_force:
+            raise
+        raise ConfigError(f"{error}; {tuned.note}, and tuning_file=None leaves that out") from error.__cause__
+    if tuned.note:
+        model.resolved.note("tuning_file", tuned.note)
+    return model, tuned.config
 
 
 def prepared(spec: ModelSpec, config: EngineConfig, load: Opening) -> Loadable:

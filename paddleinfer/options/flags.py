@@ -84,7 +84,7 @@ def flags_of(options: type[Any]) -> list[Flag]:
     return [
         Flag(field.name, hints[field.name], _default_of(field), docs.get(field.name, ""))
         for field in fields(options)
-        if is_textual(hints[field.name])
+        if is_textual(hints[field.name]) and field.metadata.get("is_option", True)
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from paddleinfer.config import EngineConfig
+from paddleinfer.config import EngineConfig, Origin
 from paddleinfer.errors import PaddleInferError
 from paddleinfer.sentences import shown
 
@@ -115,7 +115,8 @@ def load_config(body: Mapping[str, Any], model: ServedModel, max_batch_size: int
     most = max(max_batch_size, config.batching.max_batch_size)
     if size > most:
         raise bad_request(f"max_batch_size may be {most} at most in a request to load, and {size} is more")
-    return replace(config, batching=replace(config.batching, max_batch_size=size))
+    origins: dict[str, Origin] = {**config.origins, "max_batch_size": "option"}
+    return replace(config, batching=replace(config.batching, max_batch_size=size), origins=origins)
 
 
 def _max_batch_size(config: Any) -> int:

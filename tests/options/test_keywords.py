@@ -16,7 +16,8 @@ from paddleinfer.config import BatchingOptions, EngineConfig, EngineOptions, Pad
 from paddleinfer.config.batching import BatchingKeywords
 from paddleinfer.config.runtime import RuntimeKeywords
 
-GROUPS = {"runtime", "batching"}
+# Groups of options, and what is no option.
+GROUPS = {"runtime", "batching", "origins"}
 # Callers may give more than what is kept: any sequence for a tuple, one for several, a path for its text.
 WIDER: Mapping[str, Any] = {
     "device": str | Sequence[str],
@@ -25,6 +26,7 @@ WIDER: Mapping[str, Any] = {
     "preferred_batch_sizes": Sequence[int],
     "allowed_batch_sizes": Sequence[int],
     "pad": PadAxis | Sequence[PadAxis],
+    "tuning_file": str | os.PathLike[str] | None,
     "verify_inputs": str | os.PathLike[str] | None,
     "example_shapes": Mapping[str, Sequence[int]],
 }

@@ -141,7 +141,8 @@ class Runtime:
     def explain(self, failure: str) -> str:
         """Returns the useful line of Paddle's failure, with what would help if that is known."""
         line = printable(useful_line(failure))
-        if self.resolved.onednn and self.resolved.source("onednn") == "option" and is_of_onednn(failure):
+        chosen = self.resolved.source("onednn") in ("option", "tuned")
+        if self.resolved.onednn and chosen and is_of_onednn(failure):
             return f"{line}; onednn=False may run it"
         return line
 
