@@ -99,6 +99,13 @@ def checked_file(name: str, value: object, what: str = "file") -> str | None:
     return text or None
 
 
+def checked_names(name: str, value: object) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) and one for one in names):
+        raise ConfigError(f"{name} must be a name or a list of names, not {shown(value)}")
+    return tuple(names)
+
+
 def checked_device(value: object) -> str | tuple[str, ...]:
     several = isinstance(value, (list, tuple))
     devices: list[object] = list(value) if isinstance(value, (list, tuple)) else [value]

@@ -14,6 +14,7 @@ from paddleinfer.config.checks import (
     check_switch,
     checked_device,
     checked_file,
+    checked_names,
 )
 
 __all__ = ["RuntimeKeywords", "RuntimeOptions"]
@@ -27,7 +28,8 @@ _DRIVERS = ("auto", "native", "python")
 BACKENDS = ("paddle", "onnxruntime")
 
 OF_PADDLE_ALONE = (
-    *("ir_optim", "mem_optim", "device", "onednn", "max_onednn_shapes", "max_onednn_cache_bytes"),
+    *("ir_optim", "mem_optim", "delete_passes", "device", "onednn", "max_onednn_shapes"),
+    "max_onednn_cache_bytes",
     *("precision", "gpu_memory_mb", "eager_deletion", "malloc_tuning", "mkl_amd", "share_weights"),
     "paddle_log",
 )
@@ -40,6 +42,7 @@ class RuntimeKeywords(TypedDict, total=False):
     backend: Backend
     ir_optim: bool
     mem_optim: bool
+    delete_passes: str | Sequence[str]
     device: str | Sequence[str]
     instances: int | Literal["auto"]
     cpu_threads: int
@@ -70,6 +73,8 @@ class RuntimeOptions:
     """Run Paddle's graph passes. On a ``.json`` model Paddle runs passes either way."""
     mem_optim: bool = True
     """Let Paddle reuse the memory of intermediate tensors."""
+    delete_passes: str | tuple[str, ...] = ()
+    """Graph passes that Paddle leaves out, by name."""
     device: str | tuple[str, ...] = "cpu"
     """"cpu", "gpu:0", or several of one kind, over which the instances are spread."""
     instances: int | Literal["auto"] = "auto"
@@ -126,6 +131,7 @@ class RuntimeOptions:
         check_choice("backend", self.backend, BACKENDS)
         check_choice("precision", self.precision, _PRECISIONS)
         check_choice("driver", self.driver, _DRIVERS)
+        object.__setattr__(self, "delete_passes", checked_names("delete_passes", self.delete_passes))
         object.__setattr__(self, "device", checked_device(self.device))
 
     @property

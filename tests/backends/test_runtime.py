@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import textwrap
@@ -22,6 +23,8 @@ from paddleinfer.backends.paddle.installed import InstalledPaddle
 from paddleinfer.backends.processors import resident_memory_bytes
 from paddleinfer.config import option_names
 from paddleinfer.models.reader import DTYPES
+
+_RUNNING_PASS = re.compile(r"--- Running (?:IR|PIR) pass \[(\w+)\]")
 
 
 def test_every_option_is_reported_with_its_source(zoo: Zoo) -> None:
@@ -102,6 +105,19 @@ def plain_paddle(directory: Path, x: np.ndarray) -> dict[str, np.ndarray]:
     handle.copy_from_cpu(x)
     predictor.run()
     return {n: predictor.get_output_handle(n).copy_to_cpu() for n in predictor.get_output_names()}
+
+
+def test_passes_are_left_out_where_a_caller_names_them(zoo: Zoo, capfd: pytest.CaptureFixture[str]) -> None:
+    def passes(**options: Any) -> set[str]:
+        model = zoo.directory("mlp", "legacy")
+        with paddleinfer.Engine(model, ir_optim=True, instances=1, paddle_log=True, **options) as engine:
+            assert engine.infer({"x": np.ones((1, 16), "float32")})
+        return set(_RUNNING_PASS.findall(capfd.readouterr().err))
+
+    all_passes = passes()
+    assert all_passes - passes(delete_passes="fc_fuse_pass") == {"fc_fuse_pass"}
+    two = ["conv_bn_fuse_pass", "fc_fuse_pass"]
+    assert all_passes - passes(delete_passes=two) == set(two)
 
 
 def test_a_missing_symbol_falls_back_to_python_and_says_which(

@@ -21,6 +21,7 @@ GROUPS = {"runtime", "batching", "origins"}
 # Callers may give more than what is kept: any sequence for a tuple, one for several, a path for its text.
 WIDER: Mapping[str, Any] = {
     "device": str | Sequence[str],
+    "delete_passes": str | Sequence[str],
     "params": str | os.PathLike[str] | None,
     "onnx_cache": str | os.PathLike[str] | None,
     "preferred_batch_sizes": Sequence[int],

@@ -17,7 +17,7 @@ from paddleinfer.models.files import read_whole, readable
 from paddleinfer.models.reader import ModelFormat, ModelSpec
 from paddleinfer.resolved_options import ResolvedOptions
 
-__all__ = ["build_config", "fault_context_of", "refuse_impossible"]
+__all__ = ["build_config", "fault_context_of", "onednn_by_default", "refuse_impossible"]
 
 # The values that Paddle's documentation proposes for its TensorRT subgraphs.
 _TENSORRT_WORKSPACE_BYTES = 1 << 30
@@ -69,7 +69,7 @@ def fault_context_of(spec: ModelSpec, options: RuntimeOptions, installed: Instal
     assert spec.program_path is not None
     onednn = options.devices[0] == "cpu" and installed.onednn and options.onednn is not False
     if onednn and options.onednn == "auto" and options.precision != "bfloat16":
-        onednn = _enabled(installed.module.inference.Config())
+        onednn = onednn_by_default(installed)
     return FaultContext(
         version=installed.version_numbers,
         onednn=onednn,
@@ -93,12 +93,13 @@ def build_config(
 
     `program` is a file to load instead of the model's own.
     """
-    inference = installed.module.inference
+    inference = installed.inference
     # The paths are passed as bytes, because a name need not be UTF-8.
     config = inference.Config(*map(os.fsencode, _model_files(spec)))
     if program is not None:
         config.set_prog_file(os.fsencode(program))
-    for name in dict.fromkeys(name for one in workarounds for name in one.delete_passes):
+    mended = (name for one in workarounds for name in one.delete_passes)
+    for name in dict.fromkeys((*options.delete_passes, *mended)):
         config.delete_pass(name)
     if not options.paddle_log:
         config.disable_glog_info()
@@ -168,6 +169,11 @@ def _set_ir_optim(
 def _enabled(config: Any) -> bool:
     asked = getattr(config, "onednn_enabled", None) or config.mkldnn_enabled
     return bool(asked())
+
+
+def onednn_by_default(installed: InstalledPaddle) -> bool:
+    """Tells whether the installed Paddle runs oneDNN's kernels where nobody asks for them or against them."""
+    return installed.onednn and _enabled(installed.inference.Config())
 
 
 def _call_either(config: Any, new: str, old: str, *arguments: Any) -> None:

@@ -103,6 +103,8 @@ class InstalledPaddle:
     """The installed Paddle, and what it can do."""
 
     module: ModuleType = field(repr=False)
+    inference: ModuleType = field(repr=False)
+    """Paddle's own ``paddle.inference``, whatever stands in its place later."""
     version: str
     library_path: str
     with_cuda: bool
@@ -122,6 +124,7 @@ class InstalledPaddle:
         tensorrt = paddle.inference.get_trt_compile_version()
         return cls(
             module=paddle,
+            inference=paddle.inference,
             version=str(paddle.__version__),
             library_path=str(Path(core.libpaddle.__file__).resolve()),
             with_cuda=bool(paddle.is_compiled_with_cuda()),

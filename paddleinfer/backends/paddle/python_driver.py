@@ -67,7 +67,7 @@ class PythonPredictors:
         return FallBackPredictor(lambda: self._made(instance), self._without_onednn, self._fall_back)
 
     def _without_onednn(self) -> PythonPredictor:
-        inference = self._installed.module.inference
+        inference = self._installed.inference
         refuse_changed(self._spec.files, "in service")
         with _ext.predictor_lock():
             # A config makes only one predictor, so a copy is used.
@@ -79,7 +79,7 @@ class PythonPredictors:
         with _ext.predictor_lock():
             if instance == 0:
                 with _ext.OneDnnCacheGuard(self._library):
-                    self._root = self._installed.module.inference.create_predictor(self._config)
+                    self._root = self._installed.inference.create_predictor(self._config)
             # A running predictor must not be cloned; where predictors are renewed, the root never runs.
             predictor = self._root if instance == 0 and not self._renews else self._clone()
         on_close = self._forget_root if instance == 0 else None

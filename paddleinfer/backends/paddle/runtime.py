@@ -203,7 +203,7 @@ class Runtime:
 
     def _fall_back_configs(self, instances: int) -> list[Any]:
         """Makes as many configs as can be used: for an instance's trials, and for its final predictor."""
-        copies = self.installed.module.inference.Config
+        copies = self.installed.inference.Config
         return [copies(self.fall_back_config) for _ in range(2 * instances + _FALL_BACK_TRIALS)]
 
     @property
