@@ -146,10 +146,23 @@ async def _openapi() -> dict[str, Any]:
     return document
 
 
+def config_calls() -> str:
+    """Every call of the Config of paddleinfer.inference that asks for something."""
+    from paddleinfer.inference.config_calls import IN_FORCE, NOTED, REFUSED
+
+    rows = [
+        *((f"`{call}`", what) for call, what in IN_FORCE.items()),
+        *((f"`{call}`", f"noted: {why}") for call, why in NOTED.items()),
+        *((f"`{call}`", f"refused: {why}") for call, why in REFUSED.items()),
+    ]
+    return _table(("call", "what it becomes"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "commands": commands,
     "server-options": server_options,
     "routes": routes,
     "errors": errors,
+    "config-calls": config_calls,
 }

@@ -24,8 +24,8 @@ from paddleinfer.shim.options import ServerOptions
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs"
 MODULES = (
-    *("", ".metrics", ".ocr", ".otel", ".serve", ".serving", ".shim", ".simulation", ".testing"),
-    ".tracing",
+    *("", ".inference", ".metrics", ".ocr", ".otel", ".serve", ".serving", ".shim", ".simulation"),
+    *(".testing", ".tracing"),
 )
 
 
