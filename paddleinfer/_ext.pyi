@@ -67,6 +67,10 @@ class OneDnnPart:
 class BackendUpdates: ...
 
 @final
+class SeveralUpdates(BackendUpdates):
+    def __init__(self, parts: Iterable[BackendUpdates]) -> None: ...
+
+@final
 class FallBack(BackendUpdates):
     def __init__(self, bare_too: bool, on_change: Callable[[str], None]) -> None: ...
     @property
@@ -74,6 +78,10 @@ class FallBack(BackendUpdates):
     def forbid_bare(self) -> None: ...
     def may_try(self, failure: str) -> bool: ...
     def helped(self, failure: str) -> None: ...
+
+@final
+class KernelChoice(BackendUpdates):
+    def __init__(self, on_change: Callable[[int, str], None]) -> None: ...
 
 @final
 class predictor_lock:
@@ -122,6 +130,7 @@ class PaddleBackends(BackendFactory):
         onednn: bool,
         onednn_kernels: OneDnnKernels,
         fall_back: FallBack | None = None,
+        kernel_choice: KernelChoice | None = None,
         fall_back_configs: list[Any] | None = None,
         fall_back_addresses: Iterable[int] = (),
     ) -> None: ...

@@ -78,6 +78,7 @@ from running cimport (
     DurationHistogram,
     OwnedInput,
     EngineSnapshot,
+    InlineRuns,
     PythonFunctions,
     Trace,
     TracedRequest,
@@ -98,6 +99,7 @@ from paddle cimport (
     Abi,
     Config,
     CppFallBack,
+    CppKernelChoice,
     FileState,
     Model,
     ModelOptions,
@@ -114,7 +116,7 @@ from paddle cimport (
 )
 from instance_factories cimport CppBackendFactory, python_object, start_instance
 from onnxruntime cimport LoadedModel, OrtApi, OrtTensor, TensorNames, find_dtype, ort_backend
-from paddle_factories cimport HeldConfigs, paddle_backend
+from paddle_factories cimport HeldConfigs, choosing_backend, paddle_backend
 from wire cimport (
     Walked,
     WireCounts,

@@ -13,6 +13,18 @@ cdef class BackendUpdates:
         raise NotImplementedError
 
 
+cdef class SeveralUpdates(BackendUpdates):
+    """The updates of several."""
+    cdef list parts
+
+    def __init__(self, parts):
+        self.parts = list(parts)
+
+    cdef poll(self):
+        for part in self.parts:
+            (<BackendUpdates>part).poll()
+
+
 cdef class BackendFactory:
     """Makes the backends of an engine's instances, each on its instance's thread.
 
@@ -20,6 +32,7 @@ cdef class BackendFactory:
     such backends. A subclass of this calls that function for each instance.
     """
     cdef BackendUpdates updates  # of its backends, if they find out anything
+    cdef shared_ptr[const InlineRuns] inline_runs  # those that a caller's thread may do; NULL: all
 
     cdef CppBackendFactory of_instance(self, const shared_ptr[Dispatcher]& dispatcher, size_t instance) except *:
         raise NotImplementedError

@@ -107,6 +107,7 @@ cdef class Core:
         cdef size_t index
         cdef int error = 0
         self.updates = factory.updates
+        self.dispatcher.get().limit_inline(factory.inline_runs)
         for index in range(instances):
             maker = factory.of_instance(self.dispatcher, index)
             with nogil:

@@ -30,6 +30,13 @@ cdef extern from "paddle/fall_back.h" namespace "paddleinfer::paddle" nogil:
         string reason() except +
 
 
+cdef extern from "paddle/kernel_choice.h" namespace "paddleinfer::paddle" nogil:
+    cdef cppclass CppKernelChoice "paddleinfer::paddle::KernelChoice":
+        cbool take_change() noexcept
+        size_t plain_shapes() noexcept
+        string reason() except +
+
+
 cdef extern from "paddle/paddle_backend.h" namespace "paddleinfer::paddle" nogil:
     cdef cppclass Predictor:
         pass

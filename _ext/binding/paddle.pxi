@@ -137,6 +137,27 @@ cdef class FallBack(BackendUpdates):
             self.on_change(self.shared.get().reason().decode("utf-8", "replace"))
 
 
+cdef class KernelChoice(BackendUpdates):
+    """Which shapes of input an engine's instances run without oneDNN.
+
+    Parameters
+    ----------
+    on_change
+        Called after each decision with the number of such shapes, and with the reason where none will ever be one.
+    """
+    cdef shared_ptr[CppKernelChoice] choice
+    cdef object on_change
+
+    def __init__(self, on_change):
+        self.choice = make_shared[CppKernelChoice]()
+        self.on_change = on_change
+
+    cdef poll(self):
+        if self.choice.get().take_change():
+            self.on_change(
+                self.choice.get().plain_shapes(), self.choice.get().reason().decode("utf-8", "replace"))
+
+
 cdef class predictor_lock:
     """Context manager: the process-wide lock under which predictors are made, cloned and destroyed."""
     def __enter__(self):

@@ -5,18 +5,20 @@ cdef class PaddleBackends(BackendFactory):
 
     None of `files` (FileStates) may have changed when Paddle reads them again. With `fall_back` an instance whose run
     fails on oneDNN is made again from one of `fall_back_configs`, which lie at `fall_back_addresses`.
+    With `kernel_choice` each instance has one such predictor from the start, for the sizes that it is faster for.
     """
     cdef shared_ptr[Model] model
     cdef const Config* config
     cdef ModelOptions without_onednn
     cdef FallBack fall_back
+    cdef KernelChoice kernel_choice
     cdef list fall_back_configs
     cdef vector[uintptr_t] fall_back_addresses
     cdef shared_ptr[HeldConfigs] held
 
     def __init__(self, PaddleLibrary library not None, uintptr_t config, inputs, outputs, parameters, *,
                  files, bint on_cpu, bint share_weights, bint onednn,
-                 OneDnnKernels onednn_kernels not None, FallBack fall_back=None,
+                 OneDnnKernels onednn_kernels not None, FallBack fall_back=None, KernelChoice kernel_choice=None,
                  list fall_back_configs=None, fall_back_addresses=()):
         cdef ModelOptions options
         cdef FileState state
@@ -37,7 +39,11 @@ cdef class PaddleBackends(BackendFactory):
         options.onednn_record = onednn_kernels.record
         self.model = make_shared[Model](library.abi, options)
         self.config = <const Config*>config
-        self.fall_back = self.updates = fall_back
+        self.fall_back = fall_back
+        self.updates = SeveralUpdates(part for part in (fall_back, kernel_choice) if part is not None)
+        self.kernel_choice = kernel_choice
+        if kernel_choice is not None:
+            self.inline_runs = <shared_ptr[const InlineRuns]>kernel_choice.choice
         self.fall_back_configs = fall_back_configs
         self.fall_back_addresses = fall_back_addresses
         self.without_onednn = options
@@ -51,7 +57,11 @@ cdef class PaddleBackends(BackendFactory):
         if self.held.get() == NULL:
             self.held = make_shared[HeldConfigs](
                 self.fall_back_addresses, shared_object(dispatcher, self.fall_back_configs))
-        return paddle_backend(self.model, self.config, root, self.fall_back.shared, self.without_onednn, self.held)
+        cdef CppBackendFactory maker = paddle_backend(
+            self.model, self.config, root, self.fall_back.shared, self.without_onednn, self.held)
+        if self.kernel_choice is None:
+            return maker
+        return choosing_backend(maker, self.model, self.without_onednn, self.held, self.kernel_choice.choice)
 
     def weights(self):
         """(parameters shared, bytes saved by each further instance, why not all are shared)."""

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "paddle/choosing_backend.h"
 #include "paddle/fall_back.h"
 #include "paddle/paddle_backend.h"
 #include "running/dispatcher.h"
@@ -40,16 +41,33 @@ inline BackendFactory paddle_backend(std::shared_ptr<Model> model, const Config*
   };
 }
 
-// The same, with something to fall back on: predictors from `others`, each with weights of its own.
+// Makes predictors from `others`, each with weights of its own.
+inline BackendFactory other_backend(const std::shared_ptr<Model>& model, const ModelOptions& options,
+                                    const std::shared_ptr<HeldConfigs>& others) {
+  return [abi = model->abi, options, others]() -> std::unique_ptr<Backend> {
+    return std::make_unique<PaddleBackend>(std::make_shared<Model>(abi, options), others->take());
+  };
+}
+
+// The same as the first, with something to fall back on: predictors from `others`.
 inline BackendFactory paddle_backend(std::shared_ptr<Model> model, const Config* config, bool root,
                                      const std::shared_ptr<FallBack>& fall_back, const ModelOptions& other_options,
                                      const std::shared_ptr<HeldConfigs>& others) {
-  const FallBackBackend::Maker second = [abi = model->abi, other_options, others]() -> std::unique_ptr<Backend> {
-    return std::make_unique<PaddleBackend>(std::make_shared<Model>(abi, other_options), others->take());
-  };
+  const FallBackBackend::Maker second = other_backend(model, other_options, others);
   const FallBackBackend::Maker first = paddle_backend(std::move(model), config, root);
   return [first, second, fall_back, root]() -> std::unique_ptr<Backend> {
     return std::make_unique<FallBackBackend>(first, second, fall_back, root);
+  };
+}
+
+// With oneDNN or without, by what is faster for a batch's shapes: `first` with, and predictors from `others` without.
+inline BackendFactory choosing_backend(BackendFactory first, const std::shared_ptr<Model>& model,
+                                       const ModelOptions& other_options, const std::shared_ptr<HeldConfigs>& others,
+                                       std::shared_ptr<KernelChoice> choice) {
+  const ChoosingBackend::Maker second = other_backend(model, other_options, others);
+  return [first = std::move(first), second, outputs = other_options.outputs,
+          choice = std::move(choice)]() -> std::unique_ptr<Backend> {
+    return std::make_unique<ChoosingBackend>(first, second, outputs, choice);
   };
 }
 

@@ -5,7 +5,7 @@ from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
 from instance_factories cimport CppBackendFactory
-from paddle cimport Config, CppFallBack, Model, ModelOptions
+from paddle cimport Config, CppFallBack, CppKernelChoice, Model, ModelOptions
 
 
 cdef extern from "binding/paddle_factories.h" namespace "paddleinfer::paddle" nogil:
@@ -16,3 +16,6 @@ cdef extern from "binding/paddle_factories.h" namespace "paddleinfer::paddle" no
     CppBackendFactory paddle_backend(
         shared_ptr[Model], const Config*, cbool root, const shared_ptr[CppFallBack]&, const ModelOptions&,
         const shared_ptr[HeldConfigs]&) except +
+    CppBackendFactory choosing_backend(
+        CppBackendFactory, const shared_ptr[Model]&, const ModelOptions&, const shared_ptr[HeldConfigs]&,
+        shared_ptr[CppKernelChoice]) except +

@@ -24,6 +24,11 @@ from requests cimport (
 from scheduling cimport Admission, Merging, SchedulerOptions
 
 
+cdef extern from "running/inline_runs.h" namespace "paddleinfer" nogil:
+    cdef cppclass InlineRuns:
+        pass
+
+
 cdef extern from "running/trace.h" namespace "paddleinfer" nogil:
     cdef cppclass TracedRun:
         uint64_t number
@@ -122,6 +127,7 @@ cdef extern from "running/dispatcher.h" namespace "paddleinfer" nogil:
         cbool wait_for_exits(Nanos) except +
         CloseReport finish_close() except +
         void close_in_background() except +
+        void limit_inline(shared_ptr[const InlineRuns]) noexcept
         EngineSnapshot snapshot() except +
         cbool merging_changed() noexcept
         pair[Merging, string] take_merging_change() except +

@@ -1,19 +1,17 @@
 // Makes an instance's predictor in another way if the model fails on the first: Paddle without oneDNN.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <new>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "requests/thread_safety.h"
 #include "running/backend.h"
+#include "running/gathered_inputs.h"
 #include "running/memory_pressure.h"
 
 namespace paddleinfer::paddle {
@@ -113,9 +111,8 @@ class FallBackBackend final : public Backend {
 
   void* input(std::size_t index, DType dtype, const Shape& shape) override {
     if (index == 0) follow_the_others();
-    if (inputs_.size() <= index) inputs_.resize(index + 1);
     void* data = backend_->input(index, dtype, shape);
-    inputs_[index] = {dtype, shape, data};
+    inputs_.note(index, dtype, shape, data);
     return data;
   }
 
@@ -125,7 +122,8 @@ class FallBackBackend final : public Backend {
       backend_->run();
     } catch (const std::exception& error) {
       const std::string failure = error.what();
-      if (changed_ || has_empty_input() || !shared_->may_try(failure) || !runs_on_second()) throw;
+      // One request without elements must not make all others do without oneDNN.
+      if (changed_ || inputs_.has_empty_input() || !shared_->may_try(failure) || !runs_on_second()) throw;
       shared_->helped(failure);
     }
   }
@@ -133,18 +131,6 @@ class FallBackBackend final : public Backend {
   TensorView output(std::size_t index) override { return backend_->output(index); }
 
  private:
-  struct Input {
-    DType dtype = DType::float32;
-    Shape shape;
-    void* data = nullptr;
-  };
-
-  // One such request must not make all others do without oneDNN.
-  bool has_empty_input() const {
-    return std::any_of(inputs_.begin(), inputs_.end(),
-                       [](const Input& input) { return input.shape.bytes(input.dtype) == 0; });
-  }
-
   std::unique_ptr<Backend> made() {
     try {
       return second_();
@@ -157,12 +143,7 @@ class FallBackBackend final : public Backend {
     std::unique_ptr<Backend> other = made();
     if (!other) return false;
     try {
-      for (std::size_t index = 0; index < inputs_.size(); ++index) {
-        const Input& input = inputs_[index];
-        void* target = other->input(index, input.dtype, input.shape);
-        const std::size_t bytes = input.shape.bytes(input.dtype);
-        if (bytes > 0) std::memcpy(target, input.data, bytes);
-      }
+      inputs_.copy_to(*other);
       other->run();
     } catch (...) {
       return false;
@@ -194,7 +175,7 @@ class FallBackBackend final : public Backend {
   bool changed_ = false;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Backend> retired_;  // the root's first
-  std::vector<Input> inputs_;         // of the batch that is gathered, where its backend keeps them
+  GatheredInputs inputs_;
 };
 
 }  // namespace paddleinfer::paddle

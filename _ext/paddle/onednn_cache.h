@@ -159,10 +159,14 @@ class OneDnnCache {
   OneDnnCache& operator=(const OneDnnCache&) = delete;
   ~OneDnnCache() noexcept(false) { clear(); }
 
-  void before_run(std::uint64_t shape) {
+  // `ran_last`: no other predictor has run on this thread since this one did. Only then can its part be emptied.
+  void before_run(std::uint64_t shape, bool ran_last = true) {
     const auto [place, is_new] = seen_.try_emplace(shape);
     present_ = &place->second;
-    if (is_new && !budget_.by_renewal() && symbols_.complete() && seen_.size() > budget_.shape_limit()) {
+    const bool is_full = is_new && !budget_.by_renewal() && symbols_.complete() && seen_.size() > budget_.shape_limit();
+    if (is_full && !ran_last) {
+      empties_after_ = true;
+    } else if (is_full) {
       const std::shared_lock<std::shared_mutex> nobody_loads(onednn_clearing(), std::try_to_lock);
       if (nobody_loads) {  // else a later run will do
         seen_.erase(place);
@@ -175,6 +179,14 @@ class OneDnnCache {
 
   // After a run that did not fail.
   void after_run() {
+    if (empties_after_) {
+      const std::shared_lock<std::shared_mutex> nobody_loads(onednn_clearing(), std::try_to_lock);
+      if (nobody_loads) {
+        empties_after_ = false;
+        empty();
+        return;
+      }
+    }
     if (budget_.by_renewal() && symbols_.complete()) {
       const std::shared_lock<std::shared_mutex> nobody_loads(onednn_clearing(), std::try_to_lock);
       if (nobody_loads) symbols_.use_up_skips();
@@ -247,6 +259,7 @@ class OneDnnCache {
   const std::shared_ptr<OneDnnRecord> record_;
   std::unordered_map<std::uint64_t, Seen> seen_;
   Seen* present_ = nullptr;  // of the run under way
+  bool empties_after_ = false;
   std::uint64_t began_ns_ = 0;
   std::uint64_t allocated_before_ = 0;  // the renewal under way
   bool has_run_ = false;

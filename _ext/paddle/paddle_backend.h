@@ -112,7 +112,8 @@ class PaddleBackend final : public Backend {
       for (Staged& staged : inputs_) copies(staged.dtype).copy_from_cpu(staged.handle, staged.memory.get());
     }
     const InnerBlocks::Run among_others(renews());
-    if (onednn_) onednn_->before_run(signature_);
+    const PaddleBackend* const latest = std::exchange(latest_on_thread(), this);
+    if (onednn_) onednn_->before_run(signature_, latest == this || latest == nullptr);
     const bool fine = model_->abi.run(predictor_);
     if (!fine) throw std::runtime_error("Paddle's run() returned false");
     if (onednn_) onednn_->after_run();
@@ -149,6 +150,12 @@ class PaddleBackend final : public Backend {
   }
 
  private:
+  // The one that ran last on this thread; null before the first. It may be gone.
+  static const PaddleBackend*& latest_on_thread() noexcept {
+    static thread_local const PaddleBackend* latest = nullptr;
+    return latest;
+  }
+
   // A handle, and for a device memory of ours on the host side of the copy.
   struct Staged {
     Tensor* handle = nullptr;

@@ -19,6 +19,7 @@
 #include "running/counters.h"
 #include "running/delivery_latency.h"
 #include "running/equal_requests.h"
+#include "running/inline_runs.h"
 #include "running/instance_list.h"
 #include "running/instance_threads.h"
 #include "running/output_record.h"
@@ -129,7 +130,8 @@ struct CoreState {
   std::atomic<bool> merging_changed{false};
   std::atomic<bool> unbatchable;  // set under mu
   OutputRecord outputs;
-  EndObserver* end_observer = nullptr;  // set before anything is admitted
+  EndObserver* end_observer = nullptr;            // set before anything is admitted
+  std::shared_ptr<const InlineRuns> inline_runs;  // likewise; null: all
 
   Mutex mu;
   Scheduler scheduler GUARDED_BY(mu);

@@ -1,8 +1,11 @@
 // Runs requests past the queue: on the thread of a sole caller, or on one given instance.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <new>
+#include <vector>
 
 #include "requests/request.h"
 #include "requests/thread_safety.h"
@@ -22,6 +25,7 @@ class DirectRuns {
   // Runs the request on the calling thread if its caller is the only recently active one. False: use admit().
   bool run_inline(const RequestPtr& request) {
     if (!state_.options.inline_allowed) return false;
+    if (state_.inline_runs && (is_padded(*request) || !state_.inline_runs->may_run(request->inputs))) return false;
     try {
       return is_run_inline(request);
     } catch (const std::bad_alloc&) {  // it has not begun
@@ -54,6 +58,12 @@ class DirectRuns {
   }
 
  private:
+  // Whether the model is to see other shapes than the request's.
+  bool is_padded(const Request& request) const noexcept {
+    const std::vector<std::int64_t>& sizes = state_.options.batch_sizes;
+    return !sizes.empty() && !std::binary_search(sizes.begin(), sizes.end(), request.rows);
+  }
+
   bool is_run_inline(const RequestPtr& request) {
     Instance* instance = nullptr;
     Decision decision;

@@ -37,6 +37,8 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
   // -- instances
 
   void start_instance(bool root, BackendFactory factory) { loop_.start(root, std::move(factory), shared_from_this()); }
+  // Before the first request.
+  void limit_inline(std::shared_ptr<const InlineRuns> runs) noexcept { state_.inline_runs = std::move(runs); }
   bool on_instance_thread() const noexcept { return loop_.on_instance_thread(); }
 
   // -- the way in

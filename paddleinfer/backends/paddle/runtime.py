@@ -20,7 +20,9 @@ from paddleinfer.backends.paddle.python_driver import PythonPredictors, refuse_u
 from paddleinfer.backends.paddle.sizing import (
     choose_inline,
     choose_instances,
+    is_small,
     memory_bytes,
+    weight_bytes,
 )
 from paddleinfer.backends.paddle.temporary_program import TemporaryProgram
 from paddleinfer.config import EngineConfig, RuntimeOptions
@@ -60,6 +62,8 @@ class Runtime:
     """The check of input sizes; None for a model without convolutions or with unreadable operators."""
     bare_failures: bool = False
     """Whether a run that fails on oneDNN without a reason may be repeated without oneDNN safely."""
+    chooses_kernels: bool = False
+    """Whether each instance has a predictor without oneDNN, too, for shapes that it is faster for."""
     rewritten: TemporaryProgram | None = None
     """The program that is loaded instead of the model's own, kept while instances are made of it."""
     reference: None = None
@@ -74,7 +78,8 @@ class Runtime:
     def memory_bytes(self) -> int:
         """Estimates the memory of all instances' weights."""
         with refusing_damage(self.spec.params_path):
-            return memory_bytes(self.spec, self.instances, self.resolved)
+            own_bytes = self.instances * weight_bytes(self.spec) if self.chooses_kernels else 0
+            return own_bytes + memory_bytes(self.spec, self.instances, self.resolved)
 
     @functools.cached_property
     def empty_inputs(self) -> EmptyInputs | None:
@@ -156,6 +161,15 @@ class Runtime:
         self.resolved.decide("onednn", False, "auto", reason)
         _log.warning("%s: oneDNN is off from now on, for %s", self.spec.path, reason)
 
+    def _note_kernels(self, plain_shapes: int, reason: str) -> None:
+        """Records how many shapes of input run without oneDNN, or why none does."""
+        if not self.resolved.onednn:  # a failed run has turned it off meanwhile
+            return
+        note = f"{plain_shapes} of the shapes of input run without it, which was measured to be faster"
+        if not plain_shapes:
+            note = f"all shapes run with it: {reason or 'no shape was measured to be faster without it'}"
+        self.resolved.decide("onednn", True, "paddle", note)
+
     def _start(self, core: _ext.Core) -> tuple[int, int, str]:
         """Returns (parameters shared, bytes saved per further instance, why not all are shared)."""
         weights = (0, 0, "")
@@ -163,6 +177,7 @@ class Runtime:
         fall_back = None
         if self.fall_back_config is not None:
             fall_back = self._fall_back = _ext.FallBack(self.bare_failures, self._note_fall_back)
+        choice = _ext.KernelChoice(self._note_kernels) if self.chooses_kernels else None
         shares = [self.instances // len(self.configs)] * len(self.configs)
         for place in range(self.instances % len(self.configs)):
             shares[place] += 1
@@ -194,6 +209,7 @@ class Runtime:
                 onednn=onednn,
                 onednn_kernels=self.onednn_kernels,
                 fall_back=fall_back,
+                kernel_choice=choice,
                 fall_back_configs=others,
                 fall_back_addresses=[self.installed.config_address(other) for other in others],
             )
@@ -202,9 +218,9 @@ class Runtime:
         return weights
 
     def _fall_back_configs(self, instances: int) -> list[Any]:
-        """Makes as many configs as can be used: for an instance's trials, and for its final predictor."""
+        """Makes as many as can be used: for an instance's choice, its trials, and its final predictor."""
         copies = self.installed.inference.Config
-        return [copies(self.fall_back_config) for _ in range(2 * instances + _FALL_BACK_TRIALS)]
+        return [copies(self.fall_back_config) for _ in range(3 * instances + _FALL_BACK_TRIALS)]
 
     @property
     def _shares_weights(self) -> bool:
@@ -279,7 +295,10 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
     onednn_kernels = onednn_cache.prepare(
         options, library, resolved, by_renewal=any(one.renew_predictors for one in workarounds)
     )
-    choose_inline(options, native, resolved)
+    chooses = fall_back_config is not None and native and not onednn_kernels.by_renewal
+    with refusing_damage(spec.params_path):
+        chooses_kernels = chooses and is_small(spec, context.program, instances)
+    choose_inline(options, native, chooses_kernels, resolved)
     size_check = size_check_of(context.program, legacy=context.legacy)
     return Runtime(
         spec,
@@ -294,6 +313,7 @@ def prepare(spec: ModelSpec, config: EngineConfig) -> Runtime:
         fall_back_config,
         size_check,
         size_check is not None or b"conv" not in context.program,
+        chooses_kernels,
         rewritten,
     )
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from paddleinfer.backends.processors import free_memory_bytes, usable_cores
 from paddleinfer.config import RuntimeOptions
 from paddleinfer.models.reader import ModelSpec
 from paddleinfer.resolved_options import ResolvedOptions
 
-__all__ = ["choose_inline", "choose_instances", "memory_bytes", "weight_bytes"]
+__all__ = ["choose_inline", "choose_instances", "is_small", "memory_bytes", "weight_bytes"]
+
+# The most that the weights of all further predictors, those without oneDNN, may take.
+_MOST_CHOICE_BYTES: Final = 64 << 20
 
 
 def choose_instances(
@@ -51,16 +56,29 @@ def weight_bytes(spec: ModelSpec) -> int:
     )
 
 
-def choose_inline(options: RuntimeOptions, native: bool, resolved: ResolvedOptions) -> None:
+def is_small(spec: ModelSpec, program: bytes, instances: int) -> bool:
+    """Tells whether each instance can have a predictor without oneDNN, too, for sizes where that is faster.
+
+    oneDNN has a fixed cost a run, so that it may be slower for small batches. With convolutions the runs are
+    long, and much faster with it.
+    """
+    return b"conv" not in program and instances * weight_bytes(spec) <= _MOST_CHOICE_BYTES
+
+
+def choose_inline(
+    options: RuntimeOptions, native: bool, chooses_kernels: bool, resolved: ResolvedOptions
+) -> None:
     """Decides whether a caller's thread may run the model."""
     reasons = {
         "turned off": not options.inline,
         "runs through Python": not native,
         "on a GPU": options.devices[0] != "cpu",
-        "oneDNN keeps copies of the weights per thread": resolved.onednn,
+        "oneDNN keeps copies of the weights per thread": resolved.onednn and not chooses_kernels,
         "cpu_threads above 1 would make threads for each caller": options.cpu_threads > 1,
     }
     reason = next((text for text, holds in reasons.items() if holds), "")
     note = reason or "a lone caller without a deadline runs the model itself, while runs take under 2 ms"
+    if not reason and chooses_kernels:
+        note += ", and once they are known to be faster without oneDNN"
     overruled = options.inline and bool(reason)
     resolved.decide("inline", not reason, "auto" if overruled else resolved.source("inline"), note)

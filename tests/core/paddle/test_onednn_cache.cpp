@@ -269,3 +269,27 @@ TEST("without Paddle's symbols nothing is cleared, nor counted") {
   CHECK_EQ(onednn_clears(), clears);
   CHECK_EQ(fake.destructs, 0);
 }
+
+// A thread's kernels go with the executor that ran there last, and keep the oneDNN engine of the state that goes.
+TEST("a part is not emptied between another predictor's run and its owner's next one") {
+  forget_everything();
+  OneDnnCache cache(symbols(), limits(2), record());
+  int another = 0;
+  int owner = 0;
+  const auto run_owner = [&](std::uint64_t shape, bool ran_last) {
+    cache.before_run(shape, ran_last);
+    set_executor(&owner, &kPlace);
+    {
+      const std::lock_guard<std::mutex> lock(fake.mu);
+      fake.kernels[&owner].insert(shape);
+    }
+    cache.after_run();
+  };
+  for (std::uint64_t shape = 0; shape < 60; ++shape) {
+    run_owner(shape, false);
+    set_executor(&another, &kPlace);
+    CHECK(fake.kernels[&owner].size() <= 3);
+  }
+  CHECK(fake.destructs > 10);
+  CHECK_EQ(fake.mistakes, 0);
+}

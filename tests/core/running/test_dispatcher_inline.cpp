@@ -38,6 +38,23 @@ TEST("where it is not allowed nothing runs inline") {
   CHECK(engine.ledger.take_back(*request));
 }
 
+TEST("of runs that the backend does not offer to callers' threads none is inline") {
+  class OfOneRow final : public InlineRuns {
+   public:
+    bool may_run(const std::vector<TensorView>& inputs) const noexcept override {
+      return inputs.front().shape.dims[0] == 1;
+    }
+  };
+  Engine engine({.inline_allowed = true});
+  engine.dispatcher->limit_inline(std::make_shared<OfOneRow>());
+  learn_short_runs(engine);
+  const RequestPtr one = request_for(engine.ledger, 5);
+  CHECK(engine.dispatcher->run_inline(one));
+  const RequestPtr two = request_for(engine.ledger, 5, 2);
+  CHECK(!engine.dispatcher->run_inline(two));
+  CHECK(engine.ledger.take_back(*two));
+}
+
 TEST("nothing runs inline before a run of its shapes was measured") {
   Engine engine({.inline_allowed = true});
   const RequestPtr request = request_for(engine.ledger, 5);

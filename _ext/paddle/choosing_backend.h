@@ -1,0 +1,160 @@
+// Runs each batch on one of two predictors of a model: Paddle with oneDNN, or without, by what kernel_choice.h says.
+//
+// While nothing is decided for a batch's shapes it runs with oneDNN, and once more without, which is timed and
+// compared.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <new>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "paddle/kernel_choice.h"
+#include "requests/time.h"
+#include "running/backend.h"
+#include "running/batch_probe.h"
+#include "running/gathered_inputs.h"
+
+namespace paddleinfer::paddle {
+
+class ChoosingBackend final : public Backend {
+ public:
+  using Maker = std::function<std::unique_ptr<Backend>()>;
+  using Clock = Nanos (*)();
+
+  // `outputs`: their names.
+  ChoosingBackend(const Maker& with_onednn, const Maker& without, std::vector<std::string> outputs,
+                  std::shared_ptr<KernelChoice> choice, Clock clock = monotonic_now)
+      : choice_(std::move(choice)), clock_(clock), outputs_(std::move(outputs)), every_output_(outputs_.size()) {
+    std::iota(every_output_.begin(), every_output_.end(), 0u);
+    try {
+      plain_ = without();
+    } catch (const std::bad_alloc&) {
+      choice_->give_up("there was no memory for a predictor without it");
+    } catch (const std::exception& error) {
+      choice_->give_up(std::string("no predictor without it can be made: ") + error.what());
+    }
+    onednn_ = with_onednn();  // the last: a load takes the thread's part of oneDNN's cache, and this keeps it
+    gathered_ = used_ = onednn_.get();
+  }
+
+  void* input(std::size_t index, DType dtype, const Shape& shape) override {
+    // Most often the next batch has the shapes of the one before; if not, its inputs are copied.
+    if (index == 0) gathered_ = is_away() ? plain_.get() : used_;
+    if (gathered_ == nullptr) refuse_away();
+    void* const data = gathered_->input(index, dtype, shape);
+    inputs_.note(index, dtype, shape, data);
+    return data;
+  }
+
+  void run() override {
+    const std::uint64_t shapes = inputs_.signature();
+    const KernelChoice::Way way = choice_->way(shapes);
+    if (is_away()) {
+      if (way != KernelChoice::Way::plain) refuse_away();
+      used_ = plain_.get();
+      used_->run();
+    } else if (way == KernelChoice::Way::plain) {
+      if (++plain_runs_ % KernelChoice::kCheckEvery == 0) {
+        run_both(shapes);
+      } else {
+        run_on(*plain_);
+      }
+    } else if (way == KernelChoice::Way::open && plain_ && !inputs_.has_empty_input() && has_run(shapes)) {
+      run_both(shapes);
+    } else {
+      run_on(*onednn_);
+    }
+  }
+
+  TensorView output(std::size_t index) override { return used_->output(index); }
+
+ private:
+  struct Runs {
+    bool onednn = false;
+    bool plain = false;
+  };
+
+  // On a caller's thread, to which oneDNN's kernels are not tied.
+  bool is_away() const noexcept { return std::this_thread::get_id() != home_; }
+  [[noreturn]] static void refuse_away() {
+    throw std::logic_error("a caller's thread may run no shapes but those that it was let in for");
+  }
+
+  void run_on(Backend& backend) {
+    if (gathered_ != &backend) inputs_.copy_to(backend);
+    used_ = &backend;
+    backend.run();
+  }
+
+  // A predictor's first run of a shape makes what later ones use, and most shapes of some models come once.
+  bool has_run(std::uint64_t shapes) {
+    if (runs_.size() >= KernelChoice::kShapes && runs_.find(shapes) == runs_.end()) return false;
+    return std::exchange(runs_[shapes].onednn, true);
+  }
+
+  // The result is oneDNN's. Paddle may write to its inputs, so that both have theirs before either runs.
+  void run_both(std::uint64_t shapes) {
+    inputs_.copy_to(gathered_ == onednn_.get() ? *plain_ : *onednn_);
+    used_ = onednn_.get();
+    const Nanos began = clock_();
+    onednn_->run();
+    const Nanos onednn_ns = clock_() - began;
+    if (onednn_ns > KernelChoice::kLongRun) {
+      choice_->keep_onednn(shapes);
+      return;
+    }
+    Nanos plain_ns = 0;
+    try {
+      plain_ns = plain_run_ns();
+      const std::string difference = differ();
+      if (!difference.empty()) {
+        choice_->give_up(difference);
+        return;
+      }
+    } catch (...) {  // these shapes fail without oneDNN, and have their result with it
+      choice_->keep_onednn(shapes);
+      return;
+    }
+    if (std::exchange(runs_[shapes].plain, true)) choice_->note(shapes, onednn_ns, plain_ns);
+  }
+
+  Nanos plain_run_ns() {
+    const Nanos began = clock_();
+    plain_->run();
+    return clock_() - began;
+  }
+
+  std::string differ() {
+    std::vector<TensorView> with, without;
+    for (const std::uint32_t index : every_output_) {
+      without.push_back(plain_->output(index));
+      with.push_back(onednn_->output(index));
+    }
+    return RowComparison(outputs_, nullptr).differ(every_output_, without, with, "without it");
+  }
+
+  const std::shared_ptr<KernelChoice> choice_;
+  const Clock clock_;
+  const std::vector<std::string> outputs_;
+  std::vector<std::uint32_t> every_output_;
+  const std::thread::id home_ = std::this_thread::get_id();
+  std::unique_ptr<Backend> onednn_;
+  std::unique_ptr<Backend> plain_;
+  Backend* gathered_ = nullptr;  // has the inputs of the next run
+  Backend* used_ = nullptr;      // ran last
+  GatheredInputs inputs_;
+  std::unordered_map<std::uint64_t, Runs> runs_;
+  std::uint32_t plain_runs_ = 0;
+};
+
+}  // namespace paddleinfer::paddle

@@ -1,0 +1,144 @@
+// Which shapes of input an engine's instances run without oneDNN: those that are faster so, and give the same.
+//
+// oneDNN has a fixed cost a run, so that small batches of a small model are faster without it, and large ones with it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "requests/thread_safety.h"
+#include "requests/time.h"
+#include "running/gathered_inputs.h"
+#include "running/inline_runs.h"
+
+namespace paddleinfer::paddle {
+
+class KernelChoice final : public InlineRuns {
+ public:
+  // Further shapes run with oneDNN.
+  static constexpr std::size_t kShapes = 256;
+  // The timed runs of each kind from which a shape is decided, by the shortest.
+  static constexpr int kSamples = 6;
+  // With a run of oneDNN that is longer, its fixed cost is no matter.
+  static constexpr Nanos kLongRun = 1'000'000;
+  // Every so many runs without oneDNN are compared with one with it.
+  static constexpr std::uint32_t kCheckEvery = 1'024;
+
+  enum class Way : std::uint8_t { open, onednn, plain };
+
+  // `shapes`: the signature of all inputs.
+  Way way(std::uint64_t shapes) const noexcept {
+    if (is_given_up_.load(std::memory_order_acquire)) return Way::onednn;
+    const Slot* const slot = find(shapes);
+    if (slot != nullptr) return slot->way.load(std::memory_order_acquire);
+    return used_.load(std::memory_order_relaxed) < kShapes ? Way::open : Way::onednn;
+  }
+
+  // How long a run of either kind took that was not its predictor's first of these shapes. They gave the same.
+  void note(std::uint64_t shapes, Nanos onednn_ns, Nanos plain_ns) {
+    const MutexLock lock(mu_);
+    Slot* const slot = find_or_add(shapes);
+    if (slot == nullptr || slot->way.load(std::memory_order_relaxed) != Way::open) return;
+    if (onednn_ns < slot->onednn_ns) slot->onednn_ns = onednn_ns;
+    if (plain_ns < slot->plain_ns) slot->plain_ns = plain_ns;
+    if (++slot->samples < kSamples) return;
+    // Less than a tenth is no difference worth a change.
+    decide(*slot, slot->plain_ns < slot->onednn_ns - slot->onednn_ns / 10 ? Way::plain : Way::onednn);
+  }
+
+  void keep_onednn(std::uint64_t shapes) {
+    const MutexLock lock(mu_);
+    Slot* const slot = find_or_add(shapes);
+    if (slot != nullptr) decide(*slot, Way::onednn);
+  }
+
+  // Everything runs with oneDNN from now on.
+  void give_up(std::string reason) noexcept {
+    const MutexLock lock(mu_);
+    if (is_given_up_.load(std::memory_order_relaxed)) return;
+    reason_ = std::move(reason);
+    is_given_up_.store(true, std::memory_order_release);
+    is_changed_.store(true, std::memory_order_release);
+  }
+
+  // oneDNN keeps copies of the weights for each thread: a caller's thread may run a model only without it. Now and
+  // then it may not, so that such runs are compared, too.
+  bool may_run(const std::vector<TensorView>& inputs) const noexcept override {
+    if (inputs.empty()) return false;
+    GatheredInputs::Signature shapes;
+    for (const TensorView& input : inputs) shapes.add(input.dtype, input.shape);
+    if (way(shapes.value()) != Way::plain) return false;
+    return inline_runs_.fetch_add(1, std::memory_order_relaxed) % kCheckEvery != kCheckEvery - 1;
+  }
+
+  // True once after something has been decided.
+  bool take_change() noexcept { return is_changed_.load(std::memory_order_acquire) && is_changed_.exchange(false); }
+
+  // How many shapes run without oneDNN.
+  std::size_t plain_shapes() const noexcept {
+    if (is_given_up_.load(std::memory_order_acquire)) return 0;
+    std::size_t found = 0;
+    for (const Slot& slot : slots_) found += slot.way.load(std::memory_order_acquire) == Way::plain ? 1 : 0;
+    return found;
+  }
+
+  // Why all run with it; empty where nobody gave up.
+  std::string reason() const {
+    const MutexLock lock(mu_);
+    return reason_;
+  }
+
+ private:
+  struct Slot {
+    std::atomic<std::uint64_t> shapes{0};  // 0: free
+    std::atomic<Way> way{Way::open};
+    int samples = 0;  // these three under mu_
+    Nanos onednn_ns = kNever;
+    Nanos plain_ns = kNever;
+  };
+
+  static constexpr std::size_t kSlots = 2 * kShapes;  // a power of two; half of them stay free
+
+  const Slot* find(std::uint64_t shapes) const noexcept {
+    for (std::size_t place = shapes;; ++place) {
+      const Slot& slot = slots_[place % kSlots];
+      const std::uint64_t there = slot.shapes.load(std::memory_order_acquire);
+      if (there == shapes) return &slot;
+      if (there == 0) return nullptr;
+    }
+  }
+
+  Slot* find_or_add(std::uint64_t shapes) noexcept REQUIRES(mu_) {
+    std::size_t place = shapes;
+    for (;; ++place) {
+      const std::uint64_t there = slots_[place % kSlots].shapes.load(std::memory_order_relaxed);
+      if (there == shapes) return &slots_[place % kSlots];
+      if (there == 0) break;
+    }
+    if (used_.load(std::memory_order_relaxed) == kShapes) return nullptr;
+    used_.fetch_add(1, std::memory_order_relaxed);
+    slots_[place % kSlots].shapes.store(shapes, std::memory_order_release);
+    return &slots_[place % kSlots];
+  }
+
+  void decide(Slot& slot, Way way) noexcept REQUIRES(mu_) {
+    slot.way.store(way, std::memory_order_release);
+    is_changed_.store(true, std::memory_order_release);
+  }
+
+  std::array<Slot, kSlots> slots_;
+  std::atomic<std::size_t> used_{0};
+  std::atomic<bool> is_given_up_{false};
+  std::atomic<bool> is_changed_{false};
+  mutable std::atomic<std::uint32_t> inline_runs_{0};
+  mutable Mutex mu_;
+  std::string reason_ GUARDED_BY(mu_);
+};
+
+}  // namespace paddleinfer::paddle

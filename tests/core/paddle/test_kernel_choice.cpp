@@ -1,0 +1,150 @@
+// Which shapes of input are decided to run without oneDNN.
+#include <thread>
+#include <vector>
+
+#include "check.h"
+#include "paddle/kernel_choice.h"
+
+using namespace paddleinfer;
+using namespace paddleinfer::paddle;
+using Way = KernelChoice::Way;
+
+namespace {
+
+TensorView view_of(std::int64_t rows) {
+  TensorView view;
+  view.dtype = DType::float32;
+  view.shape.rank = 1;
+  view.shape.dims[0] = rows;
+  return view;
+}
+
+std::uint64_t shapes_of(std::int64_t rows) {
+  GatheredInputs::Signature found;
+  found.add(DType::float32, view_of(rows).shape);
+  return found.value();
+}
+
+void note_often(KernelChoice& choice, std::uint64_t shapes, Nanos onednn_ns, Nanos plain_ns) {
+  for (int turn = 0; turn < KernelChoice::kSamples; ++turn) choice.note(shapes, onednn_ns, plain_ns);
+}
+
+}  // namespace
+
+TEST("each shape runs the way whose shortest run is shorter, by a tenth at least") {
+  KernelChoice choice;
+  note_often(choice, 1, 100, 50);
+  note_often(choice, 2, 100, 95);
+  note_often(choice, 3, 50, 100);
+  CHECK(choice.way(1) == Way::plain);
+  CHECK(choice.way(2) == Way::onednn);
+  CHECK(choice.way(3) == Way::onednn);
+  CHECK(choice.way(4) == Way::open);
+  for (int turn = 0; turn < KernelChoice::kSamples; ++turn) choice.note(4, 100 + turn, turn == 2 ? 50 : 1'000);
+  CHECK(choice.way(4) == Way::plain);
+}
+
+TEST("nothing is decided by fewer runs than are wanted") {
+  KernelChoice choice;
+  for (int turn = 1; turn < KernelChoice::kSamples; ++turn) choice.note(1, 100, 50);
+  CHECK(choice.way(1) == Way::open);
+  choice.note(1, 100, 50);
+  CHECK(choice.way(1) == Way::plain);
+  note_often(choice, 1, 50, 100);
+  CHECK(choice.way(1) == Way::plain);
+}
+
+TEST("shapes past the limit run with oneDNN") {
+  KernelChoice choice;
+  for (std::uint64_t shapes = 1; shapes <= KernelChoice::kShapes; ++shapes) {
+    CHECK(choice.way(shapes * 7) == Way::open);
+    note_often(choice, shapes * 7, 100, 50);
+  }
+  CHECK(choice.way(3) == Way::onednn);
+  note_often(choice, 3, 100, 50);
+  choice.keep_onednn(3);
+  CHECK(choice.way(3) == Way::onednn);
+  CHECK_EQ(choice.plain_shapes(), KernelChoice::kShapes);
+}
+
+TEST("a shape may be kept to oneDNN, also after it was decided otherwise") {
+  KernelChoice choice;
+  choice.keep_onednn(1);
+  CHECK(choice.way(1) == Way::onednn);
+  note_often(choice, 2, 100, 50);
+  choice.keep_onednn(2);
+  CHECK(choice.way(2) == Way::onednn);
+}
+
+TEST("who gives up gives up for all shapes, with the first reason") {
+  KernelChoice choice;
+  note_often(choice, 1, 100, 50);
+  choice.give_up("y differs");
+  choice.give_up("z differs");
+  CHECK(choice.way(1) == Way::onednn);
+  CHECK(choice.way(2) == Way::onednn);
+  CHECK_EQ(choice.plain_shapes(), 0u);
+  CHECK_EQ(choice.reason(), "y differs");
+}
+
+TEST("a caller's thread may run what is decided to run without oneDNN, but for some runs that are compared") {
+  KernelChoice choice;
+  CHECK(!choice.may_run({view_of(1)}));
+  CHECK(!choice.may_run({}));
+  note_often(choice, shapes_of(1), 100, 50);
+  note_often(choice, shapes_of(64), 50, 100);
+  CHECK(!choice.may_run({view_of(64)}));
+  CHECK(!choice.may_run({view_of(1), view_of(1)}));
+  std::uint32_t refused = 0;
+  for (std::uint32_t turn = 0; turn < 3 * KernelChoice::kCheckEvery; ++turn) refused += !choice.may_run({view_of(1)});
+  CHECK_EQ(refused, 3u);
+}
+
+TEST("each change is told once") {
+  KernelChoice choice;
+  CHECK(!choice.take_change());
+  note_often(choice, 1, 100, 50);
+  CHECK(choice.take_change());
+  CHECK(!choice.take_change());
+  CHECK_EQ(choice.plain_shapes(), 1u);
+  choice.give_up("y differs");
+  CHECK(choice.take_change());
+}
+
+TEST("a signature tells dtypes, ranks and orders apart") {
+  const auto of = [](std::vector<TensorView> views) {
+    GatheredInputs::Signature found;
+    for (const TensorView& view : views) found.add(view.dtype, view.shape);
+    return found.value();
+  };
+  TensorView integers = view_of(2);
+  integers.dtype = DType::int32;
+  TensorView square = view_of(2);
+  square.shape.rank = 2;
+  square.shape.dims[1] = 1;
+  CHECK(of({view_of(2)}) != of({integers}));
+  CHECK(of({view_of(2)}) != of({square}));
+  CHECK(of({view_of(2), view_of(3)}) != of({view_of(3), view_of(2)}));
+  CHECK_EQ(of({view_of(2), view_of(3)}), of({view_of(2), view_of(3)}));
+}
+
+TEST("instances find out together") {
+  KernelChoice choice;
+  std::vector<std::thread> instances;
+  for (int instance = 0; instance < 4; ++instance) {
+    instances.emplace_back([&choice] {
+      for (int turn = 0; turn < 200; ++turn) {
+        for (std::uint64_t shapes = 3; shapes < 300; ++shapes) {
+          if (choice.way(shapes) == Way::open) choice.note(shapes, 100, shapes % 2 == 0 ? 50 : 200);
+        }
+      }
+    });
+  }
+  for (std::thread& instance : instances) instance.join();
+  std::size_t plain = 0;
+  for (std::uint64_t shapes = 3; shapes < 300; ++shapes) {
+    CHECK(choice.way(shapes) != Way::open);
+    if (choice.way(shapes) == Way::plain) ++plain;
+  }
+  CHECK_EQ(choice.plain_shapes(), plain);
+}
