@@ -88,6 +88,10 @@ class Served:
     def __init__(self, port: int) -> None:
         self.port = port
 
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
     def connect(self) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
         connection.settimeout(PATIENCE_S)

@@ -15,6 +15,7 @@ HOUSE = [
     *(0.0137, -0.1136, 0.2553, -0.0692, 0.0582, -0.0727, -0.1583),
     *(-0.0584, 0.6283, 0.4919, 0.1856, 0.0795, -0.0332),
 ]
+HOUSE_TEXT = ", ".join(map(str, HOUSE))
 
 CONF = """feed_var {{
   name: "x"
@@ -30,6 +31,12 @@ fetch_var {{
   fetch_type: 1
   shape: 1
 }}
+"""
+
+
+# What a client reads of a model that takes three numbers.
+DOUBLING_CONF = """feed_var { name: "x" alias_name: "x" feed_type: 1 shape: 3 }
+fetch_var { name: "y" alias_name: "y" fetch_type: 1 shape: 3 }
 """
 
 
