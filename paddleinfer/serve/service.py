@@ -155,9 +155,18 @@ class Service:
     def handle(self, request: Request) -> Any:
         """All of a request, in the place of the two others: it calls ``self.engines.NAME.infer(…)``.
 
-        As an ``async def`` it awaits ``self.engines.NAME.ainfer(…)``.
+        As an ``async def`` it awaits ``self.engines.NAME.ainfer(…)``. A class's own has
+        nothing to call this one for.
+
+        Raises
+        ------
+        TypeError
+            It was called all the same.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no handle of its own, and calls Service's")
+        raise TypeError(
+            f"{type(self).__name__}.handle calls Service.handle, which does nothing: "
+            "call an engine, as self.engines.NAME.infer(…)"
+        )
 
     def prediction(self, answer: Any) -> Mapping[str, Any]:
         """What a client of Paddle Serving's pipelines gets for an answer: keys and their values.

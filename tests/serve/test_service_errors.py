@@ -83,3 +83,16 @@ def test_a_plain_function_that_gives_a_coroutine_is_told_to_be_async() -> None:
         with pytest.raises(ServiceError) as caught:
             service.call(1)
         assert "async def" in str(caught.value.__cause__)
+
+
+def test_a_handle_that_calls_the_one_of_service_is_told_to_call_an_engine() -> None:
+    class Lazy(Service):
+        def handle(self, request: Request) -> Any:
+            return super().handle(request)
+
+    with engine_of() as engine, Lazy(engine) as service:
+        with pytest.raises(ServiceError) as caught:
+            service.call(1)
+        cause = caught.value.__cause__
+        assert isinstance(cause, TypeError) and "Lazy.handle calls Service.handle" in str(cause)
+        assert "call an engine" in str(cause)
