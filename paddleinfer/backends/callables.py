@@ -101,7 +101,7 @@ class FunctionModel:
     """None: nobody knows what a function needs."""
     empty_inputs: None = None
     reference: None = None
-
+    """A function is not compared with Paddle."""
     check_shapes: None = None
 
     def explain(self, failure: str) -> str:

@@ -67,6 +67,7 @@ class Runtime:
     rewritten: TemporaryProgram | None = None
     """The program that is loaded instead of the model's own, kept while instances are made of it."""
     reference: None = None
+    """Its answers are Paddle's own: nothing compares them."""
     _fall_back: _ext.FallBack | None = None
 
     @property
