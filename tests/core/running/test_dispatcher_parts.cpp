@@ -207,23 +207,31 @@ TEST("other callers are served between the parts of a large request") {
   EngineOptions options = batches_of(4);
   Engine engine(options);
   engine.learn(4);
-  // A part runs until another request waits, or all of them have been served.
+  // A part runs until another request waits, or all of them have been served. A call's row is no row of the large
+  // request, and counts once, however often it runs.
   std::atomic<int> asked{0}, served{0};
   constexpr int kCalls = 20;
+  constexpr int kFirstCall = 10'000;
   engine.model->on_rows = [&](const std::vector<float>& rows) {
-    if (holds(rows, 5)) {
-      ++served;
+    const int latest = int(*std::max_element(rows.begin(), rows.end())) - kFirstCall;
+    if (latest >= 0) {
+      served = std::max(served.load(), latest + 1);
     } else {
       CHECK(eventually([&] { return asked > served || served == kCalls; }));
     }
   };
-  const RequestPtr large = engine.submit_rows(0, 4'000);
+  // It is of the least urgent class, so that it is behind no call, however long this thread waits for a processor.
+  const RequestPtr large = request_for(engine.ledger, 0, 4'000);
+  large->priority = 2;
+  engine.submit(large);
   for (int call = 0; call < kCalls; ++call) {
     CHECK(!large->done());
-    const RequestPtr other = engine.submit(5);
+    const RequestPtr other = request_for(engine.ledger, float(kFirstCall + call));
+    other->priority = 0;
+    engine.submit(other);
     ++asked;
     engine.await(other);
-    CHECK(has_result(*other, 5));
+    CHECK(has_result(*other, float(kFirstCall + call)));
   }
   engine.await(large);
   CHECK(has_result(*large, 0));
