@@ -16,12 +16,10 @@ from on_demand_helpers import (
     SlowLoads,
     answer,
     client_of,
-    copied,
     infer,
     metric,
     models_of,
     reason,
-    size_of,
     sources,
     states,
 )
@@ -34,24 +32,13 @@ from paddleinfer.shim import ModelSource, create_app
 from paddleinfer.shim.service import model_loads
 from paddleinfer.shim.service.models import Models
 
-
-@pytest.fixture(scope="module")
-def directory(zoo: Zoo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copied(zoo, tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
-def size(directory: Path) -> int:
-    return size_of(directory)
-
-
 # What is loaded
 
 
 def test_as_many_as_fit_are_loaded_at_the_start_and_the_others_by_requests(
-    directory: Path, size: int
+    equal_models: Path, size: int
 ) -> None:
-    with client_of(sources(directory, "m1", "m2", "m3"), 2 * size) as client:
+    with client_of(sources(equal_models, "m1", "m2", "m3"), 2 * size) as client:
         assert states(client) == {"m1": "READY", "m2": "READY", "m3": "UNAVAILABLE"}
         assert (
             reason(client, "m3") == "there was no room for it at the start; the next request for it loads it"
@@ -69,13 +56,13 @@ def test_as_many_as_fit_are_loaded_at_the_start_and_the_others_by_requests(
         assert metric(client, 'loads_on_demand_total{model="m2"}') == 0
 
 
-def test_without_a_budget_nothing_of_it_is_told(directory: Path) -> None:
-    with TestClient(create_app(sources(directory, "m1"))) as client:
+def test_without_a_budget_nothing_of_it_is_told(equal_models: Path) -> None:
+    with TestClient(create_app(sources(equal_models, "m1"))) as client:
         assert "loaded_bytes" not in client.get("/metrics").text
 
 
-def test_models_that_are_loaded_on_demand_are_ready(directory: Path, size: int) -> None:
-    with client_of(sources(directory, "m1", "m2"), size) as client:
+def test_models_that_are_loaded_on_demand_are_ready(equal_models: Path, size: int) -> None:
+    with client_of(sources(equal_models, "m1", "m2"), size) as client:
         assert states(client)["m2"] == "UNAVAILABLE"
         assert client.get("/v2/models/m2/ready").status_code == 200
         assert client.get("/v2/health/ready").status_code == 200
@@ -84,8 +71,8 @@ def test_models_that_are_loaded_on_demand_are_ready(directory: Path, size: int) 
         ] == ["m1"]
 
 
-def test_metadata_needs_no_load_and_the_configuration_does(directory: Path, size: int) -> None:
-    with client_of(sources(directory, "m1", "m2"), size) as client:
+def test_metadata_needs_no_load_and_the_configuration_does(equal_models: Path, size: int) -> None:
+    with client_of(sources(equal_models, "m1", "m2"), size) as client:
         described = client.get("/v2/models/m2").json()
         assert described["versions"] == ["1"]
         assert described["inputs"] == client.get("/v2/models/m1").json()["inputs"]
@@ -96,19 +83,19 @@ def test_metadata_needs_no_load_and_the_configuration_does(directory: Path, size
         assert client.get("/v2/models/m2/stats").status_code == 200
 
 
-def test_a_model_that_is_pinned_stays(directory: Path, size: int) -> None:
-    models = {**sources(directory, "m1", "m2"), **sources(directory, "m3", pinned=True)}
+def test_a_model_that_is_pinned_stays(equal_models: Path, size: int) -> None:
+    models = {**sources(equal_models, "m1", "m2"), **sources(equal_models, "m3", pinned=True)}
     with client_of(models, 2 * size) as client:
         assert states(client) == {"m1": "READY", "m2": "UNAVAILABLE", "m3": "READY"}
         assert [answer(client, name) for name in ("m1", "m2", "m1", "m2")] == [1, 2, 1, 2]
         assert states(client)["m3"] == "READY"
 
 
-def test_versions_and_variants_are_loaded_on_demand_by_themselves(directory: Path, size: int) -> None:
+def test_versions_and_variants_are_loaded_on_demand_by_themselves(equal_models: Path, size: int) -> None:
     from paddleinfer.shim.service.versions import VersionPolicy
 
-    versions = ModelSource(directory, ONE, VersionPolicy.of("1,2"))
-    variants = [ModelSource(directory / name, ONE, weight=1) for name in ("3", "4")]
+    versions = ModelSource(equal_models, ONE, VersionPolicy.of("1,2"))
+    variants = [ModelSource(equal_models / name, ONE, weight=1) for name in ("3", "4")]
     with client_of({"m": versions, "v": variants}, size) as client:
         assert [answer(client, "m/versions/1"), answer(client, "m"), answer(client, "m/versions/1")] == [
             1,
@@ -122,10 +109,10 @@ def test_versions_and_variants_are_loaded_on_demand_by_themselves(directory: Pat
 
 
 def test_a_model_that_can_never_fit_is_refused_with_its_size_and_the_limit(
-    directory: Path, size: int, zoo: Zoo
+    equal_models: Path, size: int, zoo: Zoo
 ) -> None:
     large = ModelSource(zoo.directory("mlp", zoo.formats[0]), ONE)
-    with client_of({**sources(directory, "m1"), "large": large}, size) as client:
+    with client_of({**sources(equal_models, "m1"), "large": large}, size) as client:
         response = infer(client, "large")
         sentence = error_of(response, 503)
         large_bytes = memory.estimate(large.path, ONE)[1]
@@ -138,23 +125,23 @@ def test_a_model_that_can_never_fit_is_refused_with_its_size_and_the_limit(
         assert answer(client, "m1") == 1
 
 
-def test_a_server_none_of_whose_models_fits_does_not_start(directory: Path, size: int) -> None:
+def test_a_server_none_of_whose_models_fits_does_not_start(equal_models: Path, size: int) -> None:
     says = f"{size} bytes, and max_loaded_bytes allows {size - 1}$"
-    with pytest.raises(ModelLoadError, match=says), client_of(sources(directory, "m1"), size - 1):
+    with pytest.raises(ModelLoadError, match=says), client_of(sources(equal_models, "m1"), size - 1):
         raise AssertionError("it has started")
 
 
-def test_pinned_models_leave_what_others_may_take(directory: Path, size: int) -> None:
-    models = {**sources(directory, "m1"), **sources(directory, "m2", pinned=True)}
+def test_pinned_models_leave_what_others_may_take(equal_models: Path, size: int) -> None:
+    models = {**sources(equal_models, "m1"), **sources(equal_models, "m2", pinned=True)}
     with client_of(models, size + 1) as client:
         sentence = error_of(infer(client, "m1"), 503)
         assert sentence.endswith(f"max_loaded_bytes allows {size + 1}, of which pinned models leave 1")
 
 
 def test_a_model_that_cannot_be_loaded_on_demand_says_why_and_is_not_tried_again(
-    directory: Path, size: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    equal_models: Path, size: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shutil.copytree(directory, tmp_path / "m")
+    shutil.copytree(equal_models, tmp_path / "m")
     with client_of(sources(tmp_path / "m", "m1", "m2"), size) as client:
         for file in (tmp_path / "m/2").iterdir():
             file.write_bytes(b"damaged")
@@ -169,9 +156,9 @@ def test_a_model_that_cannot_be_loaded_on_demand_says_why_and_is_not_tried_again
 
 
 def test_a_lack_of_memory_is_told_with_retry_after_and_the_next_request_tries_again(
-    directory: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    equal_models: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with client_of(sources(directory, "m1", "m2"), size) as client:
+    with client_of(sources(equal_models, "m1", "m2"), size) as client:
         loads = SlowLoads(monkeypatch)
         loads.may_end.set()
         loads.fails = lambda name: OutOfMemory("there is none")
@@ -186,9 +173,9 @@ def test_a_lack_of_memory_is_told_with_retry_after_and_the_next_request_tries_ag
 
 
 def test_requests_that_come_during_a_load_wait_for_the_same_one(
-    directory: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    equal_models: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with client_of(sources(directory, "m1", "m2"), size) as client, ThreadPoolExecutor(8) as others:
+    with client_of(sources(equal_models, "m1", "m2"), size) as client, ThreadPoolExecutor(8) as others:
         loads = SlowLoads(monkeypatch)
         asked = [others.submit(answer, client, "m2") for _ in range(8)]
         model = models_of(client).get("m2")
@@ -200,9 +187,9 @@ def test_requests_that_come_during_a_load_wait_for_the_same_one(
 
 
 def test_a_request_whose_deadline_passes_during_a_load_gets_504_and_the_load_goes_on(
-    directory: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    equal_models: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with client_of(sources(directory, "m1", "m2"), size) as client, ThreadPoolExecutor(1) as other:
+    with client_of(sources(equal_models, "m1", "m2"), size) as client, ThreadPoolExecutor(1) as other:
         loads = SlowLoads(monkeypatch)
         patient = other.submit(answer, client, "m2")
         assert eventually(lambda: loads.begun == ["2"])
@@ -214,9 +201,9 @@ def test_a_request_whose_deadline_passes_during_a_load_gets_504_and_the_load_goe
 
 
 def test_a_load_that_nobody_waits_for_any_more_is_not_begun(
-    directory: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    equal_models: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with client_of(sources(directory, "m1", "m2", "m3"), size) as client, ThreadPoolExecutor(1) as other:
+    with client_of(sources(equal_models, "m1", "m2", "m3"), size) as client, ThreadPoolExecutor(1) as other:
         loads = SlowLoads(monkeypatch)
         second = other.submit(answer, client, "m2")
         assert eventually(lambda: loads.begun == ["2"])
@@ -229,8 +216,8 @@ def test_a_load_that_nobody_waits_for_any_more_is_not_begun(
         assert answer(client, "m3") == 3
 
 
-def test_a_model_is_unloaded_only_once_its_requests_have_ended(directory: Path, size: int) -> None:
-    with client_of(sources(directory, "m1", "m2"), size) as client, ThreadPoolExecutor(2) as others:
+def test_a_model_is_unloaded_only_once_its_requests_have_ended(equal_models: Path, size: int) -> None:
+    with client_of(sources(equal_models, "m1", "m2"), size) as client, ThreadPoolExecutor(2) as others:
         first = models_of(client).get("m1")
         assert first.hold()  # as a request does that is under way
         second = others.submit(answer, client, "m2")
@@ -244,10 +231,10 @@ def test_a_model_is_unloaded_only_once_its_requests_have_ended(directory: Path, 
 
 
 def test_requests_that_do_not_end_keep_their_model_and_the_other_is_told_to_come_later(
-    directory: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    equal_models: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_loads, "_DRAIN_TIMEOUT_S", 0.0)
-    with client_of(sources(directory, "m1", "m2"), size) as client:
+    with client_of(sources(equal_models, "m1", "m2"), size) as client:
         first = models_of(client).get("m1")
         assert first.hold()
         response = infer(client, "m2")
@@ -264,8 +251,10 @@ def test_requests_that_do_not_end_keep_their_model_and_the_other_is_told_to_come
 # Loads and unloads that clients ask for
 
 
-def test_what_a_client_unloads_is_not_loaded_on_demand_until_it_loads_it(directory: Path, size: int) -> None:
-    with client_of(sources(directory, "m1", "m2"), size, repository_control=True) as client:
+def test_what_a_client_unloads_is_not_loaded_on_demand_until_it_loads_it(
+    equal_models: Path, size: int
+) -> None:
+    with client_of(sources(equal_models, "m1", "m2"), size, repository_control=True) as client:
         assert client.post("/v2/repository/models/m2/unload").status_code == 200
         assert error_of(infer(client, "m2"), 503) == "model 'm2' is not ready: unloaded"
         assert client.get("/v2/models/m2/ready").status_code == 503
@@ -275,8 +264,8 @@ def test_what_a_client_unloads_is_not_loaded_on_demand_until_it_loads_it(directo
         assert [answer(client, name) for name in ("m2", "m1", "m2")] == [2, 1, 2]
 
 
-def test_a_reload_has_room_beside_what_is_loaded_or_is_refused(directory: Path, size: int) -> None:
-    models = sources(directory, "m1", "m2")
+def test_a_reload_has_room_beside_what_is_loaded_or_is_refused(equal_models: Path, size: int) -> None:
+    models = sources(equal_models, "m1", "m2")
     with client_of(models, 2 * size, repository_control=True) as client:
         assert client.post("/v2/repository/models/m1/load").status_code == 200
         assert states(client) == {"m1": "READY", "m2": "UNAVAILABLE"}
@@ -290,8 +279,8 @@ def test_a_reload_has_room_beside_what_is_loaded_or_is_refused(directory: Path, 
         assert answer(client, "m1") == 1
 
 
-def test_a_reload_that_fails_gives_its_room_back(directory: Path, size: int, tmp_path: Path) -> None:
-    shutil.copytree(directory / "1", tmp_path / "1")
+def test_a_reload_that_fails_gives_its_room_back(equal_models: Path, size: int, tmp_path: Path) -> None:
+    shutil.copytree(equal_models / "1", tmp_path / "1")
     with client_of(sources(tmp_path, "m1"), 2 * size, repository_control=True) as client:
         for file in (tmp_path / "1").iterdir():
             file.write_bytes(b"damaged")
@@ -304,9 +293,9 @@ def test_a_reload_that_fails_gives_its_room_back(directory: Path, size: int, tmp
 
 
 def test_requests_that_wait_for_a_load_get_503_when_the_server_ends(
-    directory: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    equal_models: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with client_of(sources(directory, "m1", "m2"), size) as client, ThreadPoolExecutor(1) as other:
+    with client_of(sources(equal_models, "m1", "m2"), size) as client, ThreadPoolExecutor(1) as other:
         loads = SlowLoads(monkeypatch)
         asked = other.submit(infer, client, "m2")
         assert eventually(lambda: loads.begun == ["2"])
@@ -315,12 +304,12 @@ def test_requests_that_wait_for_a_load_get_503_when_the_server_ends(
         loads.may_end.set()
 
 
-def test_loads_that_wait_for_each_other_do_not_stand_still(directory: Path, size: int) -> None:
+def test_loads_that_wait_for_each_other_do_not_stand_still(equal_models: Path, size: int) -> None:
     """Reloads of all models at once, with requests for all, where there is room for two."""
     names = ["m1", "m2", "m3", "m4"]
 
     async def work() -> None:
-        models = Models.of(sources(directory, *names))
+        models = Models.of(sources(equal_models, *names))
         models.limit_memory(2 * size)
         await models.load_all()
 

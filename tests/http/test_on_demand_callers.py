@@ -18,9 +18,7 @@ from on_demand_helpers import (
     ONE,
     SlowLoads,
     client_of,
-    copied,
     models_of,
-    size_of,
     sources,
 )
 from starlette.testclient import TestClient
@@ -31,24 +29,13 @@ from paddleinfer.serve import Request
 from paddleinfer.serve import Service as ModelService
 from paddleinfer.shim import ModelSource, ServiceOptions, create_app
 
-
-@pytest.fixture(scope="module")
-def directory(zoo: Zoo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copied(zoo, tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
-def size(directory: Path) -> int:
-    return size_of(directory)
-
-
 # The other protocols
 
 
 def test_models_are_loaded_on_demand_over_grpc(
-    directory: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    equal_models: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with grpc_serving(sources(directory, "m1", "m2"), max_loaded_bytes=size) as server:
+    with grpc_serving(sources(equal_models, "m1", "m2"), max_loaded_bytes=size) as server:
         for name, value in (("m2", 2), ("m1", 1), ("m2", 2)):
             response = server.infer(**{**raw(x=rows()), "model_name": name})
             (array,) = grpc_outputs_of(response).values()
@@ -62,8 +49,8 @@ def test_models_are_loaded_on_demand_over_grpc(
         loads.may_end.set()
 
 
-def test_models_are_loaded_on_demand_in_paddle_servings_forms(directory: Path, size: int) -> None:
-    with client_of(sources(directory, "m1", "m2"), size) as client:
+def test_models_are_loaded_on_demand_in_paddle_servings_forms(equal_models: Path, size: int) -> None:
+    with client_of(sources(equal_models, "m1", "m2"), size) as client:
         for name, value in (("m2", 2.0), ("m1", 1.0)):
             response = client.post(f"/{name}/prediction", json={"key": ["x"], "value": ["[[0, 0, 0]]"]})
             assert response.json()["err_no"] == 0, response.text
@@ -93,9 +80,9 @@ async def blocks(request: Request, engines: Any) -> Any:
 
 
 @pytest.mark.parametrize("handle", [plain, submits, awaits])
-def test_a_service_has_the_models_that_it_calls_loaded(directory: Path, size: int, handle: Any) -> None:
+def test_a_service_has_the_models_that_it_calls_loaded(equal_models: Path, size: int, handle: Any) -> None:
     services = {"s": ModelService(handle=handle)}
-    models = sources(directory, "m1", "m2", "m3")
+    models = sources(equal_models, "m1", "m2", "m3")
     app = create_app(models, ServiceOptions(max_loaded_bytes=size), services=services)
     with TestClient(app, raise_server_exceptions=False) as client, ThreadPoolExecutor(4) as others:
         names = ["m2", "m1", "m2", "m3"]
@@ -107,10 +94,10 @@ def test_a_service_has_the_models_that_it_calls_loaded(directory: Path, size: in
 
 
 def test_a_service_is_told_what_its_models_cannot_do(
-    directory: Path, size: int, zoo: Zoo, caplog: pytest.LogCaptureFixture
+    equal_models: Path, size: int, zoo: Zoo, caplog: pytest.LogCaptureFixture
 ) -> None:
     large = ModelSource(zoo.directory("mlp", zoo.formats[0]), ONE)
-    models = {**sources(directory, "m1"), "large": large}
+    models = {**sources(equal_models, "m1"), "large": large}
     services = {
         "blocks": ModelService(handle=blocks),
         "asks": ModelService(handle=lambda request, engines: engines.large.infer({"x": rows()})),
@@ -129,13 +116,13 @@ def test_a_service_is_told_what_its_models_cannot_do(
 # The options
 
 
-def test_the_limit_and_the_pinned_are_options_of_command_and_file(directory: Path, tmp_path: Path) -> None:
-    assert plan(directory / "1", "--max-loaded-bytes=5").server.service_options().max_loaded_bytes == 5
-    assert plan(directory / "1").server.service_options().max_loaded_bytes is None
+def test_the_limit_and_the_pinned_are_options_of_command_and_file(equal_models: Path, tmp_path: Path) -> None:
+    assert plan(equal_models / "1", "--max-loaded-bytes=5").server.service_options().max_loaded_bytes == 5
+    assert plan(equal_models / "1").server.service_options().max_loaded_bytes is None
     file = tmp_path / "server.toml"
     file.write_text(
-        f'[server]\nmax_loaded_bytes = 7\n[models.a]\npath = "{directory}/1"\npinned = true\n'
-        f'[models.b]\npath = "{directory}/2"\n'
+        f'[server]\nmax_loaded_bytes = 7\n[models.a]\npath = "{equal_models}/1"\npinned = true\n'
+        f'[models.b]\npath = "{equal_models}/2"\n'
     )
     planned = plan(f"--config={file}")
     assert planned.server.service_options().max_loaded_bytes == 7
@@ -144,9 +131,9 @@ def test_the_limit_and_the_pinned_are_options_of_command_and_file(directory: Pat
         ("pinned = 1", "pinned in [models.a] of"),
         ("pinned = true", "needs max_loaded_bytes"),
     ):
-        file.write_text(f'[models.a]\npath = "{directory}/1"\n{text}')
+        file.write_text(f'[models.a]\npath = "{equal_models}/1"\n{text}')
         with pytest.raises(ConfigError) as refused:
             plan(f"--config={file}")
         assert says in str(refused.value)
     with pytest.raises(ConfigError, match="max_loaded_bytes must be an integer from 1 up"):
-        plan(directory / "1", "--max-loaded-bytes=0")
+        plan(equal_models / "1", "--max-loaded-bytes=0")

@@ -18,7 +18,6 @@ from otel_helpers import (
     UNSAMPLED,
     Recorded,
     exceptions,
-    global_recorded,
     told,
 )
 
@@ -26,11 +25,6 @@ from paddleinfer.serve import Request, Service
 
 CALLER = (("traceparent", SAMPLED), ("tracestate", "a=1"))
 SERVICE = "inference.GRPCInferenceService"
-
-
-@pytest.fixture
-def recorded() -> Recorded:
-    return global_recorded()
 
 
 def failing(inputs: Arrays) -> Arrays:

@@ -21,7 +21,6 @@ from otel_helpers import (
     UNSAMPLED,
     Recorded,
     exceptions,
-    global_recorded,
     stages,
     told,
 )
@@ -41,11 +40,6 @@ BODY = json.dumps({"inputs": [json_tensor("x", rows())]})
 LARGE = BODY + " " * (64 << 10)
 on_both_handlers = pytest.mark.parametrize("body", [BODY, LARGE], ids=["direct", "application"])
 OUTER = ("receive", "decode", "encode", "send")
-
-
-@pytest.fixture
-def recorded() -> Recorded:
-    return global_recorded()
 
 
 def post(server: Served, body: str = BODY, path: str = INFER, **headers: str) -> int:

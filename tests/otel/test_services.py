@@ -22,7 +22,6 @@ from otel_helpers import (
     UNSAMPLED,
     Recorded,
     exceptions,
-    global_recorded,
     stages,
     told,
 )
@@ -34,11 +33,6 @@ from paddleinfer.shim import ServiceOptions, create_app
 
 PATH = "/services/s"
 Asking = Callable[..., TestClient]
-
-
-@pytest.fixture
-def recorded() -> Recorded:
-    return global_recorded()
 
 
 @pytest.fixture
