@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from paddleinfer.errors import *  # noqa: F403
     from paddleinfer.explanation import InferInfo as InferInfo
     from paddleinfer.models.reader import *  # noqa: F403
+    from paddleinfer.tuning.report import *  # noqa: F403
+    from paddleinfer.tuning.tune import tune as tune
 
 _HOMES = {
     "engine.engine": "Engine InferInfo ReloadReport WarmupReport",
@@ -29,6 +31,8 @@ _HOMES = {
     "backends.paddle.export": "export",
     "engine.futures": "InferFuture",
     "models.reader": "ModelSpec TensorSpec",
+    "tuning.report": "Figure SettingResult TuningReport",
+    "tuning.tune": "tune",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

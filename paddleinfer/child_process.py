@@ -14,7 +14,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["CRASHES", "NotStarted", "ended", "python_code", "read_order", "run_python"]
+__all__ = [
+    "CRASHES",
+    "NotStarted",
+    "ended",
+    "order_bytes",
+    "python_code",
+    "read_order",
+    "run_python",
+    "start_python",
+]
 
 CRASHES = frozenset(
     (
@@ -88,29 +97,61 @@ def run_python(
     subprocess.TimeoutExpired
         It took longer, and was ended.
     """
+    process = start_python(code, kept_open=kept_open, environment=environment, prints=prints)
+    with process:
+        try:
+            with ended_by(process.kill):
+                written, _ = process.communicate(order_bytes(order), timeout=longest_s)
+        finally:
+            process.kill()
+    return process.returncode, written or b""
+
+
+def start_python(
+    code: str,
+    *,
+    kept_open: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
+    prints: bool = False,
+    own_session: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Starts code in a child of Python, which waits for ``order_bytes`` on its standard input.
+
+    Parameters
+    ----------
+    code, kept_open, environment, prints
+        As for ``run_python``.
+    own_session
+        Whether it is out of reach of a terminal's Ctrl-C.
+
+    Raises
+    ------
+    NotStarted
+        It cannot be started.
+    OSError
+        There is no memory to start it (ENOMEM).
+    """
     if not sys.executable:  # so it is in some programs that embed Python
         raise NotStarted("Python does not say where its interpreter is")
-    given = b"".join(map(pickle.dumps, (sys.path, order, os.getpid())))
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if prints else subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             pass_fds=kept_open,
             env=environment,
+            start_new_session=own_session,
         )
     except OSError as error:
         if error.errno == errno.ENOMEM:
             raise
         raise NotStarted(error.strerror or str(error)) from error
-    with process:
-        try:
-            with ended_by(process.kill):
-                written, _ = process.communicate(given, timeout=longest_s)
-        finally:
-            process.kill()
-    return process.returncode, written or b""
+
+
+def order_bytes(order: object) -> bytes:
+    """Returns what the child reads first: the search path, the order, and who its parent is."""
+    return b"".join(map(pickle.dumps, (sys.path, order, os.getpid())))
 
 
 def read_order() -> Any:

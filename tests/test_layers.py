@@ -27,7 +27,7 @@ LAYERS = (
     ("tracing", "backends", "virtual_clock", "traffic"),
     ("diagnosis",),
     ("engine",),
-    ("metrics", "otel", "serve", "simulation", "demo", "testing", "inference"),
+    ("metrics", "otel", "serve", "simulation", "demo", "testing", "inference", "tuning"),
     ("ocr", "serving"),
     ("cli", "pytest_plugin"),
     ("__main__",),

@@ -12,11 +12,12 @@ import numpy as np
 from paddleinfer.cli.bench_chart import check_picture, draw
 from paddleinfer.cli.engine import add_engine_options, add_model, engine_config, open_engine
 from paddleinfer.cli.load import add_load, check_answered, drive, load_document, load_text, warm_up
-from paddleinfer.cli.load_inputs import LoadInputs, inputs_of
+from paddleinfer.cli.load_inputs import inputs_of
 from paddleinfer.cli.output import as_columns, print_document
 from paddleinfer.cli.progress import progress
 from paddleinfer.cli.trace import TraceFile, add_trace
 from paddleinfer.models.reader import load_spec
+from paddleinfer.traffic.load_inputs import LoadInputs
 from paddleinfer.traffic.tally import Tally
 
 __all__ = ["SUMMARY", "add_options", "run"]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from paddleinfer.cli.arrays import Array, add_input, add_shapes
-from paddleinfer.cli.load_inputs import LoadInputs
 from paddleinfer.cli.progress import Advance
 from paddleinfer.engine.engine import Engine
 from paddleinfer.engine.futures import InferFuture
@@ -15,6 +14,7 @@ from paddleinfer.errors import PaddleInferError
 from paddleinfer.options.parser import count, positive
 from paddleinfer.traffic.at_rate import submit_at_rate
 from paddleinfer.traffic.callers import Callers, call_from_threads
+from paddleinfer.traffic.load_inputs import LoadInputs
 from paddleinfer.traffic.tally import Tally
 
 __all__ = ["add_load", "check_answered", "drive", "load_document", "load_text", "warm_up"]

@@ -24,6 +24,7 @@ COMMANDS = (
     "run",
     "bench",
     "verify",
+    "tune",
     "diagnose",
     "timeline",
     "simulate",

@@ -1,11 +1,14 @@
-"""Submits independent requests (Poisson) at a rate, whether or not earlier ones have been answered."""
+"""Submits requests when they are due, whether or not earlier ones have been answered.
+
+They are independent ones at a rate (Poisson), or come at given times.
+"""
 
 from __future__ import annotations
 
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,7 +17,7 @@ import numpy as np
 from paddleinfer.errors import DeadlineExceeded, QueueFull
 from paddleinfer.traffic.tally import TICK_S, Tally, Tick, no_tick
 
-__all__ = ["submit_at_rate"]
+__all__ = ["submit_at_rate", "submit_at_times"]
 
 _SEED = 1
 
@@ -36,7 +39,28 @@ def submit_at_rate(
     tick
         It is told how far the load is.
     """
-    random = np.random.default_rng(_SEED)
+
+    def offsets_s() -> Iterator[float]:
+        random = np.random.default_rng(_SEED)
+        offset_s = 0.0
+        while (offset_s := offset_s + random.exponential(1 / rate_per_s)) < seconds:
+            yield offset_s
+
+    return submit_at_times(offsets_s(), seconds, submit, tick=tick)
+
+
+def submit_at_times(
+    offsets_s: Iterable[float], seconds: float, submit: Callable[[int], Future[Any]], *, tick: Tick = no_tick
+) -> Tally:
+    """Drives the load from this thread; it ends when every request has ended.
+
+    Parameters
+    ----------
+    offsets_s
+        When requests are due, in seconds from the start of the load; never falling.
+    seconds, submit, tick
+        As for ``submit_at_rate``; nothing is sent after so many seconds.
+    """
     tally = Tally()
     changed = threading.Condition()
     failures: list[BaseException] = []
@@ -58,12 +82,11 @@ def submit_at_rate(
                 failures.append(error)
             changed.notify_all()
 
-    due_s = tally.began_s
     end_s = tally.began_s + seconds
-    while not failures:
-        due_s += random.exponential(1 / rate_per_s)
-        if due_s >= end_s:
+    for offset_s in offsets_s:
+        if failures:
             break
+        due_s = tally.began_s + offset_s
         _sleep_until(due_s, tally, tick)
         now_s = time.perf_counter()
         tally.most_lag_ms = max(tally.most_lag_ms, (now_s - due_s) * 1e3)
