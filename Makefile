@@ -32,7 +32,7 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 	large_requests queue_full infer_many)
 
 .PHONY: help demo test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
-	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-openapi test-clients test-docling test-system \
+	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-openapi test-clients test-docling test-system \
 	system-tools bench bench-http-envs docs dist clean
 
 help:
@@ -146,7 +146,7 @@ test-core-sanitize:
 # --- What CI does besides -------------------------------------------------------------------------
 
 ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-docling test-system \
-	test-some-models test-real test-onnx docs
+	test-some-models test-real test-onnx test-paddlex docs
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
 SYSTEM_TOOLS := promtool:prometheus chromium:chromium chromedriver:chromium-driver wrk:wrk
@@ -196,6 +196,19 @@ $(VENV_ONNX)/.test: $(PACKAGING) $(VENV)/.test
 		>$$(echo $(VENV_ONNX)/lib/python3*/site-packages)/main.pth
 	$(VENV_ONNX)/bin/python -m pip --quiet install -c constraints.txt onnxruntime 'paddle2onnx; python_version < "3.13"'
 	@touch $@
+
+# PaddleOCR wants other versions of NumPy and PyYAML than the main environment has.
+VENV_PADDLEX := .venv-paddlex
+PADDLEOCR := 'paddleocr==3.7.0' 'paddlex[ocr-core,serving]==3.7.2'
+$(VENV_PADDLEX)/.test: $(PACKAGING) $(VENV)/.test
+	$(PYTHON) -m venv $(VENV_PADDLEX)
+	echo "import site; site.addsitedir('$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages)')" \
+		>$$(echo $(VENV_PADDLEX)/lib/python3*/site-packages)/main.pth
+	$(VENV_PADDLEX)/bin/python -m pip --quiet install $(PADDLEOCR) onnxruntime 'paddle2onnx; python_version < "3.13"'
+	@touch $@
+
+test-paddlex: $(REAL_MODELS)/.fetched $(VENV_PADDLEX)/.test $(VENV)/.built
+	$(VENV_PADDLEX)/bin/python -m pytest -m paddlex $(PYTEST_ARGS) tests/paddlex
 
 ONNX_TESTS := tests/backends/onnx tests/engine/test_agreement.py tests/engine/test_verify.py tests/cli/test_verify.py
 test-onnx: $(VENV_ONNX)/.test $(VENV)/.built
@@ -268,4 +281,4 @@ dist: $(VENV)/.test
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-schemathesis $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output
+	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-paddlex .venv-schemathesis $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output

@@ -52,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     others = [{"2": "paddle3", "3": "paddle2"}[installed]]
     if not all(importlib.util.find_spec(name) for name in ("onnxruntime", "paddle2onnx")):
         others.append("onnx")
+    if not all(importlib.util.find_spec(name) for name in ("paddleocr", "paddlex")):
+        others.append("paddlex")
     left_out = [item for item in items if any(map(item.get_closest_marker, others))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
