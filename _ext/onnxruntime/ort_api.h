@@ -6,18 +6,15 @@
 // are what has to be known of it, and all of them belong to the first version.
 #pragma once
 
-#include <dlfcn.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <memory>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 #include "requests/tensor_copy.h"
 #include "running/memory_pressure.h"
+#include "running/shared_library.h"
 
 namespace paddleinfer::onnxruntime {
 
@@ -69,14 +66,7 @@ constexpr int element_type(DType dtype) noexcept {
 }
 
 // The reverse; false for a type that the core does not have.
-constexpr bool find_dtype(int type, DType& dtype) noexcept {
-  for (std::size_t number = 0; number < kDTypes; ++number) {
-    if (element_type(DType(number)) != type) continue;
-    dtype = DType(number);
-    return true;
-  }
-  return false;
-}
+constexpr bool find_dtype(int type, DType& dtype) noexcept { return find_numbered(element_type, type, dtype); }
 
 struct Api {
   const char* (*error_message)(const Status*) = nullptr;
@@ -119,18 +109,12 @@ struct Api {
   // `path` names the library, which is loaded if it is not yet, and stays.
   static Api load(const char* path) {
     Api api;
-    void* const library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) {
-      const char* const why = dlerror();
-      api.problem = why == nullptr ? "it cannot be loaded" : why;
-      return api;
-    }
-    void* const symbol = dlsym(library, "OrtGetApiBase");
-    if (symbol == nullptr) {
-      api.problem = "it does not export OrtGetApiBase";
-      return api;
-    }
-    return of(reinterpret_cast<const ApiBase* (*)()>(symbol)());
+    SharedLibrary library(path);
+    const ApiBase* (*base)() = nullptr;
+    library.find(base, "OrtGetApiBase");
+    if (base != nullptr) return of(base());
+    api.problem = library.problem();
+    return api;
   }
 
   static Api of(const ApiBase* base) {
@@ -158,7 +142,7 @@ struct Api {
   // Throws what a call failed with.
   void check(Status* status) const {
     if (status == nullptr) return;
-    const std::unique_ptr<Status, void (*)(Status*)> held(status, release_status);
+    const Held<Status> held(status, release_status);
     std::string message = error_message(status);
     if (message.find("Failed to allocate memory") != std::string::npos && !says_out_of_memory(message)) {
       message += std::string(": ") + kOutOfMemory;
@@ -212,17 +196,5 @@ struct Api {
     find(table, release_options, 100, "ReleaseSessionOptions");
   }
 };
-
-// An object of the library's, which its own function frees.
-template <typename T>
-using Held = std::unique_ptr<T, void (*)(T*)>;
-
-// What `create`, called with the place for its result, makes.
-template <typename T, typename Create>
-Held<T> made(const Api& api, void (*release)(T*), const Create& create) {
-  T* result = nullptr;
-  api.check(create(&result));
-  return Held<T>(result, release);
-}
 
 }  // namespace paddleinfer::onnxruntime

@@ -53,22 +53,22 @@ struct OneDnnSymbols {
   static OneDnnSymbols load(const Abi& abi, const void* cpu_place) {
     OneDnnSymbols found;
     const bool all =
-        Abi::find_in(abi.library, found.thread_state, "_ZN3phi25OneDNNContextThreadLocals5fetchEv") &&
-        Abi::find_in(abi.library, found.construct, "_ZN3phi25OneDNNContextThreadLocals4BodyC1Ev") &&
-        Abi::find_in(abi.library, found.destruct, "_ZN3phi25OneDNNContextThreadLocals4BodyD1Ev") &&
-        Abi::find_in(abi.library, found.contexts, "_ZN3phi17DeviceContextPool8InstanceEv") &&
-        Abi::find_in(abi.library, found.context, "_ZN3phi17DeviceContextPool3GetERKNS_5PlaceE") &&
-        Abi::find_in(abi.library, found.block_next_clear, "_ZN3phi13OneDNNContext22BlockNextCacheClearingEv") &&
-        Abi::find_in(abi.library, found.clear, "_ZN3phi13OneDNNContext12ResetBlobMapEPv") &&
-        Abi::find_in(abi.library, found.set_layout,
-                     "_ZN3phi25OneDNNContextThreadLocals4Body26set_cur_paddle_data_layoutEN6common10DataLayoutE") &&
-        Abi::find_in(abi.library, found.layout,
-                     "_ZN3phi25OneDNNContextThreadLocals4Body26get_cur_paddle_data_layoutEv") &&
+        find_symbol(abi.library, found.thread_state, "_ZN3phi25OneDNNContextThreadLocals5fetchEv") &&
+        find_symbol(abi.library, found.construct, "_ZN3phi25OneDNNContextThreadLocals4BodyC1Ev") &&
+        find_symbol(abi.library, found.destruct, "_ZN3phi25OneDNNContextThreadLocals4BodyD1Ev") &&
+        find_symbol(abi.library, found.contexts, "_ZN3phi17DeviceContextPool8InstanceEv") &&
+        find_symbol(abi.library, found.context, "_ZN3phi17DeviceContextPool3GetERKNS_5PlaceE") &&
+        find_symbol(abi.library, found.block_next_clear, "_ZN3phi13OneDNNContext22BlockNextCacheClearingEv") &&
+        find_symbol(abi.library, found.clear, "_ZN3phi13OneDNNContext12ResetBlobMapEPv") &&
+        find_symbol(abi.library, found.set_layout,
+                    "_ZN3phi25OneDNNContextThreadLocals4Body26set_cur_paddle_data_layoutEN6common10DataLayoutE") &&
+        find_symbol(abi.library, found.layout,
+                    "_ZN3phi25OneDNNContextThreadLocals4Body26get_cur_paddle_data_layoutEv") &&
         // Paddle 3.3 renamed it.
-        (Abi::find_in(abi.library, found.set_executor,
-                      "_ZN6paddle8platform28AttachPointerHashToONEDNNKeyEPvRKN3phi5PlaceE") ||
-         Abi::find_in(abi.library, found.set_executor,
-                      "_ZN6paddle8platform28AttachPointerHashToMKLDNNKeyEPvRKN3phi5PlaceE"));
+        (find_symbol(abi.library, found.set_executor,
+                     "_ZN6paddle8platform28AttachPointerHashToONEDNNKeyEPvRKN3phi5PlaceE") ||
+         find_symbol(abi.library, found.set_executor,
+                     "_ZN6paddle8platform28AttachPointerHashToMKLDNNKeyEPvRKN3phi5PlaceE"));
     if (!all) return found;
     found.cpu_place = cpu_place;
     found.primitives = OneDnnPrimitives::load(abi);

@@ -24,8 +24,8 @@ struct OneDnnPrimitives {
     OneDnnPrimitives found;
     for (const char* const name : {"ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"})
       if (std::getenv(name) != nullptr) return found;
-    if (!Abi::find_in(abi.library, found.set_capacity, "dnnl_set_primitive_cache_capacity") ||
-        !Abi::find_in(abi.library, found.count, "_ZN4dnnl4impl24get_primitive_cache_sizeEPi"))
+    if (!find_symbol(abi.library, found.set_capacity, "dnnl_set_primitive_cache_capacity") ||
+        !find_symbol(abi.library, found.count, "_ZN4dnnl4impl24get_primitive_cache_sizeEPi"))
       return {};
     found.set_capacity(kCapacity);
     return found;

@@ -16,6 +16,7 @@
 
 #include "requests/tensor_copy.h"
 #include "requests/thread_safety.h"
+#include "running/shared_library.h"
 
 namespace paddleinfer::paddle {
 
@@ -128,12 +129,6 @@ struct Abi {
     return abi;
   }
 
-  template <typename Function>
-  static bool find_in(void* library, Function& function, const std::string& name) noexcept {
-    function = reinterpret_cast<Function>(dlsym(library, name.c_str()));
-    return function != nullptr;
-  }
-
   // Deletes a clone: a control block as libstdc++ lays it out, whose pointer is at the third word.
   void destroy(Predictor* predictor) const {
     struct ControlBlock {
@@ -162,7 +157,7 @@ struct Abi {
 
   template <typename Function>
   void find(Function& function, const std::string& name) {
-    if (!find_in(library, function, name)) missing.push_back(name);
+    if (!find_symbol(library, function, name.c_str())) missing.push_back(name);
   }
 };
 

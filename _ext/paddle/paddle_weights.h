@@ -29,7 +29,7 @@ class WeightSharing {
  public:
   explicit WeightSharing(const Abi& abi) {
     bool all = true;
-    const auto find = [&](auto& function, const char* name) { all = Abi::find_in(abi.library, function, name) && all; };
+    const auto find = [&](auto& function, const char* name) { all = find_symbol(abi.library, function, name) && all; };
     find(analysis_vtable_, "_ZTVN6paddle17AnalysisPredictorE");
     find(tensor_vtable_, "_ZTVN3phi11DenseTensorE");
     find(scope_, "_ZN6paddle17AnalysisPredictor5scopeEv");

@@ -54,6 +54,17 @@ constexpr const char* to_string(DType value) noexcept {
   return "";
 }
 
+// The dtype that `number_of` gives this number to; false if it gives it to none.
+template <typename NumberOf>
+constexpr bool find_numbered(NumberOf number_of, int number, DType& dtype) noexcept {
+  for (std::size_t each = 0; each < kDTypes; ++each) {
+    if (number_of(DType(each)) != number) continue;
+    dtype = DType(each);
+    return true;
+  }
+  return false;
+}
+
 constexpr std::size_t element_size(DType dtype) noexcept {
   switch (dtype) {
     case DType::float64:
