@@ -194,7 +194,7 @@ $(VENV_ONNX)/.test: $(PACKAGING) $(VENV)/.test
 	$(PYTHON) -m venv $(VENV_ONNX)
 	echo "import site; site.addsitedir('$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages)')" \
 		>$$(echo $(VENV_ONNX)/lib/python3*/site-packages)/main.pth
-	$(VENV_ONNX)/bin/python -m pip --quiet install -c constraints.txt onnxruntime 'paddle2onnx; python_version < "3.13"'
+	$(VENV_ONNX)/bin/python -m pip --quiet install -c constraints.txt onnxruntime openvino 'paddle2onnx; python_version < "3.13"'
 	@touch $@
 
 # PaddleOCR wants other versions of NumPy and PyYAML than the main environment has.

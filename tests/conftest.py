@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves out the tests for another major version of Paddle, and for runtimes that are not installed."""
     installed = importlib.metadata.version("paddlepaddle").split(".")[0]
     others = [{"2": "paddle3", "3": "paddle2"}[installed]]
-    if not all(importlib.util.find_spec(name) for name in ("onnxruntime", "paddle2onnx")):
+    if not all(importlib.util.find_spec(name) for name in ("onnxruntime", "openvino", "paddle2onnx")):
         others.append("onnx")
     if not all(importlib.util.find_spec(name) for name in ("paddleocr", "paddlex")):
         others.append("paddlex")

@@ -116,6 +116,15 @@ from paddle cimport (
 )
 from instance_factories cimport CppBackendFactory, python_object, start_instance
 from onnxruntime cimport LoadedModel, OrtApi, OrtTensor, TensorNames, find_dtype, ort_backend
+from openvino cimport (
+    OvApi,
+    OvInputPlace,
+    OvLoadedModel,
+    OvTensorInfo,
+    OvThreads,
+    find_ov_dtype,
+    ov_backend,
+)
 from paddle_factories cimport HeldConfigs, choosing_backend, paddle_backend
 from wire cimport (
     Walked,
@@ -174,6 +183,7 @@ include "backend_factory.pxi"
 include "paddle.pxi"
 include "paddle_backends.pxi"
 include "onnxruntime.pxi"
+include "openvino.pxi"
 include "trace.pxi"
 include "wire.pxi"
 include "releases.pxi"

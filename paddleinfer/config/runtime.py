@@ -21,11 +21,11 @@ __all__ = ["RuntimeKeywords", "RuntimeOptions"]
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 Driver = Literal["auto", "native", "python"]
-Backend = Literal["paddle", "onnxruntime"]
+Backend = Literal["paddle", "onnxruntime", "openvino"]
 
 _PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 _DRIVERS = ("auto", "native", "python")
-BACKENDS = ("paddle", "onnxruntime")
+BACKENDS = ("paddle", "onnxruntime", "openvino")
 
 OF_PADDLE_ALONE = (
     *("ir_optim", "mem_optim", "delete_passes", "device", "onednn", "max_onednn_shapes"),
@@ -68,7 +68,7 @@ class RuntimeOptions:
     """Options of Paddle, and of how its predictors are driven."""
 
     backend: Backend = "paddle"
-    """The runtime that runs the model. "onnxruntime" takes .onnx files, too."""
+    """The runtime that runs the model. "onnxruntime" and "openvino" take .onnx files, too."""
     ir_optim: bool = False
     """Run Paddle's graph passes. On a ``.json`` model Paddle runs passes either way."""
     mem_optim: bool = True

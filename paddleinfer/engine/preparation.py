@@ -45,7 +45,7 @@ def prepared(spec: ModelSpec, config: EngineConfig, load: Opening) -> Loadable:
     ModelLoadError
         The backend does not take such a model.
     """
-    if config.runtime.backend == "onnxruntime":
+    if config.runtime.backend != "paddle":
         from paddleinfer.backends.onnx import runtime as onnx_runtime
 
         return onnx_runtime.prepare(spec, config, load)

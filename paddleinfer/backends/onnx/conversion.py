@@ -60,8 +60,13 @@ class Tools:
     """Its version."""
 
 
-def installed_tools() -> Tools:
+def installed_tools(extra: str = "onnxruntime") -> Tools:
     """Finds Paddle and paddle2onnx, and imports neither.
+
+    Parameters
+    ----------
+    extra
+        The extra that brings paddle2onnx, for the sentence where it is missing.
 
     Raises
     ------
@@ -71,7 +76,7 @@ def installed_tools() -> Tools:
     paddle = installed_package()
     if importlib.util.find_spec("paddle2onnx") is None or paddle is None:
         lacking = "paddle2onnx" if paddle is not None else "Paddle itself"
-        extra = "onnxruntime" if paddle is not None else "cpu,onnxruntime"
+        extra = extra if paddle is not None else f"cpu,{extra}"
         raise ConfigError(
             f"a Paddle model is converted to ONNX by paddle2onnx, and {lacking} is not installed; install it "
             f"with pip install 'paddleinfer[{extra}]' (Python 3.10 to 3.12), or give a .onnx file"

@@ -9,27 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from paddleinfer.errors import ConfigError
-from paddleinfer.models.reader import ModelSpec
+from paddleinfer import _ext
+from paddleinfer.backends.onnx.runtimes import NamedTensor
 
-__all__ = ["PythonSession", "refuse_unfeedable"]
+__all__ = ["PythonSession"]
 
 _FATAL = 4
-
-
-def refuse_unfeedable(spec: ModelSpec) -> None:
-    """Refuses models whose arrays onnxruntime's Python interface does not take.
-
-    Raises
-    ------
-    ConfigError
-        The sentence names the input or output.
-    """
-    for tensor in (*spec.inputs, *spec.outputs):
-        if tensor.dtype == "bfloat16":
-            raise ConfigError(
-                f"{tensor.name!r} is bfloat16, which only the native driver can feed to onnxruntime"
-            )
 
 
 class PythonSession:
@@ -53,18 +38,24 @@ class PythonSession:
             )
         except Exception as error:  # onnxruntime's own exceptions have no base but this
             raise RuntimeError(str(error)) from error
-        self.inputs = [tensor.name for tensor in self._session.get_inputs()]
+        self.inputs = [NamedTensor(tensor.name, None) for tensor in self._session.get_inputs()]
         self.outputs = [tensor.name for tensor in self._session.get_outputs()]
 
-    def opener(
-        self, inputs: Sequence[str], outputs: Sequence[str]
-    ) -> Callable[[int], Callable[[list[Any]], list[Any]]]:
-        """Returns what the core calls on each instance's thread; the names are those of OrtBackends."""
-        run = self._session.run
+    def place_of(self, name: str) -> int:
+        """See LoadedFile."""
+        return next((place for place, one in enumerate(self.inputs) if one.name == name), -1)
+
+    def backends(self, places: Sequence[tuple[str, int]]) -> _ext.BackendFactory:
+        """See LoadedFile."""
+        run, outputs = self._session.run, self.outputs
 
         def call(arrays: list[Any]) -> list[Any]:
-            feeds = {name: array for name, array in zip(inputs, arrays, strict=True) if name}
-            given: list[Any] = run(list(outputs), feeds)
+            given_to = zip(places, arrays, strict=True)
+            feeds = {name: array for (name, place), array in given_to if place >= 0}
+            given: list[Any] = run(outputs, feeds)
             return given
 
-        return lambda instance: call
+        def opened(instance: int) -> Callable[[list[Any]], list[Any]]:
+            return call
+
+        return _ext.PythonBackends(opened)

@@ -1,26 +1,27 @@
-"""Turns options into a session of onnxruntime and this into instances, and reports what is in force."""
+"""Turns options into a model on a runtime of ONNX models, and this into instances, and reports on both."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from paddleinfer import _ext
 from paddleinfer.backends.onnx.cache import ModelCache, default_folder
 from paddleinfer.backends.onnx.conversion import Load, converted, installed_tools
-from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime
+from paddleinfer.backends.onnx.on_onnxruntime import OnnxRuntime
+from paddleinfer.backends.onnx.on_openvino import OpenVino
 from paddleinfer.backends.onnx.proofs import Reference
-from paddleinfer.backends.onnx.python_session import PythonSession, refuse_unfeedable
+from paddleinfer.backends.onnx.runtimes import Driver, LoadedFile, Runtime
 from paddleinfer.backends.processors import usable_cores
 from paddleinfer.config import EngineConfig, RuntimeOptions
 from paddleinfer.errors import ConfigError, ModelLoadError, OutOfMemory
 from paddleinfer.models.file_states import refuse_changed
 from paddleinfer.models.reader import ModelFormat, ModelSpec
 from paddleinfer.resolved_options import ResolvedOptions, Source
-from paddleinfer.sentences import listed, printable, shown
+from paddleinfer.sentences import listed, shown
 
 __all__ = ["OnnxModel", "prepare"]
 
@@ -34,13 +35,12 @@ _IN_FORCE = frozenset(
 
 @dataclass
 class OnnxModel:
-    """A model for onnxruntime, ready to be started on an engine's core."""
+    """A model for a runtime of ONNX models, ready to be started on an engine's core."""
 
     spec: ModelSpec
     resolved: ResolvedOptions
-    installed: InstalledOnnxRuntime
-    library: _ext.OrtLibrary | None
-    """None where Python's interface is used."""
+    runtime: Runtime
+    driver: Driver
     cache: ModelCache | None
     """None for a .onnx file."""
     load: Load
@@ -58,11 +58,12 @@ class OnnxModel:
     def memory_bytes(self) -> int:
         """Estimates the memory of the weights, which all instances share."""
         paths = {state.path for state in self.spec.files}
-        return sum(path.stat().st_size for path in paths if path.exists())
+        size = sum(path.stat().st_size for path in paths if path.exists())
+        return size * self.runtime.weight_copies
 
     def explain(self, failure: str) -> str:
-        """Returns onnxruntime's message."""
-        return printable(failure)
+        """Returns the runtime's message."""
+        return self.runtime.told(failure)
 
     def start(self, core: _ext.Core) -> None:
         """Loads the model, without the GIL where the native driver is used, and starts the instances.
@@ -70,21 +71,24 @@ class OnnxModel:
         Raises
         ------
         ModelLoadError
-            The model cannot be converted, or onnxruntime cannot load it.
+            The model cannot be converted, or the runtime cannot load it.
         OutOfMemory
-            There was not enough memory for it, by onnxruntime's own message.
+            There was not enough memory for it, by the runtime's own message.
         """
-        instances = self.resolved.instances
-        threads = instances * (self.resolved.cpu_threads - 1) + 1
         with self._file() as path:
             try:
-                backends = self._loaded(path, threads)
+                loaded = self.runtime.load(path, self.driver, self.resolved)
             except RuntimeError as error:
-                refusal = f"onnxruntime {self.installed.version} cannot load {self.spec.path}: {error}"
+                refusal = f"{self._title} cannot load {self.spec.path}: {self.explain(str(error))}"
                 if _ext.is_out_of_memory(str(error)):
                     raise OutOfMemory(refusal) from error
                 raise ModelLoadError(refusal) from error
-        core.start_instances(backends, instances)
+            backends = loaded.backends(self._places(loaded))
+        core.start_instances(backends, self.resolved.instances)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.runtime.name} {self.runtime.version}"
 
     @contextlib.contextmanager
     def _file(self) -> Iterator[Path]:
@@ -98,50 +102,37 @@ class OnnxModel:
             yield path
             tools = installed_tools()
             self._report_backend(f"converted by paddle2onnx {tools.paddle2onnx} to {path}")
-            self.reference = Reference(f"onnxruntime {self.installed.version}", path.parent, self.load)
+            self.reference = Reference(self._title, path.parent, self.load)
 
     def _report_backend(self, origin: str) -> None:
-        self.resolved.note("backend", f"onnxruntime {self.installed.version}; {origin}")
+        self.resolved.note("backend", f"{self._title}; {origin}")
 
-    def _loaded(self, path: Path, threads: int) -> _ext.BackendFactory:
-        if self.library is None:
-            session = PythonSession(path, threads)
-            inputs, outputs = self._names(session.inputs, session.outputs)
-            return _ext.PythonBackends(session.opener(inputs, outputs))
-        model = _ext.OrtModel(self.library, str(path), threads)
-        self._check_dtypes(model.inputs)
-        inputs, outputs = self._names(
-            [name for name, *_ in model.inputs], [name for name, *_ in model.outputs]
-        )
-        return _ext.OrtBackends(model, inputs, outputs)
-
-    def _names(self, inputs: Sequence[str], outputs: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Returns the ONNX model's names for the tensors of the spec; empty for an input that it dropped.
+    def _places(self, loaded: LoadedFile) -> list[tuple[str, int]]:
+        """Returns for each input of the spec where it is in the ONNX model; negative for one that it dropped.
 
         Inputs keep Paddle's names; outputs keep their order.
         """
-        wanted = [tensor.name for tensor in self.spec.inputs]
-        foreign = [name for name in inputs if name not in wanted]
-        if foreign or len(outputs) != len(self.spec.outputs):
+        places = [loaded.place_of(tensor.name) for tensor in self.spec.inputs]
+        foreign = set(range(len(loaded.inputs))) - set(places)
+        if foreign or len(loaded.outputs) != len(self.spec.outputs):
+            wanted = [tensor.name for tensor in self.spec.inputs]
+            inputs = [tensor.name for tensor in loaded.inputs]
             raise ModelLoadError(
                 f"{self.spec.path} has the inputs {listed(wanted)} and {len(self.spec.outputs)} outputs, and "
-                f"as ONNX it has the inputs {listed(inputs)} and {len(outputs)} outputs"
+                f"as ONNX it has the inputs {listed(inputs)} and {len(loaded.outputs)} outputs"
             )
-        return [name if name in inputs else "" for name in wanted], list(outputs)
-
-    def _check_dtypes(self, inputs: Sequence[tuple[str, str, tuple[int, ...]]]) -> None:
-        dtypes = {name: dtype for name, dtype, _ in inputs}
-        for tensor in self.spec.inputs:
-            dtype = dtypes.get(tensor.name, tensor.dtype)
-            if dtype != tensor.dtype:
+        for tensor, place in zip(self.spec.inputs, places, strict=True):
+            dtype = loaded.inputs[place].dtype if place >= 0 else None
+            if dtype is not None and dtype != tensor.dtype:
                 raise ModelLoadError(
                     f"input {shown(tensor.name)} of {self.spec.path} is {tensor.dtype}, and as ONNX it is "
                     f"{dtype or 'of a dtype that no array has'}"
                 )
+        return [(tensor.name, place) for tensor, place in zip(self.spec.inputs, places, strict=True)]
 
 
 def prepare(spec: ModelSpec, config: EngineConfig, load: Load) -> OnnxModel:
-    """Finds onnxruntime, and decides how it is driven.
+    """Finds the runtime that ``backend`` names, and decides how it is driven.
 
     Parameters
     ----------
@@ -155,27 +146,27 @@ def prepare(spec: ModelSpec, config: EngineConfig, load: Load) -> OnnxModel:
     Raises
     ------
     ConfigError
-        An option acts on Paddle only, or onnxruntime or what converts the model is missing.
+        An option acts on Paddle only, or the runtime or what converts the model is missing.
     """
     options = config.runtime
     resolved = ResolvedOptions(config)
     _refuse_of_paddle(options, resolved)
-    installed = InstalledOnnxRuntime.find()
-    library = _choose_driver(options, installed, resolved)
-    if library is None:
-        refuse_unfeedable(spec)
+    runtime: Runtime = OpenVino() if options.backend == "openvino" else OnnxRuntime()
+    driver = _choose_driver(options, runtime, resolved)
+    if driver == "python":
+        _refuse_bfloat16(spec, runtime)
     _choose_instances(options, resolved)
-    _choose_inline(options, library is not None, resolved)
+    _choose_inline(options, driver, resolved)
     cache = None
     if spec.format is not ModelFormat.ONNX:
-        installed_tools()
+        installed_tools(options.backend)
         folder = Path(options.onnx_cache) if options.onnx_cache is not None else default_folder()
         cache = ModelCache(folder, options.onnx_cache_bytes)
         resolved.decide("onnx_cache", str(folder), resolved.source("onnx_cache"))
     else:
         for name in ("onnx_cache", "onnx_cache_bytes"):
             resolved.note(name, "without effect on a .onnx file")
-    return OnnxModel(spec, resolved, installed, library, cache, load)
+    return OnnxModel(spec, resolved, runtime, driver, cache, load)
 
 
 def _refuse_of_paddle(options: RuntimeOptions, resolved: ResolvedOptions) -> None:
@@ -185,32 +176,34 @@ def _refuse_of_paddle(options: RuntimeOptions, resolved: ResolvedOptions) -> Non
             continue
         if getattr(options, name) != getattr(defaults, name):
             raise ConfigError(
-                f'{name} acts on Paddle\'s predictors and has no effect with backend="onnxruntime", which '
-                "runs on the CPU; leave it out"
+                f"{name} acts on Paddle's predictors and has no effect with "
+                f'backend="{options.backend}", which runs on the CPU; leave it out'
             )
-        resolved.note(name, "without effect on onnxruntime")
-    resolved.note("share_weights", "one session, which holds the weights once, serves all instances")
+        resolved.note(name, f"without effect on {options.backend}")
 
 
-def _choose_driver(
-    options: RuntimeOptions, installed: InstalledOnnxRuntime, resolved: ResolvedOptions
-) -> _ext.OrtLibrary | None:
+def _refuse_bfloat16(spec: ModelSpec, runtime: Runtime) -> None:
+    for tensor in (*spec.inputs, *spec.outputs):
+        if tensor.dtype == "bfloat16":
+            raise ConfigError(
+                f"{tensor.name!r} is bfloat16, which only the native driver can feed to {runtime.name}"
+            )
+
+
+def _choose_driver(options: RuntimeOptions, runtime: Runtime, resolved: ResolvedOptions) -> Driver:
     if options.driver == "python":
-        resolved.decide("driver", "python", "option", "InferenceSession.run, whose calls need the GIL")
-        return None
-    problem = f"onnxruntime {installed.version} has no libonnxruntime.so in its package"
-    if installed.library is not None:
-        library = _ext.OrtLibrary(str(installed.library))
-        if not library.problem:
-            source: Source = "auto" if options.driver == "auto" else "option"
-            resolved.decide("driver", "native", source, "onnxruntime's C interface, without the GIL")
-            return library
-        problem = f"{installed.library.name} cannot be used: {printable(library.problem)}"
+        resolved.decide("driver", "python", "option", f"{runtime.python_call}, whose calls need the GIL")
+        return "python"
+    problem = runtime.native_problem()
+    if not problem:
+        source: Source = "auto" if options.driver == "auto" else "option"
+        resolved.decide("driver", "native", source, f"{runtime.name}'s C interface, without the GIL")
+        return "native"
     if options.driver == "native":
         raise ConfigError(f'driver="native" is not possible here: {problem}')
-    _log.warning("falling back to onnxruntime's Python run(): %s", problem)
+    _log.warning("falling back to %s's Python interface: %s", runtime.name, problem)
     resolved.decide("driver", "python", "auto", f"{problem}; calls need the GIL")
-    return None
+    return "python"
 
 
 def _choose_instances(options: RuntimeOptions, resolved: ResolvedOptions) -> None:
@@ -220,20 +213,12 @@ def _choose_instances(options: RuntimeOptions, resolved: ResolvedOptions) -> Non
         instances = max(1, cores // options.cpu_threads)
         note = f"{cores} usable cores, {options.cpu_threads} an instance"
         resolved.decide("instances", instances, "auto", note)
-    if options.cpu_threads > 1:
-        helpers = instances * (options.cpu_threads - 1)
-        note = (
-            f"the instances' own threads, and {helpers} of the session's, which help whichever instance runs"
-        )
-    else:
-        note = "each instance computes on its own thread"
-    resolved.note("cpu_threads", note)
 
 
-def _choose_inline(options: RuntimeOptions, native: bool, resolved: ResolvedOptions) -> None:
+def _choose_inline(options: RuntimeOptions, driver: Driver, resolved: ResolvedOptions) -> None:
     reasons = {
         "turned off": not options.inline,
-        "runs through Python": not native,
+        "runs through Python": driver == "python",
         "cpu_threads above 1 would compute on a caller's thread, too": options.cpu_threads > 1,
     }
     reason = next((text for text, holds in reasons.items() if holds), "")

@@ -1,4 +1,4 @@
-"""Engines over onnxruntime: the same calls, results and sentences as over Paddle."""
+"""Engines over other runtimes: the same calls, results and sentences as over Paddle."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from zoo import Zoo
 from paddleinfer import Engine, PadAxis
 from paddleinfer.backends.onnx import runtime
 from paddleinfer.backends.onnx.cache import sha256_of
-from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime
+from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime, InstalledOpenVino
 from paddleinfer.backends.paddle.export import export
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine.opening import Opening
@@ -30,20 +31,12 @@ pytestmark = pytest.mark.paddle3
 SEED = 5
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cache of all tests, so that each model is converted once."""
-    return tmp_path_factory.mktemp("onnx")
+Opened = Callable[..., Engine]
 
 
-def opened(model: Path, folder: Path, **options: Any) -> Engine:
-    return Engine(model, **{"backend": "onnxruntime", "onnx_cache": folder, "instances": 2, **options})
-
-
-def onnx_file(model: Path, folder: Path, target: Path) -> Path:
-    """Converts a model and copies the result."""
-    with opened(model, folder) as engine:
-        (path,) = re.findall(r" to (\S+/model\.onnx)", engine.effective_config()["backend"]["note"])
+def onnx_file(engine: Engine, target: Path) -> Path:
+    """Copies the converted model of an engine."""
+    (path,) = re.findall(r" to (\S+/model\.onnx)", engine.effective_config()["backend"]["note"])
     shutil.copy(path, target)
     return target
 
@@ -65,9 +58,11 @@ def rows_for(engine: Engine) -> dict[str, Any]:
 @pytest.mark.onnx
 @pytest.mark.parametrize("format", ["json", "legacy"])
 @pytest.mark.parametrize("name", ["mlp", "conv", "embedding", "joined", "pooled"])
-def test_results_names_and_shapes_are_those_of_paddle(zoo: Zoo, folder: Path, name: str, format: str) -> None:
+def test_results_names_and_shapes_are_those_of_paddle(
+    zoo: Zoo, opened: Opened, name: str, format: str
+) -> None:
     model = zoo.directory(name, format)
-    with Engine(model, onednn=False, instances=1) as paddle, opened(model, folder) as engine:
+    with Engine(model, onednn=False, instances=1) as paddle, opened(model) as engine:
         assert engine.inputs == paddle.inputs and engine.outputs == paddle.outputs
         inputs = rows_for(paddle)
         wanted, given = paddle.infer(inputs), engine.infer(inputs)
@@ -80,7 +75,7 @@ def test_results_names_and_shapes_are_those_of_paddle(zoo: Zoo, folder: Path, na
 @pytest.mark.onnx
 @pytest.mark.parametrize("format", ["json", "legacy"])
 def test_an_interpolation_by_a_scale_gives_paddles_results(
-    folder: Path, tmp_path: Path, format: Literal["json", "legacy"]
+    opened: Opened, tmp_path: Path, format: Literal["json", "legacy"]
 ) -> None:
     import paddle
 
@@ -88,7 +83,7 @@ def test_an_interpolation_by_a_scale_gives_paddles_results(
         return paddle.nn.functional.interpolate(x, scale_factor=2.0)
 
     model = export(twice, tmp_path / "model", {"x": ("float32", (-1, 3, -1, -1))}, format=format)
-    with opened(model, folder, example_shapes={"x": (3, 8, 12)}) as engine:
+    with opened(model, example_shapes={"x": (3, 8, 12)}) as engine:
         x = np.random.default_rng(SEED).standard_normal((2, 3, 8, 12)).astype("float32")
         (given,) = engine.infer({"x": x}).values()
         np.testing.assert_array_equal(given, x.repeat(2, axis=2).repeat(2, axis=3))
@@ -96,38 +91,43 @@ def test_an_interpolation_by_a_scale_gives_paddles_results(
 
 
 @pytest.mark.onnx
-def test_the_report_says_what_runs_and_whence(zoo: Zoo, folder: Path) -> None:
-    with opened(zoo.directory("mlp", "json"), folder, instances="auto") as engine:
+def test_the_report_says_what_runs_and_whence(
+    zoo: Zoo, opened: Opened, backend: str, title: str, folder: Path
+) -> None:
+    with opened(zoo.directory("mlp", "json"), instances="auto") as engine:
         report = engine.effective_config()
-    assert report["backend"]["value"] == "onnxruntime"
-    assert report["backend"]["note"].startswith("onnxruntime 1.")
+    assert report["backend"]["value"] == backend
+    assert re.match(title, report["backend"]["note"])
     assert f"converted by paddle2onnx 2.1.0 to {folder}" in report["backend"]["note"]
     assert (report["driver"]["value"], report["driver"]["source"]) == ("native", "auto")
     assert report["onnx_cache"]["value"] == str(folder)
-    assert report["onednn"]["note"] == "without effect on onnxruntime"
+    assert report["onednn"]["note"] == f"without effect on {backend}"
+    assert report["cpu_threads"]["note"] == "each instance computes on its own thread"
     assert "usable cores" in report["instances"]["note"]
 
 
 @pytest.mark.onnx
 def test_answers_are_compared_with_paddles_once_and_reported(
-    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    zoo: Zoo, opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = zoo.directory("mlp", "json")
     agree = r"answers agree with Paddle's \(1x16, 2x16\): (output 'fetch_name_0' differs|all outputs are eq)"
-    with opened(model, tmp_path) as engine:
+    with opened(model, onnx_cache=tmp_path) as engine:
         assert re.search(agree, engine.effective_config()["backend"]["note"])
     assert len(list(tmp_path.glob("*/proof-*.json"))) == 1
     monkeypatch.setattr(sys, "executable", "a program that is not there")
-    with opened(model, tmp_path) as engine:
+    with opened(model, onnx_cache=tmp_path) as engine:
         assert re.search(agree, engine.effective_config()["backend"]["note"])
-    with opened(model, tmp_path, check=False) as engine:
+    with opened(model, onnx_cache=tmp_path, check=False) as engine:
         assert "check=False compares no answers" in engine.effective_config()["backend"]["note"]
 
 
 @pytest.mark.onnx
-def test_a_conversion_with_other_answers_is_refused(zoo: Zoo, tmp_path: Path) -> None:
+def test_a_conversion_with_other_answers_is_refused(
+    zoo: Zoo, opened: Opened, title: str, tmp_path: Path
+) -> None:
     model = zoo.directory("mlp", "json")
-    opened(model, tmp_path, check=False).close()
+    opened(model, onnx_cache=tmp_path, check=False).close()
     (path,) = tmp_path.glob("*/model.onnx")
     weights = (model / "inference.pdiparams").read_bytes()[-256:]
     data = path.read_bytes()
@@ -135,30 +135,31 @@ def test_a_conversion_with_other_answers_is_refused(zoo: Zoo, tmp_path: Path) ->
     path.write_bytes(data.replace(weights, np.full(64, 0.3, np.float32).tobytes()))
     about = path.with_name("about.json")
     about.write_text(json.dumps({**json.loads(about.read_text()), "sha256": sha256_of(path)}))
-    with pytest.raises(
-        ModelLoadError, match=r"gives other answers in onnxruntime 1\.\S+ than in Paddle: output"
-    ):
-        opened(model, tmp_path)
-    opened(model, tmp_path, check=False).close()
+    with pytest.raises(ModelLoadError, match=rf"gives other answers in {title} than in Paddle: output"):
+        opened(model, onnx_cache=tmp_path)
+    opened(model, onnx_cache=tmp_path, check=False).close()
 
 
 @pytest.mark.onnx
-def test_a_warm_load_imports_neither_paddle_nor_pythons_onnxruntime(zoo: Zoo, folder: Path) -> None:
+def test_a_warm_load_imports_neither_paddle_nor_the_runtimes_python(
+    zoo: Zoo, opened: Opened, backend: str, folder: Path
+) -> None:
     model = zoo.directory("mlp", "json")
-    opened(model, folder).close()
+    opened(model).close()
     code = (
         "import sys; from paddleinfer import Engine; import numpy as np\n"
-        f"with Engine({str(model)!r}, backend='onnxruntime', onnx_cache={str(folder)!r}) as engine:\n"
+        f"with Engine({str(model)!r}, backend={backend!r}, onnx_cache={str(folder)!r}) as engine:\n"
         "    engine.infer({'x': np.zeros((1, 16), 'float32')})\n"
-        "print([name for name in ('paddle', 'onnxruntime', 'paddle2onnx') if name in sys.modules])"
+        "heavy = ('paddle', 'onnxruntime', 'openvino', 'paddle2onnx')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 @pytest.mark.onnx
-def test_many_callers_get_their_own_rows(zoo: Zoo, folder: Path) -> None:
-    with opened(zoo.directory("mlp", "json"), folder) as engine:
+def test_many_callers_get_their_own_rows(zoo: Zoo, opened: Opened) -> None:
+    with opened(zoo.directory("mlp", "json")) as engine:
         rows = np.random.default_rng(SEED).standard_normal((64, 16)).astype("float32")
         (alone,) = engine.infer({"x": rows}).values()
         wrong: list[int] = []
@@ -179,8 +180,8 @@ def test_many_callers_get_their_own_rows(zoo: Zoo, folder: Path) -> None:
 
 
 @pytest.mark.onnx
-def test_results_are_their_callers_own(zoo: Zoo, folder: Path) -> None:
-    with opened(zoo.directory("mlp", "json"), folder, instances=1) as engine:
+def test_results_are_their_callers_own(zoo: Zoo, opened: Opened) -> None:
+    with opened(zoo.directory("mlp", "json"), instances=1) as engine:
         inputs = {"x": np.ones((2, 16), "float32")}
         (first,) = engine.infer(inputs).values()
         kept = first.copy()
@@ -191,31 +192,35 @@ def test_results_are_their_callers_own(zoo: Zoo, folder: Path) -> None:
 
 
 @pytest.mark.onnx
-def test_a_failed_run_is_the_requests_alone(zoo: Zoo, folder: Path) -> None:
-    with opened(zoo.directory("embedding", "json"), folder) as engine:
+def test_a_failed_run_is_the_requests_alone(zoo: Zoo, opened: Opened, backend: str) -> None:
+    wrong, failure = {
+        "onnxruntime": (1_000, "while running Gather node"),
+        "openvino": (1 << 40, "'ids' holds 1099511627776, and OpenVINO computes with integers of 32 bits"),
+    }[backend]
+    with opened(zoo.directory("embedding", "json")) as engine:
         good = rows_for(engine)
         (name,) = good
         wanted = engine.infer(good)
-        with pytest.raises(ModelError, match="while running Gather node"):
-            engine.infer({name: np.full_like(good[name], 1_000)})
+        with pytest.raises(ModelError, match=failure):
+            engine.infer({name: np.full_like(good[name], wrong)})
         for output, given in engine.infer(good).items():
             np.testing.assert_array_equal(given, wanted[output])
 
 
 @pytest.mark.onnx
-def test_axes_are_padded_and_cropped(zoo: Zoo, folder: Path) -> None:
+def test_axes_are_padded_and_cropped(zoo: Zoo, opened: Opened) -> None:
     pad = PadAxis({"image": 3}, {"fetch_name_1": 3}, multiple=16)
-    with opened(zoo.directory("conv", "json"), folder, pad=pad) as engine:
+    with opened(zoo.directory("conv", "json"), pad=pad) as engine:
         given = engine.infer({"image": np.ones((1, 3, 16, 16), "float32")})
         assert given["fetch_name_1"].shape == (1, 16, 8, 8)
 
 
 @pytest.mark.onnx
-def test_a_reload_puts_the_new_weights_into_service(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+def test_a_reload_puts_the_new_weights_into_service(zoo: Zoo, opened: Opened, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(zoo.directory("mlp", "json"), model)
     inputs = {"x": np.ones((1, 16), "float32")}
-    with opened(model, folder, warmup=True) as engine:
+    with opened(model, warmup=True) as engine:
         (before,) = engine.infer(inputs).values()
         weights = model / "inference.pdiparams"
         data = bytearray(weights.read_bytes())
@@ -227,10 +232,9 @@ def test_a_reload_puts_the_new_weights_into_service(zoo: Zoo, folder: Path, tmp_
 
 
 @pytest.mark.onnx
-def test_a_file_is_loaded_as_it_is(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+def test_a_file_is_loaded_as_it_is(zoo: Zoo, opened: Opened, tmp_path: Path) -> None:
     model = zoo.directory("conv", "json")
-    path = onnx_file(model, folder, tmp_path / "conv.onnx")
-    with opened(model, folder) as converted, opened(path, folder) as engine:
+    with opened(model) as converted, opened(onnx_file(converted, tmp_path / "conv.onnx")) as engine:
         inputs = rows_for(converted)
         wanted, given = converted.infer(inputs), engine.infer(inputs)
         assert list(given) == list(wanted)
@@ -239,52 +243,65 @@ def test_a_file_is_loaded_as_it_is(zoo: Zoo, folder: Path, tmp_path: Path) -> No
     with pytest.raises(
         ModelLoadError, match='which Paddle does not run; give the file itself with backend="onn'
     ):
-        Engine(path)
+        Engine(tmp_path / "conv.onnx")
 
 
 @pytest.mark.onnx
-def test_a_damaged_file_is_one_sentence(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
-    path = onnx_file(zoo.directory("mlp", "json"), folder, tmp_path / "mlp.onnx")
+def test_a_damaged_file_is_one_sentence(zoo: Zoo, opened: Opened, title: str, tmp_path: Path) -> None:
+    with opened(zoo.directory("mlp", "json")) as engine:
+        path = onnx_file(engine, tmp_path / "mlp.onnx")
     data = path.read_bytes()
     path.write_bytes(data.replace(b"MatMul", b"MatMux"))
-    with pytest.raises(ModelLoadError, match=r"onnxruntime 1\.\S+ cannot load .*mlp\.onnx: .*MatMux"):
-        opened(path, folder)
+    with pytest.raises(ModelLoadError, match=rf"{title} cannot load .*mlp\.onnx: .*MatMux"):
+        opened(path)
 
 
 @pytest.mark.onnx
-def test_pythons_interface_gives_the_same(zoo: Zoo, folder: Path) -> None:
-    model = zoo.directory("conv", "json")
-    with opened(model, folder) as native, opened(model, folder, driver="python") as engine:
-        inputs = rows_for(native)
-        wanted, given = native.infer(inputs), engine.infer(inputs)
-        assert all((given[name] == wanted[name]).all() for name in wanted)
-        assert engine.effective_config()["driver"]["value"] == "python"
-        with pytest.raises(ModelError, match="Invalid"):
-            engine.infer({"image": np.zeros((1, 3, 0, 8), "float32")})
+def test_pythons_interface_gives_the_same(zoo: Zoo, opened: Opened, backend: str) -> None:
+    wrong, failure = {
+        "onnxruntime": (1_000, "Gather"),
+        "openvino": (1 << 40, "'ids' holds 1099511627776, and OpenVINO computes with integers of 32 bits"),
+    }[backend]
+    for name in ("conv", "embedding", "joined"):
+        model = zoo.directory(name, "json")
+        with opened(model) as native, opened(model, driver="python") as engine:
+            inputs = rows_for(native)
+            wanted, given = native.infer(inputs), engine.infer(inputs)
+            assert all((given[output] == wanted[output]).all() for output in wanted)
+            assert engine.effective_config()["driver"]["value"] == "python"
+            if name == "embedding":
+                with pytest.raises(ModelError, match=failure):
+                    engine.infer({key: np.full_like(rows, wrong) for key, rows in inputs.items()})
 
 
 @pytest.mark.onnx
 def test_a_library_of_another_kind_makes_python_call_and_is_named(
-    zoo: Zoo, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    zoo: Zoo,
+    opened: Opened,
+    backend: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    other = InstalledOnnxRuntime("1.32.0", Path("/lib/x86_64-linux-gnu/libc.so.6"))
-    monkeypatch.setattr(InstalledOnnxRuntime, "find", lambda: other)
+    package, lacking, name = {
+        "onnxruntime": (InstalledOnnxRuntime, "OrtGetApiBase", "onnxruntime"),
+        "openvino": (InstalledOpenVino, "ov_get_error_info", "OpenVINO"),
+    }[backend]
+    other = package("1", Path("/lib/x86_64-linux-gnu/libc.so.6"))
+    monkeypatch.setattr(package, "find", lambda: other)
     model = zoo.directory("mlp", "json")
-    with opened(model, folder) as engine:
+    with opened(model) as engine:
         engine.infer({"x": np.zeros((1, 16), "float32")})
         driver = engine.effective_config()["driver"]
     assert driver["value"] == "python"
-    assert driver["note"] == (
-        "libc.so.6 cannot be used: it does not export OrtGetApiBase; calls need the GIL"
-    )
-    assert "falling back to onnxruntime's Python run()" in caplog.text
+    assert driver["note"] == f"libc.so.6 cannot be used: it does not export {lacking}; calls need the GIL"
+    assert f"falling back to {name}'s Python interface" in caplog.text
     with pytest.raises(ConfigError, match='driver="native" is not possible here: libc'):
-        opened(model, folder, driver="native")
+        opened(model, driver="native")
 
 
 @pytest.mark.onnx
-def test_a_close_under_load_ends_every_request(zoo: Zoo, folder: Path) -> None:
-    engine = opened(zoo.directory("mlp", "json"), folder)
+def test_a_close_under_load_ends_every_request(zoo: Zoo, opened: Opened) -> None:
+    engine = opened(zoo.directory("mlp", "json"))
     ended = []
 
     def call() -> None:
@@ -304,13 +321,13 @@ def test_a_close_under_load_ends_every_request(zoo: Zoo, folder: Path) -> None:
 
 
 @pytest.mark.onnx
-def test_a_server_says_which_runtime_a_model_has(zoo: Zoo, folder: Path) -> None:
+def test_a_server_says_which_runtime_a_model_has(zoo: Zoo, opened: Opened, backend: str) -> None:
     from paddleinfer.shim.service import metadata
     from paddleinfer.shim.service.served_models import served_under
 
-    with opened(zoo.directory("mlp", "json"), folder) as engine:
+    with opened(zoo.directory("mlp", "json")) as engine:
         (model,) = served_under("mlp", engine)
-        assert metadata.model_metadata(model, [model])["platform"] == "onnxruntime_onnx"
+        assert metadata.model_metadata(model, [model])["platform"] == f"{backend}_onnx"
 
 
 # -- without the packages
@@ -328,8 +345,8 @@ def test_a_server_says_which_runtime_a_model_has(zoo: Zoo, folder: Path) -> None
         ("paddle_log", True),
     ],
 )
-def test_options_of_paddle_are_refused(zoo: Zoo, option: str, value: object) -> None:
-    config = EngineConfig.from_options({"backend": "onnxruntime", option: value})
+def test_options_of_paddle_are_refused(zoo: Zoo, backend: str, option: str, value: object) -> None:
+    config = EngineConfig.from_options({"backend": backend, option: value})
     spec = load_spec(zoo.directory("mlp", "json"))
     with pytest.raises(
         ConfigError, match=f"{option} acts on Paddle's predictors and has no effect with backend"
@@ -337,32 +354,11 @@ def test_options_of_paddle_are_refused(zoo: Zoo, option: str, value: object) -> 
         runtime.prepare(spec, config, Opening())
 
 
-def test_a_missing_onnxruntime_is_named_with_its_command(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_runtime_is_named_with_its_command(
+    zoo: Zoo, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        ConfigError, match=r"not installed; install it with pip install 'paddleinfer\[onnxruntime\]'"
+        ConfigError, match=rf"not installed; install it with pip install 'paddleinfer\[{backend}\]'"
     ):
-        Engine(zoo.directory("mlp", "json"), backend="onnxruntime")
-
-
-@pytest.mark.onnx
-def test_weights_are_there_once_and_go_at_the_close(zoo: Zoo, folder: Path) -> None:
-    weights_bytes = 88 << 20
-    code = (
-        "import sys, numpy as np; from paddleinfer import Engine\n"
-        "from paddleinfer.backends.processors import resident_memory_bytes as resident\n"
-        "options = {'backend': 'onnxruntime', 'onnx_cache': sys.argv[2], 'inline': False}\n"
-        "before = resident()\n"
-        "with Engine(sys.argv[1], instances=4, **options) as engine:\n"
-        "    engine.warmup(batch_sizes=[1])\n"
-        "    opened = resident() - before\n"
-        "print(opened, resident() - before)"
-    )
-    model = zoo.directory("wide", "json")
-    opened(model, folder, check=False).close()
-    done = subprocess.run(
-        [sys.executable, "-c", code, model, folder], capture_output=True, text=True, check=True
-    )
-    loaded, closed = map(int, done.stdout.split())
-    assert weights_bytes * 0.9 < loaded < weights_bytes * 1.7
-    assert closed < weights_bytes * 0.7
+        Engine(zoo.directory("mlp", "json"), backend=backend)
