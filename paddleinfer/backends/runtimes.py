@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paddleinfer.backends.onnx.conversion import installed_tools
-from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime
+from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime, InstalledOpenVino
 from paddleinfer.backends.paddle.installed import installed_package
 from paddleinfer.errors import ConfigError
 
@@ -16,9 +16,10 @@ def installed_runtimes() -> dict[str, tuple[str, str]]:
     paddle = installed_package()
     if paddle is not None:
         found["paddle"] = paddle
-    try:
-        installed_tools()
-        found["onnxruntime"] = ("onnxruntime", InstalledOnnxRuntime.find().version)
-    except ConfigError:  # it, or what converts models for it, is missing or too old
-        return found
+    for backend, package in (("onnxruntime", InstalledOnnxRuntime), ("openvino", InstalledOpenVino)):
+        try:
+            installed_tools()
+            found[backend] = (backend, package.find().version)
+        except ConfigError:  # it, or what converts models for it, is missing or too old
+            continue
     return found
