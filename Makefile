@@ -33,7 +33,7 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 
 .PHONY: help demo test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
 	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-openapi test-clients test-docling test-system \
-	system-tools bench bench-http-envs docs dist clean
+	system-tools bench bench-paddleocr bench-http-envs docs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
@@ -259,9 +259,13 @@ test-wheel: $(VENV)/.test
 
 # --- And the rest ---------------------------------------------------------------------------------
 
-BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py))
+BENCHMARKS := $(filter-out bench_paddleocr,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py)))
 bench: $(VENV)/.bench $(VENV)/.built real-models
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --json build/$$name.json || exit 1; done
+
+# PaddleOCR's packages are in an environment of their own.
+bench-paddleocr: $(VENV_PADDLEX)/.test $(VENV)/.bench $(VENV)/.built real-models
+	$(VENV_PADDLEX)/bin/python -m benchmarks.bench_paddleocr --json build/bench_paddleocr.json
 
 # What bench_http and bench_services_http compare with, each in an environment of its own under build/baselines.
 bench-http-envs: $(VENV)/.bench

@@ -1,0 +1,1 @@
+"""What bench_paddleocr measures: pipelines of PaddleOCR's, each in a process of its own."""
