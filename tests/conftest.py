@@ -6,6 +6,7 @@ import collections
 import importlib.metadata
 import importlib.util
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -75,6 +76,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def stress_seconds(request: pytest.FixtureRequest) -> float:
     """Seconds a stress test runs."""
     return float(request.config.getoption("--stress-seconds"))
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -107,11 +106,3 @@ def reader(request: pytest.FixtureRequest, trained: Path, tmp_path: Path) -> Rea
     shutil.copytree(trained / "digits", tmp_path / "digits")
     shutil.copy(trained / "held_out.npz", tmp_path)
     return Reader(page, tmp_path)
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
