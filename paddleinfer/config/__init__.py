@@ -18,6 +18,7 @@ from paddleinfer.config.engine import option_names as option_names
 from paddleinfer.config.padding import PadAxis
 from paddleinfer.config.runtime import BACKENDS as BACKENDS
 from paddleinfer.config.runtime import OF_PADDLE_ALONE as OF_PADDLE_ALONE
+from paddleinfer.config.runtime import Backend as Backend
 from paddleinfer.config.runtime import RuntimeOptions
 
 __all__ = ["BatchingOptions", "EngineConfig", "EngineOptions", "PadAxis", "RuntimeOptions"]

@@ -42,8 +42,8 @@ class Engine(EngineCalls, EngineIntrospection):
     ----------
     path
         A directory, a file stem or a file of a model: ``*.json`` or ``*.pdmodel`` with ``*.pdiparams``,
-        ``__model__`` with its parameters, or a Paddle Serving directory; with ``backend="onnxruntime"`` also
-        a ``.onnx`` file.
+        ``__model__`` with its parameters, or a Paddle Serving directory; with ``backend="onnxruntime"`` or
+        ``"openvino"`` also a ``.onnx`` file.
     config
         All options, grouped; it replaces the keywords.
     **options

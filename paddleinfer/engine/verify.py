@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from paddleinfer import _ext
 from paddleinfer.backends.onnx.conversion import installed_tools
-from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime
+from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime, InstalledOpenVino
 from paddleinfer.backends.paddle.installed import installed_package
-from paddleinfer.config import BatchingOptions, EngineConfig, EngineOptions, RuntimeOptions
+from paddleinfer.backends.runtimes import installed_runtimes
+from paddleinfer.config import Backend, BatchingOptions, EngineConfig, EngineOptions, RuntimeOptions
 from paddleinfer.engine.agreement import given_inputs
 from paddleinfer.engine.certificate import Certificate, Compared
 from paddleinfer.engine.differences import Differences
@@ -59,7 +60,8 @@ def verify(
         All options, grouped; it replaces the keywords.
     **options
         The options of ``Engine``. ``backend`` is the runtime that runs the model. "paddle" is compared with
-        onnxruntime if that and paddle2onnx are installed; "onnxruntime" must be compared with Paddle.
+        onnxruntime, or else OpenVINO, if that and paddle2onnx are installed; the others must be compared with
+        Paddle.
 
     Raises
     ------
@@ -105,9 +107,10 @@ def verify(
         own = config.runtime.backend
         other_runtime, lacking = None, ""
         try:
-            other_runtime = _other_runtime(spec, own)
+            other = _other_backend(spec, own)
+            other_runtime = _runtime(other)
             requests = _requests(cases, alone, core)
-            _compare_runtimes(spec, config, requests, found)
+            _compare_runtimes(spec, config, other, requests, found)
         except (ConfigError, NoAnswers, ModelLoadError) as error:
             not_compared["runtime"] = str(error)
             if own != "paddle" and other_runtime is not None:
@@ -230,8 +233,8 @@ def _requests(cases: Sequence[Case], alone: Sequence[Sequence[Answers]], core: _
     return requests
 
 
-def _other_runtime(spec: ModelSpec, own: str) -> str:
-    """Names the runtime to compare with.
+def _other_backend(spec: ModelSpec, own: str) -> Backend:
+    """Names the backend to compare with.
 
     Raises
     ------
@@ -241,20 +244,25 @@ def _other_runtime(spec: ModelSpec, own: str) -> str:
     if spec.format is ModelFormat.ONNX:
         raise ConfigError("Paddle does not run a .onnx file")
     if own != "paddle":
-        return _runtime("paddle")
+        return "paddle"
+    installed = installed_runtimes()
+    if "openvino" in installed and "onnxruntime" not in installed:
+        return "openvino"
     InstalledOnnxRuntime.find()
     installed_tools()
-    return _runtime("onnxruntime")
+    return "onnxruntime"
 
 
 def _runtime(backend: str) -> str:
     if backend == "paddle":
         return " ".join(installed_package() or ("paddle",))
+    if backend == "openvino":
+        return f"OpenVINO {InstalledOpenVino.find().version}"
     return f"onnxruntime {InstalledOnnxRuntime.find().version}"
 
 
 def _compare_runtimes(
-    spec: ModelSpec, config: EngineConfig, requests: Sequence[Request], found: Differences
+    spec: ModelSpec, config: EngineConfig, other: Backend, requests: Sequence[Request], found: Differences
 ) -> None:
     """Has the other runtime run the requests, and compares.
 
@@ -264,7 +272,7 @@ def _compare_runtimes(
         It cannot run them.
     """
     options = config.runtime
-    if options.backend != "paddle":
+    if other == "paddle":
         with opening() as load:
             wanted = answers_of_paddle(spec, options.params, [arrays for arrays, *_ in requests], load)
         for one in wanted:
@@ -273,7 +281,7 @@ def _compare_runtimes(
             found.compare("runtime", given, answers, about)
         return
     runtime = RuntimeOptions(
-        backend="onnxruntime",
+        backend=other,
         params=options.params,
         onnx_cache=options.onnx_cache,
         onnx_cache_bytes=options.onnx_cache_bytes,
@@ -286,6 +294,6 @@ def _compare_runtimes(
             except OutOfMemory:
                 raise
             except ModelError as error:
-                found.fail("runtime", f"is not given by onnxruntime: {error}", about)
+                found.fail("runtime", f"is not given by {_runtime(other)}: {error}", about)
                 continue
             found.compare("runtime", given, answers, about)

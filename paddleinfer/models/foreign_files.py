@@ -15,8 +15,9 @@ _WAYS_ON = {
         "with set_state_dict, and export it with paddle.jit.save or paddleinfer.export"
     ),
     (".onnx",): (
-        'is an ONNX model, which Paddle does not run; give the file itself with backend="onnxruntime", '
-        "export the Paddle model that it came from with paddle.jit.save, or convert it with x2paddle"
+        'is an ONNX model, which Paddle does not run; give the file itself with backend="onnxruntime" or '
+        '"openvino", export the Paddle model that it came from with paddle.jit.save, or convert it with '
+        "x2paddle"
     ),
     (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip"): (
         "is an archive; unpack it, and give the directory inside that holds the program"

@@ -31,7 +31,7 @@ def paddle_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: Any) -> Any:
         raise paddleinfer.ConfigError("onnxruntime is not installed")
 
-    monkeypatch.setattr(module, "_other_runtime", none)
+    monkeypatch.setattr(module, "_other_backend", none)
 
 
 def verified(zoo: Zoo, name: str, inputs: Any = None, **options: Any) -> Certificate:
@@ -229,13 +229,27 @@ def test_the_inputs_of_the_option_are_used_where_none_are_given(zoo: Zoo, tmp_pa
 
 @pytest.mark.onnx
 @pytest.mark.paddle3
-@pytest.mark.parametrize("backend", ["paddle", "onnxruntime"])
-def test_both_runtimes_agree(zoo: Zoo, tmp_path: Path, backend: Any) -> None:
+@pytest.mark.parametrize(
+    ("backend", "other"),
+    [("paddle", "onnxruntime"), ("onnxruntime", "onnxruntime"), ("openvino", "OpenVINO")],
+)
+def test_both_runtimes_agree(zoo: Zoo, tmp_path: Path, backend: Any, other: str) -> None:
     certificate = verified(zoo, "mlp", backend=backend, onnx_cache=tmp_path)
     (runtime,) = of(certificate, "runtime")
     assert certificate.holds and runtime.holds and runtime.magnitude > 0.1
     names = {certificate.runtime.split()[0], str(certificate.other_runtime).split()[0]}
-    assert names == {"paddlepaddle", "onnxruntime"}
+    assert names == {"paddlepaddle", other}
+
+
+@pytest.mark.onnx
+@pytest.mark.paddle3
+def test_paddle_is_compared_with_openvino_where_onnxruntime_is_missing(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {"openvino": ("openvino", "2026.4.1")}
+    monkeypatch.setattr(module, "installed_runtimes", lambda: installed)
+    certificate = verified(zoo, "mlp", onnx_cache=tmp_path)
+    assert certificate.holds and str(certificate.other_runtime).startswith("OpenVINO 2026.")
 
 
 @pytest.mark.onnx

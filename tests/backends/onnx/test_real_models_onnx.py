@@ -1,4 +1,4 @@
-"""PaddleOCR's models in onnxruntime, on pictures of text."""
+"""PaddleOCR's models in other runtimes, on pictures of text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from real_models import CLS, V4_DET, V4_REC, V5_DET, V5_REC, need, pictures
 
 from paddleinfer import Engine
+from paddleinfer.config import Backend
 from paddleinfer.engine.differences import difference_of
 
 pytestmark = [
@@ -18,11 +19,17 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", [V5_DET, V5_REC, V4_DET, V4_REC, CLS])
-def test_a_real_model_answers_threads_as_it_does_on_paddle(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        *(("onnxruntime", name) for name in (V5_DET, V5_REC, V4_DET, V4_REC, CLS)),
+        *(("openvino", name) for name in (V5_DET, V5_REC, V4_REC)),
+    ],
+)
+def test_a_real_model_answers_threads_as_it_does_on_paddle(backend: Backend, name: str, folder: Path) -> None:
     model, inputs = need(name), pictures(name)
     with (
-        Engine(model, backend="onnxruntime", onnx_cache=tmp_path, instances=2) as engine,
+        Engine(model, backend=backend, onnx_cache=folder, instances=2) as engine,
         ThreadPoolExecutor(4) as threads,
     ):
         given = list(threads.map(lambda picture: next(iter(engine.infer({"x": picture}).values())), inputs))
