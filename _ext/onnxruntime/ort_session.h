@@ -98,4 +98,13 @@ class LoadedModel {
   std::vector<Tensor> outputs_;
 };
 
+// A value over memory that is not the library's, of the dtype and shape of `view`.
+inline Held<Value> tensor_over(const LoadedModel& model, const TensorView& view, void* memory) {
+  const Api& api = model.api();
+  return made<Value>(api, api.release_value, [&](Value** out) {
+    return api.create_tensor(model.memory(), memory, view.bytes(), view.shape.dims, view.shape.rank,
+                             element_type(view.dtype), out);
+  });
+}
+
 }  // namespace paddleinfer::onnxruntime

@@ -26,6 +26,9 @@ class Backend {
   virtual void run() = 0;
   // Valid until the next input().
   virtual TensorView output(std::size_t index) = 0;
+  // The memory of an output that has been asked for, if it comes from allocate() and holds nothing else: its caller's
+  // from now on, and read by nobody but him. Null where the output is to be copied.
+  virtual Memory take_output(std::size_t) { return nullptr; }
 };
 
 // Makes an instance's backend, on its thread.

@@ -344,6 +344,10 @@ class Execution {
       const auto copy_of = [&](std::uint32_t output) {
         return as_it_is ? copy_whole(views[output]) : copy_rows(views[output], first, slice.rows);
       };
+      const auto result_of = [&](std::uint32_t output) {
+        Memory whole = as_it_is ? backend_.take_output(output) : nullptr;
+        return whole ? OwnedTensor{views[output].dtype, views[output].shape, std::move(whole)} : copy_of(output);
+      };
       if (keeps) {
         std::vector<OwnedTensor> all;
         for (const std::uint32_t output : kept_outputs_) all.push_back(copy_of(output));
@@ -356,7 +360,7 @@ class Execution {
         if (slice.whole()) {
           result.outputs.clear();  // of a run that failed after it
           result.outputs.reserve(request.wanted.size());
-          for (const std::uint32_t output : request.wanted) result.outputs.push_back(copy_of(output));
+          for (const std::uint32_t output : request.wanted) result.outputs.push_back(result_of(output));
         } else {
           if (!result.assembled) request.partial_result->write(wanted_of(request), first, slice.first_row, slice.rows);
           result.assembled = true;

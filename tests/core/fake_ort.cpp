@@ -157,17 +157,25 @@ FakeStatus* run(int*, const void*, const char* const*, const FakeTensor* const* 
   if (!ort->fail_run.empty()) return failure(ort->fail_run);
   for (std::size_t place = 0; place < wanted; ++place) {
     const FakeTensor& given = *values[place < number ? place : number - 1];
-    results[place] = static_cast<FakeTensor*>(counted(new FakeTensor));
-    FakeTensor& made = *results[place];
-    made.type = ort->result_type;
-    made.dims = given.dims;
-    if (ort->result_rank > 0) made.dims.assign(ort->result_rank, 1);
+    std::vector<std::int64_t> dims = given.dims;
+    if (ort->result_rank > 0) dims.assign(ort->result_rank, 1);
+    if (ort->result_rows > 0) dims[0] = ort->result_rows;
     std::int64_t elements = 1;
-    for (const std::int64_t size : given.dims) elements *= size;
+    for (const std::int64_t size : dims) elements *= size;
+    if (results[place] == nullptr) {
+      results[place] = static_cast<FakeTensor*>(counted(new FakeTensor));
+      results[place]->type = ort->result_type;
+      results[place]->dims = dims;
+      results[place]->own.resize(std::size_t(elements));
+      results[place]->data = results[place]->own.data();
+    } else if (results[place]->dims != dims) {
+      return failure("OrtValue shape verification failed");
+    } else {
+      ++ort->results_given;
+    }
     const float* const numbers = static_cast<const float*>(given.data);
-    made.own.assign(numbers, numbers + elements);
-    for (float& each : made.own) each *= 2;
-    made.data = made.own.data();
+    float* const doubled = static_cast<float*>(results[place]->data);
+    for (std::int64_t each = 0; each < elements; ++each) doubled[each] = 2 * numbers[each];
   }
   return nullptr;
 }

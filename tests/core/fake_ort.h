@@ -33,12 +33,14 @@ struct FakeOrt {
   bool fail_load = false;
   std::string fail_run;  // with this message
   int result_type = 1;
-  std::size_t result_rank = 0;  // 0: the input's
+  std::size_t result_rank = 0;   // 0: the input's
+  std::int64_t result_rows = 0;  // likewise; not more than the input has
   int threads = 0;
   std::string path;
   std::atomic<int> objects{0};  // that are to be released
   std::atomic<int> runs{0};
   std::atomic<int> tensors_made{0};
+  std::atomic<int> results_given{0};  // that runs wrote to memory of the caller's
 
   // Puts it in place of the library; one at a time.
   const paddleinfer::onnxruntime::ApiBase* base();

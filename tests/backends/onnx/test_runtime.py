@@ -192,6 +192,27 @@ def test_results_are_their_callers_own(zoo: Zoo, opened: Opened) -> None:
 
 
 @pytest.mark.onnx
+def test_large_results_are_their_callers_own_and_outlive_the_engine(zoo: Zoo, opened: Opened) -> None:
+    random = np.random.default_rng(SEED)
+    images = [random.standard_normal((1, 3, size, 96)).astype("float32") for size in (64, 64, 80, 64, 80)]
+    with opened(zoo.directory("conv", "json"), instances=1) as engine:
+        wanted = [engine.infer([image]) for image in images]
+        given = []
+        for image in images:
+            outputs = engine.infer([image])
+            given.append({name: output.copy() for name, output in outputs.items()})
+            for output in outputs.values():
+                assert output.flags.owndata and output.flags.writeable
+                output[:] = 7  # a later run must not see it, nor an earlier result
+        kept = engine.infer([images[0]])
+    for first, second in zip(wanted, given, strict=True):
+        for name, output in first.items():
+            np.testing.assert_array_equal(second[name], output)
+    for name, output in wanted[0].items():
+        np.testing.assert_array_equal(kept[name], output)
+
+
+@pytest.mark.onnx
 def test_a_failed_run_is_the_requests_alone(zoo: Zoo, opened: Opened, backend: str) -> None:
     wrong, failure = {
         "onnxruntime": (1_000, "while running Gather node"),

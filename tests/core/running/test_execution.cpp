@@ -88,6 +88,41 @@ TEST("outputs come in the order wanted, and as often") {
   CHECK_EQ(static_cast<const std::int64_t*>(ends[1].outputs[0].data.get())[0], 2);
 }
 
+TEST("a backend's memory becomes the result of a request that runs alone, and of no other") {
+  struct Giver final : Backend {
+    void* input(std::size_t, DType dtype, const Shape& given) override {
+      shape = given;
+      memory = allocate(shape.bytes(dtype));
+      return memory.get();
+    }
+    void run() override {}
+    TensorView output(std::size_t) override { return {DType::float32, shape, memory.get()}; }
+    Memory take_output(std::size_t) override {
+      ++asked;
+      return std::move(memory);
+    }
+    Shape shape;
+    Memory memory;
+    int asked = 0;
+  } backend;
+  Bench bench;
+  const Batch alone = {Bench::whole(bench.started(10, 2))};
+  alone[0].request->wanted = {0, 0};
+  Execution execution(backend, alone, bench.releases);
+  execution.run(false);
+  const std::vector<OwnedTensor>& outputs = execution.results()[0].outputs;
+  REQUIRE(outputs.size() == 2);
+  CHECK_EQ(backend.asked, 2);
+  CHECK(outputs[0].data.get() != outputs[1].data.get());
+  for (const OwnedTensor& output : outputs) {
+    CHECK_EQ(text_of(output.shape), "[2, 2]");
+    CHECK_EQ(floats(output)[0], 10.f);
+  }
+  const Batch together = bench.batch_of({1, 2});
+  Execution(backend, together, bench.releases).run(false);
+  CHECK_EQ(backend.asked, 2);
+}
+
 TEST("the inputs of a lone request are given back before the run, not after it") {
   Bench bench;
   const Batch batch = bench.batch_of({1});
