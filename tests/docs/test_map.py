@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = "_ext|benchmarks|docs|paddleinfer|shim|tests"
+FOLDERS = "_ext|benchmarks|deploy|docs|paddleinfer|shim|tests"
 
 
 def named(page: str) -> list[tuple[str, str]]:
