@@ -210,7 +210,7 @@ $(VENV_PADDLEX)/.test: $(PACKAGING) $(VENV)/.test
 test-paddlex: $(REAL_MODELS)/.fetched $(VENV_PADDLEX)/.test $(VENV)/.built
 	$(VENV_PADDLEX)/bin/python -m pytest -m paddlex $(PYTEST_ARGS) tests/paddlex
 
-ONNX_TESTS := tests/backends/onnx tests/engine/test_agreement.py tests/engine/test_verify.py tests/cli/test_verify.py
+ONNX_TESTS := tests/backends/onnx tests/engine/test_agreement.py tests/engine/test_backend_choice.py tests/engine/test_verify.py tests/cli/test_verify.py
 test-onnx: $(VENV_ONNX)/.test $(VENV)/.built
 	$(VENV_ONNX)/bin/python -m pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS) $(ONNX_TESTS)
 

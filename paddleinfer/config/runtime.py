@@ -21,11 +21,12 @@ __all__ = ["RuntimeKeywords", "RuntimeOptions"]
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 Driver = Literal["auto", "native", "python"]
-Backend = Literal["paddle", "onnxruntime", "openvino"]
+Backend = Literal["paddle", "onnxruntime", "openvino", "auto"]
 
 _PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 _DRIVERS = ("auto", "native", "python")
-BACKENDS = ("paddle", "onnxruntime", "openvino")
+BACKENDS: tuple[Backend, ...] = ("paddle", "onnxruntime", "openvino")
+"""The runtimes that there are; "auto" is one of them."""
 
 OF_PADDLE_ALONE = (
     *("ir_optim", "mem_optim", "delete_passes", "device", "onednn", "max_onednn_shapes"),
@@ -68,7 +69,8 @@ class RuntimeOptions:
     """Options of Paddle, and of how its predictors are driven."""
 
     backend: Backend = "paddle"
-    """The runtime that runs the model. "onnxruntime" and "openvino" take .onnx files, too."""
+    """The runtime that runs the model. "onnxruntime" and "openvino" take .onnx files, too; "auto" goes by a
+    tuning file, or by a short look at load."""
     ir_optim: bool = False
     """Run Paddle's graph passes. On a ``.json`` model Paddle runs passes either way."""
     mem_optim: bool = True
@@ -128,7 +130,7 @@ class RuntimeOptions:
         object.__setattr__(self, "params", checked_file("params", self.params))
         object.__setattr__(self, "onnx_cache", checked_file("onnx_cache", self.onnx_cache, "folder"))
         check_int("onnx_cache_bytes", self.onnx_cache_bytes, 1, 1 << 50)
-        check_choice("backend", self.backend, BACKENDS)
+        check_choice("backend", self.backend, (*BACKENDS, "auto"))
         check_choice("precision", self.precision, _PRECISIONS)
         check_choice("driver", self.driver, _DRIVERS)
         object.__setattr__(self, "delete_passes", checked_names("delete_passes", self.delete_passes))

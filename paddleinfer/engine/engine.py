@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from paddleinfer import _ext
@@ -209,7 +210,13 @@ def _prepared(
     if check_load == "process":
         load_trial.try_load(path, config, load)
     load.check()
-    return prepared_as_tuned(spec, config, load)
+
+    @contextlib.contextmanager
+    def open_trial(trial: EngineConfig) -> Iterator[Callable[[Mapping[str, Any]], object]]:
+        with Engine(path, trial) as engine:
+            yield engine.infer
+
+    return prepared_as_tuned(spec, config, load, open_trial)
 
 
 def _prepared_function(

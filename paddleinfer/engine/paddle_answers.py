@@ -96,7 +96,13 @@ def _asked(path: str, params: str | None, inputs: Sequence[Answers]) -> tuple[st
 
     try:
         with Engine(
-            path, params=params, instances=1, batchable=False, check=False, trace_requests=0
+            path,
+            params=params,
+            instances=1,
+            batchable=False,
+            check=False,
+            trace_requests=0,
+            tuning_file=None,
         ) as engine:
             return "answers", [{k: np.array(v) for k, v in engine.infer(one).items()} for one in inputs]
     except Exception as error:

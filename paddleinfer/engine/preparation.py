@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from paddleinfer.config import EngineConfig
+from paddleinfer.engine.backend_choice import OpenTrial, choose_backend
 from paddleinfer.engine.generation import Loadable
 from paddleinfer.engine.opening import Opening
 from paddleinfer.engine.tuned_options import tuned_options
@@ -13,8 +16,17 @@ from paddleinfer.models.reader import ModelFormat, ModelSpec
 __all__ = ["prepared", "prepared_as_tuned"]
 
 
-def prepared_as_tuned(spec: ModelSpec, config: EngineConfig, load: Opening) -> tuple[Loadable, EngineConfig]:
+def prepared_as_tuned(
+    spec: ModelSpec, config: EngineConfig, load: Opening, open_trial: OpenTrial | None = None
+) -> tuple[Loadable, EngineConfig]:
     """Does what `prepared` does, with the options of a tuning file; returns the options in force, too.
+
+    Parameters
+    ----------
+    spec, config, load
+        As for `prepared`.
+    open_trial
+        Opens an engine of this model, where ``backend="auto"`` has to measure; None measures nothing.
 
     Raises
     ------
@@ -24,15 +36,21 @@ def prepared_as_tuned(spec: ModelSpec, config: EngineConfig, load: Opening) -> t
         The backend does not take such a model.
     """
     tuned = tuned_options(spec, config)
+    chosen, why = tuned.config, ""
+    if chosen.runtime.backend == "auto":
+        backend, why = choose_backend(spec, chosen, load, open_trial)
+        chosen = replace(chosen, runtime=replace(chosen.runtime, backend=backend))
     try:
-        model = prepared(spec, tuned.config, load)
+        model = prepared(spec, chosen, load)
     except ConfigError as error:
         if not tuned.in_force:
             raise
         raise ConfigError(f"{error}; {tuned.note}, and tuning_file=None leaves that out") from error.__cause__
     if tuned.note:
         model.resolved.note("tuning_file", tuned.note)
-    return model, tuned.config
+    if why:
+        model.resolved.decide("backend", chosen.runtime.backend, "auto", why)
+    return model, chosen
 
 
 def prepared(spec: ModelSpec, config: EngineConfig, load: Opening) -> Loadable:

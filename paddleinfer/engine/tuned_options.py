@@ -58,29 +58,43 @@ def tuned_options(spec: ModelSpec, config: EngineConfig) -> TunedOptions:
 
 
 def _applied(config: EngineConfig, file: TuningFile) -> TunedOptions:
+    why = _why_not(config, file)
+    if why:
+        why = f"{file.path} is not followed: {why}"
+        _warn_once(why)
+        return TunedOptions(config, why)
+    is_auto = config.runtime.backend == "auto"
     given = {
         name: value
         for name, value in file.options.items()
-        if not config.gives(name) or (name, config.runtime.backend) == ("backend", "auto")
+        if not config.gives(name) or (name == "backend" and is_auto)
     }
-    backend = given.get("backend", config.runtime.backend)
-    if backend not in ("paddle", "auto"):
-        of_paddle = [name for name in OF_PADDLE_ALONE if config.gives(name)]
-        if of_paddle and "backend" in given:
-            why = (
-                f"{file.path} is not followed: it was tuned for the backend {backend}, and "
-                f"{listed(of_paddle)}, which was given, acts on Paddle alone"
-            )
-            _warn_once(why)
-            return TunedOptions(config, why)
     if not given:
         return TunedOptions(config, f"{file.path} has nothing that was not given otherwise")
-    _warn_of_other_machine(file, backend)
+    _warn_of_other_machine(file, _backend_of(file))
     options = {**config.flat(), **given}
     origins: dict[str, Origin] = {**config.origins, **dict.fromkeys(given, "tuned")}
     when = f" of {shown(file.date)}" if file.date else ""
     note = f"{file.path}{when} gave {', '.join(given)}"
     return TunedOptions(EngineConfig.from_options(options, origins), note, tuple(given))
+
+
+def _backend_of(file: TuningFile) -> str:
+    return str(file.options.get("backend", "paddle"))
+
+
+def _why_not(config: EngineConfig, file: TuningFile) -> str:
+    """Says why what was measured with one backend is no good here; empty if it is."""
+    measured, given = _backend_of(file), config.runtime.backend
+    if given == "auto" and measured not in installed_runtimes():
+        return f"it was tuned for the backend {measured}, which is not installed"
+    if config.gives("backend") and given not in ("auto", measured):
+        return f"it was tuned for the backend {measured}, and {given} was given"
+    of_paddle = [name for name in OF_PADDLE_ALONE if config.gives(name)]
+    if measured != "paddle" and of_paddle:
+        given_there = f"{listed(of_paddle)}, which was given, acts on Paddle alone"
+        return f"it was tuned for the backend {measured}, and {given_there}"
+    return ""
 
 
 def _warn_of_other_machine(file: TuningFile, backend: str) -> None:

@@ -77,6 +77,7 @@ def verify(
     config = one_config(config, options)
     with _opened(path, config) as engine:
         loaded = engine._generation
+        config = loaded.config  # with the options of a tuning file
         spec, core, padding = loaded.spec, loaded.core, loaded.padding
         not_compared: dict[Compared, str] = {}
         apart = _why_apart(loaded)
@@ -287,7 +288,7 @@ def _compare_runtimes(
         onnx_cache_bytes=options.onnx_cache_bytes,
     )
     batching = BatchingOptions(batchable=False)
-    with _opened(spec.path, EngineConfig(runtime, batching)) as engine:
+    with _opened(spec.path, EngineConfig(runtime, batching, tuning_file=None)) as engine:
         for arrays, answers, about in requests:
             try:
                 given = run_once(engine._generation.core, arrays)

@@ -60,6 +60,8 @@ def read_tuning_file(path: Path) -> TuningFile:
             raise ConfigError(
                 f"[options] of {path} has {shown(name)}; the options there are {', '.join(TUNABLE)}"
             )
+    if given.get("backend") == "auto":
+        raise ConfigError(f'backend in [options] of {path} must name a runtime, and "auto" is none')
     try:
         options = options_of_table(f"[options] of {path}", given)
         EngineConfig.from_options(options)

@@ -58,7 +58,7 @@ def _platform(model: ServedModel) -> str:
     else:  # it is loaded on demand, from its source
         assert model.source is not None
         runtime = model.source.config.runtime.backend
-    return f"paddle_{format.strip('_')}" if runtime == "paddle" else f"{runtime}_onnx"
+    return f"paddle_{format.strip('_')}" if runtime in ("paddle", "auto") else f"{runtime}_onnx"
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -7,13 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from zoo import Zoo
 
 import paddleinfer
 from paddleinfer import BatchingOptions, ConfigError, Engine, EngineConfig, RuntimeOptions
 from paddleinfer.backends.processors import processor_name
-from paddleinfer.engine import memory, tuned_options
+from paddleinfer.engine import backend_choice, memory, tuned_options
+from paddleinfer.engine.opening import opening
+from paddleinfer.engine.paddle_answers import answers_of_paddle
 from paddleinfer.models.reader import load_spec
 
 pytest.importorskip("paddle")
@@ -117,6 +120,7 @@ def test_padding_of_the_file_is_in_force(zoo: Zoo, tmp_path: Path) -> None:
         ("[options", "is not TOML"),
         ("", "has no table [options]"),
         ("[options]\nmax_batch_size = 8\n", "has no table [measured]"),
+        ('[options]\nbackend = "auto"\n[measured]\n', "must name a runtime"),
         ("[options]\nbatchsize = 8\n[measured]\n", "has 'batchsize'; the options there are backend, "),
         ('[options]\nparams = "/etc/passwd"\n[measured]\n', "has 'params'; the options there are backend, "),
         ("[options]\nmax_batch_size = 0\n[measured]\n", "max_batch_size must be an integer from 1"),
@@ -157,7 +161,41 @@ def test_a_backend_of_the_file_gives_way_to_what_acts_on_paddle_alone(
     assert (found["backend"]["value"], found["mem_optim"]["value"]) == ("paddle", False)
     assert "mem_optim, which was given, acts on Paddle alone" in found["tuning_file"]["note"]
     assert "is not followed: it was tuned for the backend onnxruntime" in caplog.text
-    assert in_force(model, backend="paddle")["instances"]["value"] == 3
+
+
+def test_what_was_measured_with_another_backend_than_the_given_one_is_not_followed(model: Path) -> None:
+    tuned(model, 'backend = "onnxruntime"\ninstances = 3')
+    found = in_force(model, backend="paddle")
+    assert found["instances"]["source"] == "auto"
+    assert "for the backend onnxruntime, and paddle was given" in found["tuning_file"]["note"]
+
+
+def test_auto_is_what_the_file_says(model: Path) -> None:
+    tuned(model, 'backend = "paddle"\ninstances = 3')
+    found = in_force(model, backend="auto")
+    assert (found["backend"]["value"], found["backend"]["source"]) == ("paddle", "tuned")
+    assert found["instances"]["value"] == 3
+
+
+def test_auto_does_without_a_file_for_a_backend_that_is_not_installed(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {"paddle": tuned_options.installed_runtimes()["paddle"]}
+    monkeypatch.setattr(tuned_options, "installed_runtimes", lambda: installed)
+    monkeypatch.setattr(backend_choice, "installed_runtimes", lambda: installed)
+    tuned(model, 'backend = "onnxruntime"\ninstances = 3')
+    found = in_force(model, backend="auto")
+    assert (found["backend"]["value"], found["backend"]["source"]) == ("paddle", "auto")
+    assert "onnxruntime, which is not installed" in found["tuning_file"]["note"]
+
+
+def test_paddles_answers_for_a_comparison_do_not_follow_the_file(model: Path) -> None:
+    file = tuned(model)
+    file.write_text("damaged")
+    spec = load_spec(model)
+    with opening() as load:
+        (answers,) = answers_of_paddle(spec, None, [[np.ones((1, 16), "float32")]], load)
+    assert answers
 
 
 def test_another_processor_or_version_is_warned_of_once_and_the_file_is_followed(

@@ -105,7 +105,7 @@ class OnnxModel:
             self.reference = Reference(self._title, path.parent, self.load)
 
     def _report_backend(self, origin: str) -> None:
-        self.resolved.note("backend", f"{self._title}; {origin}")
+        self.resolved.add_note("backend", f"{self._title}; {origin}")
 
     def _places(self, loaded: LoadedFile) -> list[tuple[str, int]]:
         """Returns for each input of the spec where it is in the ONNX model; negative for one that it dropped.
