@@ -84,20 +84,23 @@ class OpenVino:
 def _note_threads(resolved: ResolvedOptions, model: _NativeModel | PythonRequests, apart: bool) -> None:
     streams, threads = (int(model.property(name)) for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS"))
     each = max(1, threads // max(1, streams))
-    if not apart:
-        note = f"{streams} streams of OpenVINO's, with {each} threads each, compute"
-        weights = "one compiled model, which holds the weights once, serves all instances"
-    else:
+    if apart:
         helpers = f", and {each - 1} of OpenVINO's help it" if each > 1 else ""
         note = f"each instance computes on its own thread{helpers}"
-        weights = "the weights are few, so each instance has a compiled model of its own"
+    else:
+        note = (
+            f"{streams} streams of OpenVINO's compute, of {each} {'thread' if each == 1 else 'threads'} each"
+        )
     if each < resolved.cpu_threads:
         note += f"; OpenVINO takes no more than {each}, for it counts the cores"
     resolved.note("cpu_threads", note)
+    if apart and resolved.instances > 1:
+        weights = "the weights are few, so each instance has a compiled model of its own"
+    else:
+        weights = "one compiled model, which holds the weights once, serves all instances"
     resolved.note("share_weights", weights)
     if not apart and streams < resolved.instances:
-        fewer = f"OpenVINO computes {streams} at a time, for it counts the cores"
-        resolved.add_note("instances", fewer)
+        resolved.add_note("instances", f"OpenVINO computes {streams} at a time, for it counts the cores")
 
 
 @dataclass(frozen=True)
