@@ -130,6 +130,7 @@ def test_what_cannot_be_converted_is_one_sentence_and_leaves_nothing(
 def test_a_conversion_that_does_not_end_is_ended(
     zoo: Zoo, tmp_path: Path, tools: Callable[..., None]
 ) -> None:
+    """By the real clock: the process never ends by itself, so the limit passes on any machine."""
     with pytest.raises(ModelLoadError, match=r"was not converted to ONNX within 0\.5 s"):
         onnx_of(zoo.directory("mlp", zoo.formats[0]), tmp_path, "time.sleep(1000)", longest_s=0.5)
     assert os.listdir(tmp_path) == []
