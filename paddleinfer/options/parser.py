@@ -29,9 +29,12 @@ class OneSentenceParser(argparse.ArgumentParser):
         """Ends the process because of a text that is not understood."""
         if not text.startswith("-"):
             self.error(f"{shown(text)} is one argument too many; {self.prog} --help lists what it takes")
-        known = [spelled for action in self._actions for spelled in action.option_strings]
-        close = difflib.get_close_matches(text.partition("=")[0], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"
+        # The dashes that all begin with make none alike.
+        known = {
+            spelled.lstrip("-"): spelled for action in self._actions for spelled in action.option_strings
+        }
+        close = difflib.get_close_matches(text.partition("=")[0].lstrip("-"), known, n=1)
+        hint = f"did you mean {known[close[0]]}?" if close else f"{self.prog} --help lists the options"
         self.error(f"there is no option {text}; {hint}")
 
     def error(self, message: str) -> NoReturn:

@@ -76,6 +76,7 @@ def test_no_command_is_refused_with_the_list_of_them(capsys: pytest.CaptureFixtu
     [
         (["inspect", "DIR", "--no-laod"], "there is no option --no-laod; did you mean --no-load?"),
         (["bench", "DIR", "--xyz"], "there is no option --xyz; paddleinfer bench --help lists the options"),
+        (["bench", "DIR", "--bogus"], "there is no option --bogus; paddleinfer bench --help lists"),
         (["inspect", "DIR", "more"], "'more' is one argument too many"),
         (["inspect", ""], "DIR: must be a model's directory, file or file stem, not empty"),
         (["inspect"], "the following arguments are required: DIR"),
