@@ -40,5 +40,5 @@ cdef want(Core core, Request* target, outputs):
         place = core.output_places.get(name) if isinstance(name, str) else None
         if place is None:
             raise InvalidInput(
-                f"there is no output {shown(name)}; the model has {listed(core.output_names)}")
+                f"there is no output {shown(name)}; the model has {listed(core.output_places)}")
         target.wanted.push_back(<uint32_t>place)

@@ -199,6 +199,8 @@ def test_aliases_work_beside_the_real_names(zoo: Zoo, tmp_path: Path) -> None:
         assert list(engine.infer({"features": x})) == [name_out]
         with pytest.raises(paddleinfer.InvalidInput, match="same input"):
             engine.infer({"features": x, name_in: x})
+        with pytest.raises(paddleinfer.InvalidInput, match=f"no output 'z'; the model has {name_out}, score"):
+            engine.infer({"features": x}, outputs=["z"])
 
 
 @pytest.mark.parametrize("driver", ["native", "python"])
