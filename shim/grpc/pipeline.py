@@ -66,7 +66,7 @@ class PipelineRequest(RpcRequest):
         if pipeline is not None:
             self._served = self._service.services.get(name)
             return await self._answered_by(pipeline, name, fields, remaining_s)
-        self.use(models, models.choose(name))
+        self.use(models, self._service.model_of_prediction(name))
         inputs, outputs = self.model.inputs, self.model.outputs
         refuse_texts((*inputs, *outputs))
         reading = self.work(self.size_bytes, is_long, self._asked, fields, inputs, outputs)

@@ -17,6 +17,7 @@ from ..protocol.request import InferRequest, has_binary, parse_request
 from ..protocol.response import encode_response, is_long_response, result_bytes
 from ..service.model_use import ModelUse
 from ..service.origins import check_same_site
+from ..service.served_models import ServedModel
 from ..service.served_request import ServedRequest
 from ..service.service import Service
 from .answers import JSON_FIELDS, answer, error_answer
@@ -84,8 +85,11 @@ class AsgiRequest(ServedRequest):
         finally:
             self.note_left()
 
+    def _chosen(self, name: str, version: str | None) -> ServedModel:
+        return self._service.models.choose(name, version)
+
     async def _serve(self, name: str, version: str | None) -> None:
-        self.serve(self._service.models.choose(name, version))
+        self.serve(self._chosen(name, version))
         if self.model.is_service:
             check_same_site(self._headers, self._service.hosts)
         self._inference.check_room()
@@ -96,7 +100,7 @@ class AsgiRequest(ServedRequest):
             try:
                 self.begin()
                 if self.model.dropped:  # meanwhile another version may have taken its place
-                    self.serve(self._service.models.choose(name, version))
+                    self.serve(self._chosen(name, version))
                 with self._service.models.use(self.model) as use:
                     answering = self._run(body, use)
                     del body  # the arrays hold the part that they need

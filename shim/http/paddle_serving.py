@@ -17,6 +17,7 @@ from paddleinfer.serving.formats.texts import array_text
 from ..protocol.errors import RequestError
 from ..protocol.request import InferRequest, plain_request, refuse_texts
 from ..protocol.serving_json import CountedJson, make_jsonable, object_of
+from ..service.served_models import ServedModel
 from .answers import JSON_FIELDS, answer
 from .asgi_request import AsgiRequest, Fields
 
@@ -67,6 +68,9 @@ class PredictionRequest(_ServingRequest):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._has_feeds = self._has_tensors = self._asks_for_profile = False
+
+    def _chosen(self, name: str, version: str | None) -> ServedModel:
+        return self._service.model_of_prediction(name)
 
     def _read(self, body: bytes, inputs: Sequence[TensorSpec]) -> InferRequest:
         document = object_of(body)

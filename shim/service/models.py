@@ -19,9 +19,17 @@ from .model_loads import ModelLoads
 from .served_models import ModelSource, Served, ServedModel, served_under
 from .version_changes import VersionChanges
 
-__all__ = ["Models"]
+__all__ = ["Models", "unknown_model"]
 
 _log = logging.getLogger("paddleinfer.http")
+
+
+def unknown_model(name: str, known: Iterable[str]) -> RequestError:
+    """The 404 of a name that is not among those that are served."""
+    # Clients of Triton look for the first words.
+    return RequestError(
+        HTTPStatus.NOT_FOUND, f"Request for unknown model {shown(name)}; the server has {listed(known)}"
+    )
 
 
 class Models(ModelLoads):
@@ -89,12 +97,7 @@ class Models(ModelLoads):
             return versions
         if name in self._of_services:
             return [self._of_services[name]]
-        # Clients of Triton look for the first words.
-        raise RequestError(
-            HTTPStatus.NOT_FOUND,
-            f"Request for unknown model {shown(name)}; "
-            f"the server has {listed([*self._served, *self._of_services])}",
-        )
+        raise unknown_model(name, [*self._served, *self._of_services])
 
     def get(self, name: str, version: str | None = None) -> ServedModel:
         """Returns this version of a model; without one the highest that is ready, else the highest.

@@ -18,8 +18,9 @@ from ..protocol.limits import RequestLimits
 from .connection_limits import ConnectionLimits
 from .inference import Inference
 from .long_work import LongWork
-from .models import Models
+from .models import Models, unknown_model
 from .origins import AllowedHosts
+from .served_models import ServedModel
 from .service_pipeline import ServicePipeline
 from .services import Services
 
@@ -117,6 +118,15 @@ class Service:
             self.spans = ServerSpans()
         self._waiting: set[asyncio.Future[None]] = set()
         self._key = self.options.api_key.encode() if self.options.api_key else None
+
+    def model_of_prediction(self, name: str) -> ServedModel:
+        """The model that a client of Paddle Serving's asks by a name, which no pipeline has.
+
+        Raises RequestError 404 for a name that is not served; it names the pipelines, too.
+        """
+        if self.models.find(name) is None:
+            raise unknown_model(name, [*self.pipelines, *self.models.names])
+        return self.models.choose(name)
 
     def end(self) -> None:
         """Begins the shutdown. Call it on the event loop."""

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError, EngineClosed, PaddleInferError
@@ -25,7 +25,10 @@ from .models import Models
 from .served_models import check_name
 from .service_model import ServiceModel
 
-__all__ = ["ServedService", "Services", "import_service"]
+__all__ = ["ROUTES", "ServedService", "Services", "import_service"]
+
+ROUTES: Final = frozenset({"GeneralModelService", "services", "v2"})
+"""What the server's own longer paths begin with; those of services and pipelines begin with their names."""
 
 
 class _EnginesOfModels(Mapping[str, Engine]):
@@ -79,6 +82,10 @@ class Services:
         self._calls = DaemonCalls()
         for name, service in services.items():
             check_name(name)
+            if name in ROUTES:
+                raise ConfigError(
+                    f"a service or pipeline cannot be named {name!r}: the server answers /{name}/… itself"
+                )
             if models.find(name) is not None:
                 raise ConfigError(f"a model and a service are both named {shown(name)}")
             if not isinstance(service, ModelService):

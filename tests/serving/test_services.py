@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import engine_of
 from starlette.testclient import TestClient
 from string_services import Backwards
 
@@ -17,7 +18,9 @@ from paddleinfer import ConfigError, DeadlineExceeded, InvalidInput
 from paddleinfer.serve import Answer, Request, Service
 from paddleinfer.serving.formats.pipeline import PipelineRequest, PipelineResponse
 from paddleinfer.shim import ServiceOptions, create_app
+from paddleinfer.shim.http.routes import OPERATIONS
 from paddleinfer.shim.service.service_pipeline import ServicePipeline
+from paddleinfer.shim.service.services import ROUTES
 
 PATH = "/shout/prediction"
 
@@ -132,6 +135,27 @@ def test_a_service_and_a_pipeline_have_names_of_their_own() -> None:
         pytest.raises(ConfigError, match="both named 'shout'"),
     ):
         create_app({}, services={"shout": one}, pipelines={"shout": ServicePipeline(other)})
+
+
+@pytest.mark.parametrize("name", sorted(ROUTES))
+def test_neither_is_named_as_paths_of_the_server(name: str) -> None:
+    with Service({}, handle=shout) as service:
+        for given in ({"services": {name: service}}, {"pipelines": {name: ServicePipeline(service)}}):
+            with pytest.raises(ConfigError, match=f"cannot be named '{name}': the server answers /{name}/"):
+                create_app({}, **given)
+
+
+def test_the_longer_paths_of_the_server_begin_with_these_names() -> None:
+    parts = [path.split("/")[1:] for one in OPERATIONS for path in one.paths.values()]
+    assert {first for first, *further in parts if any(further) and not first.startswith("{")} == ROUTES
+
+
+def test_a_prediction_of_nobody_names_services_pipelines_and_models() -> None:
+    with engine_of() as engine, Service({}, handle=shout) as one, Service({}, handle=shout) as other:
+        app = create_app({"m": engine}, services={"s": one}, pipelines={"p": ServicePipeline(other)})
+        with TestClient(app) as client:
+            said = client.post("/nope/prediction", json={"key": ["x"], "value": ["1"]}).json()
+    assert said["err_no"] == 3002 and "unknown model 'nope'; the server has s, p, m" in said["err_msg"], said
 
 
 def test_a_service_answers_in_the_process_as_a_pipeline_does() -> None:
