@@ -40,6 +40,7 @@ _COUNTS = (
     *("max_connections", "max_connections_per_address", "min_bytes_per_s"),
     *("max_load_batch_size", "max_loaded_bytes"),
 )
+_MOST_COUNT = (1 << 63) - 1  # what counts and metrics can say
 _MODE = re.compile("0?[0-7]{3}")
 
 
@@ -161,6 +162,8 @@ class ServerOptions:
                 raise ConfigError(f"{name} must be an integer from 1 up, not None")
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigError(f"{name} must be an integer from 1 up, not {shown(value)}")
+            if value is not None and value > _MOST_COUNT:
+                raise ConfigError(f"{name} must be at most {_MOST_COUNT}, not {shown(value)}")
         if self.max_buffered_bytes is not None and self.max_buffered_bytes < self.max_body_bytes:
             raise ConfigError(
                 f"max_buffered_bytes must be at least max_body_bytes, {self.max_body_bytes}, "

@@ -135,5 +135,22 @@ def test_the_limit_and_the_pinned_are_options_of_command_and_file(equal_models: 
         with pytest.raises(ConfigError) as refused:
             plan(f"--config={file}")
         assert says in str(refused.value)
-    with pytest.raises(ConfigError, match="max_loaded_bytes must be an integer from 1 up"):
-        plan(equal_models / "1", "--max-loaded-bytes=0")
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("0", "max_loaded_bytes must be an integer from 1 up, not 0"),
+        ("-1", "max_loaded_bytes must be an integer from 1 up, not -1"),
+        ("1e30", "--max-loaded-bytes must be an integer or none, not '1e30'"),
+        ("nan", "--max-loaded-bytes must be an integer or none, not 'nan'"),
+        ("9" * 400, "max_loaded_bytes must be at most 9223372036854775807, not an integer of 1329 bits"),
+        ("9" * 5000, "--max-loaded-bytes must be an integer or none, not '9999"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_refused_in_a_sentence(
+    equal_models: Path, value: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        plan(equal_models / "1", f"--max-loaded-bytes={value}")
+    assert sentence in str(refused.value) and len(str(refused.value)) < 500

@@ -34,7 +34,7 @@ def directory(zoo: Zoo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("versions")
     for version in (1, 2, 10):
         shutil.copytree(zoo.directory(f"constant-{version}", zoo.formats[0]), root / str(version))
-    for other in ("01", "0", "next", "-1"):
+    for other in ("01", "0009", "0", "next", "-1", "1" + "0" * 30):
         (root / other).mkdir()
     (root / "3").write_text("a file")
     return root

@@ -175,6 +175,7 @@ def test_a_language_of_its_own_has_a_model_of_its_own(listed: Path) -> None:
         assert service.call({"image": png, "lang_type": "korean"})["txts"] == ["c", "c"]
         assert service.call({"image": png, "lang_type": "en"})["txts"] == ["aab", "aab"]
         assert service.call({"image": png})["txts"] == ["aab", "aab"]
+        assert service.call({"image": png, "lang_type": "x" * 1_000_000})["txts"] == ["aab", "aab"]
         with pytest.raises(InvalidInput, match="lang_type must be a text"):
             service.call({"image": png, "lang_type": 7})
 
