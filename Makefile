@@ -31,12 +31,13 @@ CXXFLAGS_CORE := -std=c++17 -O1 -g -Wall -Wextra -Werror -I_ext -Itests/core
 ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyncio asyncio_ends asyncio_loops isolation \
 	large_requests queue_full infer_many)
 
-.PHONY: help demo test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
+.PHONY: help demo demo-ocr test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
 	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-openapi test-clients test-docling test-system \
 	system-tools bench bench-paddleocr bench-http-envs docs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
+	@echo "make demo-ocr  read pages with PaddleOCR, as it comes and on engines"
 	@echo "make test    set everything up and pass all checks and tests"
 	@echo "make build   compile the core again after an edit"
 	@echo "make lint, format, test-core, test-python, bench, docs, dist, ci-more, clean: see CONTRIBUTING.md"
@@ -209,6 +210,10 @@ $(VENV_PADDLEX)/.test: $(PACKAGING) $(VENV)/.test
 
 test-paddlex: $(REAL_MODELS)/.fetched $(VENV_PADDLEX)/.test $(VENV)/.built
 	$(VENV_PADDLEX)/bin/python -m pytest -m paddlex $(PYTEST_ARGS) tests/paddlex
+
+# PaddleOCR as it comes on one thread, and on engines from eight.
+demo-ocr: $(REAL_MODELS)/.fetched $(VENV_PADDLEX)/.test $(VENV)/.built
+	$(VENV_PADDLEX)/bin/python -m paddleinfer.paddlex.demo --models $(REAL_MODELS) --out demo-output
 
 ONNX_TESTS := tests/backends/onnx tests/engine/test_agreement.py tests/engine/test_backend_choice.py tests/engine/test_verify.py tests/cli/test_verify.py
 test-onnx: $(VENV_ONNX)/.test $(VENV)/.built

@@ -6,36 +6,21 @@ from typing import Any
 
 import numpy as np
 from ocr_pages import page_of
-from real_models import V5_DET, V5_REC, need
+from real_models import V5_DET, need
+
+from paddleinfer.demo.ocr_pipeline import ocr_pipeline, stock_pipeline
 
 Array = np.ndarray[Any, Any]
 
 
-def make(engine: str, det: dict[str, Any] | None = None, **options: Any) -> Any:
-    """A PaddleOCR without orientation and unwarping; `det` is the detector's own ``engine_config``."""
-    from paddleocr import PaddleOCR
-    from paddlex.inference import load_pipeline_config
-
-    config = load_pipeline_config("OCR")
-    if det is not None:
-        config["SubModules"]["TextDetection"]["engine_config"] = det
-    return PaddleOCR(
-        paddlex_config=config,
-        engine=engine,
-        text_detection_model_name=V5_DET,
-        text_detection_model_dir=str(need(V5_DET)),
-        text_recognition_model_name=V5_REC,
-        text_recognition_model_dir=str(need(V5_REC)),
-        use_doc_orientation_classify=False,
-        use_doc_unwarping=False,
-        use_textline_orientation=False,
-        **options,
-    )
+def make(engine: str, **options: Any) -> Any:
+    """A PaddleOCR without orientation and unwarping."""
+    return ocr_pipeline(engine, need(V5_DET).parent, **options)
 
 
 def stock() -> Any:
-    """On Paddle's predictors; Paddle 3.3 cannot run the detector with oneDNN."""
-    return make("paddle_static", det={"run_mode": "paddle"})
+    """On Paddle's predictors."""
+    return stock_pipeline(need(V5_DET).parent)
 
 
 def drawn(count: int) -> list[Array]:
