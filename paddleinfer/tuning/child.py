@@ -34,7 +34,6 @@ Answers = Mapping[str, Array]
 
 # A model that takes longer for one request is not warmed up by a part of the load.
 _LONGEST_TO_WARM_S = 0.2
-_WARM_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ class ChildOrder:
     """Inputs on which the answers are compared."""
     wanted: Sequence[Answers]
     """Paddle's answers to each of them, with its defaults."""
-    round_s: float
+    warm_s: float
+    """Seconds of the load before it is measured."""
     answers: int
     """The file descriptor for its lines."""
 
@@ -71,7 +71,6 @@ def _serve(order: ChildOrder, answers: Any) -> None:
         engine = Engine(order.path, order.config)
     except (ConfigError, ModelLoadError) as error:
         raise Fell("refused", str(error)) from error
-    began = time.perf_counter()
     for case, wanted in zip(order.cases, order.wanted, strict=True):
         try:
             given = engine.infer(case)
@@ -83,23 +82,26 @@ def _serve(order: ChildOrder, answers: Any) -> None:
     for _ in range(int(engine.effective_config()["instances"]["value"])):
         began = time.perf_counter()
         engine.infer(order.cases[0])
-    if time.perf_counter() - began < _LONGEST_TO_WARM_S:
-        order.load.drive(0, order.round_s * _WARM_SHARE, engine.infer, engine.submit)
+    run_s = time.perf_counter() - began
+    if run_s < _LONGEST_TO_WARM_S:
+        order.load.drive(0, order.warm_s, engine.infer, engine.submit)
     values = {name: line["value"] for name, line in engine.effective_config().items()}
     plain = {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}
-    _say(answers, {"outcome": "measured", "in_force": plain})
+    _say(answers, {"outcome": "measured", "in_force": plain, "run_s": run_s})
     for line in sys.stdin.buffer:
-        _say(answers, {"outcome": "measured", "sample": asdict(_sample(engine, order, int(line)))})
+        number, seconds = line.split()
+        sample = _sample(engine, order.load, int(number), float(seconds))
+        _say(answers, {"outcome": "measured", "sample": asdict(sample)})
 
 
-def _sample(engine: Engine, order: ChildOrder, number: int) -> Sample:
-    tally, rows = order.load.drive(number, order.round_s, engine.infer, engine.submit)
+def _sample(engine: Engine, load: Load, number: int, seconds: float) -> Sample:
+    tally, rows = load.drive(number, seconds, engine.infer, engine.submit)
     lost = tally.refused + tally.late
     if not tally.latencies_ms:
         raise Fell("too slow", f"none of {tally.sent} requests was answered in a round")
     p50_ms, p99_ms = np.percentile(tally.latencies_ms, (50, 99))
     return Sample(
-        rows_per_s=len(tally.latencies_ms) * rows / max(tally.seconds, order.round_s),
+        rows_per_s=len(tally.latencies_ms) * rows / max(tally.seconds, seconds),
         p50_ms=float(p50_ms),
         p99_ms=float(p99_ms),
         memory_bytes=resident_memory_bytes(),

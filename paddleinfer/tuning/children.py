@@ -24,6 +24,7 @@ _CHILD = python_code("paddleinfer.tuning.child")
 # Beyond the time of the search: what is under way may end.
 _GRACE_S = 20.0
 _LOOK_S = 0.1
+_ANSWERS_A_ROUND = 30
 _MOST_LINE_BYTES = 1 << 20
 _ROOM = 1.5
 
@@ -53,6 +54,9 @@ class Children:
     ----------
     order
         Makes what a setting's child gets, for the file descriptor that it writes to.
+    round_s
+        The least and the most that a round may take, in seconds. It is longer where runs are, by the first
+        setting that is opened, so that the last few answers decide nothing.
     ends_s
         When the time for the search is over, by ``time.monotonic``.
     tell
@@ -64,12 +68,15 @@ class Children:
     def __init__(
         self,
         order: Callable[[Setting, int], ChildOrder],
+        round_s: tuple[float, float],
         ends_s: float,
         tell: Callable[[], object],
         *,
         code: str = _CHILD,
     ) -> None:
         self._order = order
+        self._shortest_s, self._longest_s = round_s
+        self._round_s: float | None = None
         self._ends_s = ends_s
         self._tell = tell
         self._code = code
@@ -101,6 +108,9 @@ class Children:
         line = self._answer(setting, child)
         self._seconds["open"] = time.monotonic() - began_s
         found: Mapping[str, Any] = line["in_force"]
+        if self._round_s is None:
+            wanted_s = _ANSWERS_A_ROUND * line["run_s"] / found["instances"]
+            self._round_s = min(max(wanted_s, self._shortest_s), self._longest_s)
         return found
 
     def measure(self, setting: Setting, number: int) -> Sample:
@@ -109,7 +119,7 @@ class Children:
             self.open(setting)
         child = self._children[str(setting)]
         began_s = time.monotonic()
-        self._give(child, b"%d\n" % number)
+        self._give(child, b"%d %f\n" % (number, self._round_s or self._shortest_s))
         sample = Sample(**self._answer(setting, child)["sample"])
         child.memory_bytes, child.used_s = sample.memory_bytes, time.monotonic()
         self._seconds["measure"] = time.monotonic() - began_s

@@ -50,8 +50,8 @@ DEFAULT_SECONDS = 90.0
 """How long a search takes at most, but for what is under way then."""
 
 # Of the time for a search, what one round gets, and its limits in seconds.
-_ROUND_SHARE = 1 / 120
-_SHORTEST_ROUND_S, _LONGEST_ROUND_S = 0.2, 2.0
+_ROUND_SHARES = 1 / 120, 1 / 30
+_SHORTEST_ROUND_S, _LONGEST_ROUND_S = 0.2, 5.0
 # Requests that a load takes made-up rows for in turn.
 _MADE_UP_REQUESTS = 4
 # A second case, of two requests, is compared where its inputs are no larger.
@@ -148,20 +148,22 @@ def tune(
     load = load.with_inputs(arrays, spec.inputs)
     cases = _cases(load)
     answers = _answers(spec, config, cases)
-    round_s = min(max(seconds * _ROUND_SHARE, _SHORTEST_ROUND_S), _LONGEST_ROUND_S)
+    least_s, most_s = (
+        min(max(seconds * share, _SHORTEST_ROUND_S), _LONGEST_ROUND_S) for share in _ROUND_SHARES
+    )
 
     def order(setting: Setting, descriptor: int) -> ChildOrder:
         changed = EngineConfig.from_options(
             {**config.flat(), **setting.changes},
             {**config.origins, **dict.fromkeys(setting.changes, "option")},
         )
-        return ChildOrder(os.fspath(path), changed, load, cases, answers, round_s, descriptor)
+        return ChildOrder(os.fspath(path), changed, load, cases, answers, least_s / 2, descriptor)
 
     def tell() -> None:
         if progress is not None:
             progress(time.monotonic() - began_s)
 
-    children = Children(order, began_s + seconds, tell)
+    children = Children(order, (least_s, most_s), began_s + seconds, tell)
     try:
         found = search(wanted, functools.partial(_facts, spec, config, load), STAGES, children)
     except Fell as fell:

@@ -21,11 +21,10 @@ from paddleinfer.tuning.settings import Setting
 BEGIN = "import json, os, pickle, signal, sys; sys.path[:] = pickle.load(sys.stdin.buffer)\n"
 ORDERED = BEGIN + "order = pickle.load(sys.stdin.buffer); parent = pickle.load(sys.stdin.buffer)\n"
 SAY = "def say(**line): os.write(order.answers, json.dumps(line).encode() + b'\\n')\n"
-READY = ORDERED + SAY + "say(outcome='measured', in_force={'instances': 2})\n"
+READY = ORDERED + SAY + "say(outcome='measured', in_force={'instances': 2}, run_s=0.1)\n"
 FIGURES = "rows_per_s=7.0, p50_ms=1.0, p99_ms=2.0, memory_bytes=3"
-SERVES = READY + (
-    f"for line in sys.stdin.buffer:\n    say(outcome='measured', sample=dict({FIGURES}, lost=int(line)))\n"
-)
+ROUNDS = "for line in sys.stdin.buffer: say(outcome='measured', sample=dict({}, lost=int(line.split()[0])))\n"
+SERVES = READY + ROUNDS.format(FIGURES)
 
 
 def order(setting: Setting, descriptor: int) -> ChildOrder:
@@ -33,7 +32,7 @@ def order(setting: Setting, descriptor: int) -> ChildOrder:
 
 
 def running(code: str, seconds: float = 60.0, tell: Any = lambda: None) -> Children:
-    return Children(order, time.monotonic() + seconds, tell, code=code)
+    return Children(order, (0.5, 3.0), time.monotonic() + seconds, tell, code=code)
 
 
 def fell(children: Children) -> Fell:
@@ -52,6 +51,15 @@ def test_a_child_stays_loaded_from_round_to_round() -> None:
     assert children.seconds_of("open") > 0 and 0 < children.seconds_left() < 60
     children.close_all()
     assert child.process.returncode == -9
+
+
+@pytest.mark.parametrize(("run_s", "round_s"), [(0.001, 0.5), (0.1, 1.5), (9.0, 3.0)])
+def test_rounds_are_as_long_as_the_first_settings_runs_ask_for(run_s: float, round_s: float) -> None:
+    says_seconds = SERVES.replace("lost=int(line.split()[0])", "lost=int(1000 * float(line.split()[1]))")
+    children = running(says_seconds.replace("run_s=0.1", f"run_s={run_s}"))
+    children.open(Setting())
+    assert children.measure(Setting(), 0).lost == 1000 * round_s
+    children.close_all()
 
 
 def test_a_crash_is_a_result_that_names_the_signal() -> None:

@@ -35,7 +35,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, figures: dict[str, Any], **bench: 
     """Has figures measured that are data."""
     fake = FakeBench(Worse({"defaults": 100.0, **figures}), **bench)
     monkeypatch.setattr(fake, "close_all", lambda: None, raising=False)
-    monkeypatch.setattr(module, "Children", lambda order, ends_s, tell: fake)
+    monkeypatch.setattr(module, "Children", lambda order, round_s, ends_s, tell: fake)
     monkeypatch.setattr(module, "answers_of_paddle", lambda *_: [{}])
     monkeypatch.setattr(module, "usable_cores", lambda: 2)
 
