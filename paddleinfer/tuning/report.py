@@ -38,7 +38,7 @@ class SettingResult:
     """The same as keywords of ``Engine``."""
     outcome: Outcome
     """"measured"; "crashed" (its process ended), "refused" (it cannot be loaded), "differs" (its answers are
-    not Paddle's), or "too slow" (it had no answer in time)."""
+    not Paddle's), "too slow" (it had no answer in time), or "not measured" (the time was over before)."""
     reason: str
     """Why it was not measured, or which limit it does not keep; else empty."""
     rounds: int
@@ -61,7 +61,7 @@ class SettingResult:
         return cls(
             setting=str(tried.setting),
             options=tried.setting.changes,
-            outcome="measured" if fell is None else fell.outcome,
+            outcome=fell.outcome if fell is not None else "measured" if samples else "not measured",
             reason=tried.misses if fell is None else fell.reason,
             rounds=len(samples),
             of_defaults=tried.of_defaults,

@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["Fell", "Outcome", "Sample"]
 
-Outcome = Literal["measured", "crashed", "refused", "differs", "too slow"]
+Outcome = Literal["measured", "crashed", "refused", "differs", "too slow", "not measured"]
 """What became of a setting."""
 
 

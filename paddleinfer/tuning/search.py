@@ -100,7 +100,7 @@ def search(goal: Goal, facts_of: Callable[[Mapping[str, Any]], Facts], stages: S
             name = next(iter(waiting))
             best = found.best or defaults
             others = [one for one in stages[name](facts, best) if str(one) not in found.tried]
-            if others and not _has_time(bench, len(others)):
+            if others and not _has_time(bench, 2):
                 break
             _stage(goal, bench, found, defaults, best, others)
             del waiting[name]
@@ -116,8 +116,10 @@ def search(goal: Goal, facts_of: Callable[[Mapping[str, Any]], Facts], stages: S
     return found
 
 
-def _has_time(bench: Bench, others: int) -> bool:
-    return bench.seconds_left() > others * bench.seconds_of("open") / 2 + 2 * bench.seconds_of("measure")
+def _has_time(bench: Bench, entrants: int) -> bool:
+    """Tells whether there is time to open one more setting, and for a round of so many and that one."""
+    round_s = (entrants + 1) * bench.seconds_of("measure")
+    return bench.seconds_left() > bench.seconds_of("open") + round_s
 
 
 def _stage(
@@ -131,7 +133,7 @@ def _stage(
     try:
         for setting in others:
             entrant = Entrant(setting)
-            if bench.seconds_left() <= bench.seconds_of("open"):
+            if not _has_time(bench, len(contest.running)):
                 break
             try:
                 bench.open(setting)

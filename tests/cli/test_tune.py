@@ -33,6 +33,7 @@ def report(setting: str | None = "onednn=False", **changes: Any) -> TuningReport
     tried = [
         Tried(Setting(), [sample(100), sample(90), sample(95)], 1.0),
         Tried(Setting({"onednn": False}), [sample(200), sample(210), sample(190)], 2.1),
+        Tried(Setting({"cpu_threads": 2})),
         Tried(Setting({"instances": 1}), fell=Fell("crashed", "its process ended with SIGSEGV")),
     ]
     given = {
@@ -76,6 +77,7 @@ def test_a_table_has_every_setting_with_its_spread_and_marks_the_one_that_won(
     (won,) = [line for line in lines if line.strip().startswith("* onednn=False")]
     (crashed,) = [line for line in lines if "instances=1" in line]
     assert "95 (90-100)" in defaults and "2.10" in won and "200 (190-210)" in won
+    assert any(line.split()[:2] == ["cpu_threads=2", "not"] for line in lines)
     assert "crashed" in crashed and crashed.endswith("its process ended with SIGSEGV")
     assert "onednn=False: 2.10 times as good as the defaults" in out
     assert out.endswith("written to m/paddleinfer.toml, which engines of this model follow\n")

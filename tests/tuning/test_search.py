@@ -88,6 +88,14 @@ def test_a_lack_of_time_is_said_and_what_was_found_stays() -> None:
     assert found.not_tried == list(STAGES)[1:4]  # nothing is padded
 
 
+def test_no_more_settings_are_opened_than_there_is_time_to_measure() -> None:
+    bench = FakeBench(Otherwise({"defaults": 100.0}), left_s=17.0)
+    found = searched_on(bench, facts={"fixed": {"onednn", "instances"}, "rows_at_once": 64})
+    opened = [text for text in bench.opened if "max_batch_size" in text]
+    assert opened == [f"max_batch_size={size}" for size in (1, 4, 8, 16)]
+    assert all(found.tried[text].samples for text in opened)
+
+
 def test_a_stage_that_was_cut_short_takes_nothing_back() -> None:
     figures = {"defaults": [100.0], "onednn=False": [120.0, 121.0, 122.0, 120.0, 121.0, 100.0]}
 
