@@ -38,6 +38,7 @@ class Calls:
         self._unsent = unsent
         self._endless: set[asyncio.Task[Any]] = set()
         self._ending = False
+        self._begun = 0
 
     def unary(self, method: str, behaviour: Behaviour) -> grpc.RpcMethodHandler:
         """Makes the handler of a call with one request and one response from (body, context) -> body."""
@@ -50,7 +51,7 @@ class Calls:
             return answer
 
         # We read the message ourselves, to limit how many arrive at once.
-        return grpc.stream_unary_rpc_method_handler(_checked(method, call))
+        return grpc.stream_unary_rpc_method_handler(self._checked(method, call))
 
     def wait_for_reader(self, task: asyncio.Task[Any], size_bytes: int) -> None:
         """Counts the bytes of a call's only answer, which waits for its client until the call is over."""
@@ -71,7 +72,7 @@ class Calls:
 
     def stream(self, method: str, behaviour: Behaviour) -> grpc.RpcMethodHandler:
         """Makes the handler of a call with many of both from (bodies, context) -> None."""
-        return grpc.stream_stream_rpc_method_handler(_checked(method, behaviour))
+        return grpc.stream_stream_rpc_method_handler(self._checked(method, behaviour))
 
     def endless(self, behaviour: Behaviour) -> Behaviour:
         """Wraps the function of a call that would go on for ever, so that it ends when the server ends."""
@@ -99,26 +100,35 @@ class Calls:
         for task in self._endless:
             task.cancel()
 
+    async def none_begins(self, within_s: float, most_s: float) -> None:
+        """Waits until no call begins for so long, so that all that have arrived have; or for `most_s`."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + most_s
+        begun = -1
+        while begun != self._begun and (left_s := end_s - loop.time()) > 0:
+            begun = self._begun
+            await asyncio.sleep(min(within_s, left_s))
 
-def _checked(method: str, behaviour: Behaviour) -> Behaviour:
-    async def call(request: Any, context: Any) -> Any:
-        code = grpc.StatusCode.OK
-        try:
-            return await behaviour(request, context)
-        except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED
-            raise
-        except grpc.aio.BaseError:  # the call has ended meanwhile
-            code = grpc.StatusCode.UNKNOWN
-            raise
-        except Exception as error:
-            code = code_of(error)
-            # grpc.aio keeps an abort in a cycle with its traceback, which must not keep the message.
-            del request
-            traceback.clear_frames(error.__traceback__)
-            await abort(context, error)
-        finally:
-            if ACCESS_LOG.isEnabledFor(logging.INFO):
-                ACCESS_LOG.info('%s - "%s" %s', context.peer(), method, code.name)
+    def _checked(self, method: str, behaviour: Behaviour) -> Behaviour:
+        async def call(request: Any, context: Any) -> Any:
+            self._begun += 1
+            code = grpc.StatusCode.OK
+            try:
+                return await behaviour(request, context)
+            except asyncio.CancelledError:
+                code = grpc.StatusCode.CANCELLED
+                raise
+            except grpc.aio.BaseError:  # the call has ended meanwhile
+                code = grpc.StatusCode.UNKNOWN
+                raise
+            except Exception as error:
+                code = code_of(error)
+                # grpc.aio keeps an abort in a cycle with its traceback, which must not keep the message.
+                del request
+                traceback.clear_frames(error.__traceback__)
+                await abort(context, error)
+            finally:
+                if ACCESS_LOG.isEnabledFor(logging.INFO):
+                    ACCESS_LOG.info('%s - "%s" %s', context.peer(), method, code.name)
 
-    return call
+        return call

@@ -48,8 +48,9 @@ _KEEPALIVE_INTERVAL_MS: Final = 60_000
 # About as many descriptors as the process itself keeps open.
 _OWN_DESCRIPTORS: Final = 128
 _LEAST_CONNECTIONS: Final = 16
-# The time in which calls that have arrived meanwhile are told that the server ends.
+# While calls come within this time of each other they are told that the server ends, up to the longer time.
 _LAST_CALLS_S: Final = 0.2
+_MOST_LAST_CALLS_S: Final = 5.0
 # The time after cut calls have been told so.
 _LAST_WORDS_S: Final = 1.0
 # The health service's List names the models.
@@ -147,7 +148,9 @@ class GrpcServer:
         self._calls.end_endless()
         self._inference.end()
         # gRPC would cancel calls that have arrived and that no handler has seen yet.
-        await asyncio.sleep(_LAST_CALLS_S)
+        end_s = asyncio.get_running_loop().time() + timeout_s
+        await self._calls.none_begins(_LAST_CALLS_S, max(_LAST_CALLS_S, min(_MOST_LAST_CALLS_S, timeout_s)))
+        timeout_s = max(0.0, end_s - asyncio.get_running_loop().time())
         stopping = asyncio.create_task(self._server.stop(timeout_s + _LAST_WORDS_S))
         ended, _ = await asyncio.wait([stopping], timeout=timeout_s)
         if not ended:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import grpc
 import pytest
 from engine_helpers import PATIENCE_S, engine_of, rows
 from grpc_helpers import Requests, failure, raw, serving
+
+from paddleinfer.shim.grpc import status
 
 
 def test_calls_that_have_come_when_the_server_ends_are_told_so() -> None:
@@ -35,6 +38,22 @@ def test_calls_that_have_come_when_the_server_ends_are_told_so() -> None:
         for thread in threads:
             thread.join()
     assert set(ends) <= {grpc.StatusCode.UNAVAILABLE}
+
+
+def test_a_backlog_of_calls_is_told_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server needs longer for it than it waits for further calls at least."""
+
+    async def slow_abort(*given: Any) -> None:
+        time.sleep(0.002)
+        await status.abort(*given)
+
+    monkeypatch.setattr("paddleinfer.shim.grpc.calls.abort", slow_abort)
+    with engine_of() as engine, serving(engine) as server:
+        calls = [server.begin(**raw(x=rows())) for _ in range(1000)]
+        calls[0].result(PATIENCE_S)
+        server.begin_stop(PATIENCE_S).result(PATIENCE_S)
+        codes = {call.code() for call in calls}
+    assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
 
 
 def test_many_streams_end_with_the_server_and_no_word_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
