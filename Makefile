@@ -32,8 +32,8 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 	large_requests queue_full infer_many)
 
 .PHONY: help demo demo-ocr test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
-	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-openapi test-clients test-docling test-system \
-	system-tools bench bench-paddleocr bench-http-envs docs dist clean
+	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-openapi test-clients test-docling \
+	test-deploy test-system system-tools bench bench-paddleocr bench-http-envs docs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
@@ -146,11 +146,12 @@ test-core-sanitize:
 
 # --- What CI does besides -------------------------------------------------------------------------
 
-ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-docling test-system \
-	test-some-models test-real test-onnx test-paddlex docs
+ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-docling test-deploy \
+	test-system test-some-models test-real test-onnx test-paddlex docs
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
-SYSTEM_TOOLS := promtool:prometheus chromium:chromium chromedriver:chromium-driver wrk:wrk
+SYSTEM_TOOLS := promtool:prometheus nginx:nginx-light bwrap:bubblewrap chromium:chromium \
+	chromedriver:chromium-driver wrk:wrk
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
@@ -244,6 +245,15 @@ test-docling: $(REAL_MODELS)/.fetched $(VENV)/.test $(VENV)/.built .venv-docling
 test-system: system-tools $(VENV)/.test $(VENV)/.built
 	$(BIN)/python -m pytest -m system tests/http/test_page.py tests/test_metrics.py
 
+# What lies in deploy/: linters of its formats, and the wheel, nginx and Prometheus as they are used there.
+.venv-deploy/.test: tests/deploy/tools.txt | $(BIN)/python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --quiet install -r $<
+	@touch $@
+
+test-deploy: system-tools $(VENV)/.test $(VENV)/.built .venv-deploy/.test test-wheel
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m system tests/deploy
+
 # Both formats with oneDNN on and off, of each.
 # 500 seeds; CI takes some of them.
 test-models: MODEL_SEEDS := 500
@@ -290,4 +300,4 @@ dist: $(VENV)/.test
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-paddlex .venv-schemathesis $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output
+	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-paddlex .venv-schemathesis .venv-deploy $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output

@@ -63,6 +63,8 @@ class Image:
     stop_signal: str
     volumes: list[str]
     ports: list[int]
+    extras: str
+    """Of the package, as the image has them unless told otherwise."""
 
 
 def image() -> Image:
@@ -85,6 +87,7 @@ def image() -> Image:
         stop_signal=last["STOPSIGNAL"][-1],
         volumes=[path for text in last["VOLUME"] for path in text.split()],
         ports=[int(port) for text in last["EXPOSE"] for port in text.split()],
+        extras=dict(text.split("=") for text in stages["packages"]["ARG"] if "=" in text)["EXTRAS"],
     )
 
 
