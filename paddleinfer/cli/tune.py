@@ -115,7 +115,9 @@ def _print(report: TuningReport) -> None:
     print()
     print(as_columns([_HEADS, *(_row(result, report.setting) for result in report.results)]))
     print()
-    if report.not_tried:
+    if report.interrupted and report.not_tried:
+        print(f"not tried to the end: {listed(report.not_tried)}")
+    elif report.not_tried:
         print(f"there was no time for: {listed(report.not_tried)}; --seconds gives more")
     print(conclusion(report))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from paddleinfer.options.tuning_file import TUNING_FILE_NAME
+
 from .served_models import ServedModel
 
 __all__ = ["Stamps", "stamps_around", "stamps_of", "stamps_when_read"]
@@ -12,7 +14,7 @@ __all__ = ["Stamps", "stamps_around", "stamps_of", "stamps_when_read"]
 # Paddle Serving reloads a model when this file beside it is touched.
 _STAMP: Final = "fluid_time_file"
 # Files beside the model that are read with it.
-_BESIDE: Final = (_STAMP, "inference.yml")
+_BESIDE: Final = (_STAMP, "inference.yml", TUNING_FILE_NAME)
 
 Stamps = tuple[tuple[str, int, int, int], ...]
 """Name, inode, time of the last change and size of every file."""

@@ -37,6 +37,13 @@ _PASSING: Final = (OutOfMemory, ThreadStartError)
 """Failures of a load that say nothing about the model."""
 
 
+def _are_same(one: EngineConfig | None, other: EngineConfig | None) -> bool:
+    """Tells whether two configurations give the same options; what is given wins over a tuning file."""
+    if one is None or other is None:
+        return one is other
+    return one == other and one.origins == other.origins
+
+
 class ModelLoads:
     """The part of the models of a server that changes them."""
 
@@ -218,7 +225,7 @@ class ModelLoads:
         source, before, reason = model.source, model.engine, model.reason
         is_open = before is not None and not before.closed
         wanted = config or (source.config if source is not None else None)
-        if before is not None and is_open and wanted == model.config:
+        if before is not None and is_open and _are_same(wanted, model.config):
             check_load = before.effective_config()["check_load"]["value"]
             async with self._counted(model, wanted or EngineConfig(), while_serving, is_wanted) as is_tried:
                 if is_tried and check_load == "auto":
