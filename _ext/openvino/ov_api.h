@@ -41,6 +41,8 @@ struct PartialSizes {  // ov_partial_shape_t
   Dimension* dims;  // null where the rank is free
 };
 
+inline constexpr int kInvalidParameter = -14;  // of ov_status_e
+
 // ov_element_type_e
 constexpr int element_type(DType dtype) noexcept {
   switch (dtype) {
@@ -103,7 +105,8 @@ struct Api {
   int (*create_tensor)(int type, Sizes, void* data, Tensor**) = nullptr;
   void (*free_tensor)(Tensor*) = nullptr;
   int (*tensor_type)(const Tensor*, int*) = nullptr;
-  int (*tensor_sizes)(const Tensor*, Sizes*) = nullptr;
+  int (*tensor_sizes)(const Tensor*, Sizes*) = nullptr;  // fails for a scalar
+  int (*tensor_elements)(const Tensor*, std::size_t*) = nullptr;
   int (*free_sizes)(Sizes*) = nullptr;
   int (*tensor_data)(const Tensor*, void**) = nullptr;
 
@@ -171,6 +174,7 @@ struct Api {
     library.find(free_tensor, "ov_tensor_free");
     library.find(tensor_type, "ov_tensor_get_element_type");
     library.find(tensor_sizes, "ov_tensor_get_shape");
+    library.find(tensor_elements, "ov_tensor_get_size");
     library.find(free_sizes, "ov_shape_free");
     library.find(tensor_data, "ov_tensor_data");
   }

@@ -65,12 +65,7 @@ class OvBackend final : public Backend {
     int type = 0;
     api.check(api.tensor_type(tensor, &type));
     if (!find_dtype(type, view.dtype)) throw std::invalid_argument("an output has a dtype that is not supported");
-    Sizes sizes{};
-    api.check(api.tensor_sizes(tensor, &sizes));
-    const std::unique_ptr<Sizes, int (*)(Sizes*)> held(&sizes, api.free_sizes);
-    if (sizes.rank > std::int64_t(kMaxRank)) throw std::length_error("an output has more than nine dimensions");
-    view.shape.rank = std::size_t(sizes.rank);
-    for (std::size_t axis = 0; axis < view.shape.rank; ++axis) view.shape.dims[axis] = sizes.dims[axis];
+    view.shape = shape_of(tensor);
     if (view.bytes() == 0) return view;
     void* data = nullptr;
     api.check(api.tensor_data(tensor, &data));
@@ -86,6 +81,21 @@ class OvBackend final : public Backend {
     std::size_t bytes = 0;
     bool bound = false;  // the request reads `memory`, as of this dtype and shape
   };
+
+  Shape shape_of(const Tensor* tensor) const {
+    const Api& api = model_->api();
+    Sizes sizes{};
+    const int status = api.tensor_sizes(tensor, &sizes);
+    std::size_t elements = 0;
+    if (status == kInvalidParameter && api.tensor_elements(tensor, &elements) == 0 && elements == 1) return {};
+    api.check(status);
+    const std::unique_ptr<Sizes, int (*)(Sizes*)> held(&sizes, api.free_sizes);
+    if (sizes.rank > std::int64_t(kMaxRank)) throw std::length_error("an output has more than nine dimensions");
+    Shape shape;
+    shape.rank = std::size_t(sizes.rank);
+    for (std::size_t axis = 0; axis < shape.rank; ++axis) shape.dims[axis] = sizes.dims[axis];
+    return shape;
+  }
 
   void bind(std::size_t place) {
     const Api& api = model_->api();

@@ -194,6 +194,7 @@ int infer(FakeRequest* request) {
     for (float& each : result) each *= 2;
     request->outputs[place] = {ov->result_type, given.dims, result.data()};
     if (ov->result_rank > 0) request->outputs[place].dims.assign(ov->result_rank, 1);
+    if (ov->scalar_result) request->outputs[place].dims.clear();
   }
   return 0;
 }
@@ -216,8 +217,15 @@ int tensor_type(const FakeTensor* tensor, int* out) {
 }
 
 int tensor_sizes(const FakeTensor* tensor, Sizes* out) {
+  if (tensor->dims.empty()) return paddleinfer::openvino::kInvalidParameter;  // as OpenVINO's own does
   *out = {std::int64_t(tensor->dims.size()), counted(new std::int64_t[tensor->dims.size()])};
   for (std::size_t axis = 0; axis < tensor->dims.size(); ++axis) out->dims[axis] = tensor->dims[axis];
+  return 0;
+}
+
+int tensor_elements(const FakeTensor* tensor, std::size_t* out) {
+  *out = 1;
+  for (const std::int64_t size : tensor->dims) *out *= std::size_t(size);
   return 0;
 }
 
@@ -286,6 +294,7 @@ class FakeLibrary {
       {"ov_tensor_free", any(release<FakeTensor>)},
       {"ov_tensor_get_element_type", any(tensor_type)},
       {"ov_tensor_get_shape", any(tensor_sizes)},
+      {"ov_tensor_get_size", any(tensor_elements)},
       {"ov_shape_free", any(free_sizes)},
       {"ov_tensor_data", any(tensor_data)},
   };

@@ -30,6 +30,7 @@ struct FakeOv {
   std::string fail_run;   // likewise
   int result_type = 4;
   std::size_t result_rank = 0;  // 0: the input's
+  bool scalar_result = false;
   std::string path;
   std::map<std::string, std::string> properties;  // of the model that was compiled last
   std::atomic<int> compiled{0};

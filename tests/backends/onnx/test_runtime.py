@@ -34,13 +34,6 @@ SEED = 5
 Opened = Callable[..., Engine]
 
 
-def onnx_file(engine: Engine, target: Path) -> Path:
-    """Copies the converted model of an engine."""
-    (path,) = re.findall(r" to (\S+/model\.onnx)", engine.effective_config()["backend"]["note"])
-    shutil.copy(path, target)
-    return target
-
-
 def rows_for(engine: Engine) -> dict[str, Any]:
     random = np.random.default_rng(SEED)
     made = {}
@@ -250,31 +243,6 @@ def test_a_reload_puts_the_new_weights_into_service(zoo: Zoo, opened: Opened, tm
         assert engine.reload().generation == 2
         (after,) = engine.infer(inputs).values()
         assert not np.allclose(before, after)
-
-
-@pytest.mark.onnx
-def test_a_file_is_loaded_as_it_is(zoo: Zoo, opened: Opened, tmp_path: Path) -> None:
-    model = zoo.directory("conv", "json")
-    with opened(model) as converted, opened(onnx_file(converted, tmp_path / "conv.onnx")) as engine:
-        inputs = rows_for(converted)
-        wanted, given = converted.infer(inputs), engine.infer(inputs)
-        assert list(given) == list(wanted)
-        assert all((given[name] == wanted[name]).all() for name in wanted)
-        assert engine.effective_config()["onnx_cache"]["note"] == "without effect on a .onnx file"
-    with pytest.raises(
-        ModelLoadError, match='which Paddle does not run; give the file itself with backend="onn'
-    ):
-        Engine(tmp_path / "conv.onnx")
-
-
-@pytest.mark.onnx
-def test_a_damaged_file_is_one_sentence(zoo: Zoo, opened: Opened, title: str, tmp_path: Path) -> None:
-    with opened(zoo.directory("mlp", "json")) as engine:
-        path = onnx_file(engine, tmp_path / "mlp.onnx")
-    data = path.read_bytes()
-    path.write_bytes(data.replace(b"MatMul", b"MatMux"))
-    with pytest.raises(ModelLoadError, match=rf"{title} cannot load .*mlp\.onnx: .*MatMux"):
-        opened(path)
 
 
 @pytest.mark.onnx

@@ -169,6 +169,20 @@ TEST("runs of one shape use one tensor of OpenVINO's over the same memory, and a
   CHECK_EQ(fake.objects.load(), 0);
 }
 
+TEST("a scalar goes in and out, although OpenVINO does not tell its shape") {
+  FakeOv fake;
+  {
+    ov::OvBackend backend(loaded(fake), 0, kPlaces);
+    *static_cast<float*>(backend.input(0, DType::float32, Shape{})) = 4;
+    fake.scalar_result = true;
+    backend.run();
+    const TensorView view = backend.output(0);
+    CHECK_EQ(text_of(view.shape), "[]");
+    CHECK_EQ(*static_cast<const float*>(view.data), 8.f);
+  }
+  CHECK_EQ(fake.objects.load(), 0);
+}
+
 TEST("an input that the compiled model does not have is not handed over") {
   FakeOv fake;
   ov::OvBackend backend(loaded(fake), 0, {{"gone", -1}, {"x", 0}});
