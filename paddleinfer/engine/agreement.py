@@ -17,23 +17,19 @@ from paddleinfer.backends.onnx.proofs import Reference
 from paddleinfer.engine.array_files import read_arrays
 from paddleinfer.engine.differences import difference_with_ties
 from paddleinfer.engine.loaded import Loaded
+from paddleinfer.engine.made_up_inputs import made_up
 from paddleinfer.engine.paddle_answers import Answers, NoAnswers, answers_of_paddle
 from paddleinfer.engine.warmup import run_once
 from paddleinfer.errors import ConfigError, InvalidInput, ModelError, ModelLoadError, OutOfMemory
 from paddleinfer.models.reader import TensorSpec
 from paddleinfer.sentences import shown
 
-__all__ = ["check_agreement", "given_inputs", "has_free_rows", "made_up", "shapes_text"]
+__all__ = ["check_agreement", "given_inputs", "has_free_rows", "shapes_text"]
 
 _log = logging.getLogger("paddleinfer")
 
 Array = npt.NDArray[Any]
 Shapes = list[tuple[int, ...]]
-
-_SEED = 3
-# Strokes and surfaces of pictures are that wide, in pixels.
-_PATCH = 8
-_NOISE = 0.05
 
 
 def check_agreement(
@@ -143,26 +139,6 @@ def _shapes(loaded: Loaded) -> list[Shapes]:
 def has_free_rows(tensor: TensorSpec) -> bool:
     """Tells whether callers choose how many rows an input has."""
     return tensor.shape is None or bool(tensor.shape and tensor.shape[0] < 0)
-
-
-def made_up(tensors: Sequence[TensorSpec], shapes: Shapes) -> list[Array]:
-    """Makes inputs that look like pictures or signals, not like noise; integers are 0 or 1."""
-    random = np.random.default_rng(_SEED)
-    made = []
-    for tensor, shape in zip(tensors, shapes, strict=True):
-        dtype = _ext.NUMPY_DTYPES[tensor.dtype]
-        if not tensor.dtype.startswith(("float", "bfloat")):
-            made.append(random.integers(0, 2, shape).astype(dtype))
-            continue
-        values = random.standard_normal(_coarse(shape))
-        for axis in range(2, len(shape)):
-            values = np.repeat(values, _PATCH, axis=axis).take(range(shape[axis]), axis=axis)
-        made.append((values + _NOISE * random.standard_normal(shape)).astype(dtype))
-    return made
-
-
-def _coarse(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (*shape[:2], *(-(-size // _PATCH) for size in shape[2:]))
 
 
 def _compared(

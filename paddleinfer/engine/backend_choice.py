@@ -14,8 +14,9 @@ from typing import Any
 
 from paddleinfer.backends.runtimes import installed_runtimes
 from paddleinfer.config import BACKENDS, OF_PADDLE_ALONE, Backend, EngineConfig
-from paddleinfer.engine.agreement import has_free_rows, made_up
+from paddleinfer.engine.agreement import has_free_rows
 from paddleinfer.engine.example_rows import ExampleShapes
+from paddleinfer.engine.made_up_inputs import made_up
 from paddleinfer.engine.opening import Opening
 from paddleinfer.errors import InvalidInput, PaddleInferError
 from paddleinfer.models.reader import ModelFormat, ModelSpec

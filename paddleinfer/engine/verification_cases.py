@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from paddleinfer import _ext
 from paddleinfer.config import PadAxis
-from paddleinfer.engine.agreement import has_free_rows, made_up, shapes_text
+from paddleinfer.engine.agreement import has_free_rows, shapes_text
 from paddleinfer.engine.loaded import Loaded
+from paddleinfer.engine.made_up_inputs import made_up
 from paddleinfer.engine.padding import Padding, padded_inputs, target_of
 from paddleinfer.engine.warmup import varied
 from paddleinfer.errors import InvalidInput

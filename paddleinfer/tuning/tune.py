@@ -18,9 +18,10 @@ from paddleinfer._version import __version__
 from paddleinfer.backends.processors import is_amd, processor_name, usable_cores
 from paddleinfer.backends.runtimes import installed_runtimes
 from paddleinfer.config import BACKENDS, EngineConfig, EngineOptions, check_timeout
-from paddleinfer.engine.agreement import has_free_rows, made_up
+from paddleinfer.engine.agreement import has_free_rows
 from paddleinfer.engine.engine import one_config
 from paddleinfer.engine.example_rows import ExampleShapes
+from paddleinfer.engine.made_up_inputs import made_up
 from paddleinfer.engine.opening import opening
 from paddleinfer.engine.paddle_answers import Answers, NoAnswers, answers_of_paddle
 from paddleinfer.errors import ConfigError, InvalidInput, PaddleInferError
