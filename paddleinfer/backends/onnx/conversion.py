@@ -32,7 +32,7 @@ OPSET = 17
 """The version of ONNX's operators that models are converted to."""
 
 # To be raised when the same files and versions are to be converted in another way.
-_WAY = 2
+_WAY = 3
 _LONGEST_S = 600.0
 _MOST_WEIGHT_BYTES = 2_000_000_000  # protobuf takes no message of 2 GiB
 _CHILD = python_code("paddleinfer.backends.onnx.conversion_child")
@@ -189,7 +189,8 @@ def _run_child(
         "TMPDIR": str(target.parent),  # paddle2onnx leaves files there if it dies
         "CUDA_VISIBLE_DEVICES": "",
     }
-    order = (str(program), str(params), str(target), OPSET)
+    scalars = [place for place, output in enumerate(spec.outputs) if output.shape == ()]
+    order = (str(program), str(params), str(target), OPSET, scalars)
     try:
         code, printed = run_python(
             child, order, load.ended_by, longest_s=longest_s, environment=environment, prints=True

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from paddleinfer.backends.onnx.repair import repair, with_narrow_scales
+from paddleinfer.backends.onnx.repair import repair, with_mended_operators
 from paddleinfer.child_process import read_order
 from paddleinfer.models import pir, program
 from paddleinfer.models.graph import Block, Operation
@@ -41,7 +41,7 @@ _SUFFIXES = re.compile(r"(_v\d|\d)?_?$")
 
 def run() -> None:
     """Reads the order from standard input, converts, and reports on standard output."""
-    program_path, params_path, target, opset = read_order()
+    program_path, params_path, target, opset, scalars = read_order()
     try:
         import onnx
         import paddle2onnx
@@ -67,7 +67,7 @@ def run() -> None:
             verbose=True,  # so that it says which operator it is at
         )
         model = onnx.load(target)
-        if repair(model):
+        if repair(model, scalars):
             onnx.save(model, target)
     except BaseException as error:
         _report(error=f"{type(error).__name__}: {error}", errno=getattr(error, "errno", None))
@@ -81,7 +81,7 @@ def _mended(path: Path) -> str:
     if path.suffix != ".json":
         return str(path)
     data = path.read_bytes()
-    mended = with_narrow_scales(data)
+    mended = with_mended_operators(data)
     if mended == data:
         return str(path)
     target = path.with_name(f"mended-{path.name}")
@@ -94,7 +94,7 @@ def _mend_translated(convert: Any) -> None:
     save_with_parameters, save_program = convert.save_program, convert.paddle.save
 
     def mend(path: str) -> None:
-        Path(path).write_bytes(with_narrow_scales(Path(path).read_bytes()))
+        Path(path).write_bytes(with_mended_operators(Path(path).read_bytes()))
 
     def mended_with_parameters(program: Any, stem: str) -> None:
         save_with_parameters(program, stem)

@@ -1,43 +1,117 @@
 """Mends faults of paddle2onnx 2.1, before it converts a program and after.
 
 It joins scalars to lists of one number, which ONNX's Concat does not take. A legacy program that computes
-sizes gives such nodes: Paddle counts a scalar there as a list of one number. And it reads an interpolation's
-scales as floats of 32 bits, where Paddle 3.3 writes 64.
+sizes gives such nodes: Paddle counts a scalar there as a list of one number. It reads an interpolation's
+scales as floats of 32 bits, where Paddle 3.3 writes 64. It does not know that a reduction that names no axis
+is over all of them, and gives a list of one number where such a reduction gives Paddle a scalar.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["repair", "with_narrow_scales"]
+__all__ = ["repair", "with_mended_operators"]
 
 _SCALES = re.compile(rb'"0\.a_array","D":\[(?:\{"#":"0\.a_f64","D":[^{}\[\]]*\},?)+\]\},"N":"scale"')
+_NO_NUMBERS = re.compile(rb'\{"#":"0.a_array","D":\[\]\},"N":"value"')
+_REDUCTIONS = frozenset(("all", "any", "max", "mean", "min", "prod", "sum"))
 
 
-def with_narrow_scales(program: bytes) -> bytes:
-    """Returns a ``.json`` program whose lists of scales have 32 bits instead of 64."""
-    return _SCALES.sub(lambda found: found[0].replace(b'"0.a_f64"', b'"0.a_f32"'), program)
+def with_mended_operators(program: bytes) -> bytes:
+    """Returns a ``.json`` program whose scales have 32 bits, and whose reductions name their axes."""
+    narrow = _SCALES.sub(lambda found: found[0].replace(b'"0.a_f64"', b'"0.a_f32"'), program)
+    if not _NO_NUMBERS.search(narrow):
+        return narrow
+    document = json.loads(narrow)
+    named = [_name_axes(block["ops"]) for block in _blocks(document["program"]["regions"])]
+    return json.dumps(document, separators=(",", ":")).encode() if any(named) else narrow
+
+
+def _blocks(regions: list[Any]) -> Iterator[Any]:
+    for region in regions:
+        for block in region["blocks"]:
+            yield block
+            for operation in block["ops"]:
+                yield from _blocks(operation.get("regions", ()))
+
+
+def _name_axes(operations: list[Any]) -> bool:
+    """Gives reductions over all axes a list of these, in place; tells whether there was one."""
+    made_by = {output["%"]: operation for operation in operations for output in operation.get("O", ())}
+    ranks: dict[int, set[int]] = {}  # of what a list of no axes is for
+    for operation in operations:
+        given = [one["%"] for one in operation.get("I", ())]
+        if _name_of(operation) not in _REDUCTIONS or len(given) != 2 or given[0] not in made_by:
+            continue
+        axes = made_by.get(given[1])
+        if axes is not None and _name_of(axes) == "full_int_array" and not _value_of(axes)["D"]:
+            (reduced,) = (one for one in made_by[given[0]]["O"] if one["%"] == given[0])
+            ranks.setdefault(given[1], set()).add(len(reduced["TT"]["D"][1]))
+    for number, found in ranks.items():
+        if len(found) != 1:
+            continue
+        (rank,) = found
+        axes = made_by[number]
+        _value_of(axes)["D"] = [{"#": "0.a_i64", "D": axis} for axis in range(rank)]
+        axes["O"][0]["TT"]["D"][1] = [rank]
+    return bool(ranks)
+
+
+def _name_of(operation: Any) -> str:
+    return str(operation["#"]).rpartition(".")[2]
+
+
+def _value_of(operation: Any) -> Any:
+    (value,) = (one["AT"] for one in operation["A"] if one["N"] == "value")
+    return value
 
 
 _SHAPE_OF_ONE = "paddleinfer.shape_of_one"
+_SHAPE_OF_SCALAR = "paddleinfer.shape_of_scalar"
 
 
-def repair(model: Any) -> int:
-    """Makes lists of the scalars that are joined to lists, in place.
+def repair(model: Any, scalars: Sequence[int] = ()) -> int:
+    """Makes lists of the scalars that are joined to lists, and scalars of outputs, in place.
 
     Parameters
     ----------
     model
         An ``onnx.ModelProto``.
+    scalars
+        The places of the outputs that are scalars in Paddle.
 
     Returns
     -------
     int
-        How many scalars there were.
+        How many tensors were mended.
     """
     import onnx
 
+    return _make_lists(onnx, model) + _make_scalars(onnx, model.graph, scalars)
+
+
+def _make_scalars(onnx: Any, graph: Any, places: Sequence[int]) -> int:
+    made = {name for node in graph.node for name in node.output}
+    found = [graph.output[place] for place in places if graph.output[place].name in made]
+    for output in found:
+        listed = f"{output.name}.paddleinfer.list"
+        for names in (names for node in graph.node for names in (node.input, node.output)):
+            for at, name in enumerate(names):
+                if name == output.name:
+                    names[at] = listed
+        scalar = onnx.helper.make_node("Reshape", [listed, _SHAPE_OF_SCALAR], [output.name], name=listed)
+        graph.node.append(scalar)
+        output.type.tensor_type.shape.Clear()
+    if found:
+        none = onnx.helper.make_tensor(_SHAPE_OF_SCALAR, onnx.TensorProto.INT64, [0], [])
+        graph.initializer.append(none)
+    return len(found)
+
+
+def _make_lists(onnx: Any, model: Any) -> int:
     joins = [node for node in model.graph.node if node.op_type == "Concat"]
     if not joins:
         return 0

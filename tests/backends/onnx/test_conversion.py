@@ -27,7 +27,7 @@ from paddleinfer.models.reader import load_spec
 # What stands for a child: it reads its order, and does this.
 CHILD = (
     "import json, os, pickle, signal, sys, time; read = sys.stdin.buffer; pickle.load(read); "
-    "program, params, target, opset = pickle.load(read); "
+    "program, params, target, opset, scalars = pickle.load(read); "
 )
 REPORT = "print('\\npaddleinfer reports ' + json.dumps(dict({})), flush=True); "
 
@@ -215,12 +215,18 @@ def test_a_model_is_converted_and_its_tensors_keep_their_places(
 
 
 @pytest.mark.onnx
-def test_an_operator_of_which_it_cannot_convert_this_use_is_named(zoo: Zoo, tmp_path: Path) -> None:
+def test_an_operator_of_which_it_cannot_convert_this_use_is_named(tmp_path: Path) -> None:
+    import paddle
+
+    def mean_over_an_axis_that_follows_from_values(x: Any) -> Any:
+        return paddle.mean(x, axis=paddle.argmax(x, axis=1)[:1])
+
+    model = export(
+        mean_over_an_axis_that_follows_from_values, tmp_path / "model", {"x": ("float32", (-1, 3))}
+    )
     with (
         pytest.raises(ModelLoadError, match=r"cannot convert its operator mean: Can not get input 'axis"),
-        conversion.converted(
-            load_spec(zoo.directory("scalar", "json")), ModelCache(tmp_path, 1 << 30), Opening()
-        ),
+        conversion.converted(load_spec(model), ModelCache(tmp_path / "onnx", 1 << 30), Opening()),
     ):
         pass
 

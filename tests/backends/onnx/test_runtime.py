@@ -50,7 +50,7 @@ def rows_for(engine: Engine) -> dict[str, Any]:
 
 @pytest.mark.onnx
 @pytest.mark.parametrize("format", ["json", "legacy"])
-@pytest.mark.parametrize("name", ["mlp", "conv", "embedding", "joined", "pooled"])
+@pytest.mark.parametrize("name", ["mlp", "conv", "embedding", "joined", "pooled", "centred"])
 def test_results_names_and_shapes_are_those_of_paddle(
     zoo: Zoo, opened: Opened, name: str, format: str
 ) -> None:
@@ -182,6 +182,17 @@ def test_results_are_their_callers_own(zoo: Zoo, opened: Opened) -> None:
         (second,) = engine.infer({"x": np.full((2, 16), 3, "float32")}).values()
         (again,) = engine.infer(inputs).values()
         assert (first == 7).all() and (again == kept).all() and not (second == kept).all()
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("format", ["json", "legacy"])
+def test_a_scalar_output_is_one(zoo: Zoo, folder: Path, format: str) -> None:
+    model = zoo.directory("scalar", format)
+    with Engine(model, backend="onnxruntime", onnx_cache=folder, instances=1) as engine:
+        x = np.arange(6, dtype="float32").reshape(2, 3)
+        doubled, mean = engine.infer([x]).values()
+        assert (doubled == 2 * x).all() and mean.shape == () and mean == 2.5
+        assert engine.effective_config()["batchable"]["value"] == "no"
 
 
 @pytest.mark.onnx
