@@ -32,7 +32,7 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 	large_requests queue_full infer_many)
 
 .PHONY: help demo demo-ocr test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
-	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-openapi test-clients test-docling \
+	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-rapidocr test-openapi test-clients test-docling \
 	test-deploy test-system system-tools bench bench-paddleocr bench-http-envs docs dist clean
 
 help:
@@ -147,7 +147,7 @@ test-core-sanitize:
 # --- What CI does besides -------------------------------------------------------------------------
 
 ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-docling test-deploy \
-	test-system test-some-models test-real test-onnx test-paddlex docs
+	test-system test-some-models test-real test-onnx test-paddlex test-rapidocr docs
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
 SYSTEM_TOOLS := promtool:prometheus nginx:nginx-light bwrap:bubblewrap chromium:chromium \
@@ -219,6 +219,19 @@ demo-ocr: $(REAL_MODELS)/.fetched $(VENV_PADDLEX)/.test $(VENV)/.built
 ONNX_TESTS := tests/backends/onnx tests/engine/test_agreement.py tests/engine/test_backend_choice.py tests/engine/test_verify.py tests/cli/test_verify.py
 test-onnx: $(VENV_ONNX)/.test $(VENV)/.built
 	$(VENV_ONNX)/bin/python -m pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS) $(ONNX_TESTS)
+
+# RapidOCR's packages, likewise; rapidocr_paddle would bring another build of OpenCV.
+VENV_RAPIDOCR := .venv-rapidocr
+$(VENV_RAPIDOCR)/.test: $(PACKAGING) $(VENV)/.test
+	$(PYTHON) -m venv $(VENV_RAPIDOCR)
+	echo "import site; site.addsitedir('$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages)')" \
+		>$$(echo $(VENV_RAPIDOCR)/lib/python3*/site-packages)/main.pth
+	$(VENV_RAPIDOCR)/bin/python -m pip --quiet install -c constraints.txt rapidocr
+	$(VENV_RAPIDOCR)/bin/python -m pip --quiet install -c constraints.txt --no-deps 'rapidocr-paddle; python_version < "3.13"'
+	@touch $@
+
+test-rapidocr: $(VENV_RAPIDOCR)/.test $(VENV)/.built real-models
+	$(VENV_RAPIDOCR)/bin/python -m pytest $(PYTEST_ARGS) tests/rapidocr
 
 # Clients in environments of their own, for they and Paddle want different protobufs; the server runs in the main one.
 .venv-%/.test: tests/clients/%.txt | $(BIN)/python
@@ -300,4 +313,4 @@ dist: $(VENV)/.test
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-paddlex .venv-schemathesis .venv-deploy $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output
+	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-paddlex .venv-rapidocr .venv-schemathesis .venv-deploy $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output

@@ -55,6 +55,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others.append("onnx")
     if not all(importlib.util.find_spec(name) for name in ("paddleocr", "paddlex")):
         others.append("paddlex")
+    if not all(importlib.util.find_spec(name) for name in ("rapidocr", "rapidocr_paddle")):
+        others.append("rapidocr")
     left_out = [item for item in items if any(map(item.get_closest_marker, others))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

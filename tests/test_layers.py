@@ -28,7 +28,7 @@ LAYERS = (
     ("diagnosis",),
     ("engine",),
     ("metrics", "otel", "serve", "simulation", "demo", "testing", "inference", "tuning"),
-    ("ocr", "paddlex", "serving"),
+    ("ocr", "paddlex", "rapidocr", "serving"),
     ("cli", "pytest_plugin"),
     ("__main__",),
 )

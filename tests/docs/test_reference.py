@@ -24,7 +24,18 @@ from paddleinfer.shim.options import ServerOptions
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs"
 MODULES = (
-    *("", ".inference", ".metrics", ".ocr", ".otel", ".serve", ".serving", ".shim", ".simulation"),
+    *(
+        "",
+        ".inference",
+        ".metrics",
+        ".ocr",
+        ".otel",
+        ".rapidocr",
+        ".serve",
+        ".serving",
+        ".shim",
+        ".simulation",
+    ),
     *(".testing", ".tracing"),
 )
 
