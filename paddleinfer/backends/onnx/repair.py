@@ -40,7 +40,7 @@ def _blocks(regions: list[Any]) -> Iterator[Any]:
 
 def _name_axes(operations: list[Any]) -> bool:
     """Gives reductions over all axes a list of these, in place; tells whether there was one."""
-    made_by = {output["%"]: operation for operation in operations for output in operation.get("O", ())}
+    made_by = {output["%"]: operation for operation in operations for output in _outputs_of(operation)}
     ranks: dict[int, set[int]] = {}  # of what a list of no axes is for
     for operation in operations:
         given = [one["%"] for one in operation.get("I", ())]
@@ -48,7 +48,7 @@ def _name_axes(operations: list[Any]) -> bool:
             continue
         axes = made_by.get(given[1])
         if axes is not None and _name_of(axes) == "full_int_array" and not _value_of(axes)["D"]:
-            (reduced,) = (one for one in made_by[given[0]]["O"] if one["%"] == given[0])
+            (reduced,) = (one for one in _outputs_of(made_by[given[0]]) if one["%"] == given[0])
             ranks.setdefault(given[1], set()).add(len(reduced["TT"]["D"][1]))
     for number, found in ranks.items():
         if len(found) != 1:
@@ -58,6 +58,11 @@ def _name_axes(operations: list[Any]) -> bool:
         _value_of(axes)["D"] = [{"#": "0.a_i64", "D": axis} for axis in range(rank)]
         axes["O"][0]["TT"]["D"][1] = [rank]
     return bool(ranks)
+
+
+def _outputs_of(operation: Any) -> list[Any]:
+    outputs = operation.get("O", [])
+    return outputs if isinstance(outputs, list) else [outputs]  # a parameter has one, without a list
 
 
 def _name_of(operation: Any) -> str:

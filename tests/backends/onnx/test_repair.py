@@ -65,10 +65,11 @@ def test_scales_of_64_bits_become_ones_of_32_and_nothing_else_changes() -> None:
 
 def reduction(rank: int, *, axes: str = "", keeps: int = 4) -> str:
     """A program's operators: a tensor of this rank, a list of axes, and the mean over them."""
+    parameter = '{"#":"p","A":[0,0,0,"w"],"O":{"%":9,"TT":{"#":"t","D":[{"#":"0.t_f32"},[3]]}}},'
     numbers = f'{{"#":"0.a_array","D":[{axes}]}}'
     sizes = ",".join(["-1"] * rank)
     count = axes.count("a_i64")
-    return (
+    return parameter + (
         f'{{"#":"1.data","A":[],"I":[],"O":[{{"%":1,"TT":{{"#":"t","D":[{{"#":"0.t_f32"}},[{sizes}]]}}}}]}},'
         f'{{"#":"1.full_int_array","A":[{{"AT":{numbers},"N":"value"}}],"I":[],'
         f'"O":[{{"%":{keeps},"TT":{{"#":"t","D":[{{"#":"0.t_i64"}},[{count}]]}}}}]}},'
