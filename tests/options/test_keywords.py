@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 import paddleinfer
-from paddleinfer.config import BatchingOptions, EngineConfig, EngineOptions, PadAxis, RuntimeOptions
+from paddleinfer.backends.onnx.runtime import _IN_FORCE
+from paddleinfer.config import (
+    OF_PADDLE_ALONE,
+    BatchingOptions,
+    EngineConfig,
+    EngineOptions,
+    PadAxis,
+    RuntimeOptions,
+)
 from paddleinfer.config.batching import BatchingKeywords
 from paddleinfer.config.runtime import RuntimeKeywords
 
@@ -60,3 +68,8 @@ def test_a_keyword_takes_what_its_field_takes_or_more() -> None:
 @pytest.mark.parametrize("opens", [paddleinfer.Engine.__init__, paddleinfer.Engine.from_callable])
 def test_every_way_to_open_an_engine_is_typed_by_the_keywords(opens: Any) -> None:
     assert inspect.signature(opens).parameters["options"].annotation == "Unpack[EngineOptions]"
+
+
+def test_an_option_of_a_runtime_acts_on_paddle_alone_or_on_the_others_too() -> None:
+    fields = {field.name for field in dataclasses.fields(RuntimeOptions)}
+    assert set(OF_PADDLE_ALONE) | _IN_FORCE == fields and not _IN_FORCE.intersection(OF_PADDLE_ALONE)
