@@ -1,0 +1,1 @@
+"""Runs one model on each installed runtime: bare from two threads, and through an engine."""
