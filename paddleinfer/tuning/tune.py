@@ -134,7 +134,8 @@ def tune(
     if not seconds:
         raise ConfigError(f"seconds must be a number above 0, not {shown(seconds)}")
     wanted = Goal(goal, p99_ms, memory_limit_bytes)
-    config = replace(one_config(config, options), tuning_file=None, check=False, warmup=False)
+    config = _with_own_backend(one_config(config, options))
+    config = replace(config, tuning_file=None, check=False, warmup=False)
     spec = load_spec(path, config.runtime.params)
     if spec.format is ModelFormat.ONNX:
         raise ConfigError(f"{path} is no Paddle model, and answers are compared with Paddle's when tuning")
@@ -270,10 +271,16 @@ def _facts(spec: ModelSpec, config: EngineConfig, load: Load, in_force: Mapping[
 
 
 def _options(config: EngineConfig, best: Setting | None) -> dict[str, Any]:
-    """Returns the options of the setting that won; the backend is always among them, unless it was given."""
-    if best is None:
-        return {}
-    return {**({} if config.gives("backend") else {"backend": "paddle"}), **best.changes}
+    """Returns the options of the setting that won; the backend that they were measured with is among them."""
+    return {} if best is None else {"backend": config.runtime.backend, **best.changes}
+
+
+def _with_own_backend(config: EngineConfig) -> EngineConfig:
+    """Returns the options to begin with: "auto" leaves the backend to the search."""
+    if config.runtime.backend != "auto":
+        return config
+    origins = {name: origin for name, origin in config.origins.items() if name != "backend"}
+    return replace(config, runtime=replace(config.runtime, backend="paddle"), origins=origins)
 
 
 def _machine() -> dict[str, Any]:

@@ -74,6 +74,20 @@ def test_the_options_that_won_are_written_and_followed(
         assert engine.effective_config()["onednn"]["source"] == "tuned"
 
 
+@pytest.mark.parametrize(
+    ("given", "written"), [("onnxruntime", "onnxruntime"), ("paddle", "paddle"), ("auto", "onnxruntime")]
+)
+def test_the_backend_is_written_whether_it_was_given_or_found(
+    model: Path, monkeypatch: pytest.MonkeyPatch, given: Any, written: str
+) -> None:
+    measured(monkeypatch, {"backend=onnxruntime": 200.0}, in_force={"backend": given})
+    installed = {"paddle": ("paddlepaddle", "3"), "onnxruntime": ("onnxruntime", "1")}
+    monkeypatch.setattr(module, "installed_runtimes", lambda: installed)
+    report = paddleinfer.tune(model, backend=given)
+    assert read_tuning_file(model / "paddleinfer.toml").options["backend"] == written
+    assert any(result.setting == "backend=onnxruntime" for result in report.results) is (given == "auto")
+
+
 def test_padding_that_won_is_read_as_it_was_written(
     zoo: Zoo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
