@@ -29,6 +29,7 @@ RELEASES: dict[str, dict[str, Any]] = {
         "tls": {"secretName": "tls"},
         "drain": {"delaySeconds": 20, "timeoutSeconds": 100},
         "gpus": 1,
+        "models": {"hostPath": {"path": "/srv/models"}},
         "options": {
             "max_loaded_bytes": 60_000_000,
             "ir_optim": True,
@@ -178,6 +179,14 @@ def test_a_release_scales_by_what_it_is_told(releases: dict[str, list[dict[str, 
     )
     for release in ("hpa", "keda"):
         assert "replicas" not in only(releases[release], "Deployment")["spec"]
+
+
+def test_another_volume_takes_the_place_of_the_claim(releases: dict[str, list[dict[str, Any]]]) -> None:
+    [pod] = pods(only(releases["everything"], "Deployment"))
+    [models] = [volume for volume in pod["volumes"] if volume["name"] == "models"]
+    assert models == {"name": "models", "hostPath": {"path": "/srv/models"}}
+    [container] = pod["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
 def test_promtool_takes_the_rules_and_their_tests() -> None:
