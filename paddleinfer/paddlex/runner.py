@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from paddlex.inference.models.runners.inference_runner import InferenceRunner
@@ -40,10 +41,8 @@ class EngineRunner(InferenceRunner):
         EngineClosed
             The pipeline is closed.
         """
-        try:
+        with _saying_that_the_pipeline_is_closed():
             return self._lease.engine
-        except EngineClosed:
-            raise EngineClosed("the pipeline is closed, and its models with it; make another one") from None
 
     def __call__(self, x: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs a batch.
@@ -79,8 +78,17 @@ class EngineRunner(InferenceRunner):
 
     def again(self) -> EngineRunner:
         """Returns another runner on the same engine, for a copy of the pipeline."""
-        return EngineRunner(self._lease.another(), self._own_widths)
+        with _saying_that_the_pipeline_is_closed():
+            return EngineRunner(self._lease.another(), self._own_widths)
 
     def close(self) -> None:
         """Gives the engine back, which ends with its last user."""
         self._lease.close()
+
+
+@contextlib.contextmanager
+def _saying_that_the_pipeline_is_closed() -> Iterator[None]:
+    try:
+        yield
+    except EngineClosed:
+        raise EngineClosed("the pipeline is closed, and its models with it; make another one") from None

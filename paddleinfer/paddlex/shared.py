@@ -94,14 +94,20 @@ class SharedPipeline:
         return iter(self._call(name, input, **options))
 
     async def apredict(self, input: Any, **options: Any) -> list[Any]:
-        """Awaits the results. Cancelling the task does not end a call that runs already."""
+        """Awaits the results. Cancelling the task does not end a call that runs already.
+
+        Raises
+        ------
+        EngineClosed
+            It is closed.
+        """
+        call = functools.partial(self._listed, input, **options)
         with self._lock:
             self._check_open()
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(self._threads, "paddleinfer-pipeline")
-            executor = self._executor
-        call = functools.partial(self._listed, input, **options)
-        return await asyncio.get_running_loop().run_in_executor(executor, call)
+            queued = asyncio.get_running_loop().run_in_executor(self._executor, call)
+        return await queued
 
     def _listed(self, input: Any, **options: Any) -> list[Any]:
         return list(self.predict_iter(input, **options))

@@ -159,6 +159,8 @@ def test_after_close_calls_are_refused_and_those_under_way_end(setup: Setup) -> 
     pipeline.close()
     with pytest.raises(EngineClosed, match="the pipeline is closed"):
         pipeline.predict(ROWS)
+    with pytest.raises(EngineClosed, match="the pipeline is closed"):
+        asyncio.run(pipeline.apredict(ROWS))
     assert len(list(under_way)) == len(ROWS) - 1
     assert setup.in_use == []
 
@@ -168,6 +170,8 @@ def test_a_closed_runner_says_so(setup: Setup) -> None:
     setup.package.close(predictor)
     with pytest.raises(EngineClosed, match="the pipeline is closed, and its models with it"):
         list(predictor(ROWS))
+    with pytest.raises(EngineClosed, match="the pipeline is closed, and its models with it"):
+        setup.package.shared(predictor)
 
 
 @pytest.mark.parametrize(
