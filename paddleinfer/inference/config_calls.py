@@ -32,7 +32,7 @@ IN_FORCE: Final[Mapping[str, str]] = {
     "enable_tensorrt_engine": '`precision="float16"` or `"int8"`, with TensorRT on a GPU',
     "enable_onnxruntime": '`backend="onnxruntime"`',
     "disable_onnxruntime": '`backend="paddle"`, which is the default',
-    "enable_openvino_engine": '`backend="openvino"`, where this paddleinfer has it',
+    "enable_openvino_engine": '`backend="openvino"`, in Float32 only',
     "switch_use_feed_fetch_ops": "off, as handles need it; on is refused",
     "switch_specify_input_names": "inputs are always found by name",
     "summary": "a table of what was asked for",

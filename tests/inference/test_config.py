@@ -70,6 +70,7 @@ def test_another_runtime_gets_none_of_the_options_for_paddle() -> None:
     asked = {"backend": "onnxruntime", "cpu_threads": 2, "on_full": "wait"}
     assert options(*calls, Config.enable_onnxruntime) == asked
     assert options(*calls, backend="onnxruntime") == asked
+    assert options(*calls, Config.enable_openvino_engine) == {**asked, "backend": "openvino"}
 
 
 def test_onednn_is_asked_for_where_it_is_not_paddles_own_choice(monkeypatch: pytest.MonkeyPatch) -> None:
