@@ -11,6 +11,7 @@ cimport numpy as cnp
 from cpython.buffer cimport PyBUF_READ
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.limits cimport INT_MAX
 from libc.string cimport memcpy, strerror
@@ -32,6 +33,7 @@ from requests cimport (
     Nanos,
     CompletionEvents,
     Outcome,
+    Memory,
     OwnedTensor,
     Reader,
     ReleaseList,
@@ -39,6 +41,7 @@ from requests cimport (
     RequestPtr,
     Shape,
     Slice,
+    SpareBlocks,
     TensorView,
     Woken,
     described,

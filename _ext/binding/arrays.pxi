@@ -25,15 +25,35 @@ cdef int index_of_type(int type_number) noexcept:
     return -1
 
 
-cdef object array_owning(DType dtype, const Shape& shape, void* memory):
-    """A writable array that frees `memory` (from malloc) when it goes."""
+cdef object array_over(DType dtype, const Shape& shape, void* memory):
+    """A writable array, whose memory somebody has to free."""
     cdef cnp.npy_intp dims[9]
     cdef size_t axis
     for axis in range(shape.rank):
         dims[axis] = shape.dims[axis]
-    array = PyArray_SimpleNewFromData(<int>shape.rank, dims, TYPE_NUMBERS[<int><unsigned char>dtype], memory)
+    return PyArray_SimpleNewFromData(<int>shape.rank, dims, TYPE_NUMBERS[<int><unsigned char>dtype], memory)
+
+
+cdef object array_owning(DType dtype, const Shape& shape, void* memory):
+    """A writable array that frees `memory` (from malloc) when it goes."""
+    array = array_over(dtype, shape, memory)
     PyArray_ENABLEFLAGS(<cnp.ndarray>array, cnp.NPY_ARRAY_OWNDATA)
     return array
+
+
+cdef object array_of(OwnedTensor& tensor):
+    """A writable array of a result's own memory."""
+    if not tensor.recycled:
+        return array_owning(tensor.dtype, tensor.shape, tensor.data.release())
+    # The capsule comes first: whatever fails, the memory has one owner.
+    capsule = PyCapsule_New(tensor.data.get(), NULL, recycle)
+    array = array_over(tensor.dtype, tensor.shape, tensor.data.release())
+    cnp.set_array_base(<cnp.ndarray>array, capsule)
+    return array
+
+
+cdef void recycle(object capsule) noexcept:
+    SpareBlocks.shared().give(Memory(PyCapsule_GetPointer(capsule, NULL)))
 
 
 cdef TensorView view_of(cnp.ndarray array, int dtype_index) noexcept:

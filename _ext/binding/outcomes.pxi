@@ -4,13 +4,11 @@ cdef result_of(Core core, const RequestPtr& request, timeout, outputs):
     """Returns the results of a request that is done, or raises its error. The outputs go to the first call."""
     cdef Request* target = request.get()
     cdef size_t place
-    cdef OwnedTensor* tensor
     if target.outcome == Outcome.result:
         names = core.output_names if outputs is None else outputs
         results = {}
         for place in range(target.outputs.size()):
-            tensor = &target.outputs[place]
-            results[names[place]] = array_owning(tensor.dtype, tensor.shape, tensor.data.release())
+            results[names[place]] = array_of(target.outputs[place])
         core.trace.get().record(target[0])
         return results
     core.trace.get().record(target[0])

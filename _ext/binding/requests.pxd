@@ -36,6 +36,7 @@ cdef extern from "requests/tensor_copy.h" namespace "paddleinfer" nogil:
         size_t bytes() noexcept
 
     cdef cppclass Memory:
+        Memory(void*) noexcept
         void* get() noexcept
         void* release() noexcept
 
@@ -43,6 +44,14 @@ cdef extern from "requests/tensor_copy.h" namespace "paddleinfer" nogil:
         DType dtype
         Shape shape
         Memory data
+        cbool recycled
+
+
+cdef extern from "requests/spare_blocks.h" namespace "paddleinfer" nogil:
+    cdef cppclass SpareBlocks:
+        @staticmethod
+        SpareBlocks& shared() noexcept
+        void give(Memory) noexcept
 
 
 cdef extern from "requests/time.h" namespace "paddleinfer" nogil:

@@ -5,6 +5,8 @@
 // inputs of the same shapes. Where it is not, the session refuses the run, and the shapes follow from the values.
 #pragma once
 
+#include <malloc.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "onnxruntime/ort_session.h"
+#include "requests/spare_blocks.h"
 #include "requests/tensor_copy.h"
 
 namespace paddleinfer::onnxruntime {
@@ -91,9 +94,9 @@ class OutputMemory {
       if (value && memory && view.dtype == output.dtype && view.shape == output.shape) return;
       value.reset();
       if (!memory || bytes < needed || bytes > 2 * needed) {
-        memory.reset();
-        memory = allocate(needed);
-        bytes = needed;
+        memory = SpareBlocks::shared().take(needed);
+        bytes = memory ? malloc_usable_size(memory.get()) : needed;
+        if (!memory) memory = allocate(needed);
       }
       view = output;
       view.data = memory.get();
@@ -102,6 +105,7 @@ class OutputMemory {
   };
 
   const std::shared_ptr<const LoadedModel> model_;
+  const SpareBlocks::User spare_blocks_;
   std::vector<Place> places_;
   std::unordered_map<std::uint64_t, std::vector<TensorView>>
       shapes_;          // by the inputs' shapes; of the small ones nothing

@@ -149,6 +149,7 @@ struct OwnedTensor {
   DType dtype = DType::float32;
   Shape shape;
   Memory data;
+  bool recycled = false;  // its caller gives `data` to SpareBlocks
 };
 
 inline TensorView view_of(const OwnedTensor& tensor) noexcept {

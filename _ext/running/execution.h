@@ -346,7 +346,8 @@ class Execution {
       };
       const auto result_of = [&](std::uint32_t output) {
         Memory whole = as_it_is ? backend_.take_output(output) : nullptr;
-        return whole ? OwnedTensor{views[output].dtype, views[output].shape, std::move(whole)} : copy_of(output);
+        if (!whole) return copy_of(output);
+        return OwnedTensor{views[output].dtype, views[output].shape, std::move(whole), /*recycled=*/true};
       };
       if (keeps) {
         std::vector<OwnedTensor> all;

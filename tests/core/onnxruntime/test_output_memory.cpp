@@ -71,6 +71,20 @@ TEST("memory that no caller takes is written to again") {
   CHECK_EQ(fake.tensors_made.load(), made);
 }
 
+TEST("memory that a caller has let go of is written to again") {
+  FakeOrt fake;
+  ort::OrtBackend backend(loaded(fake), kNames);
+  constexpr std::int64_t kRows = 32 * kLargeRows;  // of 2 MiB
+  run(backend, kRows, 1);
+  run(backend, kRows, 2);
+  Memory kept = backend.take_output(0);
+  const void* const given = kept.get();
+  SpareBlocks::shared().give(std::move(kept));
+  const TensorView view = run(backend, kRows, 3);
+  CHECK(view.data == given);
+  CHECK_EQ(last_of(view), 6.f);
+}
+
 TEST("small outputs stay the session's") {
   FakeOrt fake;
   ort::OrtBackend backend(loaded(fake), kNames);

@@ -114,6 +114,7 @@ TEST("a backend's memory becomes the result of a request that runs alone, and of
   REQUIRE(outputs.size() == 2);
   CHECK_EQ(backend.asked, 2);
   CHECK(outputs[0].data.get() != outputs[1].data.get());
+  CHECK(outputs[0].recycled && !outputs[1].recycled);
   for (const OwnedTensor& output : outputs) {
     CHECK_EQ(text_of(output.shape), "[2, 2]");
     CHECK_EQ(floats(output)[0], 10.f);
