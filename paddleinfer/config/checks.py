@@ -14,6 +14,7 @@ from paddleinfer.sentences import shown
 
 Given = TypeVar("Given", bound=str)
 
+_NAME = re.compile(r"[A-Za-z0-9_]{1,128}")
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
 
@@ -101,8 +102,12 @@ def checked_file(name: str, value: object, what: str = "file") -> str | None:
 
 def checked_names(name: str, value: object) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
-    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) and one for one in names):
-        raise ConfigError(f"{name} must be a name or a list of names, not {shown(value)}")
+    if not isinstance(names, (list, tuple)) or not all(
+        isinstance(one, str) and _NAME.fullmatch(one) for one in names
+    ):
+        raise ConfigError(
+            f"{name} must be a name or a list of names, of letters, digits and underscores, not {shown(value)}"
+        )
     return tuple(names)
 
 

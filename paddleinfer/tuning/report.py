@@ -18,8 +18,11 @@ class Figure:
     """One figure over the rounds of a setting."""
 
     median: float
+    """The median of the rounds."""
     least: float
+    """That of the lowest round."""
     most: float
+    """That of the highest round."""
 
     @classmethod
     def of(cls, samples: Sequence[Sample], value: Callable[[Sample], float]) -> Figure:
