@@ -106,7 +106,7 @@ def checked_names(name: str, value: object) -> tuple[str, ...]:
         isinstance(one, str) and _NAME.fullmatch(one) for one in names
     ):
         raise ConfigError(
-            f"{name} must be a name or a list of names, of letters, digits and underscores, not {shown(value)}"
+            f"{name} must be a name or a list of names (letters, digits, underscores), not {shown(value)}"
         )
     return tuple(names)
 

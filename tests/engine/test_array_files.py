@@ -54,7 +54,8 @@ SHAPE = "{'descr':'<f4','fortran_order':False,'shape':(%s,)}"
         headed("(" * 9000),
         headed(SHAPE % 10**12),
         headed(SHAPE % 2**70),
-        headed(SHAPE % -1),
+        # NumPy 1, which Paddle 2 needs, takes as many as there are.
+        pytest.param(headed(SHAPE % -1), marks=pytest.mark.paddle3),
         changed(WHOLE, (60, WHOLE[60] ^ 0xFF)),
         changed(WHOLE, (6, 1), (DIRECTORY + 8, 1)),
         changed(WHOLE, (8, 99), (DIRECTORY + 10, 99)),
