@@ -217,8 +217,12 @@ demo-ocr: $(REAL_MODELS)/.fetched $(VENV_PADDLEX)/.test $(VENV)/.built
 	$(VENV_PADDLEX)/bin/python -m paddleinfer.paddlex.demo --models $(REAL_MODELS) --out demo-output
 
 ONNX_TESTS := tests/backends/onnx tests/engine/test_agreement.py tests/engine/test_backend_choice.py tests/engine/test_verify.py tests/cli/test_verify.py
+# All of them: make test-onnx ENGINE_TESTS=tests/engine
+ENGINE_TESTS := $(patsubst %,tests/engine/test_%.py,engine batching merging asyncio large_requests warmup padding reload)
 test-onnx: $(VENV_ONNX)/.test $(VENV)/.built
 	$(VENV_ONNX)/bin/python -m pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS) $(ONNX_TESTS)
+	$(VENV_ONNX)/bin/python -m pytest $(PYTEST_PARALLEL) --backend onnxruntime $(ENGINE_TESTS)
+	$(VENV_ONNX)/bin/python -m pytest $(PYTEST_PARALLEL) --backend openvino $(ENGINE_TESTS)
 
 # RapidOCR's packages, likewise; rapidocr_paddle would bring another build of OpenCV.
 VENV_RAPIDOCR := .venv-rapidocr

@@ -30,6 +30,8 @@ collect_ignore = ["clients"]  # they run in environments of their own
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stress-seconds", type=float, default=20.0, help="how long the stress tests run")
     parser.addoption("--model-seeds", type=int, default=50, help="how many random models are tried")
+    backends = ("paddle", "onnxruntime", "openvino")
+    parser.addoption("--backend", choices=backends, default="paddle", help="runs the suite's small models")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -57,6 +59,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others.append("paddlex")
     if not all(importlib.util.find_spec(name) for name in ("rapidocr", "rapidocr_paddle")):
         others.append("rapidocr")
+    if config.getoption("--backend") != "paddle":
+        others.append("on_paddle")
     left_out = [item for item in items if any(map(item.get_closest_marker, others))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
@@ -89,9 +93,9 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
+def zoo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Zoo:
     """Small Paddle models, exported when they are asked for."""
-    return Zoo(tmp_path_factory.mktemp("zoo"))
+    return Zoo(tmp_path_factory.mktemp("zoo"), request.config.getoption("--backend"))
 
 
 @pytest.hookimpl(wrapper=True)

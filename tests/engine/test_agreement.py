@@ -24,6 +24,8 @@ from paddleinfer.engine.paddle_answers import NoAnswers, answers_of_paddle
 from paddleinfer.errors import ConfigError, EngineClosed, ModelLoadError, OutOfMemory
 from paddleinfer.models.reader import load_spec
 
+pytestmark = pytest.mark.on_paddle
+
 
 def array(*values: float, dtype: Any = np.float32) -> Any:
     return np.array(values, dtype)

@@ -18,6 +18,8 @@ from paddleinfer.engine.opening import Opening
 from paddleinfer.errors import EngineClosed, ModelLoadError
 from paddleinfer.models.reader import load_spec
 
+pytestmark = pytest.mark.on_paddle
+
 pytest.importorskip("paddle")
 
 BOTH = {"paddle": ("paddlepaddle", "3"), "onnxruntime": ("onnxruntime", "1")}

@@ -95,6 +95,7 @@ def test_an_output_that_does_not_hold_the_rows_makes_each_request_run_alone() ->
         assert gate.sizes == [4, 1, 1, 1, 1]
 
 
+@pytest.mark.on_paddle
 @pytest.mark.parametrize("driver", ["native", "python"])
 def test_an_id_out_of_range_among_good_ones_fails_its_caller_only(zoo: Zoo, driver: str) -> None:
     directory = zoo.directory("embedding", zoo.formats[0])

@@ -15,7 +15,7 @@ from zoo import Zoo
 from paddleinfer import Engine, _ext
 from paddleinfer.errors import ModelLoadError
 
-pytestmark = pytest.mark.paddle3
+pytestmark = [pytest.mark.on_paddle, pytest.mark.paddle3]
 
 
 @pytest.fixture

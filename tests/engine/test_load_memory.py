@@ -25,6 +25,7 @@ def failing(error: Exception) -> Any:
     return fails
 
 
+@pytest.mark.on_paddle
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
@@ -57,6 +58,7 @@ def test_a_load_without_memory_is_an_error_of_that_kind(
         engine.reload()
 
 
+@pytest.mark.on_paddle
 def test_any_other_failure_of_the_system_stays_what_it_is(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     error = OSError(errno.EIO, "Input/output error")
     monkeypatch.setattr(runtime.Runtime, "_start", failing(error))

@@ -166,6 +166,7 @@ def test_a_sound_model_is_tried_and_loaded(zoo: Zoo, monkeypatch: pytest.MonkeyP
         assert engine.effective_config()["check_load"]["value"] == expected
 
 
+@pytest.mark.on_paddle
 def test_a_model_that_crashes_paddle_is_refused_in_a_sentence(
     zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +184,7 @@ def test_a_model_that_crashes_paddle_is_refused_in_a_sentence(
         engine.infer({"x": np.ones((1, 16), "float32")})
 
 
+@pytest.mark.on_paddle
 @pytest.mark.paddle3
 def test_a_damaged_program_that_crashes_paddle_is_refused_and_the_old_one_stays(
     zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -209,6 +211,7 @@ def test_a_damaged_program_that_crashes_paddle_is_refused_and_the_old_one_stays(
         engine.infer({"ids": np.ones((1, 6), "int64")})
 
 
+@pytest.mark.on_paddle
 def test_a_real_trial_that_is_terminated_says_nothing_of_the_model(zoo: Zoo) -> None:
     child = (
         f"{IMPORTS}sys.path[:] = pickle.load(sys.stdin.buffer); "

@@ -66,6 +66,7 @@ def test_a_damaged_model_leaves_the_old_one_in_service(zoo: Zoo, tmp_path: Path,
             assert engine.reload().generation == 2
 
 
+@pytest.mark.on_paddle
 def test_what_paddle_refuses_leaves_the_old_one_in_service(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(self: Any, core: Any) -> None:
         raise RuntimeError("(NotFound) no such thing")

@@ -19,6 +19,8 @@ from paddleinfer.engine.opening import opening
 from paddleinfer.engine.paddle_answers import answers_of_paddle
 from paddleinfer.models.reader import load_spec
 
+pytestmark = pytest.mark.on_paddle
+
 pytest.importorskip("paddle")
 
 

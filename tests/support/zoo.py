@@ -9,15 +9,21 @@ from typing import Any
 
 from paddleinfer.backends.paddle.export import export
 from paddleinfer.backends.paddle.installed import import_paddle
+from paddleinfer.options.tuning_file import TUNING_FILE_NAME
 
 FORMATS = ("json", "legacy")
 
 
 class Zoo:
-    """Model name and format -> the directory it was exported to."""
+    """Model name and format -> the directory it was exported to.
 
-    def __init__(self, root: Path) -> None:
+    With another backend than Paddle each model has a tuning file that names it, which engines follow unless a
+    test gives an option of Paddle's own.
+    """
+
+    def __init__(self, root: Path, backend: str = "paddle") -> None:
         self._root = root
+        self._backend = backend
         self.directory = functools.lru_cache(maxsize=None)(self._export)
 
     @property
@@ -35,6 +41,8 @@ class Zoo:
         target = self._root / f"{name}-{format}"
         with paddle.utils.unique_name.guard():  # names that do not tell what was exported before
             export(layer, target, inputs=inputs, format=format)
+        if self._backend != "paddle":
+            (target / TUNING_FILE_NAME).write_text(f'[options]\nbackend = "{self._backend}"\n\n[measured]\n')
         return target
 
 
@@ -97,6 +105,16 @@ def _scalar(paddle: Any) -> tuple[Any, Any]:
             return x * 2, x.mean()
 
     return Scalar(), {"x": ("float32", (-1, 3))}
+
+
+def _unconvertible(paddle: Any) -> tuple[Any, Any]:
+    """An operator that paddle2onnx does not know."""
+
+    class InverseError(paddle.nn.Layer):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return paddle.erfinv(paddle.tanh(x))
+
+    return InverseError(), {"x": ("float32", (-1, 3))}
 
 
 def _centred(paddle: Any) -> tuple[Any, Any]:
@@ -172,6 +190,7 @@ _MODELS = {
     "conv": _conv,
     "embedding": _embedding,
     "scalar": _scalar,
+    "unconvertible": _unconvertible,
     "centred": _centred,
     "joined": _joined,
     "pooled": _pooled,
