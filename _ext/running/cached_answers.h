@@ -81,10 +81,9 @@ class CachedAnswers final : public EndObserver {
       const MutexLock lock(state_.mu);
       if (kept && !may_be_a_neighbours(*request)) state_.cache.insert(request->cache_use->key, std::move(kept));
       followers = state_.equal_requests.end(*request);
-      if (!followers.empty() && outcome != Outcome::result && outcome != Outcome::closed) {
-        left = requeue(followers, outcome == Outcome::error);
-        woken = state_.instances_to_wake(monotonic_now());
-      }
+      const bool requeues = !followers.empty() && outcome != Outcome::result && outcome != Outcome::closed;
+      if (requeues) left = requeue(followers, outcome == Outcome::error);
+      if (requeues || state_.closing) woken = state_.instances_to_wake(monotonic_now());
     }
     woken.wake();
     if (outcome == Outcome::result) {

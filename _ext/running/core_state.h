@@ -60,7 +60,7 @@ struct CoreState {
     if (!instances.any_idle()) return woken;
     const Plan plan = scheduler.plan(now);
     const bool unwatched = plan.wake_at != kNever && (watcher == nullptr || watched_until > plan.wake_at);
-    const std::int64_t wanted = std::max<std::int64_t>(plan.instances, unwatched ? 1 : 0);
+    const std::int64_t wanted = std::max<std::int64_t>(plan.instances, unwatched || may_leave() ? 1 : 0);
     while (wake_pending < wanted && !woken.full()) {
       Instance* instance = instances.take_idle();
       if (instance == nullptr) break;
@@ -69,6 +69,11 @@ struct CoreState {
       woken.add(instance);
     }
     return woken;
+  }
+
+  // Whether an instance that finds the queue empty is needed no more. The first that leaves wakes the others.
+  bool may_leave() const noexcept REQUIRES(mu) {
+    return closing && (instances.given_up || !equal_requests.any_follows());
   }
 
   void occupy(Instance& instance, const Decision& decision, Nanos now) noexcept REQUIRES(mu) {

@@ -22,6 +22,8 @@ class EqualRequests {
   EqualRequests(std::int64_t max_rows, std::size_t max_bytes) : max_rows_(max_rows), max_bytes_(max_bytes) {}
 
   bool has(const CacheKey& key) const noexcept { return leaders_.count(key) > 0; }
+  // Whether any may have to run yet, as the one that it follows may end without a result.
+  bool any_follows() const noexcept { return followers_ > 0; }
 
   // From now on equal ones follow it, and no longer the one that led before; those that did stay with that.
   void lead(const RequestPtr& request) noexcept {
@@ -84,6 +86,7 @@ class EqualRequests {
     }
     request->cache_use->role = CacheUse::Role::follows;
     request->cache_use->leader = &leader;
+    ++followers_;
     rows_ += request->rows;
     bytes_ += request->bytes;
     return true;
@@ -92,6 +95,7 @@ class EqualRequests {
   void detach(Request& request) noexcept {
     request.cache_use->role = CacheUse::Role::none;
     request.cache_use->leader = nullptr;
+    --followers_;
     rows_ -= request.rows;
     bytes_ -= request.bytes;
   }
@@ -99,6 +103,8 @@ class EqualRequests {
   const std::int64_t max_rows_;
   const std::size_t max_bytes_;
   std::unordered_map<CacheKey, RequestPtr, HashOfKey> leaders_;
+  // What follows.
+  std::int64_t followers_ = 0;
   std::int64_t rows_ = 0;
   std::size_t bytes_ = 0;
 };

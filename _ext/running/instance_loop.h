@@ -115,7 +115,7 @@ class InstanceLoop {
       state_.room.wake();
       ender_.end_all(decision.expired.data(), decision.expired.size(), Outcome::expired);
       ender_.end_all(decision.shed.data(), decision.shed.size(), Outcome::shed);
-      if (step.stop) return;
+      if (step.stop) return state_.threads.wake_all();
       if (step.verification) {
         runner_.verify(self, *step.verification);
         continue;
@@ -156,7 +156,7 @@ class InstanceLoop {
     } else if (step.verification) {
       state_.instances.unlist(self);
       self.occupied = true;
-    } else if (state_.closing && decision.wake_at == kNever) {
+    } else if (state_.may_leave() && decision.wake_at == kNever) {
       state_.instances.unlist(self);
       self.takes_no_more = true;
       step.stop = true;

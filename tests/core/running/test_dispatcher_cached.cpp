@@ -205,6 +205,22 @@ TEST("a drain serves those that wait, also when the one that they wait for is gi
   CHECK(has_result(*follower, 7));
 }
 
+TEST("a drain serves those whose leader is given up as the instance leaves") {
+  for (std::int64_t round = 0; round < harness::scaled(2'000); ++round) {
+    Engine engine(cached());
+    const RequestPtr leader = keyed(request_for(engine.ledger, 7)), follower = keyed(request_for(engine.ledger, 7));
+    engine.submit(leader);
+    engine.submit(follower);
+    std::thread closer([&] { engine.close(true, from_now(kPatience)); });
+    const Nanos until = monotonic_now() + round % 200 * 100;
+    while (monotonic_now() < until) std::this_thread::yield();
+    engine.end_early(leader, Outcome::cancelled);
+    engine.await(follower);
+    closer.join();
+    CHECK(has_result(*follower, 7));
+  }
+}
+
 TEST("what shared a run is forgotten when rows turn out to differ") {
   Engine engine(cached());
   CHECK(has_result(*call(engine, 7), 7));
