@@ -144,12 +144,12 @@ class History {
   }
 
   void forget() {
-    std::vector<Known*> waiting;
+    std::map<std::int64_t, Known*> waiting;
     for (auto& [request, known] : known_) {
-      if (known.queued || known.awaiting_admission) waiting.push_back(&known);
+      if (known.queued || known.awaiting_admission) waiting[known.number] = &known;
     }
     if (waiting.empty()) return;
-    Known& known = *waiting[std::size_t(pick(int(waiting.size())))];
+    Known& known = *std::next(waiting.begin(), pick(int(waiting.size())))->second;
     CHECK(scheduler_.forget(*known.request, now_));
     leave(known);
     follow_door();
@@ -275,10 +275,8 @@ class History {
     const Running done = running_[place];
     running_.erase(running_.begin() + std::ptrdiff_t(place));
     if (done.probe) {
-      const Merging kinds[] = {Merging::yes, Merging::probe, Merging::no};
-      const Merging found = kinds[pick(3)];
-      scheduler_.set_merging(found);
-      if (found == Merging::yes && rows_of(done.batch) > options_.max_batch_size) {
+      settle_merging(pick(3));
+      if (scheduler_.merging() == Merging::yes && rows_of(done.batch) > options_.max_batch_size) {
         requeue(known_[done.batch.front().request]);
         return;
       }
@@ -294,12 +292,19 @@ class History {
     follow_door();
   }
 
-  // It was probed whole, and is to run in parts.
+  // As a dispatcher does: that rows differ is final, and nothing else ends what is settled.
+  void settle_merging(int found) {
+    const Merging before = scheduler_.merging();
+    if (found == 0 && before == Merging::probing) scheduler_.set_merging(Merging::probe);
+    if (found == 1 && before != Merging::no) scheduler_.set_merging(Merging::yes);
+    if (found == 2) scheduler_.set_merging(Merging::no);
+  }
+
+  // It was probed whole, and is to run in parts. It is due as it was.
   void requeue(Known& known) {
     scheduler_.requeue(known.request);
     known.queued = true;
     known.next_row = 0;
-    known.key = std::min(known.request->deadline, known.request->arrival + RequestQueue::kSlack[1]);
     known.order = order_++;
     --known.ends;
   }
