@@ -175,7 +175,7 @@ $(VENV26)/.built: $(CORE) $(wildcard paddleinfer/*.py paddleinfer/*/*.py paddlei
 	@touch $@
 
 # From the installed package: -P keeps ./paddleinfer, which has no compiled core for it, off the path.
-test-paddle26: $(VENV26)/.test $(VENV26)/.built test-core
+test-paddle26: $(VENV26)/.test $(VENV26)/.built
 	-@$(MAKE) --no-print-directory real-models
 	$(VENV26)/bin/python -P -m pytest -o pythonpath=tests/support \
 		--ignore tests/test_packaging.py --ignore tests/test_layers.py $(PYTEST_PARALLEL) $(PYTEST_ARGS)
