@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class ThreadData(threading.local):
             filled.is_free = False
 
 
-class Tensor:
+class Tensor(abc.ABC):
     """The handle of one input or output of a predictor.
 
     Any thread may use it: it stands for the calling thread's own data.
@@ -152,11 +153,13 @@ class Tensor:
             "use copy_from_cpu or share_external_data"
         )
 
+    @abc.abstractmethod
     def _current(self) -> Array | None:
-        raise NotImplementedError
+        """Returns this thread's data, if there are any."""
 
+    @abc.abstractmethod
     def _why_empty(self) -> str:
-        raise NotImplementedError
+        """Returns the sentence for a thread that has none."""
 
     def _refuse_writing(self) -> NoReturn:
         raise InvalidInput(f"{self._spec.name!r} is an output of the model, which cannot be written to")
