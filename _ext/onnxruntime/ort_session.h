@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "onnxruntime/ort_api.h"
-#include "paddle/heap_trim.h"
+#include "running/malloc_trim.h"
 
 namespace paddleinfer::onnxruntime {
 
@@ -29,7 +29,7 @@ class LoadedModel {
         session_(create(path, threads)) {
     inputs_ = tensors(api_.input_count, api_.input_name, api_.input_type);
     outputs_ = tensors(api_.output_count, api_.output_name, api_.output_type);
-    paddle::trim_malloc();  // what it took to read the file
+    trim_malloc();  // what it took to read the file
   }
   LoadedModel(const LoadedModel&) = delete;
   LoadedModel& operator=(const LoadedModel&) = delete;
@@ -41,11 +41,6 @@ class LoadedModel {
   const std::vector<Tensor>& outputs() const noexcept { return outputs_; }
 
  private:
-  // A model's weights stay in malloc's heaps once they are freed, for glibc keeps chunks of such sizes.
-  struct TrimAtTheEnd {
-    ~TrimAtTheEnd() { paddle::trim_malloc(); }
-  };
-
   static constexpr int kArena = 1;          // OrtArenaAllocator
   static constexpr int kDefaultMemory = 0;  // OrtMemTypeDefault
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "openvino/ov_api.h"
-#include "paddle/heap_trim.h"
+#include "running/malloc_trim.h"
 
 namespace paddleinfer::openvino {
 
@@ -34,7 +34,7 @@ class LoadedModel {
     compile(path, threads);
     inputs_ = tensors(api_.input_count, api_.input_port);
     outputs_ = tensors(api_.output_count, api_.output_port);
-    paddle::trim_malloc();  // what it took to read the file
+    trim_malloc();  // what it took to read the file
   }
   LoadedModel(const LoadedModel&) = delete;
   LoadedModel& operator=(const LoadedModel&) = delete;
@@ -72,11 +72,6 @@ class LoadedModel {
   }
 
  private:
-  // A model's weights stay in malloc's heaps once they are freed, for glibc keeps chunks of such sizes.
-  struct TrimAtTheEnd {
-    ~TrimAtTheEnd() { paddle::trim_malloc(); }
-  };
-
   void compile(const std::string& path, const Threads& threads) {
     const auto model = made<Model>(
         api_, api_.free_model, [&](Model** out) { return api_.read_model(core_.get(), path.c_str(), nullptr, out); });

@@ -5,7 +5,6 @@
 // done once the process has grown, and not often.
 #pragma once
 
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -14,6 +13,7 @@
 #include <memory>
 
 #include "requests/thread_safety.h"
+#include "running/malloc_trim.h"
 
 namespace paddleinfer::paddle {
 
@@ -23,11 +23,6 @@ inline std::uint64_t resident_bytes() noexcept {
   unsigned long long size = 0, resident = 0;
   if (statm == nullptr || std::fscanf(statm.get(), "%llu %llu", &size, &resident) != 2) return 0;
   return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
-inline void trim_malloc() noexcept {
-  static const auto trim = reinterpret_cast<int (*)(std::size_t)>(dlsym(RTLD_DEFAULT, "malloc_trim"));
-  if (trim != nullptr) trim(0);
 }
 
 class HeapTrim {
