@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "requests/request.h"
 #include "requests/thread_safety.h"
 #include "requests/time.h"
-#include "running/gathered_inputs.h"
 #include "running/inline_runs.h"
 
 namespace paddleinfer::paddle {
@@ -70,10 +70,7 @@ class KernelChoice final : public InlineRuns {
   // oneDNN keeps copies of the weights for each thread: a caller's thread may run a model only without it. Now and
   // then it may not, so that such runs are compared, too.
   bool may_run(const std::vector<TensorView>& inputs) const noexcept override {
-    if (inputs.empty()) return false;
-    GatheredInputs::Signature shapes;
-    for (const TensorView& input : inputs) shapes.add(input.dtype, input.shape);
-    if (way(shapes.value()) != Way::plain) return false;
+    if (inputs.empty() || way(signature_of(inputs, /*with_rows=*/true)) != Way::plain) return false;
     return inline_runs_.fetch_add(1, std::memory_order_relaxed) % kCheckEvery != kCheckEvery - 1;
   }
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "doubling.h"
 #include "fake_ort.h"
 #include "ledger.h"
 #include "onnxruntime/ort_backend.h"
@@ -18,20 +19,7 @@ std::shared_ptr<const ort::LoadedModel> loaded(FakeOrt& fake, int threads = 1) {
   return std::make_shared<const ort::LoadedModel>(ort::Api::of(fake.base()), "model.onnx", threads);
 }
 
-Shape shape_of(std::int64_t rows, std::int64_t width) {
-  Shape shape;
-  shape.rank = 2;
-  shape.dims[0] = rows;
-  shape.dims[1] = width;
-  return shape;
-}
-
 const ort::TensorNames kNames = {{"x"}, {"doubled"}};
-
-void fill(Backend& backend, std::int64_t rows, float number) {
-  float* const input = static_cast<float*>(backend.input(0, DType::float32, shape_of(rows, 2)));
-  for (std::int64_t place = 0; place < rows * 2; ++place) input[place] = number;
-}
 
 }  // namespace
 
@@ -111,24 +99,7 @@ TEST("runs of one shape use one tensor over the same memory, and another shape g
   FakeOrt fake;
   {
     ort::OrtBackend backend(loaded(fake), kNames);
-    for (const float number : {1.f, 2.f, 3.f}) {
-      fill(backend, 2, number);
-      backend.run();
-      const TensorView view = backend.output(0);
-      CHECK_EQ(text_of(view.shape), "[2, 2]");
-      CHECK_EQ(static_cast<const float*>(view.data)[3], 2 * number);
-    }
-    CHECK_EQ(fake.tensors_made.load(), 1);
-    fill(backend, 5, 4.f);
-    backend.run();
-    CHECK_EQ(static_cast<const float*>(backend.output(0).data)[9], 8.f);
-    fill(backend, 1, 5.f);
-    backend.run();
-    CHECK_EQ(text_of(backend.output(0).shape), "[1, 2]");
-    CHECK_EQ(fake.tensors_made.load(), 3);
-    fill(backend, 0, 0.f);
-    backend.run();
-    CHECK_EQ(text_of(backend.output(0).shape), "[0, 2]");
+    check_a_tensor_for_each_shape(backend, fake.tensors_made);
   }
   CHECK_EQ(fake.objects.load(), 0);
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "doubling.h"
 #include "fake_ort.h"
 #include "ledger.h"
 #include "onnxruntime/ort_backend.h"
@@ -23,19 +24,6 @@ std::shared_ptr<const ort::LoadedModel> loaded(FakeOrt& fake) {
 }
 
 const ort::TensorNames kNames = {{"x"}, {"doubled"}};
-
-TensorView run(Backend& backend, std::int64_t rows, float number) {
-  Shape shape;
-  shape.rank = 2;
-  shape.dims[0] = rows;
-  shape.dims[1] = 2;
-  float* const input = static_cast<float*>(backend.input(0, DType::float32, shape));
-  for (std::int64_t place = 0; place < rows * 2; ++place) input[place] = number;
-  backend.run();
-  return backend.output(0);
-}
-
-float last_of(const TensorView& view) { return static_cast<const float*>(view.data)[view.shape.elements() - 1]; }
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "doubling.h"
 #include "fake_ov.h"
 #include "ledger.h"
 #include "openvino/ov_backend.h"
@@ -18,20 +19,7 @@ std::shared_ptr<const ov::LoadedModel> loaded(FakeOv& fake, const ov::Threads& t
   return std::make_shared<const ov::LoadedModel>(fake.api(), "model.onnx", threads);
 }
 
-Shape shape_of(std::int64_t rows, std::int64_t width) {
-  Shape shape;
-  shape.rank = 2;
-  shape.dims[0] = rows;
-  shape.dims[1] = width;
-  return shape;
-}
-
 const std::vector<ov::InputPlace> kPlaces = {{"x", 0}};
-
-void fill(Backend& backend, std::int64_t rows, float number) {
-  float* const input = static_cast<float*>(backend.input(0, DType::float32, shape_of(rows, 2)));
-  for (std::int64_t place = 0; place < rows * 2; ++place) input[place] = number;
-}
 
 template <typename Call>
 std::string failure_of(const Call& call) {
@@ -147,24 +135,7 @@ TEST("runs of one shape use one tensor of OpenVINO's over the same memory, and a
   FakeOv fake;
   {
     ov::OvBackend backend(loaded(fake), 0, kPlaces);
-    for (const float number : {1.f, 2.f, 3.f}) {
-      fill(backend, 2, number);
-      backend.run();
-      const TensorView view = backend.output(0);
-      CHECK_EQ(text_of(view.shape), "[2, 2]");
-      CHECK_EQ(static_cast<const float*>(view.data)[3], 2 * number);
-    }
-    CHECK_EQ(fake.tensors_made.load(), 1);
-    fill(backend, 5, 4.f);
-    backend.run();
-    CHECK_EQ(static_cast<const float*>(backend.output(0).data)[9], 8.f);
-    fill(backend, 1, 5.f);
-    backend.run();
-    CHECK_EQ(text_of(backend.output(0).shape), "[1, 2]");
-    CHECK_EQ(fake.tensors_made.load(), 3);
-    fill(backend, 0, 0.f);
-    backend.run();
-    CHECK_EQ(text_of(backend.output(0).shape), "[0, 2]");
+    check_a_tensor_for_each_shape(backend, fake.tensors_made);
   }
   CHECK_EQ(fake.objects.load(), 0);
 }

@@ -84,9 +84,7 @@ struct Chosen {
     for (int turn = 0; turn < KernelChoice::kSamples + 2; ++turn) CHECK_EQ(run(rows, float(turn)), 2.0f * float(turn));
   }
   KernelChoice::Way way(std::int64_t rows) const {
-    GatheredInputs::Signature shapes;
-    shapes.add(DType::float32, shape_of(rows));
-    return choice->way(shapes.value());
+    return choice->way(signature_of({{DType::float32, shape_of(rows), nullptr}}, /*with_rows=*/true));
   }
   void forget_runs() { world.onednn_runs = world.plain_runs = 0; }
 };

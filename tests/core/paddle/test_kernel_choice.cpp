@@ -19,11 +19,7 @@ TensorView view_of(std::int64_t rows) {
   return view;
 }
 
-std::uint64_t shapes_of(std::int64_t rows) {
-  GatheredInputs::Signature found;
-  found.add(DType::float32, view_of(rows).shape);
-  return found.value();
-}
+std::uint64_t shapes_of(std::int64_t rows) { return signature_of({view_of(rows)}, /*with_rows=*/true); }
 
 void note_often(KernelChoice& choice, std::uint64_t shapes, Nanos onednn_ns, Nanos plain_ns) {
   for (int turn = 0; turn < KernelChoice::kSamples; ++turn) choice.note(shapes, onednn_ns, plain_ns);
@@ -109,23 +105,6 @@ TEST("each change is told once") {
   CHECK_EQ(choice.plain_shapes(), 1u);
   choice.give_up("y differs");
   CHECK(choice.take_change());
-}
-
-TEST("a signature tells dtypes, ranks and orders apart") {
-  const auto of = [](std::vector<TensorView> views) {
-    GatheredInputs::Signature found;
-    for (const TensorView& view : views) found.add(view.dtype, view.shape);
-    return found.value();
-  };
-  TensorView integers = view_of(2);
-  integers.dtype = DType::int32;
-  TensorView square = view_of(2);
-  square.shape.rank = 2;
-  square.shape.dims[1] = 1;
-  CHECK(of({view_of(2)}) != of({integers}));
-  CHECK(of({view_of(2)}) != of({square}));
-  CHECK(of({view_of(2), view_of(3)}) != of({view_of(3), view_of(2)}));
-  CHECK_EQ(of({view_of(2), view_of(3)}), of({view_of(2), view_of(3)}));
 }
 
 TEST("instances find out together") {
