@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from paddleinfer import _ext
 from paddleinfer.backends.onnx.installed import InstalledOnnxRuntime
+from paddleinfer.backends.onnx.native_files import NativeFile, opened
 from paddleinfer.backends.onnx.python_session import PythonSession
-from paddleinfer.backends.onnx.runtimes import Driver, LoadedFile, NamedTensor
+from paddleinfer.backends.onnx.runtimes import Driver, LoadedFile
 from paddleinfer.resolved_options import ResolvedOptions
 from paddleinfer.sentences import printable
 
@@ -40,12 +40,10 @@ class OnnxRuntime:
 
     def native_problem(self) -> str:
         """Opens its C interface, and says why that cannot be used; empty if it can."""
-        path = self._installed.library
-        if path is None:
-            return f"onnxruntime {self.version} has no libonnxruntime.so in its package"
-        self._library = _ext.OrtLibrary(str(path))
-        problem = printable(self._library.problem)
-        return f"{path.name} cannot be used: {problem}" if problem else ""
+        self._library, problem = opened(
+            f"onnxruntime {self.version}", "libonnxruntime.so", self._installed.library, _ext.OrtLibrary
+        )
+        return problem
 
     def load(self, path: Path, driver: Driver, resolved: ResolvedOptions) -> LoadedFile:
         """Loads a file for the instances and threads that the options name, and notes how they compute.
@@ -75,21 +73,12 @@ class OnnxRuntime:
         return printable(failure)
 
 
-@dataclass(frozen=True)
-class _NativeSession:
+class _NativeSession(NativeFile):
     """A loaded file behind the C interface."""
 
-    model: _ext.OrtModel
-
-    @property
-    def inputs(self) -> list[NamedTensor]:
-        """Its inputs, in its order."""
-        return [NamedTensor(name, dtype) for name, dtype, _ in self.model.inputs]
-
-    @property
-    def outputs(self) -> list[str]:
-        """The names of its outputs, in its order."""
-        return [name for name, *_ in self.model.outputs]
+    def __init__(self, model: _ext.OrtModel) -> None:
+        super().__init__(model)
+        self._model = model
 
     def place_of(self, name: str) -> int:
         """See LoadedFile."""
@@ -98,4 +87,4 @@ class _NativeSession:
     def backends(self, places: Sequence[tuple[str, int]]) -> _ext.BackendFactory:
         """See LoadedFile."""
         names = [name if place >= 0 else "" for name, place in places]
-        return _ext.OrtBackends(self.model, names, self.outputs)
+        return _ext.OrtBackends(self._model, names, self.outputs)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from paddleinfer import _ext
 from paddleinfer.backends.onnx.installed import InstalledOpenVino
+from paddleinfer.backends.onnx.native_files import NativeFile, opened
 from paddleinfer.backends.onnx.python_requests import PythonRequests
-from paddleinfer.backends.onnx.runtimes import Driver, LoadedFile, NamedTensor
+from paddleinfer.backends.onnx.runtimes import Driver, LoadedFile
 from paddleinfer.resolved_options import ResolvedOptions
 from paddleinfer.sentences import printable
 
@@ -49,12 +49,10 @@ class OpenVino:
 
     def native_problem(self) -> str:
         """Opens its C interface, and says why that cannot be used; empty if it can."""
-        path = self._installed.library
-        if path is None:
-            return f"OpenVINO {self.version} has no libopenvino_c.so in its package"
-        self._library = _ext.OvLibrary(str(path))
-        problem = printable(self._library.problem)
-        return f"{path.name} cannot be used: {problem}" if problem else ""
+        self._library, problem = opened(
+            f"OpenVINO {self.version}", "libopenvino_c.so", self._installed.library, _ext.OvLibrary
+        )
+        return problem
 
     def load(self, path: Path, driver: Driver, resolved: ResolvedOptions) -> LoadedFile:
         """Loads a file for the instances and threads that the options name, and notes how they compute.
@@ -71,8 +69,8 @@ class OpenVino:
             model = PythonRequests(path, instances, threads, apart=apart)
         else:
             assert self._library is not None
-            opened = _ext.OvModel(self._library, str(path), instances, threads, apart=apart)
-            model = _NativeModel(opened)
+            compiled = _ext.OvModel(self._library, str(path), instances, threads, apart=apart)
+            model = _NativeModel(compiled)
         _note_threads(resolved, model, apart)
         return model
 
@@ -103,30 +101,21 @@ def _note_threads(resolved: ResolvedOptions, model: _NativeModel | PythonRequest
         resolved.add_note("instances", f"OpenVINO computes {streams} at a time, for it counts the cores")
 
 
-@dataclass(frozen=True)
-class _NativeModel:
+class _NativeModel(NativeFile):
     """A compiled model behind the C interface."""
 
-    model: _ext.OvModel
-
-    @property
-    def inputs(self) -> list[NamedTensor]:
-        """Its inputs, in its order."""
-        return [NamedTensor(name, dtype) for name, dtype, _ in self.model.inputs]
-
-    @property
-    def outputs(self) -> list[str]:
-        """The names of its outputs, in its order."""
-        return [name for name, *_ in self.model.outputs]
+    def __init__(self, model: _ext.OvModel) -> None:
+        super().__init__(model)
+        self._model = model
 
     def property(self, name: str) -> str:
         """Returns what is in force, as OpenVINO writes it."""
-        return self.model.property(name)
+        return self._model.property(name)
 
     def place_of(self, name: str) -> int:
         """See LoadedFile."""
-        return self.model.input_index(name)
+        return self._model.input_index(name)
 
     def backends(self, places: Sequence[tuple[str, int]]) -> _ext.BackendFactory:
         """See LoadedFile."""
-        return _ext.OvBackends(self.model, places)
+        return _ext.OvBackends(self._model, places)
