@@ -62,6 +62,11 @@ _COUNTERS = {
         "Results that the cache dropped to make room for others.",
         1,
     ),
+    "offered_work_ns": (
+        "paddleinfer_offered_work_seconds",
+        "Time that one instance would take for all that came, in the best runs that deadlines allow.",
+        1e-9,
+    ),
     "queue_ns": (
         "paddleinfer_queue_seconds",
         "Time from arrival to the start of a run, over requests.",
@@ -94,6 +99,19 @@ _GAUGES = {
     "cache_entries": ("paddleinfer_cache_entries", "Results that the cache keeps."),
     "cache_bytes": ("paddleinfer_cache_bytes", "Bytes of the results that the cache keeps, with their keys."),
     "generation": ("paddleinfer_model_generation", "1, and 1 more for each reload."),
+}
+# Of the last seconds.
+_SIGNALS = {
+    "predicted_delay_s": (
+        "paddleinfer_predicted_delay_seconds",
+        "Predicted time until what waits now has run.",
+    ),
+    "replicas_needed": (
+        "paddleinfer_replicas_needed",
+        "Replicas that this one's traffic needs to be in time; their sum is how many there should be.",
+    ),
+    "share_shed": ("paddleinfer_shed_ratio", "Share of the requests that were refused, shed or expired."),
+    "utilisation": ("paddleinfer_utilisation_ratio", "Share of the time for which instances were busy."),
 }
 
 
@@ -141,6 +159,12 @@ class EngineCollector(Collector):
             rows.add_metric((model,), buckets=buckets, sum_value=total)
         yield instances
         yield rows
+        signals = {model: engine.scaling_signals() for model, engine in self._engines.items()}
+        for name, (metric, text) in _SIGNALS.items():
+            signal = GaugeMetricFamily(metric, text, labels=("model",))
+            for model, of_it in signals.items():
+                signal.add_metric((model,), getattr(of_it, name))
+            yield signal
 
 
 def _histogram(batch_rows: Mapping[int, int], most_rows: int) -> tuple[list[tuple[str, float]], float]:

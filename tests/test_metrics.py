@@ -30,6 +30,7 @@ COUNTERS = {
     "paddleinfer_cache_coalesced",
     "paddleinfer_cache_misses",
     "paddleinfer_cache_evictions",
+    "paddleinfer_offered_work_seconds",
     "paddleinfer_queue_seconds",
     "paddleinfer_run_seconds",
     "paddleinfer_request_seconds",
@@ -43,6 +44,10 @@ GAUGES = {
     "paddleinfer_cache_entries",
     "paddleinfer_cache_bytes",
     "paddleinfer_instances",
+    "paddleinfer_replicas_needed",
+    "paddleinfer_predicted_delay_seconds",
+    "paddleinfer_shed_ratio",
+    "paddleinfer_utilisation_ratio",
 }
 DURATIONS = {
     "paddleinfer_queue_duration_seconds": ("queue_ns_counts", "queue_ns"),

@@ -92,6 +92,7 @@ cdef extern from "running/dispatcher.h" namespace "paddleinfer" nogil:
         int64_t running_batches
         int64_t waiting_for_room
         double drain_ns
+        double offered_work_ns
         size_t cache_bytes
         size_t cache_entries
         int64_t cache_evictions

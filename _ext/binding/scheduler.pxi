@@ -130,6 +130,7 @@ cdef class Scheduler:
             "running_batches": scheduler.running_batches(),
             "waiting_for_room": scheduler.waiting_for_room(),
             "drain_ns": scheduler.predicted_drain_ns(),
+            "offered_work_ns": scheduler.offered_work_ns(),
         }
 
 

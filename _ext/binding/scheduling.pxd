@@ -79,3 +79,4 @@ cdef extern from "scheduling/scheduler.h" namespace "paddleinfer" nogil:
         int64_t running_batches() noexcept
         int64_t waiting_for_room() noexcept
         double predicted_drain_ns() except +
+        double offered_work_ns() noexcept

@@ -85,7 +85,8 @@ struct EngineSnapshot {
   std::size_t queued_bytes = 0;
   std::int64_t running_batches = 0;
   std::int64_t waiting_for_room = 0;
-  double drain_ns = 0;  // predicted for what waits
+  double drain_ns = 0;         // predicted for what waits
+  double offered_work_ns = 0;  // since the engine began
   std::size_t cache_bytes = 0;
   std::size_t cache_entries = 0;
   std::int64_t cache_evictions = 0;

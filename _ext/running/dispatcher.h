@@ -75,6 +75,7 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
             state_.scheduler.running_batches(),
             state_.scheduler.waiting_for_room(),
             state_.scheduler.predicted_drain_ns(),
+            state_.scheduler.offered_work_ns(),
             state_.cache.bytes(),
             state_.cache.entries(),
             state_.cache.evictions(),

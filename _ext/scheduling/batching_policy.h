@@ -42,16 +42,17 @@ class BatchingPolicy {
     return divided(bucket.queued_rows, max_rows(bucket));
   }
 
+  // What a run may hold at all.
+  std::int64_t most_rows(const Bucket& bucket) const noexcept {
+    return std::min(options_.max_batch_size, bucket.memory_cap);
+  }
+
   // Until when a bucket should be held back; `now`: it should go, and `reason` says why.
   Nanos delay_until(Bucket& bucket, Nanos now, DispatchReason& reason) const noexcept {
     return std::max(now, wanted_delay(bucket, now, reason));
   }
 
  private:
-  std::int64_t most_rows(const Bucket& bucket) const noexcept {
-    return std::min(options_.max_batch_size, bucket.memory_cap);
-  }
-
   Nanos wanted_delay(Bucket& bucket, Nanos now, DispatchReason& reason) const noexcept {
     reason = DispatchReason::idle;
     if (status_.merging == Merging::probing && bucket.first()->in_queue &&

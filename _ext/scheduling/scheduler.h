@@ -38,6 +38,7 @@
 #include "scheduling/batch_assembly.h"
 #include "scheduling/batching_policy.h"
 #include "scheduling/deadlines.h"
+#include "scheduling/demand.h"
 #include "scheduling/predicted_runs.h"
 #include "scheduling/request_queue.h"
 #include "scheduling/scheduler_types.h"
@@ -62,18 +63,10 @@ class Scheduler {
   Admission admit(const RequestPtr& request, Nanos now) {
     if (!queue_.fits(*request)) return Admission::bytes_over_limit;
     request->arrival = now;
-    const bool room = queue_.has_room(*request);
-    if (request->waits_for_room && (!room || queue_.admission_queue.waiting() > 0)) {
-      queue_.admission_queue.push(request);
-      return Admission::waits_for_room;
-    }
-    if (!room) {
-      return queue_.has_room_for_rows(*request) ? Admission::too_many_bytes : Admission::too_many_rows;
-    }
     Bucket& bucket = queue_.buckets.of(*request);
-    request->key = RequestQueue::key_of(*request, now);
-    const Admission admission = deadlines_.admission_of(*request, bucket, now);
-    if (admission == Admission::accepted) queue_.enqueue(request, bucket, now);
+    const Admission admission = admit(request, bucket, now);
+    // What cannot be in time at all would not be with more instances either.
+    if (admission != Admission::infeasible) demand_.came(*request, bucket, deadlines_.run_by(*request) - double(now));
     return admission;
   }
 
@@ -168,6 +161,7 @@ class Scheduler {
     if (expected_ns <= 0 || expected_ns > double(limit_ns) || bucket.arrivals.callers() > 1) return false;
     request.sole_caller_run_ns = Nanos(expected_ns);
     request.arrival = now;
+    demand_.came(request, bucket, deadlines_.run_by(request) - double(now));
     begin(request, bucket);
     predicted_runs_.add(now + request.sole_caller_run_ns);
     bucket.arrivals.arrived(request.rows, now);
@@ -216,6 +210,10 @@ class Scheduler {
     return queue_.work_ns() / double(std::max<std::int64_t>(1, status_.instances));
   }
 
+  // Nanoseconds that one instance would take for all that has come, refused or not, in runs as good as its deadlines
+  // allow.
+  double offered_work_ns() const noexcept { return demand_.work_ns(); }
+
   std::int64_t queued_requests() const noexcept { return queue_.requests(); }
   std::int64_t queued_rows() const noexcept { return queue_.rows(); }
   std::size_t queued_bytes() const noexcept { return queue_.bytes(); }
@@ -227,6 +225,21 @@ class Scheduler {
  private:
   static constexpr int kBucketsToLookAt = 8;
   static constexpr Nanos kMemoryPause = 1'000'000;  // before what found no memory is tried again
+
+  Admission admit(const RequestPtr& request, Bucket& bucket, Nanos now) {
+    const bool room = queue_.has_room(*request);
+    if (request->waits_for_room && (!room || queue_.admission_queue.waiting() > 0)) {
+      queue_.admission_queue.push(request);
+      return Admission::waits_for_room;
+    }
+    if (!room) {
+      return queue_.has_room_for_rows(*request) ? Admission::too_many_bytes : Admission::too_many_rows;
+    }
+    request->key = RequestQueue::key_of(*request, now);
+    const Admission admission = deadlines_.admission_of(*request, bucket, now);
+    if (admission == Admission::accepted) queue_.enqueue(request, bucket, now);
+    return admission;
+  }
 
   void begin(Request& request, Bucket& bucket) noexcept {
     request.rows_unfinished = request.rows;
@@ -269,6 +282,7 @@ class Scheduler {
   const SchedulerOptions options_;
   EngineStatus status_;
   BatchingPolicy policy_{options_, status_};
+  Demand demand_{status_, policy_};
   RequestQueue queue_{options_};
   PredictedRuns predicted_runs_{status_};
   Deadlines deadlines_{options_, status_, policy_, queue_, predicted_runs_};

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,6 +21,7 @@ from paddleinfer.engine.introspection import EngineIntrospection
 from paddleinfer.engine.observers import ObservedCalls, RequestObserver
 from paddleinfer.engine.opening import Opening, saying_what_lacks_memory
 from paddleinfer.engine.preparation import prepared_as_tuned
+from paddleinfer.engine.scaling import ScalingWindow
 from paddleinfer.engine.submission import Results
 from paddleinfer.engine.warmup import WarmupReport
 from paddleinfer.errors import ConfigError
@@ -110,6 +112,7 @@ class Engine(EngineCalls, EngineIntrospection):
             generations = Generations(prepare, path, config, ring)
         EngineCalls.__init__(self, generations, config)
         self._tracing = Tracing(ring, config.trace_requests)
+        self._scaling = ScalingWindow(self.stats(), time.monotonic())
         self._observer: RequestObserver | None = None
         _log.debug("%r is open", self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from paddleinfer.config import EngineConfig
 from paddleinfer.diagnosis.diagnosis import Diagnosis, diagnose
 from paddleinfer.engine.generation import Generation
 from paddleinfer.engine.generations import Generations
+from paddleinfer.engine.scaling import ScalingSignals, ScalingWindow
 from paddleinfer.errors import ConfigError
 from paddleinfer.models.reader import ModelSpec, TensorSpec
 from paddleinfer.sentences import shown
@@ -25,6 +27,7 @@ class EngineIntrospection:
     _generations: Generations
     _config: EngineConfig
     _tracing: Tracing
+    _scaling: ScalingWindow
 
     @property
     def _generation(self) -> Generation:
@@ -84,10 +87,22 @@ class EngineIntrospection:
         Only ``internal_runs`` counts the runs that the engine makes for itself, to warm up or to check.
         ``verified_requests`` counts requests whose rows in a shared run were compared with what they give
         alone, ``verification_failures`` the comparisons that found a difference.
+
+        ``offered_work_ns`` is the time that one instance would take for all requests that came, refused ones
+        too, in runs of the best size that leaves their deadlines time; ``predicted_drain_ns`` is how long
+        what is queued now is predicted to take.
         """
         present = self._generation
         present.check_process()
         return {"generation": present.number, **self._generations.statistics.stats()}
+
+    def scaling_signals(self) -> ScalingSignals:
+        """Returns what an autoscaler should know of the last half minute, such as the replicas needed.
+
+        It is of the time since the last call if that is longer.
+        """
+        instances = max(1, self._generation.resolved.instances)
+        return self._scaling.signals(self.stats(), time.monotonic(), instances=instances)
 
     def trace(self, max_requests: int = 100_000) -> Trace:
         """Records what the engine does while the ``with`` block runs, also over a reload.

@@ -17,6 +17,7 @@ _NOW = (
     "queued_requests",
     "queued_rows",
     "queued_bytes",
+    "predicted_drain_ns",
     "requests_waiting_for_room",
     "running_executions",
     "cache_entries",

@@ -22,7 +22,7 @@ TOOLS = ROOT / ".venv-deploy/bin"
 OF_KUBERNETES = {"Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler"}
 RELEASES: dict[str, dict[str, Any]] = {
     "as it stands": {},
-    "hpa": {"autoscaling": {"by": "hpa", "rowsPerSecond": 2_500_000}},
+    "hpa": {"autoscaling": {"by": "hpa", "loadOfReplica": 1.25}},
     "keda": {"autoscaling": {"by": "keda"}},
     "everything": {
         "apiKey": {"secretName": "key"},
@@ -171,11 +171,11 @@ def test_every_release_starts_a_server_that_there_is_and_lets_it_end(
 
 def test_a_release_scales_by_what_it_is_told(releases: dict[str, list[dict[str, Any]]]) -> None:
     [metric] = only(releases["hpa"], "HorizontalPodAutoscaler")["spec"]["metrics"]
-    assert metric["pods"]["metric"]["name"] == "paddleinfer_rows_per_second"
-    assert metric["pods"]["target"]["averageValue"] == "2500000"
+    assert metric["pods"]["metric"]["name"] == "paddleinfer_replicas_needed"
+    assert metric["pods"]["target"]["averageValue"] == "1.25"
     [trigger] = only(releases["keda"], "ScaledObject")["spec"]["triggers"]
     assert trigger["metadata"]["query"] == (
-        'sum(rate(paddleinfer_rows_total{namespace="default", pod=~"paddleinfer-.*"}[1m]))'
+        'sum(paddleinfer_replicas_needed{namespace="default", pod=~"paddleinfer-.*"})'
     )
     for release in ("hpa", "keda"):
         assert "replicas" not in only(releases[release], "Deployment")["spec"]

@@ -65,7 +65,8 @@ def test_every_label_of_a_query_is_one_that_the_metric_has(where: str, query: st
 def test_the_autoscaler_asks_for_what_the_adapter_gives() -> None:
     [autoscaler] = [each for _, each in manifests() if each["kind"] == "HorizontalPodAutoscaler"]
     asked = {metric["pods"]["metric"]["name"] for metric in autoscaler["spec"]["metrics"]}
-    assert asked == {rule["name"]["as"] for rule in adapter_rules()} == {"paddleinfer_rows_per_second"}
+    given = {rule["seriesQuery"].partition("{")[0] for rule in adapter_rules()}
+    assert asked == given == {"paddleinfer_replicas_needed"}
 
 
 def test_the_dashboard_shows_most_of_what_there_is() -> None:
@@ -77,6 +78,9 @@ def test_the_dashboard_shows_most_of_what_there_is() -> None:
     assert {name for name, of_it in families.items() if not of_it & shown} == {
         "paddleinfer_queued_requests",  # as rows
         "paddleinfer_instances_busy",  # as the share of the time
+        "paddleinfer_offered_work_seconds",
+        "paddleinfer_utilisation_ratio",  # by its counters
+        "paddleinfer_shed_ratio",  # likewise
         "paddleinfer_request_seconds",
         "paddleinfer_queue_seconds",
         "paddleinfer_internal_runs",
