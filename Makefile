@@ -32,7 +32,7 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 	large_requests queue_full infer_many)
 
 .PHONY: help demo demo-ocr test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
-	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-rapidocr test-openapi test-clients test-docling \
+	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-rapidocr test-ray test-openapi test-clients test-docling \
 	test-deploy test-system system-tools bench bench-paddleocr bench-http-envs docs dist clean
 
 help:
@@ -237,6 +237,19 @@ $(VENV_RAPIDOCR)/.test: $(PACKAGING) $(VENV)/.test
 test-rapidocr: $(VENV_RAPIDOCR)/.test $(VENV)/.built real-models
 	$(VENV_RAPIDOCR)/bin/python -m pytest $(PYTEST_ARGS) tests/rapidocr
 
+# Ray, over the main environment.
+VENV_RAY := .venv-ray
+RAY := 'ray[data,serve]==2.60.*'
+$(VENV_RAY)/.test: $(PACKAGING) $(VENV)/.test
+	$(PYTHON) -m venv $(VENV_RAY)
+	echo "import site; site.addsitedir('$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages)')" \
+		>$$(echo $(VENV_RAY)/lib/python3*/site-packages)/main.pth
+	$(VENV_RAY)/bin/python -m pip --quiet install -c constraints.txt $(RAY)
+	@touch $@
+
+test-ray: $(VENV_RAY)/.test $(VENV)/.built
+	$(VENV_RAY)/bin/python -m pytest -m ray $(PYTEST_ARGS) tests/ray
+
 # Clients in environments of their own, for they and Paddle want different protobufs; the server runs in the main one.
 .venv-%/.test: tests/clients/%.txt | $(BIN)/python
 	$(PYTHON) -m venv .venv-$*
@@ -317,4 +330,4 @@ dist: $(VENV)/.test
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-paddlex .venv-rapidocr .venv-schemathesis .venv-deploy $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output
+	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-paddlex .venv-rapidocr .venv-ray .venv-schemathesis .venv-deploy $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output

@@ -59,6 +59,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others.append("paddlex")
     if not all(importlib.util.find_spec(name) for name in ("rapidocr", "rapidocr_paddle")):
         others.append("rapidocr")
+    if importlib.util.find_spec("ray") is None:
+        others.append("ray")
     if config.getoption("--backend") != "paddle":
         others.append("on_paddle")
     left_out = [item for item in items if any(map(item.get_closest_marker, others))]

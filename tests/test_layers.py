@@ -28,13 +28,14 @@ LAYERS = (
     ("diagnosis",),
     ("engine",),
     ("metrics", "otel", "serve", "simulation", "demo", "testing", "inference", "tuning"),
-    ("ocr", "paddlex", "rapidocr", "serving"),
+    ("ocr", "paddlex", "rapidocr", "ray", "serving"),
     ("cli", "pytest_plugin"),
     ("__main__",),
 )
 MAY_IMPORT_PADDLE = ("backends/paddle/", "demo/")
 
-# Of the server, in ``shim/``; of the package only ``serving/http_server.py`` imports it.
+# Of the server, in ``shim/``; of the package only these import it.
+IMPORT_THE_SERVER = {"serving/http_server.py", "ray/http.py"}
 SHIM_LAYERS = (
     ("protocol",),
     ("service",),
@@ -125,13 +126,12 @@ def test_of_paddle_servings_classes_the_server_imports_the_formats_alone() -> No
             assert not beside, f"{name} must not import {'.'.join(imported)}"
 
 
-def test_of_the_package_one_module_alone_imports_the_server() -> None:
+def test_of_the_package_two_modules_alone_import_the_server() -> None:
     for name, tree in sources(PACKAGE):
-        if name == "serving/http_server.py":
-            continue
-        assert all(
-            imported[:2] != ("paddleinfer", "shim") for imported in imports_of(tree, ("paddleinfer",))
-        ), name
+        imports = any(
+            imported[:2] == ("paddleinfer", "shim") for imported in imports_of(tree, ("paddleinfer",))
+        )
+        assert imports == (name in IMPORT_THE_SERVER), name
 
 
 def test_the_server_imports_itself_relatively_and_uvicorn_in_two_places() -> None:

@@ -26,6 +26,7 @@ PUBLIC = (
     "paddleinfer.metrics",
     "paddleinfer.ocr",
     "paddleinfer.otel",
+    "paddleinfer.ray",
     "paddleinfer.serve",
     "paddleinfer.shim",
     "paddleinfer.simulation",

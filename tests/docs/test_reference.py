@@ -31,6 +31,7 @@ MODULES = (
         ".ocr",
         ".otel",
         ".rapidocr",
+        ".ray",
         ".serve",
         ".serving",
         ".shim",

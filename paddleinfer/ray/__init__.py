@@ -1,0 +1,24 @@
+"""An engine in each replica of a Ray cluster: Ray distributes, and the engine batches.
+
+`deployment` makes a deployment of Ray Serve, `Scorer` is a class for ``map_batches`` of Ray Data, and
+`replicas_for_load` is a policy by which Serve's autoscaler asks the engines how many replicas they need.
+May import: engine, simulation, and below; ``http`` the server in shim/. ``ray`` is Ray itself.
+"""
+
+from typing import TYPE_CHECKING
+
+from paddleinfer.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from paddleinfer.ray.autoscaling import replicas_for_load as replicas_for_load
+    from paddleinfer.ray.scorer import Scorer as Scorer
+    from paddleinfer.ray.serve_deployment import deployment as deployment
+
+_HOME_OF = {
+    "Scorer": "scorer",
+    "deployment": "serve_deployment",
+    "replicas_for_load": "autoscaling",
+}
+
+__all__ = [*_HOME_OF]  # noqa: PLE0604 - names only
+__getattr__, __dir__ = lazy_exports(__name__, _HOME_OF)
