@@ -119,11 +119,7 @@ class Scorer:
         from ray.data import ActorPoolStrategy
 
         size = replica_size(one_config(config, engine_options), num_cpus, num_gpus)
-        pool = (
-            {"size": actors}
-            if isinstance(actors, int)
-            else dict(zip(("min_size", "max_size"), actors, strict=True))
-        )
+        fewest, most = (actors, actors) if isinstance(actors, int) else actors
         if batch_size is None:
             batch_size = _BATCHES_PER_CALL * size.instances * size.config.batching.most_rows
         return {
