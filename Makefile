@@ -32,7 +32,7 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 	large_requests queue_full infer_many)
 
 .PHONY: help demo demo-ocr test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
-	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-rapidocr test-ray test-openapi test-clients test-docling \
+	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-rapidocr test-ray test-some-ray test-openapi test-clients test-docling \
 	test-deploy test-system system-tools bench bench-paddleocr bench-http-envs docs dist clean
 
 help:
@@ -147,7 +147,7 @@ test-core-sanitize:
 # --- What CI does besides -------------------------------------------------------------------------
 
 ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-docling test-deploy \
-	test-system test-some-models test-real test-onnx test-paddlex test-rapidocr docs
+	test-system test-some-models test-real test-onnx test-paddlex test-rapidocr test-some-ray docs
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
 SYSTEM_TOOLS := promtool:prometheus nginx:nginx-light bwrap:bubblewrap chromium:chromium \
@@ -247,8 +247,11 @@ $(VENV_RAY)/.test: $(PACKAGING) $(VENV)/.test
 	$(VENV_RAY)/bin/python -m pip --quiet install -c constraints.txt $(RAY)
 	@touch $@
 
-test-ray: $(VENV_RAY)/.test $(VENV)/.built
-	$(VENV_RAY)/bin/python -m pytest -m ray $(PYTEST_ARGS) tests/ray
+# Four minutes, for replicas and nodes start, die and are replaced; CI takes what a minute and a half shows.
+test-ray: RAY_TESTS := tests/ray
+test-some-ray: RAY_TESTS := $(patsubst %,tests/ray/test_%.py,handles http scorer)
+test-ray test-some-ray: $(VENV_RAY)/.test $(VENV)/.built
+	$(VENV_RAY)/bin/python -m pytest -m ray $(PYTEST_ARGS) $(RAY_TESTS)
 
 # Clients in environments of their own, for they and Paddle want different protobufs; the server runs in the main one.
 .venv-%/.test: tests/clients/%.txt | $(BIN)/python

@@ -2,7 +2,7 @@
 
 `deployment` makes a deployment of Ray Serve, `Scorer` is a class for ``map_batches`` of Ray Data, and
 `replicas_for_load` is a policy by which Serve's autoscaler asks the engines how many replicas they need.
-May import: engine, simulation, and below; ``http`` the server in shim/. ``ray`` is Ray itself.
+May import: engine, and below; ``http`` the server in shim/. ``ray`` is Ray itself.
 """
 
 from typing import TYPE_CHECKING
@@ -12,10 +12,12 @@ from paddleinfer.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from paddleinfer.ray.autoscaling import replicas_for_load as replicas_for_load
     from paddleinfer.ray.scorer import Scorer as Scorer
+    from paddleinfer.ray.serve_application import application as application
     from paddleinfer.ray.serve_deployment import deployment as deployment
 
 _HOME_OF = {
     "Scorer": "scorer",
+    "application": "serve_application",
     "deployment": "serve_deployment",
     "replicas_for_load": "autoscaling",
 }

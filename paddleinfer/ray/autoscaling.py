@@ -16,10 +16,10 @@ _MOST_GROWTH = 2.0
 def replicas_for_load(context: Any) -> tuple[int, dict[str, Any]]:
     """Decides how many replicas a deployment of `paddleinfer.ray.deployment` should have.
 
-    It adds up ``replicas_needed`` of all replicas' `record_autoscaling_stats`. Requests that wait in Serve's
+    It adds up ``replicas_needed`` of all replicas (``Engine.scaling_signals``). Requests that wait in Serve's
     routers have not reached an engine, so they count as if they ran like those that have, and at most double
-    the number. While no replica knows its run times, the number stays as it is. Serve applies
-    ``min_replicas``, ``max_replicas``, delays and factors to the result.
+    the number. Before the first report the number stays as it is. Serve applies ``min_replicas``,
+    ``max_replicas``, delays and factors to the result.
 
     Parameters
     ----------
@@ -32,14 +32,12 @@ def replicas_for_load(context: Any) -> tuple[int, dict[str, Any]]:
         The number of replicas, and an empty state.
     """
     metrics = context.aggregated_metrics or {}
-    known = [needed for needed in metrics.get("replicas_needed", {}).values() if needed >= 0]
-    if not known:
+    reported = list(metrics.get("replicas_needed", {}).values())
+    if not reported:
         return context.target_num_replicas, {}
-    # A replica that has just started has no figure yet: it will get its share of the same load.
-    needed = sum(known)
-    running = context.total_running_requests
+    needed = sum(reported)
     queued = context.total_queued_requests or 0.0
     if queued > 0:
-        waiting = min(_MOST_GROWTH, 1.0 + queued / max(1.0, running))
-        needed = max(needed, float(len(known))) * waiting
+        waiting = min(_MOST_GROWTH, 1.0 + queued / max(1.0, context.total_running_requests))
+        needed = max(needed, float(len(reported))) * waiting
     return math.ceil(needed - 1e-9), {}

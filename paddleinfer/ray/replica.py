@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,6 @@ from paddleinfer.config import EngineConfig
 from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError, DeadlineExceeded, EngineClosed, InvalidInput
 from paddleinfer.ray.http import Request, ServerRoutes
-from paddleinfer.ray.load_report import LoadReporter
 from paddleinfer.sentences import shown
 
 __all__ = ["CLOSE_TIMEOUT_S", "EngineReplica", "check_user_config"]
@@ -32,7 +32,6 @@ class EngineReplica:
         self._path = path
         self._applied: Mapping[str, Any] = {}
         self._routes = ServerRoutes(name, engine, http)
-        self._reporter = LoadReporter(engine, config)
 
     # Of callers
 
@@ -112,9 +111,9 @@ class EngineReplica:
         """Raises EngineClosed if no request can succeed any more; Serve then replaces the replica."""
         self._open()
 
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """What ``replicas_for_load`` decides by; see ``LoadReporter.report``."""
-        return await asyncio.to_thread(self._reporter.report)
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What ``replicas_for_load`` decides by: the fields of ``Engine.scaling_signals()``."""
+        return dataclasses.asdict(self._open().scaling_signals())
 
     def __del__(self) -> None:
         """Serve calls this when the replica's requests are over, or its time is."""
