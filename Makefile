@@ -33,7 +33,7 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 
 .PHONY: help demo demo-ocr test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
 	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-rapidocr test-ray test-some-ray test-openapi test-clients test-docling \
-	test-deploy test-system system-tools bench bench-paddleocr bench-http-envs docs dist clean
+	test-deploy test-system system-tools bench bench-paddleocr bench-ray bench-http-envs docs dist clean
 
 help:
 	@echo "make demo    set everything up and run the main job"
@@ -249,7 +249,7 @@ $(VENV_RAY)/.test: $(PACKAGING) $(VENV)/.test
 
 # Four minutes, for replicas and nodes start, die and are replaced; CI takes what a minute and a half shows.
 test-ray: RAY_TESTS := tests/ray
-test-some-ray: RAY_TESTS := $(patsubst %,tests/ray/test_%.py,handles http scorer)
+test-some-ray: RAY_TESTS := $(patsubst %,tests/ray/test_%.py,coalescing handles http scorer)
 test-ray test-some-ray: $(VENV_RAY)/.test $(VENV)/.built
 	$(VENV_RAY)/bin/python -m pytest -m ray $(PYTEST_ARGS) $(RAY_TESTS)
 
@@ -307,13 +307,17 @@ test-wheel: $(VENV)/.test
 
 # --- And the rest ---------------------------------------------------------------------------------
 
-BENCHMARKS := $(filter-out bench_paddleocr,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py)))
+BENCHMARKS := $(filter-out bench_paddleocr bench_ray,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py)))
 bench: $(VENV)/.bench $(VENV)/.built real-models
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --json build/$$name.json || exit 1; done
 
 # PaddleOCR's packages are in an environment of their own.
 bench-paddleocr: $(VENV_PADDLEX)/.test $(VENV)/.bench $(VENV)/.built real-models
 	$(VENV_PADDLEX)/bin/python -m benchmarks.bench_paddleocr --json build/bench_paddleocr.json
+
+# Ray is in an environment of its own, too.
+bench-ray: $(VENV_RAY)/.test $(VENV)/.bench $(VENV)/.built
+	$(VENV_RAY)/bin/python -m benchmarks.bench_ray --json build/bench_ray.json
 
 # What bench_http and bench_services_http compare with, each in an environment of its own under build/baselines.
 bench-http-envs: $(VENV)/.bench

@@ -1,8 +1,9 @@
 """An engine in each replica of a Ray cluster: Ray distributes, and the engine batches.
 
-`deployment` makes a deployment of Ray Serve, `Scorer` is a class for ``map_batches`` of Ray Data, and
-`replicas_for_load` is a policy by which Serve's autoscaler asks the engines how many replicas they need.
-May import: engine, and below; ``http`` the server in shim/. ``ray`` is Ray itself.
+`deployment` makes a deployment of Ray Serve, and `application` one from a file; `CoalescingHandle` asks it
+for many small requests at once. `replicas_for_load` is a policy by which Serve's autoscaler asks the engines
+how many replicas they need. `Scorer` is a class for ``map_batches`` of Ray Data. ``ray`` is Ray itself.
+May import: engine, and below; ``http`` the server in shim/.
 """
 
 from typing import TYPE_CHECKING
@@ -11,11 +12,13 @@ from paddleinfer.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from paddleinfer.ray.autoscaling import replicas_for_load as replicas_for_load
+    from paddleinfer.ray.coalescing_handle import CoalescingHandle as CoalescingHandle
     from paddleinfer.ray.scorer import Scorer as Scorer
     from paddleinfer.ray.serve_application import application as application
     from paddleinfer.ray.serve_deployment import deployment as deployment
 
 _HOME_OF = {
+    "CoalescingHandle": "coalescing_handle",
     "Scorer": "scorer",
     "application": "serve_application",
     "deployment": "serve_deployment",

@@ -78,6 +78,22 @@ class EngineReplica:
             request, timeout=timeout, outputs=outputs, priority=priority, return_info=return_info
         )
 
+    async def infer_together(self, requests: Sequence[tuple[Any, Mapping[str, Any]]]) -> list[Any]:
+        """Runs several requests, each for itself; what a ``CoalescingHandle`` calls.
+
+        Parameters
+        ----------
+        requests
+            The request and the keywords of each, as ``__call__`` takes them.
+
+        Returns
+        -------
+        list
+            Of each the result, or its error.
+        """
+        calls = [self(request, **options) for request, options in requests]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
     def stats(self) -> dict[str, Any]:
         """``Engine.stats()`` of whichever replica Serve chooses."""
         return self._open().stats()
