@@ -272,6 +272,7 @@ class EventLoopBridge:
 
 ADMISSIONS: tuple[str, ...]
 POLICIES: tuple[str, ...]
+ROUTINGS: tuple[str, ...]
 DISPATCH_REASONS: tuple[str, ...]
 
 WIRE_MOST_FIELDS: int
@@ -321,6 +322,40 @@ class Scheduler:
     ) -> list[Any]: ...
     def forget(self, number: Hashable, now: int) -> bool: ...
     def load(self) -> dict[str, float]: ...
+
+@final
+class Fleet:
+    ENDED_LEFT: int
+    ENDED_REFUSED: int
+    ENDED_SHED: int
+    ENDED_EXPIRED: int
+    def __init__(
+        self,
+        batching: BatchingOptions,
+        *,
+        instances: int,
+        routing: str,
+        seed: int,
+        stale_ns: int,
+        network_ns: int,
+        drains: bool,
+        warm: bool,
+        run_ns: Sequence[float],
+        scales: Sequence[float],
+        spreads: Sequence[float],
+        classes: Sequence[tuple[int, int | None, int, int]],
+        offsets_ns: Array,
+        class_of: Array,
+        called: Array,
+        ended: Array,
+        callers: int,
+    ) -> None: ...
+    def add_replica(self, opens_at: int = 0, *, run_factor: float = 1.0) -> None: ...
+    def remove_replica(self) -> None: ...
+    def feed(self, deviations: Array) -> None: ...
+    def run(self, until: int | None = None) -> str: ...
+    def figures(self) -> dict[str, Any]: ...
+    def reasons(self) -> dict[str, int]: ...
 
 @final
 class Batch:

@@ -50,7 +50,16 @@ SHIM_LAYERS = (
 KNOW_UVICORN = {"http/connection.py", "server.py"}
 
 # Folders of _ext/. The scheduler knows requests alone: engine, simulation and tests drive the same one.
-CORE_LAYERS = ("requests", "scheduling", "running", "paddle", "onnxruntime", "openvino", "binding")
+CORE_LAYERS = (
+    "requests",
+    "scheduling",
+    "simulation",
+    "running",
+    "paddle",
+    "onnxruntime",
+    "openvino",
+    "binding",
+)
 
 
 def numbers_of(layers: tuple[tuple[str, ...], ...]) -> dict[str, int]:

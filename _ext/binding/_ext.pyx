@@ -15,9 +15,9 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.limits cimport INT_MAX
 from libc.string cimport memcpy, strerror
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libcpp cimport bool as cbool
-from libcpp.memory cimport make_shared, shared_ptr
+from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
 from libcpp.pair cimport pair
 from libcpp.string cimport string
 from libcpp.unordered_set cimport unordered_set
@@ -70,6 +70,16 @@ from scheduling cimport (
     kPolicies,
     name_of_admission,
     name_of_policy,
+)
+from simulation cimport (
+    Calls,
+    CppFleet,
+    FleetOptions,
+    Pause,
+    RequestClass,
+    Routing,
+    kRoutings,
+    name_of_routing,
 )
 from running cimport (
     CallResult,
@@ -198,3 +208,4 @@ include "handle.pxi"
 include "event_loop_bridge.pxi"
 include "stats.pxi"
 include "scheduler.pxi"
+include "fleet.pxi"

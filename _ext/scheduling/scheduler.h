@@ -210,6 +210,11 @@ class Scheduler {
     return queue_.work_ns() / double(std::max<std::int64_t>(1, status_.instances));
   }
 
+  // Nanoseconds until a request that came now would start, behind all that waits, as far as that is known.
+  double predicted_delay_ns(Nanos now) const noexcept {
+    return predicted_runs_.start_after(0, 0, now) - double(now) + predicted_drain_ns();
+  }
+
   // Nanoseconds that one instance would take for all that has come, refused or not, in runs as good as its deadlines
   // allow.
   double offered_work_ns() const noexcept { return demand_.work_ns(); }

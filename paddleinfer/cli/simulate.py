@@ -11,16 +11,22 @@ from paddleinfer.cli.arrays import add_shapes, random_inputs
 from paddleinfer.cli.engine import model_path, open_engine
 from paddleinfer.cli.output import print_document
 from paddleinfer.cli.progress import progress
+from paddleinfer.cli.simulate_fleet import (
+    add_fleet_options,
+    check_fleet_options,
+    fleet_table,
+    simulate_routers,
+)
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine.warmup import WarmupReport
 from paddleinfer.errors import ConfigError
 from paddleinfer.models.reader import load_spec
 from paddleinfer.options.parser import count, positive
 from paddleinfer.simulation import report
-from paddleinfer.simulation.arrivals import ArrivalProcess, Bursty, ClosedLoop, Poisson, RequestKind
+from paddleinfer.simulation.arrivals import ArrivalProcess, Bursty, ClosedLoop, Poisson, RequestKind, Wave
 from paddleinfer.simulation.latency_table import LatencyTable, capacity
 from paddleinfer.simulation.report import Point
-from paddleinfer.simulation.simulation import POLICIES, simulate
+from paddleinfer.simulation.simulation import POLICIES, SimulationResult, simulate
 
 __all__ = ["SUMMARY", "add_options", "run"]
 
@@ -49,6 +55,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--think-ms", metavar="MS", type=positive, help="a caller's mean pause; default: 1")
     parser.add_argument("--bursty", action="store_true", help="let the requests come in bursts")
     parser.add_argument(
+        "--wave-s", metavar="S", type=positive, help="let the rate rise and fall within S seconds"
+    )
+    parser.add_argument(
         "--deadline-ms", metavar="MS", type=positive, help="deadline of each request; default: none"
     )
     parser.add_argument("--instances", metavar="N", type=count, default=1, help="runs at once; default: 1")
@@ -61,11 +70,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", metavar="N", type=count, default=1, help="seed of all random numbers; default: 1"
     )
+    add_fleet_options(parser)
     add_shapes(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what each policy makes of the load, and returns the exit code."""
+    """Prints what each policy, or each router, makes of the load, and returns the exit code."""
+    check_fleet_options(options)
     arrivals = _arrivals(options)
     if not options.json and importlib.util.find_spec("rich") is None:
         raise ConfigError('rich must be installed: pip install "paddleinfer[demo]"; or ask for --json')
@@ -76,6 +87,38 @@ def run(options: argparse.Namespace) -> int:
             f"nothing can be in time: two runs of one row may take {2 * table.p95_us(1) / 1e3:.1f} ms, "
             f"and the deadline is {options.deadline_ms:g} ms; allow more with --deadline-ms"
         )
+    fleets = simulate_routers(options, arrivals, table, most_per_s) if options.replicas else []
+    results = [] if options.replicas else _policies(options, arrivals, table)
+    if options.json:
+        print_document(
+            {
+                "options": _plain_options(options),
+                "run_us": {rows: mean_us for rows, mean_us, _ in table.sizes},
+                "capacity_rows_per_s": most_per_s,
+                "results": [result.as_dict() for result in fleets or results],
+            }
+        )
+        return 0
+    console = importlib.import_module("rich.console").Console()
+    times = ", ".join(f"{rows} in {mean_us / 1e3:.3g} ms" for rows, mean_us, _ in table.sizes)
+    of_one = " for each replica" if fleets else ""
+    for line in (f"rows of a run: {times}", f"capacity: {most_per_s:,.0f} rows a second{of_one}"):
+        console.print(line, soft_wrap=True, highlight=False)
+    if fleets:
+        compared = fleet_table(fleets)
+    else:
+        load = results[0].offered / max(results[0].seconds, 1e-9) / most_per_s
+        compared = report.table([Point(round(load, 2), None, results)], most_per_s)
+    # Wrapped lines are better than cut columns.
+    whole = console.measure(compared, options=console.options.update(max_width=_WIDEST)).maximum
+    console.width = max(console.width, whole)
+    console.print(compared)
+    return 0
+
+
+def _policies(
+    options: argparse.Namespace, arrivals: ArrivalProcess, table: LatencyTable
+) -> list[SimulationResult]:
     results = []
     with progress("simulating", len(POLICIES)) as advance:
         for policy in POLICIES:
@@ -92,27 +135,7 @@ def run(options: argparse.Namespace) -> int:
                 )
             )
             advance(len(results))
-    if options.json:
-        print_document(
-            {
-                "options": _plain_options(options),
-                "run_us": {rows: mean_us for rows, mean_us, _ in table.sizes},
-                "capacity_rows_per_s": most_per_s,
-                "results": [result.as_dict() for result in results],
-            }
-        )
-        return 0
-    load = results[0].offered / max(results[0].seconds, 1e-9) / most_per_s
-    console = importlib.import_module("rich.console").Console()
-    times = ", ".join(f"{rows} in {mean_us / 1e3:.3g} ms" for rows, mean_us, _ in table.sizes)
-    for line in (f"rows of a run: {times}", f"capacity: {most_per_s:,.0f} rows a second"):
-        console.print(line, soft_wrap=True, highlight=False)
-    policies = report.table([Point(round(load, 2), None, results)], most_per_s)
-    # Wrapped lines are better than cut columns.
-    whole = console.measure(policies, options=console.options.update(max_width=_WIDEST)).maximum
-    console.width = max(console.width, whole)
-    console.print(policies)
-    return 0
+    return results
 
 
 def _arrivals(options: argparse.Namespace) -> ArrivalProcess:
@@ -122,9 +145,14 @@ def _arrivals(options: argparse.Namespace) -> ArrivalProcess:
     if options.callers is None:
         if options.think_ms is not None:
             raise ConfigError("--think-ms is for --callers, and --rate is given")
+        if options.wave_s is not None:
+            if options.bursty:
+                raise ConfigError("give either --bursty or --wave-s, not both")
+            return Wave(options.rate, period_s=options.wave_s, kinds=kinds)
         return (Bursty if options.bursty else Poisson)(options.rate, kinds=kinds)
-    if options.bursty:
-        raise ConfigError("--bursty is for --rate, and --callers is given")
+    for name, given in (("--bursty", options.bursty), ("--wave-s", options.wave_s is not None)):
+        if given:
+            raise ConfigError(f"{name} is for --rate, and --callers is given")
     return ClosedLoop(options.callers, think_ms=options.think_ms or 1.0, kinds=kinds)
 
 

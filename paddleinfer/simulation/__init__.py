@@ -4,8 +4,10 @@
 May import: options, the engine's reports.
 """
 
-from paddleinfer.simulation.arrivals import Bursty, ClosedLoop, Poisson, Recorded, RequestKind
+from paddleinfer.simulation.arrivals import Bursty, ClosedLoop, Poisson, Recorded, RequestKind, Wave
+from paddleinfer.simulation.autoscaling import Autoscaling
 from paddleinfer.simulation.comparison import main
+from paddleinfer.simulation.fleet import ROUTERS, FleetResult, simulate_fleet
 from paddleinfer.simulation.latency_table import LatencyTable, attainable_goodput, capacity
 from paddleinfer.simulation.simulation import (
     POLICIES,
@@ -16,16 +18,21 @@ from paddleinfer.simulation.simulation import (
 
 __all__ = [
     "POLICIES",
+    "ROUTERS",
+    "Autoscaling",
     "Bursty",
     "ClosedLoop",
+    "FleetResult",
     "LatencyTable",
     "Poisson",
     "Policy",
     "Recorded",
     "RequestKind",
     "SimulationResult",
+    "Wave",
     "attainable_goodput",
     "capacity",
     "main",
     "simulate",
+    "simulate_fleet",
 ]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from paddleinfer.errors import ConfigError
 from paddleinfer.sentences import shown
 
-__all__ = ["ArrivalProcess", "Bursty", "ClosedLoop", "Drawn", "Poisson", "Recorded", "RequestKind"]
+__all__ = ["ArrivalProcess", "Bursty", "ClosedLoop", "Drawn", "Poisson", "Recorded", "RequestKind", "Wave"]
 
 _NANOS = 1e9
 _TIMES, _KINDS, _STATES = range(3)  # numbers of the streams of random numbers that one seed gives
@@ -50,14 +50,14 @@ class RequestKind:
             raise ConfigError(f"weight must be a positive number, not {shown(self.weight)}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawn:
     """The requests of one simulation, numbered from 0 on."""
 
     kinds: tuple[RequestKind, ...]
-    kind_of: list[int]
+    kind_of: npt.NDArray[np.int32]
     """The place in ``kinds`` of each request."""
-    offsets_ns: list[int]
+    offsets_ns: npt.NDArray[np.int64]
     """When each request comes, in nanoseconds, never falling. With callers who wait: how long its caller
     thinks before it, after an answer or the start."""
     callers: int = 0
@@ -147,6 +147,39 @@ class Bursty:
 
 
 @dataclass(frozen=True)
+class Wave:
+    """Poisson requests whose rate rises and falls as a sine does, from its mean on."""
+
+    rate_per_s: float
+    """Requests a second, on average."""
+    swing: float = 0.6
+    """How far the rate goes above and below its mean, as a share of it; at most 1."""
+    period_s: float = 600.0
+    """Seconds from one peak to the next."""
+    kinds: tuple[RequestKind, ...] = (RequestKind(),)
+    """The kinds of its requests."""
+
+    def __post_init__(self) -> None:
+        _check_positive("rate_per_s", self.rate_per_s)
+        _check_positive("period_s", self.period_s)
+        if not 0 <= self.swing <= 1:
+            raise ConfigError(f"swing must be from 0 to 1, not {shown(self.swing)}")
+        _check_kinds(self.kinds)
+
+    def draw(self, requests: int, seed: int) -> Drawn:
+        """See ``ArrivalProcess``."""
+        # As of Bursty: a process of rate 1 is stretched.
+        grown = _random(seed, _TIMES).standard_exponential(requests).cumsum()
+        turn = 2 * math.pi / self.period_s
+        periods = math.ceil((grown[-1] if requests else 0.0) / (self.rate_per_s * self.period_s)) + 1
+        times = np.linspace(0.0, periods * self.period_s, 1_000 * periods + 1)
+        grown_at = self.rate_per_s * (times + self.swing * (1 - np.cos(turn * times)) / turn)
+        return Drawn(
+            self.kinds, _kind_of(self.kinds, requests, seed), _nanos(np.interp(grown, grown_at, times))
+        )
+
+
+@dataclass(frozen=True)
 class ClosedLoop:
     """Callers who each wait for an answer, think, and call again."""
 
@@ -197,7 +230,7 @@ class Recorded:
         if self.kind_of is None:
             kind_of = _kind_of(self.kinds, len(times), seed)
         else:
-            kind_of = list(self.kind_of[: len(times)])
+            kind_of = np.asarray(self.kind_of[: len(times)], dtype=np.int32)
         return Drawn(self.kinds, kind_of, _nanos(times - times[0]))
 
 
@@ -208,18 +241,16 @@ def _random(seed: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, stream])
 
 
-def _nanos(seconds: _Floats) -> list[int]:
-    nanos: list[int] = np.rint(seconds * _NANOS).astype(np.int64).tolist()
-    return nanos
+def _nanos(seconds: _Floats) -> npt.NDArray[np.int64]:
+    return np.rint(seconds * _NANOS).astype(np.int64)
 
 
-def _kind_of(kinds: tuple[RequestKind, ...], requests: int, seed: int) -> list[int]:
+def _kind_of(kinds: tuple[RequestKind, ...], requests: int, seed: int) -> npt.NDArray[np.int32]:
     if len(kinds) == 1:
-        return [0] * requests
+        return np.zeros(requests, np.int32)
     weights = np.array([kind.weight for kind in kinds])
     drawn = _random(seed, _KINDS).choice(len(kinds), size=requests, p=weights / weights.sum())
-    places: list[int] = drawn.tolist()
-    return places
+    return drawn.astype(np.int32)
 
 
 def _check_positive(name: str, value: float) -> None:

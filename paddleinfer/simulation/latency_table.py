@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from paddleinfer.engine.warmup import WarmupReport
 from paddleinfer.errors import ConfigError
@@ -20,6 +21,7 @@ _MOST_P95_TO_MEAN = math.exp(_Z95**2 / 2)  # the largest ratio of a lognormal di
 
 _JITTER = 0.05
 _BATCH_SIZE = 32
+_DRAWN_AT_ONCE = 4096
 _NOISE = 3  # the stream of random numbers after those of arrival processes
 
 
@@ -97,20 +99,27 @@ class RunTimes:
 
     def __init__(self, table: LatencyTable, max_rows: int, seed: int) -> None:
         sizes = range(1, max_rows + 1)
-        self._spreads = [0.0, *map(table.spread, sizes)]
+        self.means_ns = [0.0, *(1e3 * table.mean_us(n) for n in sizes)]
+        """By rows, from 0 on."""
+        self.spreads = [0.0, *map(table.spread, sizes)]
+        """Likewise. A run takes its scale times exp(its spread times a standard normal number)."""
         # A lognormal factor exp(s * z) has the mean exp(s^2 / 2).
-        self._scales_ns = [
-            0.0,
-            *(1e3 * table.mean_us(n) * math.exp(-(self._spreads[n] ** 2) / 2) for n in sizes),
+        self.scales_ns = [
+            mean_ns * math.exp(-(spread**2) / 2)
+            for mean_ns, spread in zip(self.means_ns, self.spreads, strict=True)
         ]
         self._random = np.random.default_rng([seed, _NOISE])
         self._deviations: list[float] = []
 
+    def deviations(self) -> npt.NDArray[np.float64]:
+        """Draws the deviations of the next runs, for who makes their times itself."""
+        return np.ascontiguousarray(self._random.standard_normal(_DRAWN_AT_ONCE)[::-1])
+
     def draw(self, rows: int) -> int:
         """Draws the nanoseconds of the next run."""
         if not self._deviations:
-            self._deviations = self._random.standard_normal(4096).tolist()
-        return max(1, round(self._scales_ns[rows] * math.exp(self._spreads[rows] * self._deviations.pop())))
+            self._deviations = self.deviations()[::-1].tolist()
+        return max(1, round(self.scales_ns[rows] * math.exp(self.spreads[rows] * self._deviations.pop())))
 
 
 def capacity(
@@ -150,12 +159,12 @@ def attainable_goodput(
     allowed_ns = math.inf if kind.deadline_ms is None else kind.deadline_ms * 1e6
     work_ns = kind.rows / rows_per_s * 1e9
     free_ns, in_time = 0.0, 0
-    for time_ns in drawn.offsets_ns:
+    for time_ns in drawn.offsets_ns.tolist():
         end_ns = max(free_ns, time_ns) + work_ns
         if end_ns <= time_ns + allowed_ns:
             free_ns = end_ns
             in_time += 1
-    return in_time / max(drawn.offsets_ns[-1] / 1e9, 1e-9)
+    return in_time / max(float(drawn.offsets_ns[-1]) / 1e9, 1e-9)
 
 
 def mean_latency_bound(rate_per_s: float, a_us: float, b_us: float) -> float:

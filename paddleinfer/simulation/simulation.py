@@ -27,12 +27,24 @@ from paddleinfer.simulation.arrivals import ArrivalProcess, Drawn
 from paddleinfer.simulation.latency_table import LatencyTable, RunTimes
 from paddleinfer.virtual_clock import Happening, VirtualClock
 
-__all__ = ["POLICIES", "Policy", "SimulationResult", "simulate"]
+__all__ = [
+    "POLICIES",
+    "Policy",
+    "SimulationResult",
+    "check_counts",
+    "request_classes",
+    "result_of",
+    "simulate",
+]
 
 _SHORTEST_RETRY_NS = 1_000_000  # the pause of a caller who was refused: without it, time might stand still
 
 # These stand in place of the time at which a request was done.
-_NOT_COME, _LEFT, _REFUSED, _SHED, _EXPIRED = -1, -2, -3, -4, -5
+_NOT_COME = -1
+_LEFT = _ext.Fleet.ENDED_LEFT
+_REFUSED = _ext.Fleet.ENDED_REFUSED
+_SHED = _ext.Fleet.ENDED_SHED
+_EXPIRED = _ext.Fleet.ENDED_EXPIRED
 _CODES = {"left": _LEFT, "refused": _REFUSED, "shed": _SHED, "expired": _EXPIRED}
 
 
@@ -53,6 +65,15 @@ class Policy:
             raise ConfigError("the policy fixed_delay needs a delay_ms")
         if self.delay_ms is not None and not 0 <= self.delay_ms < math.inf:
             raise ConfigError(f"delay_ms must be 0 or more, not {shown(self.delay_ms)}")
+
+    def batching(self, max_batch_size: int, max_queue_rows: int) -> BatchingOptions:
+        """Returns the options of a scheduler with this policy."""
+        return BatchingOptions(
+            policy=self.name,
+            max_batch_size=max_batch_size,
+            max_queue_rows=max_queue_rows,
+            max_queue_delay_us=None if self.delay_ms is None else round(self.delay_ms * 1e3),
+        )
 
     def __str__(self) -> str:
         name = self.name.replace("_", " ")
@@ -141,15 +162,10 @@ def simulate(
     make_scheduler
         What makes the scheduler, called as ``_ext.Scheduler`` is; it allows to watch one.
     """
-    if instances < 1 or requests < 1 or max_batch_size < 1 or max_queue_rows < 1:
-        raise ConfigError("instances, requests, max_batch_size and max_queue_rows must be at least 1")
-    batching = BatchingOptions(
-        policy=policy.name,
-        max_batch_size=max_batch_size,
-        max_queue_rows=max_queue_rows,
-        max_queue_delay_us=None if policy.delay_ms is None else round(policy.delay_ms * 1e3),
+    check_counts(
+        instances=instances, requests=requests, max_batch_size=max_batch_size, max_queue_rows=max_queue_rows
     )
-    scheduler = make_scheduler(batching, instances=instances)
+    scheduler = make_scheduler(policy.batching(max_batch_size, max_queue_rows), instances=instances)
     drawn = arrivals.draw(requests, seed)
     simulation = _Simulation(drawn, scheduler, instances, RunTimes(table, max_batch_size, seed))
     simulation.go(drain)
@@ -165,15 +181,10 @@ class _Simulation:
         self._instances = instances
         self._run_times = run_times
         self._clock = VirtualClock(scheduler, instances, self._start, self._drop)
-        self._kinds = [
-            (
-                kind.rows,
-                round(kind.deadline_ms * 1e6) if kind.deadline_ms else None,
-                kind.priority,
-                kind.bucket,
-            )
-            for kind in drawn.kinds
-        ]
+        self._kinds = request_classes(drawn)
+        # Single numbers are quicker to read of lists.
+        self._kind_of: list[int] = drawn.kind_of.tolist()
+        self._offsets_ns: list[int] = drawn.offsets_ns.tolist()
         self._count = len(drawn.kind_of)
         # For each request: when it came, and when, or else how, it ended.
         self._arrived_ns = [0] * self._count
@@ -181,7 +192,7 @@ class _Simulation:
         self._offered = 0
         self._drawn_so_far = min(max(1, drawn.callers), self._count)
         for number in range(self._drawn_so_far):
-            self._call_at(drawn.offsets_ns[number], number)
+            self._call_at(self._offsets_ns[number], number)
         self._running: dict[int, int] = {}
         """Batch -> when its run ends."""
         self._reasons: Counter[str] = Counter()
@@ -197,8 +208,8 @@ class _Simulation:
     def _admit(self, number: int) -> None:
         drawn, now = self._drawn, self._clock.now
         if not drawn.callers and number + 1 < self._count:
-            self._call_at(drawn.offsets_ns[number + 1], number + 1)
-        rows, allowed_ns, priority, bucket = self._kinds[drawn.kind_of[number]]
+            self._call_at(self._offsets_ns[number + 1], number + 1)
+        rows, allowed_ns, priority, bucket = self._kinds[self._kind_of[number]]
         deadline = None if allowed_ns is None else now + allowed_ns
         self._offered += 1
         self._arrived_ns[number] = now
@@ -239,38 +250,87 @@ class _Simulation:
         if self._drawn.callers and self._drawn_so_far < self._count:
             number = self._drawn_so_far
             self._drawn_so_far += 1
-            think_ns = max(at_least_ns, self._drawn.offsets_ns[number])
+            think_ns = max(at_least_ns, self._offsets_ns[number])
             self._call_at(self._clock.now + think_ns, number)
 
     def result(self, policy: Policy) -> SimulationResult:
         """Returns the counts and the figures that follow from them."""
-        ended = np.array(self._ended, dtype=np.int64)
-        done = ended >= 0
-        latencies_ms = np.where(done, (ended - np.array(self._arrived_ns, dtype=np.int64)) / 1e6, np.nan)
-        limits_ms = np.array(
-            [math.inf if kind.deadline_ms is None else kind.deadline_ms for kind in self._drawn.kinds]
-        )
-        in_time = int(np.sum(done & (latencies_ms <= limits_ms[self._drawn.kind_of])))
         now = self._clock.now
-        seconds = now / 1e9
-        busy_ns = self._busy_ns - sum(end - now for end in self._running.values())
-        runs = sum(self._reasons.values())
-        of_done = latencies_ms[done] if done.any() else np.array([math.nan])
-        p50_ms, p99_ms = np.percentile(of_done, (50, 99))
-        return SimulationResult(
-            policy=policy,
-            seconds=seconds,
+        return result_of(
+            self._drawn,
+            policy,
+            called_ns=np.array(self._arrived_ns, dtype=np.int64),
+            ended=np.array(self._ended, dtype=np.int64),
             offered=self._offered,
-            in_time=in_time,
-            late=int(done.sum()) - in_time,
-            **{name: int(np.sum(ended == code)) for name, code in _CODES.items()},
-            goodput_per_s=in_time / seconds if seconds else 0.0,
-            mean_ms=float(of_done.mean()),
-            p50_ms=float(p50_ms),
-            p99_ms=float(p99_ms),
-            runs=runs,
-            mean_batch_rows=self._rows / runs if runs else 0.0,
+            now_ns=now,
+            busy_ns=self._busy_ns - sum(end - now for end in self._running.values()),
+            instance_ns=now * self._instances,
+            rows=self._rows,
             reasons=dict(self._reasons),
-            utilisation=busy_ns / (now * self._instances) if now else 0.0,
-            latencies_ms=latencies_ms,
         )
+
+
+def check_counts(**counts: int) -> None:
+    """Refuses, in one sentence, counts that are less than 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, not {shown(value)}")
+
+
+def request_classes(drawn: Drawn) -> list[tuple[int, int | None, int, int]]:
+    """Returns rows, nanoseconds to the deadline, priority and bucket of each kind."""
+    return [
+        (kind.rows, round(kind.deadline_ms * 1e6) if kind.deadline_ms else None, kind.priority, kind.bucket)
+        for kind in drawn.kinds
+    ]
+
+
+def result_of(
+    drawn: Drawn,
+    policy: Policy,
+    *,
+    called_ns: npt.NDArray[np.int64],
+    ended: npt.NDArray[np.int64],
+    offered: int,
+    now_ns: int,
+    busy_ns: int,
+    instance_ns: int,
+    rows: int,
+    reasons: dict[str, int],
+) -> SimulationResult:
+    """Makes a result.
+
+    Parameters
+    ----------
+    called_ns, ended
+        Of each request: when it came, and when, or else how, it ended.
+    busy_ns, instance_ns
+        How long instances ran, of how long there were any.
+    rows
+        Of all batches.
+    """
+    done = ended >= 0
+    latencies_ms = np.where(done, (ended - called_ns) / 1e6, np.nan)
+    limits_ms = np.array([math.inf if kind.deadline_ms is None else kind.deadline_ms for kind in drawn.kinds])
+    in_time = int(np.sum(done & (latencies_ms <= limits_ms[drawn.kind_of])))
+    seconds = now_ns / 1e9
+    runs = sum(reasons.values())
+    of_done = latencies_ms[done] if done.any() else np.array([math.nan])
+    p50_ms, p99_ms = np.percentile(of_done, (50, 99))
+    return SimulationResult(
+        policy=policy,
+        seconds=seconds,
+        offered=offered,
+        in_time=in_time,
+        late=int(done.sum()) - in_time,
+        **{name: int(np.sum(ended == code)) for name, code in _CODES.items()},
+        goodput_per_s=in_time / seconds if seconds else 0.0,
+        mean_ms=float(of_done.mean()),
+        p50_ms=float(p50_ms),
+        p99_ms=float(p99_ms),
+        runs=runs,
+        mean_batch_rows=rows / runs if runs else 0.0,
+        reasons=reasons,
+        utilisation=busy_ns / instance_ns if instance_ns else 0.0,
+        latencies_ms=latencies_ms,
+    )
