@@ -1,7 +1,7 @@
 // Runs each batch on one of two predictors of a model: Paddle with oneDNN, or without, by what kernel_choice.h says.
 //
 // While nothing is decided for a batch's shapes it runs with oneDNN, and once more without, which is timed and
-// compared.
+// compared. So does one of many runs after that.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,6 @@
 #include <memory>
 #include <new>
 #include <numeric>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -50,7 +49,6 @@ class ChoosingBackend final : public Backend {
   void* input(std::size_t index, DType dtype, const Shape& shape) override {
     // Most often the next batch has the shapes of the one before; if not, its inputs are copied.
     if (index == 0) gathered_ = is_away() ? plain_.get() : used_;
-    if (gathered_ == nullptr) refuse_away();
     void* const data = gathered_->input(index, dtype, shape);
     inputs_.note(index, dtype, shape, data);
     return data;
@@ -59,20 +57,13 @@ class ChoosingBackend final : public Backend {
   void run() override {
     const std::uint64_t shapes = inputs_.signature();
     const KernelChoice::Way way = choice_->way(shapes);
-    if (is_away()) {
-      if (way != KernelChoice::Way::plain) refuse_away();
-      used_ = plain_.get();
-      used_->run();
-    } else if (way == KernelChoice::Way::plain) {
-      if (++plain_runs_ % KernelChoice::kCheckEvery == 0) {
-        run_both(shapes);
-      } else {
-        run_on(*plain_);
-      }
-    } else if (way == KernelChoice::Way::open && plain_ && !inputs_.has_empty_input() && has_run(shapes)) {
+    ++runs_since_check_;
+    if (is_away()) {  // also where another way was chosen since the caller was let in
+      run_on(*plain_);
+    } else if (is_checked(way) && (way == KernelChoice::Way::plain || has_run(shapes))) {
       run_both(shapes);
     } else {
-      run_on(*onednn_);
+      run_on(way == KernelChoice::Way::plain ? *plain_ : *onednn_);
     }
   }
 
@@ -86,8 +77,13 @@ class ChoosingBackend final : public Backend {
 
   // On a caller's thread, to which oneDNN's kernels are not tied.
   bool is_away() const noexcept { return std::this_thread::get_id() != home_; }
-  [[noreturn]] static void refuse_away() {
-    throw std::logic_error("a caller's thread may run no shapes but those that it was let in for");
+
+  bool is_checked(KernelChoice::Way way) noexcept {
+    if (way == KernelChoice::Way::onednn_only || !plain_ || inputs_.has_empty_input()) return false;
+    if (way == KernelChoice::Way::open) return true;
+    if (runs_since_check_ < KernelChoice::kCheckEvery) return false;
+    runs_since_check_ = 0;
+    return true;
   }
 
   void run_on(Backend& backend) {
@@ -110,7 +106,7 @@ class ChoosingBackend final : public Backend {
     onednn_->run();
     const Nanos onednn_ns = clock_() - began;
     if (onednn_ns > KernelChoice::kLongRun) {
-      choice_->keep_onednn(shapes);
+      choice_->note_long(shapes, onednn_ns);
       return;
     }
     Nanos plain_ns = 0;
@@ -154,7 +150,7 @@ class ChoosingBackend final : public Backend {
   Backend* used_ = nullptr;      // ran last
   GatheredInputs inputs_;
   std::unordered_map<std::uint64_t, Runs> runs_;
-  std::uint32_t plain_runs_ = 0;
+  std::uint32_t runs_since_check_ = 0;
 };
 
 }  // namespace paddleinfer::paddle

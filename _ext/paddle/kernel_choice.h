@@ -1,13 +1,14 @@
 // Which shapes of input an engine's instances run without oneDNN: those that are faster so, and give the same.
 //
 // oneDNN has a fixed cost a run, so that small batches of a small model are faster without it, and large ones with it.
+// What is decided is measured again now and then, for it may have been decided on a busy machine.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,39 +24,51 @@ class KernelChoice final : public InlineRuns {
  public:
   // Further shapes run with oneDNN.
   static constexpr std::size_t kShapes = 256;
-  // The timed runs of each kind from which a shape is decided, by the shortest.
+  // The timed runs of each kind from which a shape is decided, by the shortest, and decided anew.
   static constexpr int kSamples = 6;
   // With a run of oneDNN that is longer, its fixed cost is no matter.
   static constexpr Nanos kLongRun = 1'000'000;
-  // Every so many runs without oneDNN are compared with one with it.
+  // Of so many runs of what is decided, one runs both ways, is timed and compared.
   static constexpr std::uint32_t kCheckEvery = 1'024;
 
-  enum class Way : std::uint8_t { open, onednn, plain };
+  enum class Way : std::uint8_t { open, onednn, plain, onednn_only };
 
   // `shapes`: the signature of all inputs.
   Way way(std::uint64_t shapes) const noexcept {
-    if (is_given_up_.load(std::memory_order_acquire)) return Way::onednn;
+    if (is_given_up_.load(std::memory_order_acquire)) return Way::onednn_only;
     const Slot* const slot = find(shapes);
     if (slot != nullptr) return slot->way.load(std::memory_order_acquire);
-    return used_.load(std::memory_order_relaxed) < kShapes ? Way::open : Way::onednn;
+    return used_.load(std::memory_order_relaxed) < kShapes ? Way::open : Way::onednn_only;
   }
 
   // How long a run of either kind took that was not its predictor's first of these shapes. They gave the same.
-  void note(std::uint64_t shapes, Nanos onednn_ns, Nanos plain_ns) {
+  void note(std::uint64_t shapes, Nanos onednn_ns, Nanos plain_ns) noexcept {
     const MutexLock lock(mu_);
     Slot* const slot = find_or_add(shapes);
-    if (slot == nullptr || slot->way.load(std::memory_order_relaxed) != Way::open) return;
-    if (onednn_ns < slot->onednn_ns) slot->onednn_ns = onednn_ns;
-    if (plain_ns < slot->plain_ns) slot->plain_ns = plain_ns;
+    if (slot == nullptr) return;
+    const Way before = slot->way.load(std::memory_order_relaxed);
+    if (before == Way::onednn_only) return;
+    slot->onednn_ns = std::min(slot->onednn_ns, onednn_ns);
+    slot->plain_ns = std::min(slot->plain_ns, plain_ns);
     if (++slot->samples < kSamples) return;
+    const bool was_plain = before == Way::plain;
+    const Nanos used_ns = was_plain ? slot->plain_ns : slot->onednn_ns;
+    const Nanos other_ns = was_plain ? slot->onednn_ns : slot->plain_ns;
     // Less than a tenth is no difference worth a change.
-    decide(*slot, slot->plain_ns < slot->onednn_ns - slot->onednn_ns / 10 ? Way::plain : Way::onednn);
+    const bool changes = other_ns < used_ns - used_ns / 10;
+    slot->samples = 0;
+    slot->onednn_ns = slot->plain_ns = kNever;
+    decide(*slot, was_plain != changes ? Way::plain : Way::onednn);
   }
 
-  void keep_onednn(std::uint64_t shapes) {
+  // A run with oneDNN was too long for its fixed cost to matter, and none without it was made.
+  void note_long(std::uint64_t shapes, Nanos onednn_ns) noexcept { note(shapes, onednn_ns, kNever); }
+
+  // These shapes never run without it.
+  void keep_onednn(std::uint64_t shapes) noexcept {
     const MutexLock lock(mu_);
     Slot* const slot = find_or_add(shapes);
-    if (slot != nullptr) decide(*slot, Way::onednn);
+    if (slot != nullptr) decide(*slot, Way::onednn_only);
   }
 
   // Everything runs with oneDNN from now on.
@@ -125,7 +138,7 @@ class KernelChoice final : public InlineRuns {
   }
 
   void decide(Slot& slot, Way way) noexcept REQUIRES(mu_) {
-    slot.way.store(way, std::memory_order_release);
+    if (slot.way.exchange(way, std::memory_order_acq_rel) == way) return;
     is_changed_.store(true, std::memory_order_release);
   }
 

@@ -46,8 +46,28 @@ TEST("nothing is decided by fewer runs than are wanted") {
   CHECK(choice.way(1) == Way::open);
   choice.note(1, 100, 50);
   CHECK(choice.way(1) == Way::plain);
-  note_often(choice, 1, 50, 100);
+}
+
+TEST("what is decided is decided anew by as many runs, where the other way is faster by a tenth at least") {
+  KernelChoice choice;
+  note_often(choice, 1, 100, 50);
+  note_often(choice, 1, 95, 100);
   CHECK(choice.way(1) == Way::plain);
+  note_often(choice, 1, 50, 100);
+  CHECK(choice.way(1) == Way::onednn);
+  for (int turn = 1; turn < KernelChoice::kSamples; ++turn) choice.note(1, 100, 50);
+  CHECK(choice.way(1) == Way::onednn);
+  choice.note(1, 100, 50);
+  CHECK(choice.way(1) == Way::plain);
+}
+
+TEST("a shape whose runs are long, all but some, is decided by those") {
+  KernelChoice choice;
+  for (int turn = 0; turn < KernelChoice::kSamples; ++turn) choice.note_long(1, 100);
+  CHECK(choice.way(1) == Way::onednn);
+  choice.note(2, 100, 50);
+  for (int turn = 1; turn < KernelChoice::kSamples; ++turn) choice.note_long(2, 1'000);
+  CHECK(choice.way(2) == Way::plain);
 }
 
 TEST("shapes past the limit run with oneDNN") {
@@ -56,20 +76,21 @@ TEST("shapes past the limit run with oneDNN") {
     CHECK(choice.way(shapes * 7) == Way::open);
     note_often(choice, shapes * 7, 100, 50);
   }
-  CHECK(choice.way(3) == Way::onednn);
+  CHECK(choice.way(3) == Way::onednn_only);
   note_often(choice, 3, 100, 50);
   choice.keep_onednn(3);
-  CHECK(choice.way(3) == Way::onednn);
+  CHECK(choice.way(3) == Way::onednn_only);
   CHECK_EQ(choice.plain_shapes(), KernelChoice::kShapes);
 }
 
 TEST("a shape may be kept to oneDNN, also after it was decided otherwise") {
   KernelChoice choice;
   choice.keep_onednn(1);
-  CHECK(choice.way(1) == Way::onednn);
+  note_often(choice, 1, 100, 50);
+  CHECK(choice.way(1) == Way::onednn_only);
   note_often(choice, 2, 100, 50);
   choice.keep_onednn(2);
-  CHECK(choice.way(2) == Way::onednn);
+  CHECK(choice.way(2) == Way::onednn_only);
 }
 
 TEST("who gives up gives up for all shapes, with the first reason") {
@@ -77,8 +98,8 @@ TEST("who gives up gives up for all shapes, with the first reason") {
   note_often(choice, 1, 100, 50);
   choice.give_up("y differs");
   choice.give_up("z differs");
-  CHECK(choice.way(1) == Way::onednn);
-  CHECK(choice.way(2) == Way::onednn);
+  CHECK(choice.way(1) == Way::onednn_only);
+  CHECK(choice.way(2) == Way::onednn_only);
   CHECK_EQ(choice.plain_shapes(), 0u);
   CHECK_EQ(choice.reason(), "y differs");
 }
@@ -103,6 +124,8 @@ TEST("each change is told once") {
   CHECK(choice.take_change());
   CHECK(!choice.take_change());
   CHECK_EQ(choice.plain_shapes(), 1u);
+  note_often(choice, 1, 100, 50);
+  CHECK(!choice.take_change());
   choice.give_up("y differs");
   CHECK(choice.take_change());
 }
