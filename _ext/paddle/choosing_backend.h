@@ -4,6 +4,7 @@
 // compared. So does one of many runs after that.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -57,16 +58,21 @@ class ChoosingBackend final : public Backend {
   void run() override {
     const std::uint64_t shapes = inputs_.signature();
     const KernelChoice::Way way = choice_->way(shapes);
-    ++runs_since_check_;
+    comparison_ns_ = 0;
+    const bool is_decided = way == KernelChoice::Way::onednn || way == KernelChoice::Way::plain;
+    const bool is_checked = way == KernelChoice::Way::open || (is_decided && choice_->count_run(shapes));
     if (is_away()) {  // also where another way was chosen since the caller was let in
       run_on(*plain_);
-    } else if (is_checked(way) && (way == KernelChoice::Way::plain || has_run(shapes))) {
-      run_both(shapes);
+    } else if (is_checked && plain_ && !inputs_.has_empty_input() && (is_decided || has_run(shapes))) {
+      const Nanos began = clock_();
+      const Nanos usual_ns = run_both(shapes, way);
+      comparison_ns_ = clock_() - began - usual_ns;
     } else {
       run_on(way == KernelChoice::Way::plain ? *plain_ : *onednn_);
     }
   }
 
+  Nanos comparison_ns() const noexcept override { return comparison_ns_; }
   TensorView output(std::size_t index) override { return used_->output(index); }
 
  private:
@@ -77,14 +83,6 @@ class ChoosingBackend final : public Backend {
 
   // On a caller's thread, to which oneDNN's kernels are not tied.
   bool is_away() const noexcept { return std::this_thread::get_id() != home_; }
-
-  bool is_checked(KernelChoice::Way way) noexcept {
-    if (way == KernelChoice::Way::onednn_only || !plain_ || inputs_.has_empty_input()) return false;
-    if (way == KernelChoice::Way::open) return true;
-    if (runs_since_check_ < KernelChoice::kCheckEvery) return false;
-    runs_since_check_ = 0;
-    return true;
-  }
 
   void run_on(Backend& backend) {
     if (gathered_ != &backend) inputs_.copy_to(backend);
@@ -98,8 +96,9 @@ class ChoosingBackend final : public Backend {
     return std::exchange(runs_[shapes].onednn, true);
   }
 
-  // The result is oneDNN's. Paddle may write to its inputs, so that both have theirs before either runs.
-  void run_both(std::uint64_t shapes) {
+  // The result is oneDNN's. Paddle may write to its inputs, so that both have theirs before either runs. How long the
+  // run took that will be made as a rule.
+  Nanos run_both(std::uint64_t shapes, KernelChoice::Way way) {
     inputs_.copy_to(gathered_ == onednn_.get() ? *plain_ : *onednn_);
     used_ = onednn_.get();
     const Nanos began = clock_();
@@ -107,7 +106,7 @@ class ChoosingBackend final : public Backend {
     const Nanos onednn_ns = clock_() - began;
     if (onednn_ns > KernelChoice::kLongRun) {
       choice_->note_long(shapes, onednn_ns);
-      return;
+      return onednn_ns;
     }
     Nanos plain_ns = 0;
     try {
@@ -115,13 +114,15 @@ class ChoosingBackend final : public Backend {
       const std::string difference = differ();
       if (!difference.empty()) {
         choice_->give_up(difference);
-        return;
+        return onednn_ns;
       }
     } catch (...) {  // these shapes fail without oneDNN, and have their result with it
       choice_->keep_onednn(shapes);
-      return;
+      return onednn_ns;
     }
     if (std::exchange(runs_[shapes].plain, true)) choice_->note(shapes, onednn_ns, plain_ns);
+    if (way == KernelChoice::Way::open) return std::min(onednn_ns, plain_ns);
+    return way == KernelChoice::Way::plain ? plain_ns : onednn_ns;
   }
 
   Nanos plain_run_ns() {
@@ -150,7 +151,7 @@ class ChoosingBackend final : public Backend {
   Backend* used_ = nullptr;      // ran last
   GatheredInputs inputs_;
   std::unordered_map<std::uint64_t, Runs> runs_;
-  std::uint32_t runs_since_check_ = 0;
+  Nanos comparison_ns_ = 0;
 };
 
 }  // namespace paddleinfer::paddle

@@ -24,11 +24,15 @@ class KernelChoice final : public InlineRuns {
  public:
   // Further shapes run with oneDNN.
   static constexpr std::size_t kShapes = 256;
-  // The timed runs of each kind from which a shape is decided, by the shortest, and decided anew.
+  // The timed runs of each kind from which a shape is decided, by the shortest, and decided anew: more where the two
+  // shortest of a kind differ by a quarter, for then the machine is busy.
   static constexpr int kSamples = 6;
+  static constexpr int kMostSamples = 32;
   // With a run of oneDNN that is longer, its fixed cost is no matter.
   static constexpr Nanos kLongRun = 1'000'000;
-  // Of so many runs of what is decided, one runs both ways, is timed and compared.
+  // The runs of a decided shape that run both ways again, are timed and compared: the 16th, 32nd, 64th and so on, and
+  // from the last on one of so many.
+  static constexpr std::uint32_t kFirstCheck = 16;
   static constexpr std::uint32_t kCheckEvery = 1'024;
 
   enum class Way : std::uint8_t { open, onednn, plain, onednn_only };
@@ -48,17 +52,21 @@ class KernelChoice final : public InlineRuns {
     if (slot == nullptr) return;
     const Way before = slot->way.load(std::memory_order_relaxed);
     if (before == Way::onednn_only) return;
-    slot->onednn_ns = std::min(slot->onednn_ns, onednn_ns);
-    slot->plain_ns = std::min(slot->plain_ns, plain_ns);
-    if (++slot->samples < kSamples) return;
-    const bool was_plain = before == Way::plain;
-    const Nanos used_ns = was_plain ? slot->plain_ns : slot->onednn_ns;
-    const Nanos other_ns = was_plain ? slot->onednn_ns : slot->plain_ns;
-    // Less than a tenth is no difference worth a change.
-    const bool changes = other_ns < used_ns - used_ns / 10;
+    slot->onednn.add(onednn_ns);
+    slot->plain.add(plain_ns);
+    const bool is_sure = slot->onednn.is_sure() && slot->plain.is_sure();
+    if (++slot->samples < (is_sure ? kSamples : kMostSamples)) return;
+    // Where the two are level there is none to make kernels for, and callers may run it on their own threads.
+    const bool is_worth_onednn = slot->onednn.shortest_ns < slot->plain.shortest_ns / 10 * 9;
     slot->samples = 0;
-    slot->onednn_ns = slot->plain_ns = kNever;
-    decide(*slot, was_plain != changes ? Way::plain : Way::onednn);
+    slot->onednn = slot->plain = {};
+    decide(*slot, is_worth_onednn ? Way::onednn : Way::plain);
+  }
+
+  // A decided shape runs. Whether it should run both ways.
+  bool count_run(std::uint64_t shapes) noexcept {
+    Slot* const slot = find(shapes);
+    return slot != nullptr && is_checked(slot->runs.fetch_add(1, std::memory_order_relaxed) + 1);
   }
 
   // A run with oneDNN was too long for its fixed cost to matter, and none without it was made.
@@ -80,11 +88,13 @@ class KernelChoice final : public InlineRuns {
     is_changed_.store(true, std::memory_order_release);
   }
 
-  // oneDNN keeps copies of the weights for each thread: a caller's thread may run a model only without it. Now and
-  // then it may not, so that such runs are compared, too.
+  // oneDNN keeps copies of the weights for each thread: a caller's thread may run a model only without it, and not
+  // where both ways are to run.
   bool may_run(const std::vector<TensorView>& inputs) const noexcept override {
-    if (inputs.empty() || way(signature_of(inputs, /*with_rows=*/true)) != Way::plain) return false;
-    return inline_runs_.fetch_add(1, std::memory_order_relaxed) % kCheckEvery != kCheckEvery - 1;
+    if (inputs.empty() || is_given_up_.load(std::memory_order_acquire)) return false;
+    const Slot* const slot = find(signature_of(inputs, /*with_rows=*/true));
+    return slot != nullptr && slot->way.load(std::memory_order_acquire) == Way::plain &&
+           !is_checked(slot->runs.load(std::memory_order_relaxed) + 1);
   }
 
   // True once after something has been decided.
@@ -105,15 +115,31 @@ class KernelChoice final : public InlineRuns {
   }
 
  private:
+  struct Shortest {
+    Nanos shortest_ns = kNever;
+    Nanos second_ns = kNever;
+
+    void add(Nanos ns) noexcept {
+      second_ns = std::min(second_ns, std::max(shortest_ns, ns));
+      shortest_ns = std::min(shortest_ns, ns);
+    }
+    bool is_sure() const noexcept { return second_ns - shortest_ns <= shortest_ns / 4; }
+  };
+
   struct Slot {
     std::atomic<std::uint64_t> shapes{0};  // 0: free
     std::atomic<Way> way{Way::open};
-    int samples = 0;  // these three under mu_
-    Nanos onednn_ns = kNever;
-    Nanos plain_ns = kNever;
+    std::atomic<std::uint32_t> runs{0};  // since it was decided
+    int samples = 0;                     // these three under mu_
+    Shortest onednn;
+    Shortest plain;
   };
 
   static constexpr std::size_t kSlots = 2 * kShapes;  // a power of two; half of them stay free
+
+  static constexpr bool is_checked(std::uint32_t runs) noexcept {
+    return runs >= kCheckEvery ? runs % kCheckEvery == 0 : runs >= kFirstCheck && (runs & (runs - 1)) == 0;
+  }
 
   const Slot* find(std::uint64_t shapes) const noexcept {
     for (std::size_t place = shapes;; ++place) {
@@ -123,6 +149,7 @@ class KernelChoice final : public InlineRuns {
       if (there == 0) return nullptr;
     }
   }
+  Slot* find(std::uint64_t shapes) noexcept { return const_cast<Slot*>(std::as_const(*this).find(shapes)); }
 
   Slot* find_or_add(std::uint64_t shapes) noexcept REQUIRES(mu_) {
     std::size_t place = shapes;
@@ -139,6 +166,7 @@ class KernelChoice final : public InlineRuns {
 
   void decide(Slot& slot, Way way) noexcept REQUIRES(mu_) {
     if (slot.way.exchange(way, std::memory_order_acq_rel) == way) return;
+    slot.runs.store(0, std::memory_order_relaxed);
     is_changed_.store(true, std::memory_order_release);
   }
 
@@ -146,7 +174,6 @@ class KernelChoice final : public InlineRuns {
   std::atomic<std::size_t> used_{0};
   std::atomic<bool> is_given_up_{false};
   std::atomic<bool> is_changed_{false};
-  mutable std::atomic<std::uint32_t> inline_runs_{0};
   mutable Mutex mu_;
   std::string reason_ GUARDED_BY(mu_);
 };

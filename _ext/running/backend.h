@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "requests/tensor_copy.h"
+#include "requests/time.h"
 
 namespace paddleinfer {
 
@@ -24,6 +25,8 @@ class Backend {
   // Where the batch's rows of one input go, until run().
   virtual void* input(std::size_t index, DType dtype, const Shape& shape) = 0;
   virtual void run() = 0;
+  // How much of the last run() went into another run, to compare the two.
+  virtual Nanos comparison_ns() const noexcept { return 0; }
   // Valid until the next input().
   virtual TensorView output(std::size_t index) = 0;
   // The memory of an output that has been asked for, if it comes from allocate() and holds nothing else: its caller's

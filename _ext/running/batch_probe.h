@@ -195,6 +195,7 @@ class BatchProbe {
     for (const std::uint32_t index : every_output_) outputs.push_back(copy_whole(backend_.output(index)));
     run.gather_ns = gather_end - run.began;
     run.run_ns = run_end - gather_end;
+    run.comparison_ns = backend_.comparison_ns();
     run.scatter_ns = monotonic_now() - run_end;
     runs_.push_back(run);
     return outputs;

@@ -227,6 +227,7 @@ class Execution {
       end_stage(&RunRecord::run_ns);
       backend_.run();
       end_stage(&RunRecord::scatter_ns);
+      run.comparison_ns = backend_.comparison_ns();
       scatter(slices, from, run.padded_rows);
       run.failed = false;
     } catch (const PythonFailure& error) {

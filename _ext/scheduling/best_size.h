@@ -23,7 +23,8 @@ namespace paddleinfer {
 //   quicker or slower for every size, says nothing;
 // - trials of the same two sizes are averaged, and believed the less the more run times vary and the fewer trials there
 //   were; in doubt the larger size is taken, for a small one might be a trap;
-// - one that contradicts the average is soon followed by another.
+// - one that contradicts the average is soon followed by another;
+// - one that runs of no account have drawn out is put off until the other size has run again.
 class BestSize {
  public:
   static constexpr std::size_t kBins = 24;
@@ -40,10 +41,14 @@ class BestSize {
     return bin;
   }
 
-  // `first`: of these rows on its instance, so that kernels were made; `changed`: the run before there had other rows.
+  // `first`: of these rows on its instance, so that kernels were made, or else of no account; `changed`: the run before
+  // there had other rows.
   void note(std::int64_t rows, Nanos ns, bool first, bool changed) noexcept {
     const std::size_t at = bin_of(rows);
-    if (first && bins_[at].count > 0) return;
+    if (first && bins_[at].count > 0) {
+      if (tries() && at == tried()) ++unusual_in_trial_;
+      return;
+    }
     bins_[at].push({std::max(1.0, double(ns)) / double(rows), double(rows)});
     ++runs_;
     if (!known_) {
@@ -56,7 +61,9 @@ class BestSize {
       return go_to(at);
     }
     if (!tries()) return;
-    if (at == tried() && !first) {
+    if (at == tried() && !first && unusual_in_trial_ >= kMostUnusual) {
+      begin_after(kFewestRunsBetweenTrials);
+    } else if (at == tried() && !first) {
       note_trial(rows, changed);
     } else if (runs_ >= due() + kPatience) {
       next_trial(runs_between_trials_);  // nobody brings so many rows
@@ -85,6 +92,7 @@ class BestSize {
   static constexpr double kTellingRows = 1.25;  // of the best
   static constexpr int kTelling = 4;            // what such a run, not hindered by a change, says; another says 1
   static constexpr int kEnough = 5 * kTelling;  // for a trial
+  static constexpr int kMostUnusual = 4;        // in a trial: what the other size took before is out of date then
   static constexpr std::int64_t kFewestRunsBeforeSmaller = 64;  // no trap: it can wait
   static constexpr std::int64_t kPatience = 32;                 // runs
   static constexpr double kDoubt = 0.4;                         // of the spread, where there was one trial
@@ -161,11 +169,8 @@ class BestSize {
   void go_to(std::size_t size) noexcept {
     upwards_ = size > best_;
     best_ = size;
-    said_ = 0;
-    runs_in_trial_ = telling_ = 0;
     // Upwards it goes on at once where nothing is known.
-    runs_ = 0;
-    runs_between_trials_ = upwards_ && pairs_[best_].trials == 0 ? 0 : kFewestRunsBetweenTrials;
+    begin_after(upwards_ && pairs_[best_].trials == 0 ? 0 : kFewestRunsBetweenTrials);
   }
 
   void note_trial(std::int64_t rows, bool changed) noexcept {
@@ -189,11 +194,16 @@ class BestSize {
   }
 
   void next_trial(std::int64_t after) noexcept {
-    runs_between_trials_ = std::clamp(after, kFewestRunsBetweenTrials, kMostRunsBetweenTrials);
     upwards_ = !upwards_;
+    begin_after(std::clamp(after, kFewestRunsBetweenTrials, kMostRunsBetweenTrials));
+  }
+
+  void begin_after(std::int64_t runs) noexcept {
+    runs_between_trials_ = runs;
+    runs_ = 0;
     said_ = 0;
     runs_in_trial_ = telling_ = 0;
-    runs_ = 0;
+    unusual_in_trial_ = 0;
   }
 
   std::array<Bin, kBins> bins_{};
@@ -204,7 +214,8 @@ class BestSize {
   int said_ = 0;                   // in this trial
   std::size_t runs_in_trial_ = 0;  // of the size that is tried
   std::size_t telling_ = 0;        // of those
-  std::int64_t runs_ = 0;          // since the last trial
+  int unusual_in_trial_ = 0;
+  std::int64_t runs_ = 0;  // since the last trial
   std::int64_t runs_between_trials_ = 0;
 };
 

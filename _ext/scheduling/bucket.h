@@ -134,7 +134,7 @@ class Bucket {
 
   // A run was over, on trial or not; before `times` learn from it.
   void note_doubt(const RunRecord& run, bool on_trial) noexcept {
-    if (double(run.run_ns) < times.predict_ns(run.rows) / 2) {
+    if (double(run.usual_ns()) < times.predict_ns(run.rows) / 2) {
       trials_ = 0;
     } else if (on_trial && trials_ < kMostTrials) {
       ++trials_;

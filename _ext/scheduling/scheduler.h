@@ -138,7 +138,7 @@ class Scheduler {
     for (const RunRecord& run : runs) {
       if (traffic && !run.internal) count_batch(run.rows);
       if (!run.failed) bucket.note_doubt(run, on_trial);
-      if (!run.failed) bucket.times.note(run.rows, run.run_ns, run.first_of_its_size, run.size_changed);
+      if (!run.failed) bucket.times.note(run.rows, run.usual_ns(), run.is_unusual(), run.size_changed);
       bucket.note_memory(run);
     }
     if (!traffic) return;

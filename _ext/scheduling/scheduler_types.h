@@ -124,6 +124,12 @@ struct RunRecord {
   bool out_of_memory = false;
   std::int64_t padded_rows = 0;  // the rows that the model saw
   bool internal = false;         // it gave no caller a result: it was for a comparison
+  Nanos comparison_ns = 0;       // of run_ns, for another run beside it
+
+  // What to expect of the next such run, as far as this one tells.
+  Nanos usual_ns() const noexcept { return run_ns - comparison_ns; }
+  // Whether it was slow for reasons of its own: two runs that take turns hinder each other.
+  bool is_unusual() const noexcept { return first_of_its_size || comparison_ns > 0; }
 };
 
 }  // namespace paddleinfer
