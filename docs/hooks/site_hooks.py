@@ -23,9 +23,11 @@ SOURCES = ROOT / "build/docs-sources"
 
 PUBLIC = (
     "paddleinfer",
+    "paddleinfer.inference",
     "paddleinfer.metrics",
     "paddleinfer.ocr",
     "paddleinfer.otel",
+    "paddleinfer.rapidocr",
     "paddleinfer.ray",
     "paddleinfer.serve",
     "paddleinfer.shim",
@@ -79,7 +81,7 @@ def public_names() -> list[str]:
     names = []
     for module in PUBLIC:
         for name in importlib.import_module(module).__all__:
-            if name.startswith("__"):
+            if name.startswith("_"):
                 continue
             names.append(f"{module}.{name}")
             thing = getattr(importlib.import_module(module), name)
@@ -98,7 +100,7 @@ def undocumented() -> list[str]:
     loader.resolve_aliases(implicit=False, external=False)
     for module in PUBLIC:
         for name in importlib.import_module(module).__all__:
-            if name.startswith("__"):
+            if name.startswith("_"):
                 continue
             path = f"{module}.{name}"
             thing = loader.modules_collection[path]

@@ -24,33 +24,51 @@ class DataType(_Numbered):
     """The dtype of a tensor."""
 
     FLOAT32 = 0
+    """A floating-point number of 32 bits."""
     INT64 = 1
+    """An integer of 64 bits."""
     INT32 = 2
+    """An integer of 32 bits."""
     UINT8 = 3
+    """An integer of 8 bits without a sign."""
     INT8 = 4
+    """An integer of 8 bits."""
     FLOAT16 = 5
+    """A floating-point number of 16 bits."""
     BOOL = 6
+    """True or false, in a byte."""
     FLOAT64 = 7
+    """A floating-point number of 64 bits."""
     BFLOAT16 = 8
+    """A floating-point number with the range of 32 bits in 16; NumPy gets it as uint16."""
 
 
 class PlaceType(_Numbered):
     """The kind of device that a tensor is on."""
 
     UNK = -1
+    """Not known yet."""
     CPU = 0
+    """The memory of the host."""
     GPU = 1
+    """An NVIDIA or AMD GPU."""
     XPU = 2
+    """A Kunlun accelerator."""
     CUSTOM = 4
+    """A device of a plug-in."""
 
 
 class PrecisionType(_Numbered):
     """The precision of a model's operators."""
 
     Float32 = 0
+    """The model's own 32 bits."""
     Int8 = 1
+    """Integers of 8 bits."""
     Half = 2
+    """Floating-point numbers of 16 bits."""
     Bfloat16 = 3
+    """The range of 32 bits in 16."""
 
 
 def data_type_of(dtype: npt.DTypeLike) -> DataType:
