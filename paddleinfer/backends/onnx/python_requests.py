@@ -49,6 +49,7 @@ class PythonRequests:
             "EXECUTION_MODE_HINT": "ACCURACY",
             "INFERENCE_PRECISION_HINT": "f32",
             "ENABLE_CPU_PINNING": "NO",
+            "CPU_RUNTIME_CACHE_CAPACITY": "2048",
         }
         self._compiled = [
             core.compile_model(model, "CPU", properties) for _ in range(instances if apart else 1)
