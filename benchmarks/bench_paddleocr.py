@@ -1,8 +1,9 @@
 """Measures PaddleOCR's pipeline on its own engines, and on ours: pages per second, memory, equal texts.
 
 ``python -m benchmarks.bench_paddleocr [--quick] [--rounds N] [--pages N] [--only PART ...]
-[--json FILE]``, in the environment of ``make test-paddlex``. Every variant reads the same drawn pages in a
-process of its own.
+[--parts pages|server ...] [--json FILE]``, in the environment of ``make test-paddlex``. Every variant reads
+the same drawn pages in a process of its own. Then PaddleX's server answers clients, as it comes and on
+engines.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import Helper, Section, interleave, ratios, spread
+from benchmarks.paddleocr import served
 
 _COMPARED = ("texts", "boxes", "scores")
+_PARTS = ("pages", "server")
+_SERVER_S, _SERVER_S_QUICK = 60.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,14 @@ VARIANTS = {
     "stock, engine=onnxruntime": Variant("onnxruntime"),
     "ours, 1 thread": Variant("ours"),
     "ours, 4 threads": Variant("ours", threads=4),
+    "ours, openvino, 1 thread": Variant("ours_openvino"),
+    "ours, openvino, 4 threads": Variant("ours_openvino", threads=4),
+    "ours, det openvino, rec onnxruntime, 4 threads": Variant("ours_openvino_det", threads=4),
     "ours, onnxruntime, 1 thread": Variant("ours_onnxruntime"),
     "ours, onnxruntime, 4 threads": Variant("ours_onnxruntime", threads=4),
     "ours, own widths, 1 thread": Variant("ours_own_widths"),
     "ours, own widths, 4 threads": Variant("ours_own_widths", threads=4),
+    "ours, openvino, own widths, 4 threads": Variant("ours_openvino_own_widths", threads=4),
     "ours, onnxruntime, own widths, 4 threads": Variant("ours_onnxruntime_own_widths", threads=4),
 }
 
@@ -121,6 +129,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="how often each variant is measured")
     parser.add_argument("--pages", type=int, help="an even number of pages for each")
     parser.add_argument("--only", nargs="+", default=[""], help="parts of the variants' names")
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="what is measured")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     options = parser.parse_args()
     rounds = options.rounds or (1 if options.quick else 3)
@@ -130,10 +139,15 @@ def main() -> None:
     }
     for fact, value in harness.facts().items():
         print(f"{fact}: {value}")
-    measured = section(chosen, rounds, pages)
-    harness.show(measured)
+    sections = {}
+    if "pages" in options.parts:
+        sections["paddleocr"] = section(chosen, rounds, pages)
+        harness.show(sections["paddleocr"])
+    if "server" in options.parts:
+        sections["server"] = served.section(rounds, _SERVER_S_QUICK if options.quick else _SERVER_S)
+        harness.show(sections["server"])
     if options.json:
-        harness.write_json(options.json, {"paddleocr": measured}, {"rounds": rounds, "pages": pages})
+        harness.write_json(options.json, sections, {"rounds": rounds, "pages": pages})
 
 
 if __name__ == "__main__":

@@ -56,13 +56,19 @@ def _mkldnn_off() -> Any:
     return ocr_pipeline("paddle_static", _models(), enable_mkldnn=False)
 
 
+OPENVINO = {"backend": "openvino"}
+ONNXRUNTIME = {"backend": "onnxruntime"}
+
 WAYS: dict[str, Callable[[], Any]] = {
     "tuned": lambda: stock_pipeline(_models()),
     "without_pass": _without_pass,
     "mkldnn_off": _mkldnn_off,
     "onnxruntime": _onnxruntime,
     "ours": lambda: _ours({}),
-    "ours_onnxruntime": lambda: _ours({"backend": "onnxruntime"}),
+    "ours_openvino": lambda: _ours(OPENVINO),
+    "ours_openvino_det": lambda: _ours({"models": {DET: OPENVINO, REC: ONNXRUNTIME}}),
+    "ours_onnxruntime": lambda: _ours(ONNXRUNTIME),
     "ours_own_widths": lambda: _ours({"own_widths": True}),
-    "ours_onnxruntime_own_widths": lambda: _ours({"backend": "onnxruntime", "own_widths": True}),
+    "ours_openvino_own_widths": lambda: _ours({**OPENVINO, "own_widths": True}),
+    "ours_onnxruntime_own_widths": lambda: _ours({**ONNXRUNTIME, "own_widths": True}),
 }

@@ -18,10 +18,16 @@ _VOCABULARY = (
     "tax terms total unit until value week yearly"
 )
 _WORDS = _VOCABULARY.split()
-_WIDTHS, _HEIGHTS, _LETTERS = (640, 960), (480, 800), (18, 30)
+_LETTERS = (18, 30)
 
 
-def drawn_pages(count: int, seed: int = SEED) -> list[np.ndarray[Any, Any]]:
+def drawn_pages(
+    count: int,
+    seed: int = SEED,
+    *,
+    widths: tuple[int, int] = (640, 960),
+    heights: tuple[int, int] = (480, 800),
+) -> list[np.ndarray[Any, Any]]:
     """Draws pages of several sizes, each with lines of different lengths in one size of letters.
 
     Parameters
@@ -30,6 +36,8 @@ def drawn_pages(count: int, seed: int = SEED) -> list[np.ndarray[Any, Any]]:
         How many pages.
     seed
         The same seed gives the same pages; the first of more are those of fewer.
+    widths, heights
+        The least and the largest, in pixels; what is between comes in steps of 32.
 
     Returns
     -------
@@ -37,12 +45,12 @@ def drawn_pages(count: int, seed: int = SEED) -> list[np.ndarray[Any, Any]]:
         uint8 arrays (height, width, 3) in the order blue, green, red.
     """
     drawn = random.Random(seed)
-    return [_page(drawn) for _ in range(count)]
+    return [_page(drawn, widths, heights) for _ in range(count)]
 
 
-def _page(drawn: random.Random) -> np.ndarray[Any, Any]:
-    width = drawn.randrange(_WIDTHS[0], _WIDTHS[1] + 1, 32)
-    height = drawn.randrange(_HEIGHTS[0], _HEIGHTS[1] + 1, 32)
+def _page(drawn: random.Random, widths: tuple[int, int], heights: tuple[int, int]) -> np.ndarray[Any, Any]:
+    width = drawn.randrange(widths[0], widths[1] + 1, 32)
+    height = drawn.randrange(heights[0], heights[1] + 1, 32)
     letters = drawn.randint(*_LETTERS)
     page = Image.new("RGB", (width, height), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(letters)
