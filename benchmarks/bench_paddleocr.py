@@ -102,18 +102,28 @@ def section(variants: dict[str, Variant], rounds: int, pages: int) -> Section:
     expected = {kind: _of_pages(measured[first][0], kind) for kind in _COMPARED}
     table = Section(
         f"PaddleOCR, PP-OCRv5 mobile, {pages} drawn pages: pages per second",
-        ["variant", "pages/s", f"of {first}", "resident MB", "pages with equal texts, boxes, scores"],
+        [
+            *("variant", "pages/s", f"of {first}", "processor s a page", "resident MB"),
+            "pages with equal texts, boxes, scores",
+        ],
     )
     for name, runs in measured.items():
         shares = ratios(rates[name], rates[first])
         resident = statistics.median(sum(answer["resident_bytes"] for answer in run) for run in runs) / 2**20
+        cpu = [sum(answer["cpu_seconds"] for answer in run) / pages for run in runs]
         equal = [
             sum(a == b for a, b in zip(_of_pages(runs[-1], kind), expected[kind], strict=True))
             for kind in _COMPARED
         ]
-        table.raw |= {f"{name}, pages/s": rates[name], f"{name}, MB": [resident], f"{name}, equal": equal}
+        table.raw |= {
+            **{f"{name}, pages/s": rates[name], f"{name}, processor s": cpu},
+            **{f"{name}, MB": [resident], f"{name}, equal": equal},
+        }
         table.rows.append(
-            [name, spread(rates[name]), spread(shares), f"{resident:,.0f}", ", ".join(map(str, equal))]
+            [
+                *(name, spread(rates[name]), spread(shares), spread(cpu), f"{resident:,.0f}"),
+                ", ".join(map(str, equal)),
+            ]
         )
     return table
 
