@@ -32,7 +32,7 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 	large_requests queue_full infer_many)
 
 .PHONY: help demo demo-ocr test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
-	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-rapidocr test-ray test-some-ray test-openapi test-clients test-docling \
+	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-older-paddlex test-rapidocr test-ray test-some-ray test-openapi test-clients test-docling \
 	test-deploy test-system system-tools bench bench-paddleocr bench-ray bench-http-envs docs dist clean
 
 help:
@@ -199,18 +199,31 @@ $(VENV_ONNX)/.test: $(PACKAGING) $(VENV)/.test
 	$(VENV_ONNX)/bin/python -m pip --quiet install -c constraints.txt onnxruntime openvino 'paddle2onnx; python_version < "3.13"'
 	@touch $@
 
-# PaddleOCR wants other versions of NumPy and PyYAML than the main environment has.
-VENV_PADDLEX := .venv-paddlex
-PADDLEOCR := 'paddleocr==3.7.0' 'paddlex[ocr-core,serving]==3.7.2'
+# PaddleOCR wants other versions of NumPy and PyYAML than the main environment has. Each version of it that
+# paddleinfer.paddlex knows has an environment of its own: make test-paddlex PADDLEX=3.5
+PADDLEX ?= 3.7
+PADDLEOCR_3.5 := 'paddleocr==3.5.0' 'paddlex[ocr-core,serving]==3.5.2'
+PADDLEOCR_3.6 := 'paddleocr==3.6.0' 'paddlex[ocr-core,serving]==3.6.1'
+PADDLEOCR_3.7 := 'paddleocr==3.7.0' 'paddlex[ocr-core,serving]==3.7.2'
+PADDLEOCR := $(PADDLEOCR_$(PADDLEX))
+VENV_PADDLEX := .venv-paddlex-$(PADDLEX)
+PADDLEX_TESTS := tests/paddlex
 $(VENV_PADDLEX)/.test: $(PACKAGING) $(VENV)/.test
+	@test -n "$(PADDLEOCR)" || { echo "PADDLEX=$(PADDLEX) is not known; the known versions are 3.5, 3.6 and 3.7"; exit 1; }
 	$(PYTHON) -m venv $(VENV_PADDLEX)
 	echo "import site; site.addsitedir('$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages)')" \
 		>$$(echo $(VENV_PADDLEX)/lib/python3*/site-packages)/main.pth
-	$(VENV_PADDLEX)/bin/python -m pip --quiet install $(PADDLEOCR) onnxruntime 'paddle2onnx; python_version < "3.13"'
+	$(VENV_PADDLEX)/bin/python -m pip --quiet install $(PADDLEOCR) \
+		onnxruntime openvino 'paddle2onnx; python_version < "3.13"'
 	@touch $@
 
 test-paddlex: $(REAL_MODELS)/.fetched $(VENV_PADDLEX)/.test $(VENV)/.built
-	$(VENV_PADDLEX)/bin/python -m pytest -m paddlex $(PYTEST_ARGS) tests/paddlex
+	$(VENV_PADDLEX)/bin/python -m pytest -m paddlex $(PYTEST_ARGS) $(PADDLEX_TESTS)
+
+# The oldest version, and the middle one: what they read alone.
+test-older-paddlex:
+	$(MAKE) --no-print-directory test-paddlex PADDLEX=3.5 PADDLEX_TESTS=tests/paddlex/test_paddleocr.py
+	$(MAKE) --no-print-directory test-paddlex PADDLEX=3.6 PADDLEX_TESTS=tests/paddlex/test_paddleocr.py
 
 # PaddleOCR as it comes on one thread, and on engines from eight.
 demo-ocr: $(REAL_MODELS)/.fetched $(VENV_PADDLEX)/.test $(VENV)/.built
@@ -307,7 +320,7 @@ test-wheel: $(VENV)/.test
 
 # --- And the rest ---------------------------------------------------------------------------------
 
-BENCHMARKS := $(filter-out bench_paddleocr bench_ray,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py)))
+BENCHMARKS := $(filter-out bench_paddleocr bench_ray bench_soak,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py)))
 bench: $(VENV)/.bench $(VENV)/.built real-models
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --json build/$$name.json || exit 1; done
 
@@ -337,4 +350,4 @@ dist: $(VENV)/.test
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-paddlex .venv-rapidocr .venv-ray .venv-schemathesis .venv-deploy $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output
+	rm -rf build dist .venv .venv-paddle26 .venv-onnx .venv-paddlex-* .venv-rapidocr .venv-ray .venv-schemathesis .venv-deploy $(CLIENTS:%=.venv-%) *.egg-info paddleinfer/*.so demo-output
