@@ -28,6 +28,7 @@ inline std::uint64_t resident_bytes() noexcept {
 class HeapTrim {
  public:
   static constexpr int kEmptyings = 8;
+  static constexpr std::uint64_t kEmptiedBytes = std::uint64_t{256} << 20;
   static constexpr std::uint64_t kGrowthBytes = std::uint64_t{96} << 20;
 
   // Others in tests.
@@ -40,21 +41,24 @@ class HeapTrim {
     return *trim;
   }
 
-  // Of any part.
-  void note_emptying() {
+  // Of any part, which held about so many bytes.
+  void note_emptying(std::uint64_t bytes) {
     const MutexLock lock(mu_);
-    if (++emptyings_ < kEmptyings) return;
+    emptied_bytes_ += bytes;
+    if (++emptyings_ < kEmptyings && emptied_bytes_ < kEmptiedBytes) return;
     if (resident_() < left_bytes_ + kGrowthBytes) return;
     trim_();
     left_bytes_ = resident_();
     emptyings_ = 0;
+    emptied_bytes_ = 0;
   }
 
  private:
   std::uint64_t (*const resident_)();
   void (*const trim_)();
   Mutex mu_;
-  int emptyings_ GUARDED_BY(mu_) = 0;             // since the last trim
+  int emptyings_ GUARDED_BY(mu_) = 0;  // since the last trim
+  std::uint64_t emptied_bytes_ GUARDED_BY(mu_) = 0;
   std::uint64_t left_bytes_ GUARDED_BY(mu_) = 0;  // resident after it
 };
 

@@ -104,8 +104,7 @@ class OneDnnBudget {
     const std::uint64_t fitting = 1 + share / std::max<std::uint64_t>(1, shape_bytes());
     // No faster than it is measured: a wrong figure must not let memory grow without bound.
     const std::uint64_t most = std::min<std::uint64_t>(limits_.max_shapes, 2 * last_shapes_);
-    const std::uint64_t least = std::min(limits_.max_shapes, kLeastShapes);
-    return static_cast<std::size_t>(std::max(least, std::min(fitting, most)));
+    return static_cast<std::size_t>(std::max(least_shapes(), std::min(fitting, most)));
   }
 
   std::uint64_t allocated() const noexcept { return limits_.allocated(); }
@@ -145,9 +144,17 @@ class OneDnnBudget {
   }
 
  private:
-  static constexpr std::size_t kLearningShapes = 8;
-  // However large they are: alternating between a few shapes stays fast. Paddle's own cache holds ten.
-  static constexpr std::size_t kLeastShapes = 4;
+  // Four of a detector's may take 300 MB.
+  static constexpr std::size_t kLearningShapes = 4;
+  // Alternating between a few shapes stays fast, so a part may hold a few beyond its share: those that the whole bound
+  // has room for, and two however large they are. Paddle's own cache holds ten.
+  static constexpr std::uint64_t kLeastShapes = 2;
+  static constexpr std::uint64_t kMostBeyondShare = 4;
+
+  std::uint64_t least_shapes() const noexcept {
+    const std::uint64_t bounded = 1 + limits_.max_bytes / std::max<std::uint64_t>(1, shape_bytes());
+    return std::min<std::uint64_t>(limits_.max_shapes, std::clamp(bounded, kLeastShapes, kMostBeyondShare));
+  }
 
   const OneDnnLimits limits_;
   std::size_t measured_ = 0;

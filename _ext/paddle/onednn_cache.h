@@ -215,7 +215,7 @@ class OneDnnCache {
     const std::size_t shapes = seen_.size();
     clear();
     note_emptying(shapes, allocated_before_);
-    HeapTrim::shared().note_emptying();
+    HeapTrim::shared().note_emptying(shapes * budget_.shape_bytes());
   }
 
   void clear() {
@@ -246,7 +246,7 @@ class OneDnnCache {
     const std::uint64_t before = measured ? budget_.allocated() : 0;
     clear();
     if (measured) note_emptying(shapes, before);
-    HeapTrim::shared().note_emptying();
+    HeapTrim::shared().note_emptying(shapes * budget_.shape_bytes());
   }
 
   void note_emptying(std::size_t shapes, std::uint64_t before) {

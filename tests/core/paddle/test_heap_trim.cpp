@@ -21,11 +21,11 @@ void trim() {
   holes = 0;
 }
 
-void empty(HeapTrim& heap, int times, std::uint64_t hole_bytes) {
+void empty(HeapTrim& heap, int times, std::uint64_t hole_bytes, std::uint64_t emptied_bytes = 0) {
   for (int time = 0; time < times; ++time) {
     resident_now += hole_bytes;
     holes += hole_bytes;
-    heap.note_emptying();
+    heap.note_emptying(emptied_bytes);
   }
 }
 
@@ -65,3 +65,9 @@ TEST("however much grows back at once, several emptyings lie between two trims")
 }
 
 TEST("this process has a resident size") { CHECK(resident_bytes() > 1'000'000u); }
+
+TEST("emptyings of large parts are followed by a trim sooner") {
+  HeapTrim heap = process_of(kLive);
+  empty(heap, 8, HeapTrim::kGrowthBytes, HeapTrim::kEmptiedBytes / 2);
+  CHECK_EQ(trims, 4);
+}
