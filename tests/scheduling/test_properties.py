@@ -52,6 +52,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.queue: dict[int, Ask] = {}
         """In the order they came in."""
         self.door: dict[int, Ask] = {}
+        self.offered_work_ns = 0.0
         self.running: dict[int, list[tuple[int, int, int]]] = {}
         self.started: dict[int, int] = {}
         """Bucket -> the place of the request without a deadline that was begun last."""
@@ -318,6 +319,8 @@ class AnyOrder(RuleBasedStateMachine):
         assert load["running_batches"] == len(self.running) <= self.instances
         assert load["waiting_for_room"] == len(self.door)
         assert load["drain_ns"] >= 0
+        assert load["offered_work_ns"] >= self.offered_work_ns
+        self.offered_work_ns = load["offered_work_ns"]
 
     def teardown(self) -> None:
         """All who still wait are served, and what was taken is given back."""
@@ -333,6 +336,7 @@ class AnyOrder(RuleBasedStateMachine):
         for ask in self.asks.values():
             assert ask.over and ask.running_rows == 0
         load = self.scheduler.load()
+        del load["offered_work_ns"]  # of all that ever came
         assert not any(load.values()), load
         self.ask(
             rows=self.max_queue_rows, size=self.max_queue_bytes, bucket=0, due_ns=None, waits_for_room=False
