@@ -22,7 +22,7 @@ __all__ = ["SUMMARY", "add_options", "run"]
 
 SUMMARY = "find the options that serve a model best here, by measuring, and write them beside it"
 
-_NOTHING_KEEPS_THE_LIMITS = 1
+_NO_FILE = 1
 _INTERRUPTED = 130
 _HEADS = ("setting", "times as good", "rows/s", "p50 ms", "p99 ms", "memory MB", "rounds", "")
 
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         _print(report)
     if report.interrupted:
         return _INTERRUPTED
-    return 0 if report.setting is not None else _NOTHING_KEEPS_THE_LIMITS
+    return 0 if report.file is not None else _NO_FILE
 
 
 def _print(report: TuningReport) -> None:
@@ -126,12 +126,15 @@ def conclusion(report: TuningReport) -> str:
     """Says in a sentence or two what won."""
     if report.setting is None:
         return "no setting keeps the limits, so no file was written"
+    if report.file is None:
+        return "nothing was compared with the defaults, so no file was written"
     if report.setting == "defaults":
         found = "nothing is better than the defaults beyond the noise"
     else:
         found = f"{report.setting}: {report.gain:.2f} times as good as the defaults"
     cut = "; the search was cut short, and this is the best until then" if report.interrupted else ""
-    return f"{found}{cut}\nwritten to {report.file}, which engines of this model follow"
+    where = "" if report.is_followed else f" with --tuning-file or tuning_file={report.file!r}"
+    return f"{found}{cut}\nwritten to {report.file}, which engines of this model follow{where}"
 
 
 def _row(result: SettingResult, chosen: str | None) -> tuple[str, ...]:

@@ -21,6 +21,9 @@ _MOST_ROUNDS = 5
 # By how much the median of the ratios must exceed 1 after so many rounds, and each ratio must be above 1.
 _MARGINS = {1: 0.5, 2: 0.2}
 _MARGIN = 0.03
+# Of so many rounds one may say the contrary, where the median exceeds 1 by so much: a machine has hiccups.
+_ROUNDS_WITH_A_HICCUP = 4
+_MARGIN_WITH_A_HICCUP = 0.2
 # After so many rounds a setting falls out that is so far behind the best. What is as clear ends the contest.
 _BEHIND = {1: 0.5, 2: 0.25, 3: 0.15, 4: 0.1}
 _CLEAR = 0.15
@@ -37,8 +40,11 @@ def beats(one: Sequence[float], other: Sequence[float]) -> bool:
     ratios = [a / b for a, b in zip(one, other, strict=True) if b > 0]
     if not ratios:
         return False
-    margin = _MARGINS.get(len(ratios), _MARGIN)
-    return min(ratios) > 1 and statistics.median(ratios) >= 1 + margin
+    median = statistics.median(ratios)
+    contrary = sum(ratio <= 1 for ratio in ratios)
+    if contrary == 1 and len(ratios) >= _ROUNDS_WITH_A_HICCUP:
+        return median >= 1 + _MARGIN_WITH_A_HICCUP
+    return not contrary and median >= 1 + _MARGINS.get(len(ratios), _MARGIN)
 
 
 @dataclass
@@ -102,13 +108,13 @@ class Contest:
         return [entrant for entrant in self.entrants if entrant.fell is None and not entrant.behind]
 
     def winner(self) -> Entrant | None:
-        """Returns the simplest of those that the best does not beat; None if nobody keeps the limits."""
+        """Returns the simplest of those that no other beats; None if nobody keeps the limits.
+
+        That the best does not beat a setting is not enough: it may have had one bad round.
+        """
         kept = self._keep_limits()
-        if not kept:
-            return None
-        best = max(kept, key=self._median)
-        tied = [entrant for entrant in kept if not self.beats(best, entrant)]
-        return min(tied, key=lambda entrant: entrant.setting.distance)
+        unbeaten = [one for one in kept if not any(self.beats(other, one) for other in kept)]
+        return min(unbeaten or kept, key=lambda entrant: entrant.setting.distance, default=None)
 
     def beats(self, one: Entrant, other: Entrant) -> bool:
         """Tells whether one is better than the other beyond the noise, in the rounds that both ran."""

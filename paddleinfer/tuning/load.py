@@ -27,6 +27,7 @@ __all__ = ["Load", "Recording", "read_recording"]
 Array = npt.NDArray[Any]
 
 _CALLERS = 8
+_MOST_ROWS = 1 << 20  # of a request
 # Requests that a recording must have; fewer say nothing of a load.
 _FEWEST_RECORDED = 2
 
@@ -127,9 +128,9 @@ class Load:
         if rate is not None and (
             isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < 1e9
         ):
-            raise ConfigError(f"rate_per_s must be a number of requests above 0, not {shown(rate)}")
-        if not is_int(self.rows) or self.rows < 1:
-            raise ConfigError(f"rows must be an integer from 1 up, not {shown(self.rows)}")
+            raise ConfigError(f"rate_per_s must be above 0 and below 1e9 requests, not {shown(rate)}")
+        if not is_int(self.rows) or not 1 <= self.rows <= _MOST_ROWS:
+            raise ConfigError(f"rows must be an integer from 1 to {_MOST_ROWS}, not {shown(self.rows)}")
         if not given:
             object.__setattr__(self, "callers", _CALLERS)
 

@@ -106,3 +106,5 @@ class TuningReport:
     """How long it took."""
     file: str | None
     """The file that was written; None if none was."""
+    is_followed: bool
+    """Whether engines of the model follow the file by themselves: it has the usual name, beside the model."""

@@ -66,6 +66,11 @@ class Found:
     interrupted: bool = False
     """Whether Ctrl-C has cut it short."""
 
+    @property
+    def compared(self) -> bool:
+        """Whether anything but the defaults was tried."""
+        return len(self.tried) > 1
+
 
 def search(goal: Goal, facts_of: Callable[[Mapping[str, Any]], Facts], stages: Stages, bench: Bench) -> Found:
     """Tries settings stage by stage; each stage varies the best that those before it found.

@@ -82,7 +82,8 @@ def tune(
     threads, the largest batch, settings of the process, and padding; each by itself around the best so far.
     Each setting runs in a process of its own, in rounds that take turns with those of the others, and its
     answers are compared with Paddle's. A difference within the noise is a tie, and the setting that is closer
-    to the defaults wins it. Ctrl-C ends the search; what was found until then is kept.
+    to the defaults wins it. Ctrl-C ends the search; what was found until then is kept. Where there was no
+    time to compare anything with the defaults, no file is written.
 
     Parameters
     ----------
@@ -142,12 +143,15 @@ def tune(
     if not spec.inputs:
         raise ConfigError(f"{path} has no inputs, so there is nothing to ask it")
     program = spec.program_path or spec.path
-    file = program.with_name(TUNING_FILE_NAME) if out is None else Path(out)
+    usual_file = program.with_name(TUNING_FILE_NAME)
+    file = usual_file if out is None else Path(out)
     check_writer()
     check_writable("out", file)
     load = Load(callers, rate_per_s, None if recording is None else read_recording(Path(recording)), rows)
-    arrays = _arrays(spec, config, inputs, max(load.sizes))
-    load = load.with_inputs(arrays, spec.inputs)
+    try:
+        load = load.with_inputs(_arrays(spec, config, inputs, max(load.sizes)), spec.inputs)
+    except MemoryError as error:
+        raise ConfigError(f"there is no memory for requests of {max(load.sizes)} rows: {error}") from None
     cases = _cases(load)
     answers = _answers(spec, config, cases)
     least_s, most_s = (
@@ -185,9 +189,10 @@ def tune(
         not_tried=tuple(found.not_tried),
         interrupted=found.interrupted,
         seconds=time.monotonic() - began_s,
-        file=None if found.best is None else str(file),
+        file=None if found.best is None or not found.compared else str(file),
+        is_followed=file.absolute() == usual_file.absolute(),
     )
-    if found.best is not None:
+    if report.file is not None:
         date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         write_tuning_file(file, report, program.name, date)
     return report

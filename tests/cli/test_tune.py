@@ -50,6 +50,7 @@ def report(setting: str | None = "onednn=False", **changes: Any) -> TuningReport
         "interrupted": False,
         "seconds": 3.0,
         "file": "m/paddleinfer.toml",
+        "is_followed": True,
     }
     return TuningReport(**{**given, **changes})
 
@@ -88,6 +89,8 @@ def test_a_table_has_every_setting_with_its_spread_and_marks_the_one_that_won(
     [
         (report("defaults", gain=1.0), 0, "nothing is better than the defaults beyond the noise"),
         (report(None, file=None), 1, "no setting keeps the limits, so no file was written"),
+        (report("defaults", file=None), 1, "nothing was compared with the defaults, so no file was written"),
+        (report(is_followed=False), 0, "follow with --tuning-file or tuning_file='m/paddleinfer.toml'"),
         (report(interrupted=True), 130, "the search was cut short, and this is the best until then"),
         (report(not_tried=("padding",)), 0, "there was no time for: padding; --seconds gives more"),
     ],

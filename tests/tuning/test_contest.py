@@ -6,7 +6,7 @@ import pytest
 from tuning_helpers import FakeBench, Figures, sample
 
 from paddleinfer.errors import ConfigError
-from paddleinfer.tuning.contest import Contest, beats
+from paddleinfer.tuning.contest import Contest, Entrant, beats
 from paddleinfer.tuning.goal import Goal
 from paddleinfer.tuning.samples import Fell
 from paddleinfer.tuning.settings import Setting
@@ -35,6 +35,10 @@ def won(contest: Contest) -> str | None:
         ([102, 102, 102], [100, 100, 100], False),  # by too little
         ([104, 204, 304], [100, 200, 300], False),  # 2 % in the median, whatever the drift
         ([104, 208, 312], [100, 200, 300], True),
+        ([150, 90, 160, 155], [100] * 4, True),  # but for one, and by much
+        ([110, 90, 112, 111], [100] * 4, False),
+        ([150, 90, 160], [100] * 3, False),
+        ([150, 90, 160, 95, 155], [100] * 5, False),
         ([140], [100], False),  # one round has to show more
         ([160], [100], True),
         ([130, 130], [100, 100], True),
@@ -60,6 +64,18 @@ def test_a_tie_goes_to_the_setting_closer_to_the_defaults() -> None:
     assert won(played(noisy, A)[0]) == "defaults"
     both = {"defaults": [50.0], str(B): [102, 99, 101, 103, 100], str(C): [100, 101, 100, 100, 101]}
     assert won(played(both, B, C)[0]) == str(C)  # one change instead of two
+
+
+def test_the_best_so_far_stays_where_another_has_the_best_median_and_bad_rounds() -> None:
+    figures: Figures = {
+        "defaults": [30, 31, 34, 28, 30],
+        str(A): [47, 50, 60, 72, 50],
+        str(B): [72, 86, 23, 80, 27],
+    }
+    contest = Contest(Goal(), [DEFAULTS, A], kept=2)
+    contest.entrants.append(Entrant(B))
+    contest.play(FakeBench(figures).measure, lambda running: True)
+    assert won(contest) == str(A)
 
 
 def test_what_is_far_behind_falls_out_and_the_defaults_stay_in() -> None:

@@ -112,8 +112,8 @@ def test_a_file_without_requests_is_one_sentence(tmp_path: Path, text: str, sent
     ("fields", "sentence"),
     [
         ({"callers": 0}, "callers must be an integer from 1 to 1000"),
-        ({"rate_per_s": -1.0}, "rate_per_s must be a number of requests above 0"),
-        ({"rows": 0}, "rows must be an integer from 1 up"),
+        ({"rate_per_s": -1.0}, "rate_per_s must be above 0 and below 1e9 requests"),
+        ({"rows": 0}, "rows must be an integer from 1 to 1048576"),
         ({"callers": 1, "rate_per_s": 2.0}, "callers and rate_per_s both say what the load is"),
     ],
 )

@@ -42,7 +42,10 @@ def measured(monkeypatch: pytest.MonkeyPatch, figures: dict[str, Any], **bench: 
 
 def test_a_short_search_ends_with_a_file_that_engines_follow(model: Path) -> None:
     seconds: list[float] = []
-    report = paddleinfer.tune(model, seconds=3.0, callers=2, max_batch_size=8, progress=seconds.append)
+    fixed: dict[str, Any] = {"backend": "paddle", "instances": 1, "cpu_threads": 1, "eager_deletion": False}
+    report = paddleinfer.tune(
+        model, seconds=30.0, callers=2, max_batch_size=8, progress=seconds.append, **fixed
+    )
     assert isinstance(report, TuningReport) and seconds == sorted(seconds) and seconds
     assert report.setting is not None and report.file == str(model / "paddleinfer.toml")
     first = report.results[0]
@@ -111,6 +114,33 @@ def test_where_nothing_keeps_the_limits_no_file_is_written(
     assert (report.setting, report.file, report.options) == (None, None, {})
     assert report.goal == "throughput, p99 up to 0.5 ms"
     assert not (model / "paddleinfer.toml").exists()
+
+
+def test_where_nothing_was_compared_the_file_that_is_there_stays(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(monkeypatch, {}, left_s=0.0)
+    (model / "paddleinfer.toml").write_text("kept")
+    report = paddleinfer.tune(model)
+    assert (report.setting, report.file) == ("defaults", None) and report.not_tried
+    assert (model / "paddleinfer.toml").read_text() == "kept"
+
+
+def test_a_file_elsewhere_is_not_followed_by_itself(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured(monkeypatch, {})
+    assert paddleinfer.tune(model).is_followed
+    assert not paddleinfer.tune(model, out=model / "other.toml").is_followed
+
+
+def test_requests_for_which_there_is_no_memory_are_refused(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> object:
+        raise MemoryError("no")
+
+    monkeypatch.setattr(module, "made_up", none_left)
+    with pytest.raises(ConfigError, match="there is no memory for requests of 7 rows"):
+        paddleinfer.tune(model, rows=7)
 
 
 def test_ctrl_c_writes_what_was_found_so_far(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
