@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from paddleinfer import _ext
+from paddleinfer.backends.onnx.imported import imported
 from paddleinfer.backends.onnx.runtimes import NamedTensor
 from paddleinfer.sentences import shown
 
@@ -33,11 +34,11 @@ class PythonRequests:
     Raises
     ------
     RuntimeError
-        OpenVINO cannot load it.
+        OpenVINO cannot be imported, or cannot load it.
     """
 
     def __init__(self, path: Path, instances: int, cpu_threads: int, *, apart: bool) -> None:
-        import openvino
+        openvino = imported("openvino")
 
         core = openvino.Core()
         model = core.read_model(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paddleinfer import _ext
+from paddleinfer.backends.onnx.imported import imported
 from paddleinfer.backends.onnx.runtimes import NamedTensor
 
 __all__ = ["PythonSession"]
@@ -23,11 +24,11 @@ class PythonSession:
     Raises
     ------
     RuntimeError
-        onnxruntime cannot load it.
+        onnxruntime cannot be imported, or cannot load it.
     """
 
     def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
+        onnxruntime = imported("onnxruntime")
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
