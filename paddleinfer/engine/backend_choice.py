@@ -112,7 +112,6 @@ def _trial_config(config: EngineConfig, backend: Backend) -> EngineConfig:
         check=True,
         check_load="here",
         warmup=False,
-        max_memory_bytes=None,
         trace_requests=0,
         cache_bytes=0,
         tuning_file=None,

@@ -101,6 +101,15 @@ def test_trials_have_one_instance_and_are_compared_with_paddle(
 
 
 @pytest.mark.usefixtures("both")
+def test_trials_keep_to_the_limit_of_memory(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = Trials(monkeypatch, paddle=0.004, onnxruntime=0.002)
+    spec = load_spec(zoo.directory("mlp", zoo.formats[0]))
+    config = EngineConfig.from_options({"backend": "auto", "max_memory_bytes": 1 << 40})
+    choose_backend(spec, config, Opening(), trials)
+    assert [one.max_memory_bytes for one in trials.configs] == [1 << 40, 1 << 40]
+
+
+@pytest.mark.usefixtures("both")
 @pytest.mark.parametrize(
     ("model", "options", "refusal", "sentence"),
     [
