@@ -12,7 +12,7 @@ import numpy.typing as npt
 from paddleinfer import _ext
 from paddleinfer.engine.certificate import Agreement, Compared
 
-__all__ = ["Differences", "difference_of", "difference_with_ties"]
+__all__ = ["Differences", "difference_of", "difference_with_ties", "not_finite_in"]
 
 Array = npt.NDArray[Any]
 Answers = Mapping[str, Array]
@@ -87,6 +87,13 @@ def difference_with_ties(
     return difference, allowed
 
 
+def not_finite_in(output: Array) -> int:
+    """Returns how many values are infinite or NaN, which prove nothing."""
+    if _ext.tolerance_of(output.dtype) == 0:
+        return 0
+    return int(output.size - np.isfinite(output.astype(np.float64)).sum())
+
+
 class Differences:
     """The worst that each comparison found for each output."""
 
@@ -105,10 +112,8 @@ class Differences:
     def count_not_finite(self, answers: Answers) -> None:
         """Counts values that are not finite."""
         for name, output in answers.items():
-            if _ext.tolerance_of(output.dtype) > 0:
-                count = int(output.size - np.isfinite(output.astype(np.float64)).sum())
-                if count:
-                    self.not_finite[name] = self.not_finite.get(name, 0) + count
+            if count := not_finite_in(output):
+                self.not_finite[name] = self.not_finite.get(name, 0) + count
 
     def compare(self, compared: Compared, given: Answers, wanted: Answers, inputs: str) -> None:
         """Notes how far two results of some outputs are apart, but for integers that differ by ties.
@@ -155,6 +160,8 @@ class Differences:
 
 
 def _reason(compared: Compared, given: Array, wanted: Array, difference: float, allowed: float) -> str:
+    if compared == "runtime" and not math.isinf(difference):
+        return f"differs by {difference:.2g} between the runtimes, where {allowed:.2g} is allowed"
     how = {"batched": "in a batch", "padded": "padded", "runtime": "in one runtime"}[compared]
     alone = "in the other" if compared == "runtime" else "alone"
     if given.shape != wanted.shape or given.dtype != wanted.dtype:

@@ -102,6 +102,34 @@ def note_of(engine: Engine) -> str:
 def test_agreement_is_reported_with_the_difference(engine: Engine, reference: Reference) -> None:
     check_agreement(engine._generation, reference, Paddle(y=lambda y: y + np.float32(1e-5)))
     assert "answers agree with Paddle's (1x4, 2x4): output 'y' differs by " in note_of(engine)
+    assert "not finite" not in note_of(engine)
+
+
+def test_where_paddle_cannot_run_the_made_up_integers_it_is_asked_with_ones(reference: Reference) -> None:
+    def divided(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"y": 6 // np.maximum(inputs["n"], 1)}
+
+    def paddle(spec: Any, params: Any, cases: Any, load: Any) -> list[dict[str, Any]]:
+        if any((n == 0).any() for (n,) in cases):
+            raise NoAnswers("Integer division by zero")
+        return [divided({"n": n}) for (n,) in cases]
+
+    with Engine.from_callable(divided, {"n": ("int64", (-1, 4))}, ["y"]) as engine:
+        check_agreement(engine._generation, reference, paddle)
+        assert "answers agree with Paddle's" in note_of(engine)
+
+
+def test_values_that_are_not_finite_are_said_to_prove_nothing(reference: Reference) -> None:
+    def nothing(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"y": inputs["x"] * np.float32(math.nan)}
+
+    with Engine.from_callable(nothing, {"x": ("float32", (-1, 4))}, ["y"]) as engine:
+        check_agreement(
+            engine._generation,
+            reference,
+            lambda spec, params, cases, load: [nothing({"x": x}) for (x,) in cases],
+        )
+        assert note_of(engine).endswith("all outputs are equal; 12 values are not finite, and prove nothing")
 
 
 @pytest.mark.parametrize(
