@@ -32,7 +32,7 @@ def sanitizer_arguments() -> list[str]:
         return []
     if sanitizer not in SANITIZERS:
         sys.exit(f"PADDLEINFER_SANITIZE must be one of {', '.join(SANITIZERS)}, not {sanitizer!r}")
-    return [f"-fsanitize={sanitizer}", "-fno-omit-frame-pointer", "-g"]
+    return [f"-fsanitize={sanitizer}", "-fno-omit-frame-pointer"]
 
 
 setup(
