@@ -175,7 +175,7 @@ $(VENV26)/.built: $(CORE) $(wildcard paddleinfer/*.py paddleinfer/*/*.py paddlei
 	@touch $@
 
 # Tests to which the version of Paddle is no matter.
-OF_NO_VERSION := tests/test_packaging.py tests/test_layers.py tests/docs tests/deploy tests/scheduling tests/simulation
+OF_NO_VERSION := tests/test_packaging.py tests/test_layers.py tests/docs tests/deploy tests/scheduling tests/simulation tests/ray
 
 # From the installed package: -P keeps ./paddleinfer, which has no compiled core for it, off the path.
 test-paddle26: $(VENV26)/.test $(VENV26)/.built
