@@ -21,6 +21,7 @@ from paddleinfer.sentences import shown
 __all__ = ["ArrivalProcess", "Bursty", "ClosedLoop", "Drawn", "Poisson", "Recorded", "RequestKind", "Wave"]
 
 _NANOS = 1e9
+_MOST_PERIODS = 10_000
 _TIMES, _KINDS, _STATES = range(3)  # numbers of the streams of random numbers that one seed gives
 
 
@@ -172,6 +173,11 @@ class Wave:
         grown = _random(seed, _TIMES).standard_exponential(requests).cumsum()
         turn = 2 * math.pi / self.period_s
         periods = math.ceil((grown[-1] if requests else 0.0) / (self.rate_per_s * self.period_s)) + 1
+        if periods > _MOST_PERIODS:
+            raise ConfigError(
+                f"period_s of {shown(self.period_s)} makes {periods} waves of {requests} requests, and "
+                f"{_MOST_PERIODS} is the most; give a longer one"
+            )
         times = np.linspace(0.0, periods * self.period_s, 1_000 * periods + 1)
         grown_at = self.rate_per_s * (times + self.swing * (1 - np.cos(turn * times)) / turn)
         return Drawn(

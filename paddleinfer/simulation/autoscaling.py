@@ -11,11 +11,15 @@ from paddleinfer.engine.scaling import replicas_needed
 from paddleinfer.errors import ConfigError
 from paddleinfer.sentences import shown
 
-__all__ = ["METRICS", "Autoscaler", "Autoscaling", "Measured", "Metric"]
+__all__ = ["METRICS", "MOST_INSTANCES", "YEAR_S", "Autoscaler", "Autoscaling", "Measured", "Metric"]
 
 Metric = Literal["utilisation", "rows_per_s", "replicas_needed"]
 METRICS: tuple[Metric, ...] = ("utilisation", "rows_per_s", "replicas_needed")
 """What can be scaled by."""
+MOST_INSTANCES = 100_000
+"""Of all replicas of a simulation: each takes memory."""
+YEAR_S = 31_536_000
+"""Nothing that is simulated takes longer by itself."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,17 @@ class Autoscaling:
         for name in ("target", "interval_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be a positive number, not {shown(getattr(self, name))}")
-        for name in ("start_s", "hold_s", "tolerance"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be 0 or more, not {shown(getattr(self, name))}")
-        if not 1 <= self.least <= self.most:
+        for name in ("start_s", "hold_s"):
+            if not 0 <= getattr(self, name) <= YEAR_S:
+                raise ConfigError(
+                    f"{name} must be from 0 to {YEAR_S}, a year, not {shown(getattr(self, name))}"
+                )
+        if not 0 <= self.tolerance < math.inf:
+            raise ConfigError(f"tolerance must be 0 or more, not {shown(self.tolerance)}")
+        if not 1 <= self.least <= self.most <= MOST_INSTANCES:
             raise ConfigError(
-                f"least and most must be 1 or more, and most no less than least, not {shown(self.least)} "
-                f"and {shown(self.most)}"
+                f"least and most must be from 1 to {MOST_INSTANCES}, and most no less than least, not "
+                f"{shown(self.least)} and {shown(self.most)}"
             )
 
 

@@ -13,7 +13,13 @@ from paddleinfer import _ext
 from paddleinfer.errors import ConfigError
 from paddleinfer.sentences import shown
 from paddleinfer.simulation.arrivals import ArrivalProcess, Drawn
-from paddleinfer.simulation.autoscaling import Autoscaler, Autoscaling, Measured
+from paddleinfer.simulation.autoscaling import (
+    MOST_INSTANCES,
+    YEAR_S,
+    Autoscaler,
+    Autoscaling,
+    Measured,
+)
 from paddleinfer.simulation.latency_table import LatencyTable, RunTimes
 from paddleinfer.simulation.simulation import (
     POLICIES,
@@ -39,6 +45,7 @@ ROUTERS: tuple[Router, ...] = get_args(Router)
 fewer rows, or the shorter predicted delay; of all replicas the one with the shortest predicted delay."""
 
 
+_MOST_DECISIONS = 200_000
 _SPEEDS = 4  # the stream of random numbers after that of run times
 
 
@@ -133,9 +140,14 @@ def simulate_fleet(
     )
     if router not in ROUTERS:
         raise ConfigError(f"router must be one of {', '.join(ROUTERS)}, not {shown(router)}")
+    if replicas * instances > MOST_INSTANCES:
+        raise ConfigError(
+            f"a simulation has at most {MOST_INSTANCES} instances, not {shown(replicas)} replicas of "
+            f"{shown(instances)}"
+        )
     for name, value in (("stale_ms", stale_ms), ("network_ms", network_ms)):
-        if not 0 <= value < math.inf:
-            raise ConfigError(f"{name} must be 0 or more, not {shown(value)}")
+        if not 0 <= value <= 1e3 * YEAR_S:
+            raise ConfigError(f"{name} must be from 0 to {1000 * YEAR_S}, a year, not {shown(value)}")
     if not 0 <= slow_share <= 1 or not 1 <= slow_factor < math.inf:
         raise ConfigError(
             "slow_share must be from 0 to 1 and slow_factor at least 1, not "
@@ -194,7 +206,14 @@ def _run(
     autoscaler = Autoscaler(autoscaling, instances)
     before = fleet.figures()
     interval_ns = max(1, round(autoscaling.interval_s * 1e9))
+    decisions = 0
     while _run_until(fleet, run_times, before["now"] + interval_ns):
+        decisions += 1
+        if decisions > _MOST_DECISIONS:
+            raise ConfigError(
+                f"interval_s of {shown(autoscaling.interval_s)} makes more than {_MOST_DECISIONS} decisions; "
+                "give a longer one"
+            )
         after = fleet.figures()
         measured = _measured(before, after, instances)
         wanted = autoscaler.wanted(measured)

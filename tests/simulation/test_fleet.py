@@ -203,11 +203,17 @@ def test_a_result_is_plain_data_and_no_good_answer_costs_no_number() -> None:
         ({"replicas": 0}, "replicas must be at least 1, not 0"),
         ({"instances": 0}, "instances must be at least 1"),
         ({"requests": 0}, "requests must be at least 1"),
+        ({"replicas": 10**9}, "at most 100000 instances, not 1000000000 replicas of 1"),
+        ({"instances": 10**9}, "at most 100000 instances, not 1 replicas of 1000000000"),
+        (
+            {"autoscaling": Autoscaling("utilisation", 0.7, interval_s=1e-9)},
+            "interval_s of 1e-09 makes more than 200000 decisions",
+        ),
         ({"router": "best"}, "router must be one of round_robin, "),
-        ({"stale_ms": -1}, "stale_ms must be 0 or more, not -1"),
+        ({"stale_ms": -1}, "stale_ms must be from 0 to 31536000000, a year, not -1"),
         ({"slow_share": 1.5}, "slow_share must be from 0 to 1 and slow_factor at least 1, not 1.5 and 2.0"),
         ({"slow_factor": 0.5}, "not 0.0 and 0.5"),
-        ({"network_ms": math.inf}, "network_ms must be 0 or more, not inf"),
+        ({"network_ms": math.inf}, "network_ms must be from 0 to 31536000000, a year, not inf"),
     ],
 )
 def test_wrong_values_are_refused_in_one_sentence(wrong: dict[str, Any], said: str) -> None:
@@ -221,10 +227,17 @@ def test_wrong_values_are_refused_in_one_sentence(wrong: dict[str, Any], said: s
         ({"metric": "load"}, "metric must be one of utilisation, rows_per_s, replicas_needed, not 'load'"),
         ({"target": 0.0}, "target must be a positive number, not 0.0"),
         ({"interval_s": math.nan}, "interval_s must be a positive number"),
-        ({"start_s": -1.0}, "start_s must be 0 or more, not -1.0"),
+        ({"start_s": -1.0}, "start_s must be from 0 to 31536000, a year, not -1.0"),
+        ({"hold_s": 1e300}, "hold_s must be from 0 to 31536000, a year"),
+        ({"most": 10**9}, "least and most must be from 1 to 100000"),
         ({"least": 3, "most": 2}, "most no less than least, not 3 and 2"),
     ],
 )
 def test_wrong_ways_to_scale_are_refused_in_one_sentence(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Autoscaling(**{"metric": "utilisation", "target": 0.5, **wrong})
+
+
+def test_waves_that_are_too_many_to_draw_are_refused_in_one_sentence() -> None:
+    with pytest.raises(ConfigError, match=r"period_s of 1e-300 makes .* give a longer one"):
+        simulate_fleet(Wave(1, period_s=1e-300), TABLE, replicas=1)
