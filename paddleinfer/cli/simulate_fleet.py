@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from paddleinfer.cli.progress import progress
 from paddleinfer.errors import ConfigError
 from paddleinfer.options.parser import count, positive
+from paddleinfer.simulation import report
 from paddleinfer.simulation.arrivals import ArrivalProcess
 from paddleinfer.simulation.autoscaling import METRICS, Autoscaling
 from paddleinfer.simulation.fleet import ROUTERS, FleetResult, simulate_fleet
@@ -133,16 +133,11 @@ def _scaling(options: argparse.Namespace, replica_rows_per_s: float) -> Autoscal
 
 def fleet_table(results: Sequence[FleetResult]) -> Any:
     """Makes a table for rich to print."""
-    table = importlib.import_module("rich.table").Table(
-        box=importlib.import_module("rich.box").SIMPLE_HEAD,
-        padding=0,
-        show_edge=False,
-        caption="goodput: in time, of what was offered, as are late to dropped; replicas: on average",
+    table = report.empty_table(
+        _COLUMNS,
+        "router",
+        "goodput: in time, of what was offered, as are late to dropped; replicas: on average",
     )
-    for name in _COLUMNS.split(" "):
-        table.add_column(
-            name.replace("_", " "), justify="left" if name == "router" else "right", no_wrap=True
-        )
     for result in results:
         of = result.requests
         shares = (of.late, of.refused, of.shed + of.expired)

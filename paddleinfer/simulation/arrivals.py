@@ -175,8 +175,8 @@ class Wave:
         periods = math.ceil((grown[-1] if requests else 0.0) / (self.rate_per_s * self.period_s)) + 1
         if periods > _MOST_PERIODS:
             raise ConfigError(
-                f"period_s of {shown(self.period_s)} makes {periods} waves of {requests} requests, and "
-                f"{_MOST_PERIODS} is the most; give a longer one"
+                f"period_s of {shown(self.period_s)} makes more than {_MOST_PERIODS} waves of {requests} "
+                "requests; give a longer one"
             )
         times = np.linspace(0.0, periods * self.period_s, 1_000 * periods + 1)
         grown_at = self.rate_per_s * (times + self.swing * (1 - np.cos(turn * times)) / turn)

@@ -88,7 +88,10 @@ class Autoscaler:
     def __init__(self, scaling: Autoscaling, instances: int) -> None:
         self._scaling = scaling
         self._instances = instances
-        self._wanted: deque[int] = deque(maxlen=1 + round(scaling.hold_s / scaling.interval_s))
+        self._held = 1 + round(scaling.hold_s / scaling.interval_s)  # decisions that one counts in
+        self._decisions = 0
+        # (decision, wanted), falling: what a later and larger one outlasts is not kept.
+        self._wanted: deque[tuple[int, int]] = deque()
 
     def wanted(self, measured: Measured) -> int:
         """Returns how many replicas there are to be now, those that start included."""
@@ -96,8 +99,14 @@ class Autoscaler:
         there = measured.open + measured.starting
         ratio = self._total(measured) / (scaling.target * there)
         wanted = there if abs(ratio - 1) <= scaling.tolerance else math.ceil(ratio * there - 1e-9)
-        self._wanted.append(min(max(wanted, scaling.least), scaling.most))
-        return max(self._wanted)
+        wanted = min(max(wanted, scaling.least), scaling.most)
+        while self._wanted and self._wanted[-1][1] <= wanted:
+            self._wanted.pop()
+        self._wanted.append((self._decisions, wanted))
+        self._decisions += 1
+        if self._wanted[0][0] < self._decisions - self._held:
+            self._wanted.popleft()
+        return self._wanted[0][1]
 
     def _total(self, measured: Measured) -> float:
         """Returns the metric, summed over replicas."""

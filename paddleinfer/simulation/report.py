@@ -13,7 +13,7 @@ from typing import Any
 from paddleinfer.simulation.simulation import SimulationResult
 from paddleinfer.whole_files import replacing
 
-__all__ = ["Point", "as_json", "draw", "table"]
+__all__ = ["Point", "as_json", "draw", "empty_table", "table"]
 
 _COLUMNS = "load policy goodput late refused dropped mean\nms p99\nms rows\na_run busy"
 _GREY = "#57606a"
@@ -40,19 +40,32 @@ class Point:
     results: list[SimulationResult]
 
 
+def empty_table(columns: str, names: str, caption: str) -> Any:
+    """Makes a table of numbers for rich to print, without rows.
+
+    Parameters
+    ----------
+    columns
+        Their heads, with a blank between two and "_" for a blank in one.
+    names
+        The head of the one column of text.
+    caption
+        What stands below.
+    """
+    result = importlib.import_module("rich.table").Table(
+        box=importlib.import_module("rich.box").SIMPLE_HEAD, padding=0, show_edge=False, caption=caption
+    )
+    for column in columns.split(" "):
+        justify = "left" if column == names else "right"
+        result.add_column(column.replace("_", " "), justify=justify, no_wrap=True)
+    return result
+
+
 def table(points: Sequence[Point], rows_per_s: float) -> Any:
     """Makes a table for rich to print."""
-    box = importlib.import_module("rich.box").SIMPLE_HEAD
-    result = importlib.import_module("rich.table").Table(
-        box=box,
-        padding=0,
-        show_edge=False,
-        caption="goodput: in time, of the capacity; late to dropped: of what was offered",
+    result = empty_table(
+        _COLUMNS, "policy", "goodput: in time, of the capacity; late to dropped: of what was offered"
     )
-    for name in _COLUMNS.split(" "):
-        result.add_column(
-            name.replace("_", " "), justify="left" if name == "policy" else "right", no_wrap=True
-        )
     for point in points:
         for it in point.results:
             first = it is point.results[0]

@@ -239,5 +239,5 @@ def test_wrong_ways_to_scale_are_refused_in_one_sentence(wrong: dict[str, Any], 
 
 
 def test_waves_that_are_too_many_to_draw_are_refused_in_one_sentence() -> None:
-    with pytest.raises(ConfigError, match=r"period_s of 1e-300 makes .* give a longer one"):
+    with pytest.raises(ConfigError, match="period_s of 1e-300 makes more than 10000 waves of 10000"):
         simulate_fleet(Wave(1, period_s=1e-300), TABLE, replicas=1)
