@@ -205,6 +205,7 @@ class Core:
         trace: TraceRing,
         main_thread: int,
         cache_bytes: int,
+        short_run_instances: int,
     ) -> None: ...
     def start_instances(self, factory: BackendFactory, instances: int) -> None: ...
     def infer(

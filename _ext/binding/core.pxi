@@ -58,9 +58,10 @@ cdef class Core:
 
     def __init__(self, *, str label, inputs, outputs, dict output_places, bint rows_follow_batch,
                  bint inline, batching, str merging, on_merging, normalise, check_shapes, explain,
-                 TraceRing trace, unsigned long main_thread, size_t cache_bytes):
+                 TraceRing trace, unsigned long main_thread, size_t cache_bytes, int64_t short_run_instances):
         cdef DispatcherOptions options
         options.scheduler = scheduler_options(batching, merging)
+        options.scheduler.short_run_instances = short_run_instances
         options.batch_sizes = batching.allowed_batch_sizes if rows_follow_batch else ()
         options.verify_every = batching.verify_every
         options.cache_bytes = cache_bytes

@@ -30,6 +30,7 @@ cdef extern from "scheduling/scheduler_types.h" namespace "paddleinfer" nogil:
         Nanos max_delay
         Merging merging
         vector[int64_t] preferred_sizes
+        int64_t short_run_instances
 
     cdef enum class Admission(unsigned char):
         accepted

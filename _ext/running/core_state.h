@@ -43,6 +43,9 @@ struct DispatcherOptions {
 // Lock order: `mu` alone, or the process-wide predictor lock alone; nothing is woken while `mu` is held, and nobody who
 // holds it waits for the GIL.
 struct CoreState {
+  // How often an idle instance looks at the queue while others run short batches.
+  static constexpr Nanos kLookInterval = 1'000'000;
+
   explicit CoreState(const DispatcherOptions& given)
       : options(given),
         unbatchable(given.scheduler.merging == Merging::no),
@@ -54,13 +57,16 @@ struct CoreState {
   CoreState& operator=(const CoreState&) = delete;
 
   // The idle instances to wake: those that have something to do now, or one to watch how long a batch is held.
-  // Those that are on their way already count.
+  // Those that are on their way already count. What an instance that runs is about to take wakes nobody, as long as an
+  // idle one looks in case it does not.
   WokenInstances instances_to_wake(Nanos now) noexcept REQUIRES(mu) {
     WokenInstances woken;
     if (!instances.any_idle()) return woken;
     const Plan plan = scheduler.plan(now);
     const bool unwatched = plan.wake_at != kNever && (watcher == nullptr || watched_until > plan.wake_at);
-    const std::int64_t wanted = std::max<std::int64_t>(plan.instances, unwatched || may_leave() ? 1 : 0);
+    const bool is_watched = watcher != nullptr && watched_until <= now + kLookInterval;
+    const std::int64_t with_work = plan.served_soon && is_watched ? 0 : plan.instances;
+    const std::int64_t wanted = std::max<std::int64_t>(with_work, unwatched || may_leave() ? 1 : 0);
     while (wake_pending < wanted && !woken.full()) {
       Instance* instance = instances.take_idle();
       if (instance == nullptr) break;

@@ -163,6 +163,9 @@ class InstanceLoop {
     } else {
       state_.instances.list_idle(self);
       if (state_.scheduler.queued_requests() == 0) step.verify_at = state_.verifications.due(self.idle_since);
+      if (state_.scheduler.runs_are_short() && state_.watcher == nullptr) {
+        decision.wake_at = std::min(decision.wake_at, now + CoreState::kLookInterval);
+      }
       if (decision.wake_at != kNever) {
         state_.watcher = &self;
         state_.watched_until = decision.wake_at;

@@ -22,11 +22,11 @@ class BatchingPolicy {
 
   // The rows of a batch that is worth no more waiting: at most max_batch_size; not past the size at which rows per
   // second peak; not more than the rows of all callers divided over the instances, so that callers who wait for
-  // their answers keep every instance busy.
+  // their answers keep every instance busy, or as many as short runs may.
   std::int64_t target_rows(const Bucket& bucket) const noexcept {
     const std::int64_t most = most_rows(bucket);
     if (options_.policy != Policy::adaptive) return most;
-    const std::int64_t of_callers = divided(bucket.arrivals.peak_rows(), status_.instances);
+    const std::int64_t of_callers = shared(bucket, bucket.arrivals.peak_rows(), status_.instances);
     return preferred(std::min({most, bucket.times.best_rows(), of_callers}));
   }
 
@@ -34,12 +34,18 @@ class BatchingPolicy {
   std::int64_t max_rows(const Bucket& bucket) const noexcept {
     const std::int64_t full = target_rows(bucket);
     if (options_.policy != Policy::adaptive) return full;
-    return preferred(std::min(full, divided(bucket.queued_rows, status_.idle())));
+    return preferred(std::min(full, shared(bucket, bucket.queued_rows, status_.idle())));
   }
 
   std::int64_t batches(const Bucket& bucket) const noexcept {
     if (status_.merging != Merging::yes) return bucket.queued_requests;
     return divided(bucket.queued_rows, max_rows(bucket));
+  }
+
+  // Whether a run of these rows, or of as many as it may hold, is known to be short.
+  bool is_short(const Bucket& bucket, std::int64_t rows) const noexcept {
+    const double run_ns = bucket.times.predict_ns(std::min(rows, most_rows(bucket)));
+    return run_ns > 0 && run_ns <= double(kShortRun);
   }
 
   // What a run may hold at all.
@@ -76,6 +82,11 @@ class BatchingPolicy {
       }
     }
     return now;
+  }
+
+  // What each of some instances takes of these rows.
+  std::int64_t shared(const Bucket& bucket, std::int64_t rows, std::int64_t instances) const noexcept {
+    return divided(rows, is_short(bucket, rows) ? std::min(instances, options_.short_run_instances) : instances);
   }
 
   // Rounded up; at least 1.

@@ -29,6 +29,12 @@ class PredictedRuns {
     return double(free) + double(batches / instances) * full_ns;
   }
 
+  // Whether an instance is likely to be free at once, and is not long overdue.
+  bool frees_one_soon(Nanos now) const noexcept {
+    return std::any_of(ends_.begin(), ends_.end(),
+                       [now](Nanos end) { return end >= now - kOverdue && end <= now + kShortRun; });
+  }
+
   void add(Nanos end) { ends_.insert(std::upper_bound(ends_.begin(), ends_.end(), end), end); }
 
   // A run is over, which the status says already: it is taken for the one that was to be over first.
@@ -37,6 +43,8 @@ class PredictedRuns {
   }
 
  private:
+  static constexpr Nanos kOverdue = 200'000;
+
   const EngineStatus& status_;
   std::vector<Nanos> ends_;  // rising
 };

@@ -90,6 +90,8 @@ class Scheduler {
     if (queue_.is_stuck()) plan.wake_at = std::min(plan.wake_at, now + kMemoryPause);
     if (bucket == nullptr) return plan;
     const std::int64_t wanted = std::max(policy_.batches(*bucket), std::int64_t(queue_.buckets.heads().size()));
+    plan.served_soon = wanted == 1 && status_.running >= options_.short_run_instances &&
+                       policy_.is_short(*bucket, bucket->queued_rows) && predicted_runs_.frees_one_soon(now);
     plan.instances = std::min(status_.idle(), std::max<std::int64_t>(1, wanted));
     return plan;
   }
@@ -119,6 +121,7 @@ class Scheduler {
     if (status_.idle() < 1) interrupt_delays(now);
     decision.predicted_ns = Nanos(bucket->times.predict_ns(rows_of(decision.batch)));
     predicted_runs_.add(now + decision.predicted_ns);
+    latest_is_short_ = decision.predicted_ns > 0 && decision.predicted_ns <= kShortRun;
     decision.sole_caller_run_ns = decision.batch.front().request->sole_caller_run_ns;
     queue_.admit_waiting(now);
     return decision;
@@ -193,6 +196,9 @@ class Scheduler {
 
   // A request in parts that cannot be joined: it waits again, to run whole, whatever of it has run or runs.
   void requeue_whole(const RequestPtr& request) { queue_.requeue_whole(request); }
+
+  // Whether as many instances as short runs keep busy are in such a run.
+  bool runs_are_short() const noexcept { return latest_is_short_ && status_.running >= options_.short_run_instances; }
 
   // No more requests will come.
   void close() noexcept { status_.closing = true; }
@@ -286,6 +292,7 @@ class Scheduler {
 
   const SchedulerOptions options_;
   EngineStatus status_;
+  bool latest_is_short_ = false;  // the batch handed out last
   BatchingPolicy policy_{options_, status_};
   Demand demand_{status_, policy_};
   RequestQueue queue_{options_};

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "requests/request.h"
@@ -44,6 +45,7 @@ struct SchedulerOptions {
   Nanos max_delay = kNever;  // longest a request waits to be batched with others; 0 never holds
   Merging merging = Merging::yes;
   std::vector<std::int64_t> preferred_sizes;  // rising; a batch that is held back is full at one of them
+  std::int64_t short_run_instances = std::numeric_limits<std::int64_t>::max();  // that short runs keep busy, at most
 };
 
 // What the scheduler knows of the engine that it works for.
@@ -104,8 +106,12 @@ struct Decision {
   Nanos wake_at = kNever;
 };
 
+// Where short runs have all the cores but one, another instance would only take that from the callers.
+constexpr Nanos kShortRun = 300'000;
+
 struct Plan {
   std::int64_t instances = 0;  // that have something to do now
+  bool served_soon = false;    // that is one short run, which an instance that runs another will take soon
   Nanos wake_at = kNever;      // when there may be something for one, if nothing happens before
 };
 

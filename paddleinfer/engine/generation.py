@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from paddleinfer import _ext
 from paddleinfer.backends.onnx.proofs import Reference
 from paddleinfer.backends.paddle.empty_inputs import EmptyInputs
-from paddleinfer.backends.processors import resident_memory_bytes
-from paddleinfer.config import EngineConfig
+from paddleinfer.backends.processors import resident_memory_bytes, usable_cores
+from paddleinfer.config import EngineConfig, RuntimeOptions
 from paddleinfer.engine import greenlets, lifecycle
 from paddleinfer.engine.agreement import check_agreement
 from paddleinfer.engine.beside_loop import BesideLoop
@@ -155,6 +155,7 @@ class Generation:
             trace=ring,
             main_thread=threading.main_thread().ident or 0,
             cache_bytes=config.cache_bytes,
+            short_run_instances=_short_run_instances(config.runtime),
         )
         lifecycle.register(self.core)
         self.beside_loop = BesideLoop(self.label)
@@ -262,6 +263,17 @@ def _check_memory(model: Loadable, config: EngineConfig) -> None:
         )
     note = f"{resident} bytes were in memory before the load, and the model was estimated at {needed}"
     model.resolved.note("max_memory_bytes", note)
+
+
+# More than there are of anything.
+_ANY_NUMBER = 1 << 30
+
+
+def _short_run_instances(options: RuntimeOptions) -> int:
+    """Returns how many instances short runs may keep busy: so many that a core is left to those who ask."""
+    if "cpu" not in options.devices:
+        return _ANY_NUMBER
+    return max(1, usable_cores() // options.cpu_threads - 1)
 
 
 def _merging(rows_follow_batch: bool, config: EngineConfig) -> str:

@@ -244,3 +244,20 @@ TEST("a batch that hangs is closed as a whole, and each of its requests once") {
   gate.open();
   CHECK(engine.threads_gone());
 }
+
+TEST("a run that should have been short and hangs keeps nobody waiting who came while it ran") {
+  Gate gate;
+  EngineOptions options;
+  options.instances = 2;
+  options.scheduler.short_run_instances = 1;
+  Engine engine(options);
+  engine.warm_up();
+  engine.model->on_run = [&](float first) {
+    if (first == 1.0f) gate.pass();
+  };
+  const RequestPtr hung = engine.submit(1.0f);
+  REQUIRE(gate.await(1));
+  for (int turn = 0; turn < 20; ++turn) CHECK(has_result(*engine.call(2.0f), 2.0f));
+  gate.open();
+  engine.await(hung);
+}

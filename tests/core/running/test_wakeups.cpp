@@ -6,8 +6,8 @@ using namespace fakes;
 namespace {
 
 // Calls from so many threads, each waiting for its result before it calls again.
-void ping_pong(int instances, int callers, std::int64_t calls) {
-  Engine engine({.instances = instances});
+void ping_pong(int instances, int callers, std::int64_t calls, const SchedulerOptions& scheduler = {}) {
+  Engine engine({.instances = instances, .scheduler = scheduler});
   engine.model->keeps_batches = false;
   std::vector<std::thread> threads;
   std::atomic<std::int64_t> left{calls};
@@ -36,6 +36,12 @@ TEST("no wake-up is lost: more callers than instances") {
   ping_pong(1, 4, scaled(100'000));
   ping_pong(2, 8, scaled(100'000));
   ping_pong(3, 16, scaled(100'000));
+}
+TEST("no wake-up is lost where short runs keep one instance busy") {
+  SchedulerOptions scheduler;
+  scheduler.short_run_instances = 1;
+  ping_pong(2, 4, scaled(100'000), scheduler);
+  ping_pong(3, 16, scaled(100'000), scheduler);
 }
 TEST("no wake-up is lost: fewer callers than instances") { ping_pong(6, 3, scaled(100'000)); }
 

@@ -1,0 +1,69 @@
+// Short runs leave a core to the callers: they keep no more instances busy than the options say.
+#include <tuple>
+
+#include "scheduling.h"
+
+using namespace fakes;
+
+namespace {
+
+constexpr Nanos kShort = 50'000;
+
+SchedulerOptions with_short_runs_on(std::int64_t instances) {
+  SchedulerOptions options;
+  options.short_run_instances = instances;
+  return options;
+}
+
+// Two idle instances of a model whose runs take `run_ns`, and 1 us a row.
+struct Taught {
+  explicit Taught(Nanos run_ns, std::int64_t short_run_instances = 1)
+      : scheduler(with_short_runs_on(short_run_instances)) {
+    scheduler.set_instances(2);
+    teach(scheduler, 1, run_ns, 1'000, 32);
+  }
+  Scheduler scheduler;
+};
+
+}  // namespace
+
+TEST("rows of a short run are divided over no more instances than these runs keep busy") {
+  for (const auto& [run_ns, instances, rows] :
+       {std::tuple(kShort, 1, 16), std::tuple(kShort, 2, 8), std::tuple(20 * kShort, 1, 8)}) {
+    Taught taught(run_ns, instances);
+    admit(taught.scheduler, 16, 1, 0);
+    CHECK_EQ(taught.scheduler.plan(0).instances, 16 / rows);
+    CHECK_EQ(rows_of(taught.scheduler.next(0).batch), rows);
+  }
+}
+
+TEST("what an instance in a short run can take next is served soon, until that run is overdue") {
+  Taught taught(kShort);
+  Scheduler& scheduler = taught.scheduler;
+  admit(scheduler, 1, 1, 0);
+  CHECK(!scheduler.plan(0).served_soon);
+  const Batch batch = scheduler.next(0).batch;
+  CHECK(scheduler.runs_are_short());
+  admit(scheduler, 4, 1, 10);
+  CHECK(scheduler.plan(10).served_soon);
+  CHECK_EQ(scheduler.plan(10).instances, 1);
+  CHECK(scheduler.plan(4 * kShort).served_soon);
+  CHECK(!scheduler.plan(10 * kShort).served_soon);
+  end(scheduler, batch, kShort, 10 * kShort);
+  CHECK(!scheduler.plan(10 * kShort).served_soon);
+  CHECK(!scheduler.runs_are_short());
+}
+
+TEST("longer runs, further shapes, and a core to spare have another instance take it") {
+  for (const auto& [run_ns, instances, width] :
+       {std::tuple(20 * kShort, 1, 1), std::tuple(kShort, 2, 1), std::tuple(kShort, 1, 2)}) {
+    Taught taught(run_ns, instances);
+    admit(taught.scheduler, 1, 1, 0);
+    CHECK_EQ(taught.scheduler.next(0).batch.size(), 1u);
+    CHECK_EQ(taught.scheduler.runs_are_short(), width == 2);
+    admit(taught.scheduler, 1, width, 10);
+    if (width == 2) admit(taught.scheduler, 1, 1, 10);
+    CHECK(!taught.scheduler.plan(10).served_soon);
+    CHECK_EQ(taught.scheduler.plan(10).instances, 1);
+  }
+}
