@@ -17,7 +17,7 @@ from paddleinfer.backends.onnx.proofs import Reference
 from paddleinfer.engine.array_files import read_arrays
 from paddleinfer.engine.differences import difference_with_ties, not_finite_in
 from paddleinfer.engine.loaded import Loaded
-from paddleinfer.engine.made_up_inputs import made_up
+from paddleinfer.engine.made_up_inputs import BEYOND_FLOATS, made_up, with_large_integers
 from paddleinfer.engine.paddle_answers import Answers, NoAnswers, answers_of_paddle
 from paddleinfer.engine.warmup import run_once
 from paddleinfer.errors import ConfigError, InvalidInput, ModelError, ModelLoadError, OutOfMemory
@@ -76,7 +76,10 @@ def check_agreement(
         else:
             shapes = _shapes(loaded)
             cases = [made_up(loaded.spec.inputs, one) for one in shapes]
+        large = given is None and bool(loaded.spec.plain_integers)
         facts: object = shapes if given is None else [shapes, _digest(given)]
+        if large:
+            facts = [shapes, "large", loaded.spec.plain_integers]
         worst = reference.recall(facts)
         if worst is None:
             try:
@@ -86,6 +89,8 @@ def check_agreement(
                     raise
                 ones = [[_without_zeros(array) for array in case] for case in cases]
                 worst = _compared(loaded, reference, ones, shapes, ask_paddle)
+            if large:
+                worst += _compared_on_large_integers(loaded, reference, cases[-1], shapes[-1], ask_paddle)
             reference.remember(facts, worst)
     except (NoAnswers, InvalidInput) as error:
         resolved.add_note("backend", f"its answers were not compared with Paddle's: {error}")
@@ -152,13 +157,36 @@ def has_free_rows(tensor: TensorSpec) -> bool:
     return tensor.shape is None or bool(tensor.shape and tensor.shape[0] < 0)
 
 
+def _compared_on_large_integers(
+    loaded: Loaded,
+    reference: Reference,
+    case: Sequence[Array],
+    shapes: Shapes,
+    ask_paddle: Callable[..., list[Answers]],
+) -> str:
+    """Compares the outputs of integers alone; floats are as good as equal numbers of 32 bits make them."""
+    names = loaded.spec.plain_integers
+    inputs = with_large_integers(loaded.spec.inputs, case, names)
+    kind = f"integers of both signs beyond {BEYOND_FLOATS:,}"
+    try:
+        _compared(loaded, reference, [inputs], [shapes], ask_paddle, of_integers=kind)
+    except NoAnswers as error:
+        return f"; not compared on {kind}: {error}"
+    return f"; integers are equal on {kind}, too"
+
+
 def _compared(
     loaded: Loaded,
     reference: Reference,
     cases: Sequence[Sequence[Array]],
     shapes: Sequence[Shapes],
     ask_paddle: Callable[..., list[Answers]],
+    of_integers: str = "",
 ) -> str:
+    """Returns the worst difference in words.
+
+    `of_integers` names the inputs where only outputs of integers are to be compared.
+    """
     wanted = ask_paddle(loaded.spec, loaded.config.runtime.params, cases, reference.load)
     largest: dict[str, float] = {}
     for answers in wanted:
@@ -168,10 +196,14 @@ def _compared(
     for case, answers, sizes in zip(cases, wanted, shapes, strict=True):
         given = _answers(loaded, case, sizes)
         for name, output in answers.items():
+            if of_integers and output.dtype.kind not in "iu":
+                continue
             difference, allowed = difference_with_ties(name, given[name], answers, largest)
             if difference > allowed:
                 raise ModelLoadError(
-                    _refusal(loaded, reference, name, sizes, given[name], output, difference, allowed)
+                    _refusal(
+                        loaded, reference, name, sizes, of_integers, given[name], output, difference, allowed
+                    )
                 )
             if allowed > 0 and difference / allowed > worst[0]:
                 said = f"{difference:.2g} at most, where {allowed:.2g} is allowed"
@@ -194,6 +226,7 @@ def _answers(loaded: Loaded, case: Sequence[Array], sizes: Shapes) -> Answers:
 
 
 _WAYS_ON = 'backend="paddle" runs it, and check=False loads it all the same'
+_OTHER_INPUTS = "verify_inputs with integers of your own has the answers on those compared instead"
 
 
 def _refusal(
@@ -201,6 +234,7 @@ def _refusal(
     reference: Reference,
     name: str,
     sizes: Shapes,
+    of_integers: str,
     given: Array,
     wanted: Array,
     difference: float,
@@ -210,6 +244,8 @@ def _refusal(
         f"{loaded.spec.path} gives other answers in {reference.runtime} than in Paddle: output {shown(name)} "
     )
     on = f"on inputs of the shapes {shapes_text(sizes)}; {_WAYS_ON}"
+    if of_integers:
+        on = f"on {of_integers} of the shapes {shapes_text(sizes)}; {_OTHER_INPUTS}; {_WAYS_ON}"
     if given.shape != wanted.shape or given.dtype != wanted.dtype:
         return f"{begin}is {given.dtype} {given.shape} and not {wanted.dtype} {wanted.shape}, {on}"
     if math.isinf(difference):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,13 @@ import numpy.typing as npt
 from paddleinfer import _ext
 from paddleinfer.models.reader import TensorSpec
 
-__all__ = ["made_up"]
+__all__ = ["BEYOND_FLOATS", "made_up", "with_large_integers"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
+
+BEYOND_FLOATS = 1 << 24
+"""The least integer that has a neighbour which no float of 32 bits can be."""
 
 _SEED = 3
 # Surfaces of pictures are that wide, in pixels.
@@ -46,6 +49,22 @@ def made_up(tensors: Sequence[TensorSpec], shapes: Sequence[Shape]) -> list[Arra
         values = _text(random, tensor, shape) if _is_image(tensor, shape) else _surfaces(random, shape)
         made.append((values + _NOISE * random.standard_normal(shape)).astype(dtype))
     return made
+
+
+def with_large_integers(
+    tensors: Sequence[TensorSpec], arrays: Sequence[Array], names: Collection[str]
+) -> list[Array]:
+    """Returns the arrays, with integers of both signs beyond `BEYOND_FLOATS` in place of the named ones.
+
+    They are odd, so that no float of 32 bits is equal, and of 27 bits, so that some can be added in 32.
+    """
+    random = np.random.default_rng(_SEED)
+    changed = list(arrays)
+    for place, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
+        if tensor.name in names:
+            large = random.integers(BEYOND_FLOATS, 4 * BEYOND_FLOATS, array.shape) | 1
+            changed[place] = (large * random.choice((-1, 1), array.shape)).astype(array.dtype)
+    return changed
 
 
 def _is_image(tensor: TensorSpec, shape: Shape) -> bool:

@@ -15,6 +15,7 @@ from paddleinfer.errors import ModelLoadError
 from paddleinfer.models import discovery, onnx_file, params, pir, serving_conf
 from paddleinfer.models.file_states import FileState, refuse_changed, settled_states
 from paddleinfer.models.files import is_file, read_whole
+from paddleinfer.models.plain_integers import plain_integers
 from paddleinfer.models.program import read_program as read_legacy_program
 from paddleinfer.models.rows import analysis
 from paddleinfer.models.spec import DTYPES, Batchable, ModelFormat, ModelSpec, Parameter, Program, TensorSpec
@@ -116,6 +117,7 @@ def _load(given: Path, params_name: str | None) -> ModelSpec:
         batchable=batchable,
         batchable_reason=reason,
         operators_forbid=operators_forbid,
+        plain_integers=_plain_integers(program),
         files=(*states, *separate),
     )
 
@@ -200,6 +202,17 @@ def _repeated(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+_WIDE_INTEGERS = ("int32", "int64")
+
+
+def _plain_integers(program: Program) -> tuple[str, ...]:
+    wide = [place for place, spec in enumerate(program.inputs) if spec.dtype in _WIDE_INTEGERS]
+    if not wide or all(spec.dtype not in _WIDE_INTEGERS for spec in program.outputs):
+        return ()
+    plain = plain_integers(program.graph)
+    return tuple(program.inputs[place].name for place in wide if place in plain)
 
 
 def _batchable(program: Program) -> tuple[Batchable, str, bool]:

@@ -117,6 +117,8 @@ class ModelSpec:
     """The reason for `batchable`, in one sentence."""
     operators_forbid: bool = False
     """Whether a "no" comes from the program's operators; ``batchable=True`` overrules those."""
+    plain_integers: tuple[str, ...] = ()
+    """Inputs of int32 and int64 that only arithmetic uses, where some output is of these, too."""
     files: tuple[FileState, ...] = field(default=(), compare=False, repr=False)
     """The states of its files when they were read."""
 
