@@ -121,6 +121,7 @@ class ModelCache:
         ModelLoadError
             The folder cannot be used, or is full. What `make` and `waiting` raise comes through.
         """
+        self._refuse_other_text()
         lock = self._folder / f"{key}.lock"
         for _ in range(_MOST_TURNS):
             with contextlib.ExitStack() as held:
@@ -147,6 +148,11 @@ class ModelCache:
             f"the converted model {key} goes from {self._folder} again and again before it can be loaded; "
             "is another program emptying that folder?"
         )
+
+    def remove(self, path: Path) -> None:
+        """Removes a model of which it turned out that nothing can load it, unless another process uses it."""
+        with contextlib.suppress(OSError):  # the folder may be one that can only be read
+            self._remove(path.parent.name)
 
     def entries(self) -> list[CachedModel]:
         """Returns its models, the most recently used first.
@@ -195,10 +201,24 @@ class ModelCache:
         except OSError as error:
             helps = "free some space there, or name" if error.errno in _FULL else "name"
             raise ModelLoadError(
-                f"converted models cannot be kept in {self._folder}: {error.strerror or error}"
+                f"converted models cannot be kept in {self._folder}: {self._reason(error)}"
                 f"{'' if error.filename is None else f' ({error.filename})'}; {helps} another folder with "
                 "onnx_cache"
             ) from error
+
+    def _reason(self, error: OSError) -> str:
+        if isinstance(error, FileExistsError):  # what is there is not even a link to a folder
+            return "it is a link to nothing" if self._folder.is_symlink() else "it is not a folder"
+        return error.strerror or str(error)
+
+    def _refuse_other_text(self) -> None:
+        try:
+            os.fsencode(self._folder).decode()
+        except UnicodeDecodeError:
+            raise ModelLoadError(
+                f"converted models cannot be kept in {shown(str(self._folder))}: paddle2onnx writes only to "
+                "paths in UTF-8; name another folder with onnx_cache"
+            ) from None
 
     def _is_sound(self, key: str) -> bool:
         """Tells whether the model is there with the hash that it had; its lock is held."""
@@ -206,7 +226,7 @@ class ModelCache:
         try:
             about = json.loads((directory / _ABOUT).read_bytes())
             sound = bool(about["sha256"] == sha256_of(directory / _MODEL))
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             sound = False
             if not directory.exists():
                 return False

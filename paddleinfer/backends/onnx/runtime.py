@@ -75,16 +75,25 @@ class OnnxModel:
         OutOfMemory
             There was not enough memory for it, by the runtime's own message.
         """
-        with self._file() as path:
-            try:
-                loaded = self.runtime.load(path, self.driver, self.resolved)
-            except RuntimeError as error:
-                refusal = f"{self._title} cannot load {self.spec.path}: {self.explain(str(error))}"
-                if _ext.is_out_of_memory(str(error)):
-                    raise OutOfMemory(refusal) from error
-                raise ModelLoadError(refusal) from error
-            backends = loaded.backends(self._places(loaded))
+        path: Path | None = None
+        try:
+            with self._file() as path:
+                loaded = self._loaded(path)
+                backends = loaded.backends(self._places(loaded))
+        except ModelLoadError:
+            if self.cache is not None and path is not None:
+                self.cache.remove(path)
+            raise
         core.start_instances(backends, self.resolved.instances)
+
+    def _loaded(self, path: Path) -> LoadedFile:
+        try:
+            return self.runtime.load(path, self.driver, self.resolved)
+        except RuntimeError as error:
+            refusal = f"{self._title} cannot load {self.spec.path}: {self.explain(str(error))}"
+            if _ext.is_out_of_memory(str(error)):
+                raise OutOfMemory(refusal) from error
+            raise ModelLoadError(refusal) from error
 
     @property
     def _title(self) -> str:

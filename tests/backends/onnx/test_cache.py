@@ -6,12 +6,14 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +49,13 @@ def test_a_model_is_made_once_and_found_again(tmp_path: Path) -> None:
         lambda directory: (directory / "model.onnx").write_bytes(b""),
         lambda directory: (directory / "model.onnx").unlink(),
         lambda directory: (directory / "about.json").unlink(),
+        lambda directory: ((directory / "model.onnx").unlink(), (directory / "model.onnx").mkdir()),
+        lambda directory: (
+            (directory / "model.onnx").unlink(),
+            (directory / "model.onnx").symlink_to("none"),
+        ),
+        lambda directory: ((directory / "about.json").unlink(), (directory / "about.json").mkdir()),
+        lambda directory: (shutil.rmtree(directory), directory.write_bytes(b"a file")),
         lambda directory: (directory / "about.json").write_text("{"),
         lambda directory: (directory / "about.json").write_text("[1]"),
         lambda directory: (directory / "about.json").write_text("{}"),
@@ -213,6 +222,36 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         ModelLoadError, match=r"cannot be kept in .*/cache: Not a directory .*with onnx_cache"
     ):
         used(ModelCache(tmp_path / "file" / "cache", ROOMY), KEYS[0])
+
+
+@pytest.mark.parametrize(
+    ("put", "reason"),
+    [
+        (lambda path: path.touch(), "it is not a folder"),
+        (lambda path: path.symlink_to("nothing"), "it is a link to nothing"),
+    ],
+)
+def test_what_stands_in_the_folders_place_is_said(tmp_path: Path, put: Any, reason: str) -> None:
+    put(tmp_path / "cache")
+    with pytest.raises(ModelLoadError, match=rf"cannot be kept in .*/cache: {reason} .*with onnx_cache"):
+        used(ModelCache(tmp_path / "cache", ROOMY), KEYS[0])
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_refused_before_the_model_is_blamed(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    with pytest.raises(
+        ModelLoadError, match=r"cannot be kept in .*only to paths in UTF-8; name another folder"
+    ):
+        used(ModelCache(folder, ROOMY), KEYS[0])
+
+
+def test_a_model_that_nothing_can_load_is_removed_unless_it_is_in_use(tmp_path: Path) -> None:
+    cache = ModelCache(tmp_path, ROOMY)
+    with cache.holding(KEYS[0], {}, lambda path: path.write_bytes(b"x") and None) as path:
+        cache.remove(path)
+        assert path.exists()
+    cache.remove(path)
+    assert names(tmp_path) == []
 
 
 def test_a_full_folder_is_one_sentence_and_nothing_stays(tmp_path: Path) -> None:
