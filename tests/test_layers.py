@@ -35,7 +35,7 @@ LAYERS = (
 MAY_IMPORT_PADDLE = ("backends/paddle/", "demo/")
 
 # Of the server, in ``shim/``; of the package only these import it.
-IMPORT_THE_SERVER = {"serving/http_server.py", "ray/http.py"}
+IMPORT_THE_SERVER = {"serving/http_server.py", "ray/http.py", "ray/grpc.py"}
 SHIM_LAYERS = (
     ("protocol",),
     ("service",),
@@ -135,7 +135,7 @@ def test_of_paddle_servings_classes_the_server_imports_the_formats_alone() -> No
             assert not beside, f"{name} must not import {'.'.join(imported)}"
 
 
-def test_of_the_package_two_modules_alone_import_the_server() -> None:
+def test_of_the_package_three_modules_alone_import_the_server() -> None:
     for name, tree in sources(PACKAGE):
         imports = any(
             imported[:2] == ("paddleinfer", "shim") for imported in imports_of(tree, ("paddleinfer",))

@@ -32,6 +32,8 @@ class ServerRoutes:
         from paddleinfer.shim import create_app
 
         self._app = create_app({name: engine}, _service_options(options))
+        self.service = self._app.service
+        """What answers over gRPC, too."""
 
     def answer(self, request: Request) -> Response:
         """What Serve sends: an answer that is made while it is sent, by the application itself."""

@@ -11,6 +11,7 @@ from typing import Any
 from paddleinfer.config import EngineConfig
 from paddleinfer.engine.engine import Engine
 from paddleinfer.errors import ConfigError, DeadlineExceeded, EngineClosed, InvalidInput
+from paddleinfer.ray.grpc import GrpcMethods
 from paddleinfer.ray.http import Request, ServerRoutes
 from paddleinfer.sentences import shown
 
@@ -22,7 +23,7 @@ CLOSE_TIMEOUT_S = 5.0
 _USER_OPTIONS = ("path", "load")
 
 
-class EngineReplica:
+class EngineReplica(GrpcMethods):
     """One replica. Serve calls all of its methods; those of callers are ``__call__`` and ``stats``."""
 
     _engine: Engine | None = None
@@ -135,6 +136,9 @@ class EngineReplica:
         """Serve calls this when the replica's requests are over, or its time is."""
         if self._engine is not None:
             self._engine.close(drain=True, timeout=CLOSE_TIMEOUT_S)
+
+    def _served_by(self) -> Any:
+        return self._routes.service
 
     def _load(self, path: str, config: EngineConfig) -> Engine:
         return Engine(path, config)

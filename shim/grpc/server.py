@@ -7,7 +7,6 @@ import contextlib
 import os
 import resource
 from collections.abc import Awaitable, Callable, Iterator
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ from paddleinfer.errors import ConfigError
 from paddleinfer.serving.formats.messages import GENERAL_SERVICE, PIPELINE_SERVICE
 
 from ..options import ServerOptions
-from ..protocol.errors import RequestError
 from ..service.service import Service
 from ..sockets.listener import check_tcp
 from ..sockets.unix_socket import SocketFile, check_unix, place_beside
@@ -25,6 +23,7 @@ from .calls import Calls
 from .general_model import general_handlers
 from .health import HEALTH_SERVICE, health_handlers
 from .infer import GrpcInference
+from .keys import has_key, key_required
 from .messages import SERVICE
 from .pipeline import pipeline_handlers
 from .reflection import REFLECTION_SERVICES, reflection_handlers
@@ -225,15 +224,11 @@ class _KeyCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         method = handler_call_details.method
         if method in _OPEN_METHODS:
             return await continuation(handler_call_details)
-        given = dict(handler_call_details.invocation_metadata).get("authorization", "")
-        if self._service.allows({b"authorization": given.encode() if isinstance(given, str) else given}):
+        if has_key(self._service, handler_call_details.invocation_metadata):
             return await continuation(handler_call_details)
         return grpc.stream_stream_rpc_method_handler(_refuse)
 
 
 async def _refuse(bodies: Any, context: Any) -> None:
     """Refuses a call of any kind, without reading anything of it."""
-    await abort(
-        context,
-        RequestError(HTTPStatus.UNAUTHORIZED, "an API key is required: send authorization: Bearer KEY"),
-    )
+    await abort(context, key_required())

@@ -13,12 +13,12 @@ from ..service import metadata
 from ..service.repository import check_controlled, load_model, unload_model
 from ..service.served_models import ServedModel
 from ..service.service import Service
-from .calls import Calls
+from .calls import Behaviour, Calls
 from .infer import GrpcInference
 from .limits import MessageReader
 from .messages import METHODS, SERVICE, STREAM, message_class
 
-__all__ = ["OPEN_METHODS", "inference_handlers"]
+__all__ = ["OPEN_METHODS", "inference_behaviours", "inference_handlers"]
 
 OPEN_METHODS: Final = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
 """Calls that need no key."""
@@ -38,17 +38,24 @@ _UNOFFERED: Final = {
 
 def inference_handlers(service: Service, inference: GrpcInference, calls: Calls) -> Mapping[str, Any]:
     """Returns method -> its handler."""
-    answers = _Answers(service)
-    handlers = {
-        method: calls.unary(method, _answering(method, getattr(answers, _snake(method))))
-        for method in METHODS
-        if method != "ModelInfer"
-    }
-    handlers["ModelInfer"] = calls.unary("ModelInfer", inference.infer)
+    behaviours = inference_behaviours(service, inference)
+    handlers = {method: calls.unary(method, behaviour) for method, behaviour in behaviours.items()}
     handlers[STREAM] = calls.stream(STREAM, inference.stream)
     for method, why in _UNOFFERED.items():
         handlers[method] = calls.unary(method, _refusing(why))
     return handlers
+
+
+def inference_behaviours(service: Service, inference: GrpcInference) -> Mapping[str, Behaviour]:
+    """Returns for each of METHODS what makes the bytes of its answer, of the request's and a context."""
+    answers = _Answers(service)
+    behaviours: dict[str, Behaviour] = {
+        method: _answering(method, getattr(answers, _snake(method)))
+        for method in METHODS
+        if method != "ModelInfer"
+    }
+    behaviours["ModelInfer"] = inference.infer
+    return behaviours
 
 
 def _snake(method: str) -> str:

@@ -36,12 +36,19 @@ def local_ray() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def started_serve(local_ray: Any) -> Iterator[Any]:
-    """Serve, and the URL of its proxy as ``url``."""
+    """Serve, the URL of its proxy as ``url``, and where that takes gRPC as ``grpc_address``."""
     from ray import serve
 
-    port = free_ports(1)[0]
-    serve.start(http_options={"port": port, "host": "127.0.0.1"})
+    port, grpc_port = free_ports(2)
+    serve.start(
+        http_options={"port": port, "host": "127.0.0.1"},
+        grpc_options={
+            "port": grpc_port,
+            "grpc_servicer_functions": ["paddleinfer.ray.add_inference_service"],
+        },
+    )
     serve.url = f"http://127.0.0.1:{port}"
+    serve.grpc_address = f"127.0.0.1:{grpc_port}"
     yield serve
     serve.shutdown()
 
