@@ -1,9 +1,9 @@
 """Measures PaddleOCR's pipeline on its own engines, and on ours: pages per second, memory, equal texts.
 
 ``python -m benchmarks.bench_paddleocr [--quick] [--rounds N] [--pages N] [--only PART ...]
-[--parts pages|server ...] [--json FILE]``, in the environment of ``make test-paddlex``. Every variant reads
-the same drawn pages in a process of its own. Then PaddleX's server answers clients, as it comes and on
-engines.
+[--parts pages|equal|server ...] [--json FILE]``, in the environment of ``make test-paddlex``. Every variant
+reads the same drawn pages in a process of its own. Then 200 pages are read once from up to 16 threads, to be
+compared, and PaddleX's server answers clients, as it comes and on engines.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.harness import Helper, Section, interleave, ratios, spread
 from benchmarks.paddleocr import served
 
 _COMPARED = ("texts", "boxes", "scores")
-_PARTS = ("pages", "server")
+_PARTS = ("pages", "equal", "server")
 _SERVER_S, _SERVER_S_QUICK = 60.0, 10.0
 
 
@@ -56,6 +56,17 @@ VARIANTS = {
     "ours, openvino, own widths, 4 threads": Variant("ours_openvino_own_widths", threads=4),
     "ours, onnxruntime, own widths, 4 threads": Variant("ours_onnxruntime_own_widths", threads=4),
 }
+
+COMPARED = {
+    STOCK: VARIANTS[STOCK],
+    **{f"ours, {threads} threads": Variant("ours", threads=threads) for threads in (1, 4, 16)},
+    **{
+        f"ours, {threads} threads, a pipeline each": Variant("ours", threads=threads, pipelines=threads)
+        for threads in (4, 16)
+    },
+    "ours, openvino, 16 threads": Variant("ours_openvino", threads=16),
+}
+_PAGES_COMPARED, _PAGES_COMPARED_QUICK = 200, 16
 
 
 class Readers:
@@ -153,6 +164,10 @@ def main() -> None:
     if "pages" in options.parts:
         sections["paddleocr"] = section(chosen, rounds, pages)
         harness.show(sections["paddleocr"])
+    if "equal" in options.parts:
+        compared = _PAGES_COMPARED_QUICK if options.quick else _PAGES_COMPARED
+        sections["equal"] = section(COMPARED, 1, options.pages or compared)
+        harness.show(sections["equal"])
     if "server" in options.parts:
         sections["server"] = served.section(rounds, _SERVER_S_QUICK if options.quick else _SERVER_S)
         harness.show(sections["server"])

@@ -80,7 +80,8 @@ def measure(name: str, seconds: float, rounds: int) -> Section:
         section.rows.append(_row(one, values, rates[DEFAULTS], found.get(one)))
     of_defaults = [statistics.median(ratios(rates[search], rates[DEFAULTS])) for search in found]
     section.verdict("a tuned engine, of the defaults", min(of_defaults), at_least=LEVEL)
-    apart = statistics.median(ratios(rates[FIRST], rates[SECOND]))
+    same = str(found[FIRST].setting) == str(found[SECOND].setting)
+    apart = 1.0 if same else statistics.median(ratios(rates[FIRST], rates[SECOND]))
     section.verdict("two searches, the worse of the better", min(apart, 1 / apart), at_least=LEVEL)
     section.verdict("the longer search, s", max(one.seconds for one in found.values()), at_most=LONGEST_S)
     if name == "mlp":

@@ -1,9 +1,11 @@
-"""A class for ``map_batches`` of Ray Data: rows through an engine, columns as inputs and outputs."""
+"""A class for ``map_batches`` of Ray Data and ``mapInPandas`` of Spark: columns through an engine."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import pickle
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,6 +144,45 @@ class Scorer:
             **({"num_gpus": size.num_gpus} if size.num_gpus else {}),
         }
 
+    @classmethod
+    def in_pandas(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        columns: Columns | None = None,
+        outputs: Mapping[str, str] | Sequence[str] | None = None,
+        keep: Sequence[str] | None = None,
+        config: EngineConfig | None = None,
+        **engine_options: Unpack[EngineOptions],
+    ) -> Callable[[Iterable[Any]], Iterator[Any]]:
+        """Returns the function of Spark's ``DataFrame.mapInPandas``: frames in, frames out.
+
+        Each Python worker has one engine for all its tasks, with one instance unless ``instances`` says
+        otherwise, for Spark starts a worker for each core.
+
+        Parameters
+        ----------
+        path, columns, outputs, keep, config, **engine_options
+            As of the class.
+
+        Raises
+        ------
+        ConfigError
+            An option is unknown or out of range.
+        """
+        model, size = os.fspath(path), replica_size(one_config(config, engine_options), None, None)
+        given = {"columns": columns, "outputs": outputs, "keep": keep, "config": size.config}
+
+        def score(frames: Iterable[Any]) -> Iterator[Any]:
+            from pandas import DataFrame
+
+            scorer = _of_process(cls, model, given)
+            for frame in frames:
+                scored = scorer({name: frame[name].to_numpy() for name in frame})
+                yield DataFrame({name: _as_cells(values) for name, values in scored.items()})
+
+        return score
+
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Runs the model on a batch of rows; any number of threads may call it.
 
@@ -198,6 +239,26 @@ class Scorer:
         if values.ndim == 1 and tensor.shape is not None and len(tensor.shape) == 2:
             return values[:, None]  # one number a row
         return values
+
+
+_scorers: dict[bytes, Scorer] = {}
+_scorers_lock = threading.Lock()
+
+
+def _of_process(kind: type[Scorer], path: str, given: Mapping[str, Any]) -> Scorer:
+    """Returns the one scorer of this process with these arguments."""
+    key = pickle.dumps((path, given))
+    with _scorers_lock:
+        if key not in _scorers:
+            _scorers[key] = kind(path, **given)
+        return _scorers[key]
+
+
+def _as_cells(values: NDArray[Any]) -> Any:
+    """Returns a column of a frame: numbers as they are, and rows as Spark takes them, in lists."""
+    if values.ndim < 3:
+        return values if values.ndim == 1 else list(values)
+    return values.tolist()
 
 
 def _column(batch: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from zoo import Zoo
 
 from paddleinfer import ConfigError, Engine, InvalidInput
 from paddleinfer.ray import Scorer
+from paddleinfer.ray import scorer as scorer_module
 
 COUNT = 100
 
@@ -138,3 +140,26 @@ def test_a_dataset_of_parquet_files_is_scored(
     by_id = sorted(scored.take_all(), key=lambda row: row["id"])
     assert [row["id"] for row in by_id] == list(range(COUNT))
     assert same(np.stack([row["score"] for row in by_id]), alone)
+
+
+def test_frames_go_through_one_engine_of_the_process(
+    zoo: Zoo, x: np.ndarray, alone: np.ndarray, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.setattr(scorer_module, "_scorers", {})
+    frame = pandas.DataFrame({"id": range(COUNT), "features": list(x)})
+    arguments = {"columns": {"x": "features"}, "outputs": {name: "score"}, "keep": ["id"]}
+    for _ in range(2):
+        score = Scorer.in_pandas(zoo.directory("mlp"), **arguments)
+        first, second = pickle.loads(pickle.dumps(list(score([frame[:30], frame[30:]]))))
+        assert list(first) == ["id", "score"] and list(second["id"]) == list(range(30, COUNT))
+        assert same(np.concatenate([np.stack(part["score"]) for part in (first, second)]), alone)
+    (scorer,) = scorer_module._scorers.values()
+    assert scorer._engine.effective_config()["instances"]["value"] == 1
+
+
+def test_cells_are_numbers_lists_and_lists_of_lists() -> None:
+    as_cells = scorer_module._as_cells
+    assert as_cells(np.arange(3)).tolist() == [0, 1, 2]
+    assert [cell.tolist() for cell in as_cells(np.ones((2, 1)))] == [[1.0], [1.0]]
+    assert as_cells(np.ones((1, 2, 1))) == [[[1.0], [1.0]]]
