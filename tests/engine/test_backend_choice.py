@@ -164,7 +164,7 @@ def test_auto_measures_both_at_load_and_says_so(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with Engine(zoo.directory("mlp", "json"), backend="auto") as engine:
         line = engine.effective_config()["backend"]
-    assert line["source"] == "auto" and line["value"] in ("paddle", "onnxruntime")
+    assert line["source"] == "auto" and line["value"] in ("paddle", "onnxruntime", "openvino")
     assert "one row, measured for" in line["note"] and "onnxruntime" in line["note"]
 
 

@@ -35,7 +35,7 @@ def test_answers_and_refusals_are_those_of_the_server(serve: Any, client: Client
     with paddleinfer.Engine(zoo.directory("mlp"), instances=1) as engine:
         (alone,) = engine.infer({"x": x}).values()
 
-    (given,) = outputs_of(client.infer(model_name="m", **raw(x=x))).values()
+    (given,) = outputs_of(client.infer(**raw(x=x))).values()
     assert np.abs(given - alone).max() <= 1e-5
     assert client.call("ServerLive").live and client.call("ServerReady").ready
     assert client.call("ModelReady", name="m").ready and not client.call("ModelReady", name="other").ready
@@ -43,7 +43,7 @@ def test_answers_and_refusals_are_those_of_the_server(serve: Any, client: Client
     assert client.call("ModelConfig", name="m").config.max_batch_size > 1
     assert client.call("ModelStatistics", name="m").model_stats[0].inference_count == 3
 
-    code, sentence = client.refused(model_name="m", **raw(x=x[:, :3]))
+    code, sentence = client.refused(**raw(x=x[:, :3]))
     assert code is grpc.StatusCode.INVALID_ARGUMENT and "16" in sentence
     assert client.refused(**to("other", x))[0] is grpc.StatusCode.NOT_FOUND
     damaged = client.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
