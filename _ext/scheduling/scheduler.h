@@ -90,8 +90,7 @@ class Scheduler {
     if (queue_.is_stuck()) plan.wake_at = std::min(plan.wake_at, now + kMemoryPause);
     if (bucket == nullptr) return plan;
     const std::int64_t wanted = std::max(policy_.batches(*bucket), std::int64_t(queue_.buckets.heads().size()));
-    plan.served_soon = wanted == 1 && status_.running >= options_.short_run_instances &&
-                       policy_.is_short(*bucket, bucket->queued_rows) && predicted_runs_.frees_one_soon(now);
+    plan.served_soon = wanted == 1 && may_wait_for_short_run(*bucket, now);
     plan.instances = std::min(status_.idle(), std::max<std::int64_t>(1, wanted));
     return plan;
   }
@@ -235,6 +234,7 @@ class Scheduler {
 
  private:
   static constexpr int kBucketsToLookAt = 8;
+  static constexpr Nanos kNotUrgent = 10 * kShortRun;
   static constexpr Nanos kMemoryPause = 1'000'000;  // before what found no memory is tried again
 
   Admission admit(const RequestPtr& request, Bucket& bucket, Nanos now) {
@@ -257,6 +257,13 @@ class Scheduler {
     request.next_row = request.rows;
     ++bucket.running;
     ++status_.running;
+  }
+
+  // Whether what waits of it may be left to an instance that is about to be free.
+  bool may_wait_for_short_run(Bucket& bucket, Nanos now) const noexcept {
+    return options_.policy == Policy::adaptive && options_.max_delay != 0 &&
+           status_.running >= options_.short_run_instances && bucket.first()->deadline - now > kNotUrgent &&
+           policy_.is_short(bucket, bucket.queued_rows) && predicted_runs_.frees_one_soon(now);
   }
 
   // The bucket that should go now, none if there is none; then until when the first one is held back.

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     rows = inputs.rows
     with open_engine(options.model, config) as engine:
         try:
-            warm_up(engine, inputs.of_request(0))
+            warm_up(engine, inputs, options)
             for _ in range(engine.effective_config()["instances"]["value"]):
                 engine.infer(inputs.of_request(0))
         except KeyboardInterrupt:

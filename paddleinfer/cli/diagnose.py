@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     trace = TraceFile(options.trace)
     with open_engine(options.model, config) as engine:
         try:
-            warm_up(engine, inputs.of_request(0))
+            warm_up(engine, inputs, options)
         except KeyboardInterrupt:
             engine.close(drain=False)
             raise

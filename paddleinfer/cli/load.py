@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from paddleinfer.cli.arrays import Array, add_input, add_shapes
+from paddleinfer.cli.arrays import add_input, add_shapes
 from paddleinfer.cli.progress import Advance
 from paddleinfer.engine.engine import Engine
 from paddleinfer.engine.futures import InferFuture
@@ -48,10 +48,19 @@ def add_load(parser: argparse.ArgumentParser) -> None:
     add_shapes(group)
 
 
-def warm_up(engine: Engine, inputs: Mapping[str, Array]) -> None:
-    """Warms the engine up: the first runs make kernels and know no run times, and are not to be measured."""
-    if all(spec.shape and spec.shape[0] < 0 for spec in engine.inputs):
-        engine.warmup({name: array[:1] for name, array in inputs.items()})
+def warm_up(engine: Engine, inputs: LoadInputs, options: argparse.Namespace) -> None:
+    """Warms the engine up: the first runs make kernels and know no run times, and are not to be measured.
+
+    Callers who wait never have more rows in a batch than all of them ask for, so larger ones are left out.
+    """
+    if not all(spec.shape and spec.shape[0] < 0 for spec in engine.inputs):
+        return
+    row = {name: array[:1] for name, array in inputs.of_request(0).items()}
+    sizes, config = None, engine.effective_config()
+    if options.rate is None and not config["allowed_batch_sizes"]["value"]:
+        most = min((options.callers or _CALLERS) * inputs.rows, config["max_batch_size"]["value"])
+        sizes = [*(1 << power for power in range((most - 1).bit_length())), most]
+    engine.warmup(row, batch_sizes=sizes)
 
 
 def drive(engine: Engine, inputs: LoadInputs, options: argparse.Namespace, advance: Advance) -> Tally:

@@ -13,6 +13,7 @@ import pytest
 from commands import said
 from zoo import Zoo
 
+from paddleinfer import Engine
 from paddleinfer.cli.arrays import random_inputs
 from paddleinfer.cli.load_inputs import inputs_of
 from paddleinfer.cli.main import main
@@ -50,6 +51,31 @@ def test_callers_who_wait_are_counted_and_their_latencies_told(
     assert 0 < latency_ms["p50"] <= latency_ms["p90"] <= latency_ms["p99"] <= latency_ms["max"]
     assert 2 <= figures["mean_batch_rows"] <= 6
     assert (figures["instances"], figures["inputs"][0]["shape"]) == (1, [2, 16])
+
+
+@pytest.mark.parametrize(
+    ("load", "sizes"),
+    [
+        (["--callers", 3, "--rows", 2], [1, 2, 4, 6]),
+        (["--callers", 1], [1]),
+        (["--callers", 99, "--max-batch-size", 4], [1, 2, 4]),
+        (["--callers", 3, "--allowed-batch-sizes", "2,8"], None),
+        (["--rate", 5], None),
+    ],
+)
+def test_sizes_that_the_callers_cannot_fill_are_not_warmed_up(
+    capsys: pytest.CaptureFixture[str], model: Path, monkeypatch: pytest.MonkeyPatch, load: Any, sizes: Any
+) -> None:
+    asked: list[Any] = []
+    warmup = Engine.warmup
+
+    def noted(self: Engine, inputs: Any = None, *, batch_sizes: Any = None) -> Any:
+        asked.append(batch_sizes)
+        return warmup(self, inputs, batch_sizes=batch_sizes)
+
+    monkeypatch.setattr(Engine, "warmup", noted)
+    document(capsys, "bench", model, *load, "--seconds", 0.3, "--instances", 1)
+    assert asked == [sizes]
 
 
 @DRAWS

@@ -67,3 +67,21 @@ TEST("longer runs, further shapes, and a core to spare have another instance tak
     CHECK_EQ(taught.scheduler.plan(10).instances, 1);
   }
 }
+
+TEST("a deadline that is near, no delay allowed, and other policies have another instance take it") {
+  SchedulerOptions undelayed = with_short_runs_on(1);
+  undelayed.max_delay = 0;
+  SchedulerOptions eager = with_short_runs_on(1);
+  eager.policy = Policy::eager;
+  for (const auto& [options, deadline, soon] :
+       {std::tuple(with_short_runs_on(1), 100 * kShort, true), std::tuple(with_short_runs_on(1), 20 * kShort, false),
+        std::tuple(undelayed, kNever, false), std::tuple(eager, kNever, false)}) {
+    Scheduler scheduler(options);
+    scheduler.set_instances(2);
+    teach(scheduler, 1, kShort, 1'000, 32);
+    admit(scheduler, 1, 1, 0);
+    CHECK_EQ(scheduler.next(0).batch.size(), 1u);
+    CHECK_EQ(scheduler.admit(request_of(1, 1, deadline), 10), Admission::accepted);
+    CHECK_EQ(scheduler.plan(10).served_soon, soon);
+  }
+}
