@@ -281,12 +281,13 @@ def main() -> None:
         if "serve" in options.only:
             with replicas(model) as (handles, urls):
                 sections[f"handle-{model}"] = by_handle(model, handles, effort)
+                harness.show(sections[f"handle-{model}"])
                 sections[f"http-{model}"] = over_http(model, urls, effort)
+                harness.show(sections[f"http-{model}"])
         if "data" in options.only:
             rows = DATA_ROWS[model] // (QUICK_SHARE if options.quick else 1)
             sections[f"data-{model}"] = of_data(model, effort.rounds, rows)
-    for section in sections.values():
-        harness.show(section)
+            harness.show(sections[f"data-{model}"])
     if options.json:
         harness.write_json(options.json, sections, {"rounds": effort.rounds, "seconds": effort.seconds})
 
