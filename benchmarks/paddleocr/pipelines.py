@@ -61,6 +61,7 @@ ONNXRUNTIME = {"backend": "onnxruntime"}
 
 WAYS: dict[str, Callable[[], Any]] = {
     "tuned": lambda: stock_pipeline(_models()),
+    "tuned_on_one_thread": lambda: stock_pipeline(_models(), cpu_threads=1),
     "without_pass": _without_pass,
     "mkldnn_off": _mkldnn_off,
     "onnxruntime": _onnxruntime,

@@ -48,6 +48,10 @@ def ocr_pipeline(
     )
 
 
-def stock_pipeline(models: Path) -> Any:
-    """Makes a PaddleOCR on Paddle's predictors, with oneDNN but for the detector: Paddle 3.3 fails there."""
-    return ocr_pipeline("paddle_static", models, det_config={"run_mode": "paddle"})
+def stock_pipeline(models: Path, **engine_config: Any) -> Any:
+    """Makes a PaddleOCR on Paddle's predictors, with oneDNN but for the detector: Paddle 3.3 fails there.
+
+    The keywords are its ``engine_config``.
+    """
+    detector = {"run_mode": "paddle", **engine_config}
+    return ocr_pipeline("paddle_static", models, det_config=detector, engine_config=engine_config or None)
