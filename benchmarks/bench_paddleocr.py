@@ -141,6 +141,10 @@ def section(variants: dict[str, Variant], rounds: int, pages: int) -> Section:
     return table
 
 
+def _named(variants: dict[str, Variant], parts: list[str]) -> dict[str, Variant]:
+    return {name: variant for name, variant in variants.items() if any(part in name for part in parts)}
+
+
 def _of_pages(run: list[dict[str, Any]], kind: str) -> list[Any]:
     return [page for answer in run for page in answer[kind]]
 
@@ -157,18 +161,15 @@ def main() -> None:
     options = parser.parse_args()
     rounds = options.rounds or (1 if options.quick else 3)
     pages = options.pages or (4 if options.quick else 24)
-    chosen = {
-        name: variant for name, variant in VARIANTS.items() if any(part in name for part in options.only)
-    }
     for fact, value in harness.facts().items():
         print(f"{fact}: {value}")
     sections = {}
     if "pages" in options.parts:
-        sections["paddleocr"] = section(chosen, rounds, pages)
+        sections["paddleocr"] = section(_named(VARIANTS, options.only), rounds, pages)
         harness.show(sections["paddleocr"])
     if "equal" in options.parts:
         compared = _PAGES_COMPARED_QUICK if options.quick else _PAGES_COMPARED
-        sections["equal"] = section(COMPARED, 1, options.pages or compared)
+        sections["equal"] = section(_named(COMPARED, options.only), 1, options.pages or compared)
         harness.show(sections["equal"])
     if "server" in options.parts:
         sections["server"] = served.section(rounds, _SERVER_S_QUICK if options.quick else _SERVER_S)
