@@ -40,7 +40,8 @@ def client(engine: paddleinfer.Engine) -> Iterator[TestClient]:
 def assert_same(got: Arrays, wanted: Arrays) -> None:
     assert list(got) == list(wanted)
     for name, array in wanted.items():
-        np.testing.assert_array_equal(got[name], array)
+        # The engine may have found meanwhile that the model is faster without oneDNN: then last bits differ.
+        np.testing.assert_allclose(got[name], array, rtol=1e-6)
 
 
 @pytest.mark.parametrize("document", [{}, {"inputs": []}, {"id": "7", "outputs": []}])
