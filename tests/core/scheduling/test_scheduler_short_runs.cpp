@@ -1,6 +1,8 @@
 // Short runs leave a core to the callers: they keep no more instances busy than the options say.
+#include <memory>
 #include <tuple>
 
+#include "requests/completion.h"
 #include "scheduling.h"
 
 using namespace fakes;
@@ -13,6 +15,17 @@ SchedulerOptions with_short_runs_on(std::int64_t instances) {
   SchedulerOptions options;
   options.short_run_instances = instances;
   return options;
+}
+
+// A request of an event loop's.
+RequestPtr asked_by_loop(std::int64_t width = 1, Nanos deadline = kNever) {
+  const RequestPtr request = request_of(width, 1, deadline);
+  request->completion_queue = std::make_shared<CompletionQueue>(CompletionQueue::Reader::thread);
+  return request;
+}
+
+void ask(Scheduler& scheduler, int count, Nanos now, std::int64_t width = 1) {
+  for (int place = 0; place < count; ++place) CHECK_EQ(scheduler.admit(asked_by_loop(width), now), Admission::accepted);
 }
 
 // Two idle instances of a model whose runs take `run_ns`, and 1 us a row.
@@ -31,7 +44,7 @@ TEST("rows of a short run are divided over no more instances than these runs kee
   for (const auto& [run_ns, instances, rows] :
        {std::tuple(kShort, 1, 16), std::tuple(kShort, 2, 8), std::tuple(20 * kShort, 1, 8)}) {
     Taught taught(run_ns, instances);
-    admit(taught.scheduler, 16, 1, 0);
+    ask(taught.scheduler, 16, 0);
     CHECK_EQ(taught.scheduler.plan(0).instances, 16 / rows);
     CHECK_EQ(rows_of(taught.scheduler.next(0).batch), rows);
   }
@@ -40,11 +53,11 @@ TEST("rows of a short run are divided over no more instances than these runs kee
 TEST("what an instance in a short run can take next is served soon, until that run is overdue") {
   Taught taught(kShort);
   Scheduler& scheduler = taught.scheduler;
-  admit(scheduler, 1, 1, 0);
+  ask(scheduler, 1, 0);
   CHECK(!scheduler.plan(0).served_soon);
   const Batch batch = scheduler.next(0).batch;
   CHECK(scheduler.runs_are_short());
-  admit(scheduler, 4, 1, 10);
+  ask(scheduler, 4, 10);
   CHECK(scheduler.plan(10).served_soon);
   CHECK_EQ(scheduler.plan(10).instances, 1);
   CHECK(scheduler.plan(4 * kShort).served_soon);
@@ -58,11 +71,11 @@ TEST("longer runs, further shapes, and a core to spare have another instance tak
   for (const auto& [run_ns, instances, width] :
        {std::tuple(20 * kShort, 1, 1), std::tuple(kShort, 2, 1), std::tuple(kShort, 1, 2)}) {
     Taught taught(run_ns, instances);
-    admit(taught.scheduler, 1, 1, 0);
+    ask(taught.scheduler, 1, 0);
     CHECK_EQ(taught.scheduler.next(0).batch.size(), 1u);
     CHECK_EQ(taught.scheduler.runs_are_short(), width == 2);
-    admit(taught.scheduler, 1, width, 10);
-    if (width == 2) admit(taught.scheduler, 1, 1, 10);
+    ask(taught.scheduler, 1, 10, width);
+    if (width == 2) ask(taught.scheduler, 1, 10);
     CHECK(!taught.scheduler.plan(10).served_soon);
     CHECK_EQ(taught.scheduler.plan(10).instances, 1);
   }
@@ -79,9 +92,17 @@ TEST("a deadline that is near, no delay allowed, and other policies have another
     Scheduler scheduler(options);
     scheduler.set_instances(2);
     teach(scheduler, 1, kShort, 1'000, 32);
-    admit(scheduler, 1, 1, 0);
+    ask(scheduler, 1, 0);
     CHECK_EQ(scheduler.next(0).batch.size(), 1u);
-    CHECK_EQ(scheduler.admit(request_of(1, 1, deadline), 10), Admission::accepted);
+    CHECK_EQ(scheduler.admit(asked_by_loop(1, deadline), 10), Admission::accepted);
     CHECK_EQ(scheduler.plan(10).served_soon, soon);
   }
+}
+
+TEST("threads that wait for their own results have both instances") {
+  Taught taught(kShort);
+  admit(taught.scheduler, 16, 1, 0);
+  CHECK_EQ(taught.scheduler.plan(0).instances, 2);
+  CHECK_EQ(rows_of(taught.scheduler.next(0).batch), 8);
+  CHECK(!taught.scheduler.plan(10).served_soon);
 }
