@@ -211,6 +211,7 @@ class Request {
   std::int64_t rows_unfinished = 0;  // admitted, and neither run nor given up
   bool in_queue = false;             // some rows wait
   bool awaiting_admission = false;   // waits for room in the queue
+  bool has_reader = false;           // a loop or a thread reads its end; the queue itself goes when it ends
   bool in_one_run = false;           // it was in parts that cannot be joined: it runs whole, whatever has run
   bool on_trial = false;             // to find out whether what is predicted still holds
   Nanos first_started = 0;           // with its hold: set before any of its rows run, constant from then on

@@ -45,7 +45,7 @@ class BatchingPolicy {
   // Whether a run of these rows, or of as many as it may hold, is known to be short, and an event loop or a thread that
   // reads for many wants the core meanwhile. Threads that wait for their own results are better off with two runs.
   bool is_short(const Bucket& bucket, std::int64_t rows) const noexcept {
-    if (bucket.queued_requests == 0 || bucket.first()->completion_queue == nullptr) return false;
+    if (bucket.queued_requests == 0 || !bucket.first()->has_reader) return false;
     const double run_ns = bucket.times.predict_ns(std::min(rows, most_rows(bucket)));
     return run_ns > 0 && run_ns <= double(kShortRun);
   }

@@ -63,6 +63,7 @@ class Scheduler {
   Admission admit(const RequestPtr& request, Nanos now) {
     if (!queue_.fits(*request)) return Admission::bytes_over_limit;
     request->arrival = now;
+    request->has_reader = request->completion_queue != nullptr;
     Bucket& bucket = queue_.buckets.of(*request);
     const Admission admission = admit(request, bucket, now);
     // What cannot be in time at all would not be with more instances either.
