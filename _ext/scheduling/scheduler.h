@@ -121,7 +121,8 @@ class Scheduler {
     if (status_.idle() < 1) interrupt_delays(now);
     decision.predicted_ns = Nanos(bucket->times.predict_ns(rows_of(decision.batch)));
     predicted_runs_.add(now + decision.predicted_ns);
-    latest_is_short_ = decision.predicted_ns > 0 && decision.predicted_ns <= kShortRun;
+    latest_is_short_ =
+        decision.batch.front().request->has_reader && decision.predicted_ns > 0 && decision.predicted_ns <= kShortRun;
     decision.sole_caller_run_ns = decision.batch.front().request->sole_caller_run_ns;
     queue_.admit_waiting(now);
     return decision;

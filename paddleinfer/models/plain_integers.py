@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
 
 from paddleinfer.models.graph import Graph, Key, Operation
 from paddleinfer.models.rows.operator_names import ELEMENTWISE, LIKE, SHAPES
@@ -43,6 +43,8 @@ _WITHOUT_VALUES = SHAPES | LIKE
 def plain_integers(read_graph: Callable[[], Graph]) -> frozenset[int]:
     """Returns the places of the inputs whose values reach nothing but arithmetic; none where that is unknown.
 
+    The program is read once, from back to front.
+
     Parameters
     ----------
     read_graph
@@ -50,24 +52,33 @@ def plain_integers(read_graph: Callable[[], Graph]) -> frozenset[int]:
     """
     try:
         graph = read_graph()
-        return frozenset(
-            place
-            for place, tensor in enumerate(graph.inputs)
-            if _is_plain(graph.block.operations, tensor.key)
-        )
+        spoiled: set[Key] = set()
+        for operation in reversed(graph.block.operations):
+            spoiled.update(_spoiled_by(operation, spoiled))
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return frozenset()  # a malformed program; the analysis of its rows says so
+    return frozenset(place for place, tensor in enumerate(graph.inputs) if tensor.key not in spoiled)
 
 
-def _is_plain(operations: tuple[Operation, ...], key: Key) -> bool:
-    reached = {key}
-    for operation in operations:
-        through = {name for name, keys in operation.arguments.items() if reached.intersection(keys)}
-        if not through or operation.kind in _WITHOUT_VALUES:
-            continue
-        reckons = operation.kind in _RECKONING and not through & _LAYOUT
-        moves = operation.kind in _MOVING and through == {"x"}
-        if operation.blocks or not (reckons or moves):
-            return False
-        reached.update(output.key for output in operation.outputs)
-    return True
+def _spoiled_by(operation: Operation, spoiled: Set[Key]) -> Iterator[Key]:
+    """Yields the values that are not plain, for what the operator does with them or with its results."""
+    if operation.blocks:
+        yield from _used_in(operation)
+        return
+    if operation.kind in _WITHOUT_VALUES:
+        return
+    goes_on = any(output.key in spoiled for output in operation.outputs)
+    for name, keys in operation.arguments.items():
+        reckons = operation.kind in _RECKONING and name not in _LAYOUT
+        moves = operation.kind in _MOVING and name == "x"
+        if goes_on or not (reckons or moves):
+            yield from keys
+
+
+def _used_in(operation: Operation) -> Iterator[Key]:
+    """Yields what it and the operators of its blocks take, which use values from outside by name, too."""
+    for keys in operation.arguments.values():
+        yield from keys
+    for block in operation.blocks:
+        for inner in block.operations:
+            yield from _used_in(inner)

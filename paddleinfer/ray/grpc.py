@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from paddleinfer.errors import ConfigError
+from paddleinfer.ray.http import ServerRoutes
 
 __all__ = ["GrpcMethods", "add_inference_service"]
 
@@ -48,7 +49,7 @@ class _Context:
 def _call(method: str) -> Callable[[GrpcMethods, bytes, Any], Awaitable[Message]]:
     async def call(self: GrpcMethods, request: bytes, grpc_context: Any) -> Message:
         if self._received is None:
-            self._received = _server_calls().ReceivedCalls(self._served_by())
+            self._received = _server_calls().ReceivedCalls(self._routes.service)
         try:
             return Message(await self._received.answer(method, request, _Context(grpc_context)))
         except _server_calls().Refused as refused:
@@ -64,11 +65,8 @@ def _call(method: str) -> Callable[[GrpcMethods, bytes, Any], Awaitable[Message]
 class GrpcMethods:
     """The calls, by which name Serve asks for them; each takes and gives the bytes of a message."""
 
+    _routes: ServerRoutes
     _received: Any = None
-
-    def _served_by(self) -> Any:
-        """Returns the Service of the server that answers."""
-        raise NotImplementedError
 
     ServerLive = _call("ServerLive")
     ServerReady = _call("ServerReady")

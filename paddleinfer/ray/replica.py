@@ -137,9 +137,6 @@ class EngineReplica(GrpcMethods):
         if self._engine is not None:
             self._engine.close(drain=True, timeout=CLOSE_TIMEOUT_S)
 
-    def _served_by(self) -> Any:
-        return self._routes.service
-
     def _load(self, path: str, config: EngineConfig) -> Engine:
         return Engine(path, config)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Protocol
 
 import grpc
 
@@ -15,10 +15,7 @@ from .service import OPEN_METHODS, inference_behaviours
 from .status import code_of, sentence_of
 from .transfers import Patience, Unsent
 
-__all__ = ["RECEIVED_METHODS", "ReceivedCalls", "Refused", "add_handlers"]
-
-RECEIVED_METHODS: Final = METHODS
-"""Its calls with one request and one response."""
+__all__ = ["ReceivedCalls", "Refused", "add_handlers"]
 
 
 class CallContext(Protocol):
@@ -55,13 +52,19 @@ class ReceivedCalls:
         self._behaviours = inference_behaviours(service, inference)
 
     async def answer(self, method: str, body: bytes, context: CallContext) -> bytes:
-        """Returns the bytes of the answer to a call of RECEIVED_METHODS.
+        """Returns the bytes of the answer to a call of METHODS.
 
         Raises
         ------
         Refused
             It fails.
         """
+        if len(body) > self._service.options.max_body_bytes:
+            raise Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"the message has {len(body)} bytes, more than the {self._service.options.max_body_bytes} of "
+                "max_body_bytes",
+            )
         try:
             if f"/{SERVICE}/{method}" not in OPEN_METHODS and not has_key(
                 self._service, context.invocation_metadata()
@@ -74,8 +77,6 @@ class ReceivedCalls:
 
 
 def add_handlers(servicer: object, server: grpc.Server) -> None:
-    """Adds handlers of bytes to a server; `servicer` has a method for each of RECEIVED_METHODS."""
-    methods = {
-        method: grpc.unary_unary_rpc_method_handler(getattr(servicer, method)) for method in RECEIVED_METHODS
-    }
+    """Adds handlers of bytes to a server; `servicer` has a method for each of METHODS."""
+    methods = {method: grpc.unary_unary_rpc_method_handler(getattr(servicer, method)) for method in METHODS}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))

@@ -78,3 +78,30 @@ def test_a_program_that_cannot_be_followed_has_none() -> None:
         raise ValueError("an attribute of a kind that does not exist")
 
     assert plain_integers(unreadable) == frozenset()
+
+
+def test_what_a_block_takes_from_outside_is_not_plain() -> None:
+    kind = TensorType((-1, 4), False)
+    n, y = Output("n", (kind,)), Output("y", (kind,))
+    inside = Operation("gather", "gather", {"x": ("table",), "index": ("twice",)}, {}, (y,))
+    twice = Operation("add", "add", {"x": ("n",), "y": ("n",)}, {}, (Output("twice", (kind,)),))
+    branch = Operation("if", "if", {"cond": ("yes",)}, {}, (y,), (Block((inside,)),))
+    assert plain_integers(lambda: Graph(Block((twice,)), {}, (n,), (("twice", "twice"),))) == {0}
+    assert plain_integers(lambda: Graph(Block((twice, branch)), {}, (n,), (("y", "y"),))) == set()
+
+
+def test_a_program_of_many_inputs_and_operators_is_read_once() -> None:
+    kind = TensorType((-1, 4), False)
+    inputs = [Output(number, (kind,)) for number in range(30_000)]
+    read: list[int] = []
+
+    class Counted(Operation):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "arguments":
+                read.append(1)
+            return super().__getattribute__(name)
+
+    operations = [Counted("add", "add", {"x": (one.key,)}, {}, (Output(-1, (kind,)),)) for one in inputs]
+    graph = Graph(Block(tuple(operations)), {}, tuple(inputs), (("y", -1),))
+    assert len(plain_integers(lambda: graph)) == len(inputs)
+    assert len(read) <= 2 * len(inputs)
