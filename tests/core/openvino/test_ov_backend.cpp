@@ -101,7 +101,7 @@ TEST("a shared model computes in one stream for each instance, and those apart i
     CHECK_EQ(model->property("INFERENCE_PRECISION_HINT"), "f32");
     CHECK_EQ(model->property("EXECUTION_MODE_HINT"), "ACCURACY");
     CHECK_EQ(model->property("ENABLE_CPU_PINNING"), "NO");
-    CHECK_EQ(model->property("CPU_RUNTIME_CACHE_CAPACITY"), "2048");
+    CHECK_EQ(model->property("CPU_RUNTIME_CACHE_CAPACITY"), "256");
     CHECK_EQ(failure_of([&] { model->property("COLOUR"); }), "no such property");
   }
   {
