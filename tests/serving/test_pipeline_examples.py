@@ -75,7 +75,6 @@ def test_the_ensemble_of_two_models_gives_their_mean(tmp_path: Path) -> None:
     finally:
         client.release()
         server.close()
-    (response,) = {(one.err_no, tuple(one.key), tuple(one.value)) for one in responses}
     ids = np.array([[WORDS.index(word) + 1 for word in ("i", "am", "very", "sad")] + [0] * 4])
     length = np.array([[6]])  # with the bar and the label, which are no words
     plain = []
@@ -83,9 +82,10 @@ def test_the_ensemble_of_two_models_gives_their_mean(tmp_path: Path) -> None:
         with Engine(model) as engine:
             (output,) = engine.infer({"words": ids, "length": length}).values()
             plain.append(output)
-    assert response[:2] == (0, ("prediction",))
-    found = eval(response[2][0], {"array": np.array, "float32": np.float32})
-    np.testing.assert_allclose(found, sum(plain) / 2, rtol=1e-5)
+    for response in responses:
+        assert (response.err_no, list(response.key)) == (0, ["prediction"])
+        found = eval(response.value[0], {"array": np.array, "float32": np.float32})
+        np.testing.assert_allclose(found, sum(plain) / 2, rtol=1e-5)
 
 
 def test_the_page_of_the_documentation_leads_to_a_web_service(
