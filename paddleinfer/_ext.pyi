@@ -35,6 +35,7 @@ class UnraisableArgs:
 class PaddleLibrary:
     missing: tuple[str, ...]
     empties_onednn_cache: bool
+    has_deletion_mode: bool
     def __init__(self, path: str, cpu_place: int) -> None: ...
     def program_file(self, config: int) -> str: ...
 
@@ -89,6 +90,12 @@ class predictor_lock:
     def __exit__(self, *_: object) -> None: ...
 
 @final
+class DeletionScope:
+    def __init__(self, library: PaddleLibrary, deletion_gb: float) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+@final
 class OneDnnCacheGuard:
     def __init__(self, library: PaddleLibrary) -> None: ...
     def __enter__(self) -> None: ...
@@ -128,6 +135,7 @@ class PaddleBackends(BackendFactory):
         on_cpu: bool,
         share_weights: bool,
         onednn: bool,
+        deletion_gb: float,
         onednn_kernels: OneDnnKernels,
         fall_back: FallBack | None = None,
         kernel_choice: KernelChoice | None = None,

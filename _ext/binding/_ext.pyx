@@ -111,9 +111,12 @@ from running cimport (
 from paddle cimport (
     Abi,
     Config,
+    CppDeletionScope,
     CppFallBack,
     CppKernelChoice,
+    DeletionMode,
     FileState,
+    MklBuffers,
     Model,
     ModelOptions,
     OneDnnCache,

@@ -72,6 +72,21 @@ cdef extern from "paddle/paddle_backend.h" namespace "paddleinfer::paddle" nogil
         OneDnnSymbols onednn_symbols
         OneDnnLimits onednn_limits
         shared_ptr[OneDnnRecord] onednn_record
+        DeletionMode deletion_mode
+        MklBuffers mkl_buffers
+
+    cdef cppclass DeletionMode:
+        double* flag
+
+        @staticmethod
+        DeletionMode of(const Abi&, double deletion_gb) noexcept
+
+    cdef cppclass CppDeletionScope "paddleinfer::paddle::DeletionScope":
+        CppDeletionScope(const DeletionMode&) noexcept
+
+    cdef cppclass MklBuffers:
+        @staticmethod
+        MklBuffers of(const Abi&) noexcept
 
     cdef cppclass Model:
         Model(Abi, ModelOptions) except +

@@ -22,6 +22,11 @@ cdef class PaddleLibrary:
         return self.abi.program_file(pointer).decode("utf-8", "surrogateescape")
 
     @property
+    def has_deletion_mode(self):
+        """Whether Paddle's flag for the deletion of tensors is found."""
+        return DeletionMode.of(self.abi, 0).flag != NULL
+
+    @property
     def empties_onednn_cache(self):
         """Whether oneDNN's kernel cache can be emptied."""
         return self.onednn.complete()
@@ -166,6 +171,26 @@ cdef class predictor_lock:
 
     def __exit__(self, *_):
         c_predictor_lock().unlock()
+
+
+cdef class DeletionScope:
+    """Context manager around the making of a predictor and its first run: when Paddle frees tensors during its runs.
+
+    `deletion_gb` is as for PaddleBackends.
+    """
+    cdef DeletionMode mode
+    cdef CppDeletionScope* scope
+
+    def __cinit__(self, PaddleLibrary library not None, double deletion_gb):
+        self.mode = DeletionMode.of(library.abi, deletion_gb)
+
+    def __enter__(self):
+        with nogil:
+            self.scope = new CppDeletionScope(self.mode)
+
+    def __exit__(self, *_):
+        del self.scope
+        self.scope = NULL
 
 
 cdef class OneDnnCacheGuard:

@@ -5,6 +5,7 @@ cdef class PaddleBackends(BackendFactory):
 
     None of `files` (FileStates) may have changed when Paddle reads them again. With `fall_back` an instance whose run
     fails on oneDNN is made again from one of `fall_back_configs`, which lie at `fall_back_addresses`.
+    `deletion_gb`: Paddle frees tensors during a run as soon as so many gigabytes of them wait; below 0: never.
     With `kernel_choice` each instance has one such predictor from the start, for the sizes that it is faster for.
     """
     cdef shared_ptr[Model] model
@@ -17,7 +18,7 @@ cdef class PaddleBackends(BackendFactory):
     cdef shared_ptr[HeldConfigs] held
 
     def __init__(self, PaddleLibrary library not None, uintptr_t config, inputs, outputs, parameters, *,
-                 files, bint on_cpu, bint share_weights, bint onednn,
+                 files, bint on_cpu, bint share_weights, bint onednn, double deletion_gb,
                  OneDnnKernels onednn_kernels not None, FallBack fall_back=None, KernelChoice kernel_choice=None,
                  list fall_back_configs=None, fall_back_addresses=()):
         cdef ModelOptions options
@@ -37,6 +38,8 @@ cdef class PaddleBackends(BackendFactory):
         options.onednn_symbols = library.onednn
         options.onednn_limits = onednn_kernels.limits
         options.onednn_record = onednn_kernels.record
+        options.deletion_mode = DeletionMode.of(library.abi, deletion_gb)
+        options.mkl_buffers = MklBuffers.of(library.abi)
         self.model = make_shared[Model](library.abi, options)
         self.config = <const Config*>config
         self.fall_back = fall_back

@@ -10,8 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "paddle/deletion_mode.h"
 #include "paddle/file_state.h"
 #include "paddle/inner_blocks.h"
+#include "paddle/mkl_buffers.h"
 #include "paddle/onednn_cache.h"
 #include "paddle/paddle_abi.h"
 #include "paddle/paddle_weights.h"
@@ -33,6 +35,8 @@ struct ModelOptions {
   OneDnnSymbols onednn_symbols;
   OneDnnLimits onednn_limits;
   std::shared_ptr<OneDnnRecord> onednn_record;
+  DeletionMode deletion_mode;
+  MklBuffers mkl_buffers;
 };
 
 // What all instances of one engine have in common: the library, the names, the root predictor.
@@ -63,6 +67,7 @@ class PaddleBackend final : public Backend {
     check_files();
     {
       const OneDnnCacheGuard guard(model_->options.onednn_symbols);
+      const DeletionScope scope(model_->options.deletion_mode);
       root_ = model_->abi.create(config);
     }
     if (!root_) throw std::runtime_error("Paddle made no predictor");
@@ -114,7 +119,7 @@ class PaddleBackend final : public Backend {
     const InnerBlocks::Run among_others(renews());
     const PaddleBackend* const latest = std::exchange(latest_on_thread(), this);
     if (onednn_) onednn_->before_run(signature_, latest == this || latest == nullptr);
-    const bool fine = model_->abi.run(predictor_);
+    const bool fine = has_run_ ? model_->abi.run(predictor_) : run_first();
     if (!fine) throw std::runtime_error("Paddle's run() returned false");
     if (onednn_) onednn_->after_run();
   }
@@ -170,6 +175,13 @@ class PaddleBackend final : public Backend {
     }
   };
 
+  bool run_first() {
+    const DeletionScope scope(model_->options.deletion_mode);
+    has_run_ = model_->abi.run(predictor_);
+    model_->options.mkl_buffers.keep();
+    return has_run_;
+  }
+
   const TypedSymbols& copies(DType dtype) const {
     const TypedSymbols& typed = model_->abi.typed[static_cast<std::size_t>(dtype)];
     if (typed.copy_to_cpu == nullptr) throw std::invalid_argument("Paddle's inference tensors cannot copy this dtype");
@@ -192,6 +204,7 @@ class PaddleBackend final : public Backend {
     Predictor* const fresh = clone_of_the_same_files();
     if (fresh == nullptr) return;  // of others; the kernels have to stay until the model is loaded anew
     Predictor* const before = std::exchange(predictor_, fresh);
+    has_run_ = false;
     inputs_.clear();
     outputs_.clear();
     {
@@ -204,6 +217,7 @@ class PaddleBackend final : public Backend {
   }
 
   Predictor* clone() REQUIRES(predictor_lock()) {
+    const DeletionScope scope(model_->options.deletion_mode);
     Predictor* const made = model_->abi.clone(model_->root_, nullptr).get();
     if (made == nullptr) throw std::runtime_error("Paddle made no clone");
     if (!model_->options.share_weights) return made;
@@ -281,6 +295,7 @@ class PaddleBackend final : public Backend {
   const std::shared_ptr<Model> model_;
   std::shared_ptr<Predictor> root_;  // set in instance 0 only
   Predictor* predictor_ = nullptr;
+  bool has_run_ = false;  // the predictor
   std::vector<Staged> inputs_;
   std::vector<Staged> outputs_;
   std::unique_ptr<OneDnnCache> onednn_;

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import assert_close, eventually, run_threads
+from engine_helpers import assert_close, eventually
 from zoo import Zoo
 
 import paddleinfer
@@ -251,29 +251,6 @@ def test_a_damaged_model_is_refused_with_paddles_reason_or_ours(zoo: Zoo, tmp_pa
     assert "\n" not in str(caught.value)
 
 
-def test_the_process_wide_flag_is_put_back_after_loading(zoo: Zoo) -> None:
-    paddle = InstalledPaddle.find().module
-    flag = "FLAGS_eager_delete_tensor_gb"
-    before = paddle.get_flags([flag])
-    with paddleinfer.Engine(zoo.directory("mlp", "legacy"), instances=1) as engine:
-        assert paddle.get_flags([flag]) == before
-        assert engine.effective_config()["eager_deletion"]["value"] is False
-    with paddleinfer.Engine(zoo.directory("mlp", "legacy"), instances=1, eager_deletion=True) as engine:
-        assert engine.effective_config()["eager_deletion"]["value"] is True
-
-
-@pytest.mark.parametrize(
-    ("model", "freed", "reason"),
-    [("mlp", False, "fixed"), ("conv", True, "in lots of 4 MiB")],
-)
-def test_tensors_are_freed_where_requests_can_be_of_any_size(
-    zoo: Zoo, model: str, freed: bool, reason: str
-) -> None:
-    with paddleinfer.Engine(zoo.directory(model, zoo.formats[0]), instances=1) as engine:
-        told = engine.effective_config()["eager_deletion"]
-    assert told["value"] is freed and told["source"] == "auto" and reason in told["note"]
-
-
 def test_malloc_tuning_gives_the_instances_no_arena_of_their_own(zoo: Zoo) -> None:
     script = """
         import sys, threading
@@ -293,20 +270,6 @@ def test_malloc_tuning_gives_the_instances_no_arena_of_their_own(zoo: Zoo) -> No
     told = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=300).stdout
     assert "no arena of their own" in told and "whole process until it ends" in told
     assert "besides the main one were there before the load" in told
-
-
-def test_engines_made_at_once_leave_the_process_wide_flag_as_it_was(zoo: Zoo) -> None:
-    paddle = InstalledPaddle.find().module
-    flag = "FLAGS_eager_delete_tensor_gb"
-    directory = zoo.directory("mlp", "legacy")
-    before = paddle.get_flags([flag])
-
-    def make_some(number: int) -> None:
-        for _ in range(5):
-            paddleinfer.Engine(directory, instances=1, eager_deletion=bool(number % 2)).close()
-
-    run_threads(4, make_some)
-    assert paddle.get_flags([flag]) == before
 
 
 def test_a_lone_caller_runs_inline_only_without_onednn_and_without_a_deadline(zoo: Zoo) -> None:

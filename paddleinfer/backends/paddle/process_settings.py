@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from paddleinfer.backends.processors import is_amd
@@ -18,16 +14,13 @@ from paddleinfer.errors import ConfigError
 from paddleinfer.models.reader import ModelSpec
 from paddleinfer.resolved_options import ResolvedOptions, Source
 
-__all__ = ["apply_malloc_tuning", "arenas", "check_mkl", "eager_deletion", "prepare_mkl"]
+__all__ = ["apply_malloc_tuning", "arenas", "check_mkl", "deletion_gb", "prepare_mkl"]
 
 _MKL_VARIABLE = "MKL_DEBUG_CPU_TYPE"
 _MKL_AVX2 = "5"
 _mkl_is_set = False  # True once an engine has let MKL take the path, which MKL keeps
-_EAGER_FLAG = "FLAGS_eager_delete_tensor_gb"
 # With this size the helper thread is woken so rarely that it costs next to nothing, and little memory waits.
 _DELETION_LOT_BYTES = 4 << 20
-# Two engines made at once would restore each other's value; predictors are made one at a time anyway.
-_eager_flag_lock = threading.Lock()
 
 # mallopt(3), <malloc.h>
 _M_TRIM_THRESHOLD = -1
@@ -38,26 +31,19 @@ _TRIM_NEVER = 2**31 - 1
 _MMAP_THRESHOLDS = (1 << 30, 32 << 20)
 
 
-@contextlib.contextmanager
-def eager_deletion(
-    paddle: ModuleType, spec: ModelSpec, options: RuntimeOptions, resolved: ResolvedOptions
-) -> Iterator[None]:
-    """Decides, for predictors made in the block, whether a helper thread frees tensors during a run.
+def deletion_gb(spec: ModelSpec, options: RuntimeOptions, resolved: ResolvedOptions, *, known: bool) -> float:
+    """Decides whether a helper thread frees tensors during a run.
 
-    A predictor keeps the mode it was made with, so the process's own flag is restored afterwards.
+    Returns how many gigabytes of tensors may wait for it; below 0: it never does. Paddle reads a flag of the
+    process for it, which is put back afterwards; `known`: where that lies.
     """
     on, threshold_gb, note = _deletion(spec, options)
-    restored = "for this engine's predictors only; the process's flag is restored once they are made"
+    restored = "the process's flag is so only while this engine's predictors are made and first run"
+    if not known:
+        restored = "this Paddle's flag is not found, and stays as the process has it"
     source: Source = "auto" if options.eager_deletion == "auto" else "option"
     resolved.decide("eager_deletion", on, source, "; ".join(filter(None, (note, restored))))
-    with _eager_flag_lock:
-        before = paddle.get_flags([_EAGER_FLAG])
-        if threshold_gb != before[_EAGER_FLAG]:
-            paddle.set_flags({_EAGER_FLAG: threshold_gb})
-        try:
-            yield
-        finally:
-            paddle.set_flags(before)
+    return threshold_gb
 
 
 def _deletion(spec: ModelSpec, options: RuntimeOptions) -> tuple[bool, float, str]:

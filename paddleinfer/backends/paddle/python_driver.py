@@ -48,6 +48,7 @@ class PythonPredictors:
         fall_back: _ext.FallBack | None = None,
         fall_back_config: Any = None,
         *,
+        deletion_gb: float,
         renews: bool = False,
     ) -> None:
         self._installed = installed
@@ -57,6 +58,7 @@ class PythonPredictors:
         self._new_part = new_part
         self._fall_back = fall_back
         self._fall_back_config = fall_back_config
+        self._deletion_gb = deletion_gb
         self._renews = renews
         self._root: Any = None
 
@@ -69,21 +71,26 @@ class PythonPredictors:
     def _without_onednn(self) -> PythonPredictor:
         inference = self._installed.inference
         refuse_changed(self._spec.files, "in service")
-        with _ext.predictor_lock():
+        with _ext.predictor_lock(), self._deletion_scope():
             # A config makes only one predictor, so a copy is used.
             predictor = inference.create_predictor(inference.Config(self._fall_back_config))
         refuse_changed(self._spec.files, "in service")
-        return PythonPredictor(predictor, self._spec, None)
+        return PythonPredictor(predictor, self._spec, None, self._deletion_scope)
+
+    def _deletion_scope(self) -> _ext.DeletionScope:
+        return _ext.DeletionScope(self._library, self._deletion_gb)
 
     def _made(self, instance: int) -> PythonPredictor:
-        with _ext.predictor_lock():
+        with _ext.predictor_lock(), self._deletion_scope():
             if instance == 0:
                 with _ext.OneDnnCacheGuard(self._library):
                     self._root = self._installed.inference.create_predictor(self._config)
             # A running predictor must not be cloned; where predictors are renewed, the root never runs.
             predictor = self._root if instance == 0 and not self._renews else self._clone()
         on_close = self._forget_root if instance == 0 else None
-        return PythonPredictor(predictor, self._spec, self._new_part(), on_close, self._clone)
+        return PythonPredictor(
+            predictor, self._spec, self._new_part(), self._deletion_scope, on_close, self._clone
+        )
 
     def _clone(self) -> Any:
         return self._root.clone()
@@ -100,6 +107,7 @@ class PythonPredictor:
         predictor: Any,
         spec: ModelSpec,
         kernels: _ext.OneDnnPart | None,
+        deletion_scope: Callable[[], _ext.DeletionScope],
         on_close: Callable[[], None] | None = None,
         clone: Callable[[], Any] | None = None,
     ) -> None:
@@ -107,6 +115,8 @@ class PythonPredictor:
         self._spec = spec
         self._inputs = self._opened()
         self._kernels = kernels
+        self._deletion_scope = deletion_scope
+        self._has_run = False  # the predictor
         self._on_close = on_close
         self._clone = clone
 
@@ -128,23 +138,33 @@ class PythonPredictor:
             handle.copy_from_cpu(array)
         if self._kernels is not None:
             self._kernels.before_run([array.shape for array in arrays])
-        self._predictor.run()
+        self._run()
         if self._kernels is not None:
             self._kernels.after_run()
         return [self._predictor.get_output_handle(tensor.name).copy_to_cpu() for tensor in self._spec.outputs]
+
+    def _run(self) -> None:
+        if self._has_run:
+            self._predictor.run()
+            return
+        with self._deletion_scope():
+            self._predictor.run()
+        self._has_run = True
 
     def _renew(self, kernels: _ext.OneDnnPart) -> None:
         assert self._clone is not None
         with _ext.predictor_lock():
             try:
                 refuse_changed(self._spec.files, "in service")
-                predictor = self._clone()
+                with self._deletion_scope():
+                    predictor = self._clone()
                 refuse_changed(self._spec.files, "in service")
             except ModelLoadError:  # the kernels have to stay until the model is loaded again
                 return
             kernels.begin_renewal()
             self._inputs.clear()
             self._predictor = predictor
+            self._has_run = False
             kernels.end_renewal()
             self._inputs = self._opened()
 

@@ -104,20 +104,19 @@ class Runtime:
         # Files that have changed since the check may bring the process down, and Paddle reads them by name:
         # they are the checked ones only if they have not changed once it is done.
         refuse_changed(self.spec.files, "loaded")
-        with process_settings.eager_deletion(self.installed.module, self.spec, self.options, self.resolved):
-            try:
-                weights = self._start(core)
-            except PaddleInferError:  # our own error: there was no thread
-                raise
-            except RuntimeError as error:
-                refuse_changed(self.spec.files, "loaded")
-                refusal = f"Paddle cannot load {self.spec.path}: {self.explain(str(error))}"
-                if _ext.is_out_of_memory(str(error)):
-                    raise OutOfMemory(f"{refusal}; it has not enough memory") from error
-                raise ModelLoadError(refusal) from error
-            finally:
-                if self.rewritten is not None and not self.onednn_kernels.by_renewal:
-                    self.rewritten.remove()  # otherwise it is read again
+        try:
+            weights = self._start(core)
+        except PaddleInferError:  # our own error: there was no thread
+            raise
+        except RuntimeError as error:
+            refuse_changed(self.spec.files, "loaded")
+            refusal = f"Paddle cannot load {self.spec.path}: {self.explain(str(error))}"
+            if _ext.is_out_of_memory(str(error)):
+                raise OutOfMemory(f"{refusal}; it has not enough memory") from error
+            raise ModelLoadError(refusal) from error
+        finally:
+            if self.rewritten is not None and not self.onednn_kernels.by_renewal:
+                self.rewritten.remove()  # otherwise it is read again
         refuse_changed(self.spec.files, "loaded")
         self._report_weights(*weights)
         if self.spec.format.is_legacy and not self.options.ir_optim and self.options.devices[0] == "cpu":
@@ -175,6 +174,9 @@ class Runtime:
         """Returns (parameters shared, bytes saved per further instance, why not all are shared)."""
         weights = (0, 0, "")
         onednn = self.resolved.onednn
+        deletion_gb = process_settings.deletion_gb(
+            self.spec, self.options, self.resolved, known=self.library.has_deletion_mode
+        )
         fall_back = None
         if self.fall_back_config is not None:
             fall_back = self._fall_back = _ext.FallBack(self.bare_failures, self._note_fall_back)
@@ -193,6 +195,7 @@ class Runtime:
                     part,
                     fall_back,
                     self.fall_back_config,
+                    deletion_gb=deletion_gb,
                     renews=onednn and self.onednn_kernels.by_renewal,
                 )
                 core.start_instances(_ext.PythonBackends(predictors, fall_back), instances)
@@ -208,6 +211,7 @@ class Runtime:
                 on_cpu=device == "cpu",
                 share_weights=self._shares_weights and device == "cpu",
                 onednn=onednn,
+                deletion_gb=deletion_gb,
                 onednn_kernels=self.onednn_kernels,
                 fall_back=fall_back,
                 kernel_choice=choice,

@@ -1,0 +1,89 @@
+"""Whether Paddle's helper threads free tensors during runs, and the process's flag for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_helpers import run_threads
+from zoo import Zoo
+
+import paddleinfer
+from paddleinfer.backends.paddle.installed import InstalledPaddle
+
+FLAG = "FLAGS_eager_delete_tensor_gb"
+X = np.ones((2, 16), "float32")
+
+
+def flag_value() -> Any:
+    return InstalledPaddle.find().module.get_flags([FLAG])[FLAG]
+
+
+def switches_of_threads(name: str) -> dict[str, int]:
+    """How often each waited so far, by its id. Paddle's helpers have the name of who began them."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        fields = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines())
+        if fields["Name"] == name:
+            found[task.name] = int(fields["voluntary_ctxt_switches"])
+    return found
+
+
+@pytest.mark.parametrize("onednn", [False, True])
+@pytest.mark.parametrize("driver", ["native", "python"])
+def test_paddles_helper_thread_works_only_where_tensors_are_to_be_freed(
+    zoo: Zoo, driver: str, onednn: bool
+) -> None:
+    for format in zoo.formats:
+        for freed in (False, True):
+            options: dict[str, Any] = {"driver": driver, "onednn": onednn, "eager_deletion": freed}
+            with paddleinfer.Engine(zoo.directory("mlp", format), instances=1, **options) as engine:
+                process = flag_value()
+                engine.submit([X]).result()
+                assert flag_value() == process
+                before = switches_of_threads("paddleinfer-0")
+                for _ in range(20):
+                    engine.submit([X]).result()
+                after = switches_of_threads("paddleinfer-0")
+            # One is the instance's own. Paddle runs legacy programs without a helper.
+            working = 1 + (freed and format == "json")
+            assert sum(after[thread] > before[thread] for thread in after) == working, (format, freed)
+
+
+def test_the_process_wide_flag_is_put_back_after_loading(zoo: Zoo) -> None:
+    paddle = InstalledPaddle.find().module
+    flag = "FLAGS_eager_delete_tensor_gb"
+    before = paddle.get_flags([flag])
+    with paddleinfer.Engine(zoo.directory("mlp", "legacy"), instances=1) as engine:
+        assert paddle.get_flags([flag]) == before
+        assert engine.effective_config()["eager_deletion"]["value"] is False
+    with paddleinfer.Engine(zoo.directory("mlp", "legacy"), instances=1, eager_deletion=True) as engine:
+        assert engine.effective_config()["eager_deletion"]["value"] is True
+
+
+@pytest.mark.parametrize(
+    ("model", "freed", "reason"),
+    [("mlp", False, "fixed"), ("conv", True, "in lots of 4 MiB")],
+)
+def test_tensors_are_freed_where_requests_can_be_of_any_size(
+    zoo: Zoo, model: str, freed: bool, reason: str
+) -> None:
+    with paddleinfer.Engine(zoo.directory(model, zoo.formats[0]), instances=1) as engine:
+        told = engine.effective_config()["eager_deletion"]
+    assert told["value"] is freed and told["source"] == "auto" and reason in told["note"]
+
+
+def test_engines_made_at_once_leave_the_process_wide_flag_as_it_was(zoo: Zoo) -> None:
+    paddle = InstalledPaddle.find().module
+    flag = "FLAGS_eager_delete_tensor_gb"
+    directory = zoo.directory("mlp", "legacy")
+    before = paddle.get_flags([flag])
+
+    def make_some(number: int) -> None:
+        for _ in range(5):
+            paddleinfer.Engine(directory, instances=1, eager_deletion=bool(number % 2)).close()
+
+    run_threads(4, make_some)
+    assert paddle.get_flags([flag]) == before
