@@ -135,7 +135,7 @@ class PaddleBackends(BackendFactory):
         on_cpu: bool,
         share_weights: bool,
         onednn: bool,
-        deletion_gb: float,
+        deletion: tuple[float, float],
         onednn_kernels: OneDnnKernels,
         fall_back: FallBack | None = None,
         kernel_choice: KernelChoice | None = None,

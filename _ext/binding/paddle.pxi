@@ -176,7 +176,7 @@ cdef class predictor_lock:
 cdef class DeletionScope:
     """Context manager around the making of a predictor and its first run: when Paddle frees tensors during its runs.
 
-    `deletion_gb` is as for PaddleBackends.
+    It does from so many gigabytes on; below 0: never.
     """
     cdef DeletionMode mode
     cdef CppDeletionScope* scope

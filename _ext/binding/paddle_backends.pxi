@@ -5,7 +5,8 @@ cdef class PaddleBackends(BackendFactory):
 
     None of `files` (FileStates) may have changed when Paddle reads them again. With `fall_back` an instance whose run
     fails on oneDNN is made again from one of `fall_back_configs`, which lie at `fall_back_addresses`.
-    `deletion_gb`: Paddle frees tensors during a run as soon as so many gigabytes of them wait; below 0: never.
+    `deletion`: of how many gigabytes on Paddle frees tensors during a run, and the same where it does without oneDNN;
+    below 0: never.
     With `kernel_choice` each instance has one such predictor from the start, for the sizes that it is faster for.
     """
     cdef shared_ptr[Model] model
@@ -18,7 +19,7 @@ cdef class PaddleBackends(BackendFactory):
     cdef shared_ptr[HeldConfigs] held
 
     def __init__(self, PaddleLibrary library not None, uintptr_t config, inputs, outputs, parameters, *,
-                 files, bint on_cpu, bint share_weights, bint onednn, double deletion_gb,
+                 files, bint on_cpu, bint share_weights, bint onednn, deletion,
                  OneDnnKernels onednn_kernels not None, FallBack fall_back=None, KernelChoice kernel_choice=None,
                  list fall_back_configs=None, fall_back_addresses=()):
         cdef ModelOptions options
@@ -38,7 +39,7 @@ cdef class PaddleBackends(BackendFactory):
         options.onednn_symbols = library.onednn
         options.onednn_limits = onednn_kernels.limits
         options.onednn_record = onednn_kernels.record
-        options.deletion_mode = DeletionMode.of(library.abi, deletion_gb)
+        options.deletion_mode = DeletionMode.of(library.abi, deletion[0])
         options.mkl_buffers = MklBuffers.of(library.abi)
         self.model = make_shared[Model](library.abi, options)
         self.config = <const Config*>config
@@ -51,6 +52,7 @@ cdef class PaddleBackends(BackendFactory):
         self.fall_back_addresses = fall_back_addresses
         self.without_onednn = options
         self.without_onednn.onednn = False
+        self.without_onednn.deletion_mode = DeletionMode.of(library.abi, deletion[1])
         self.without_onednn.share_weights = False
 
     cdef CppBackendFactory of_instance(self, const shared_ptr[Dispatcher]& dispatcher, size_t instance) except *:

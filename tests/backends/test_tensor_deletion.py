@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import run_threads
+from engine_helpers import assert_close, run_threads
 from zoo import Zoo
 
 import paddleinfer
@@ -31,25 +31,40 @@ def switches_of_threads(name: str) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("onednn", [False, True])
 @pytest.mark.parametrize("driver", ["native", "python"])
-def test_paddles_helper_thread_works_only_where_tensors_are_to_be_freed(
-    zoo: Zoo, driver: str, onednn: bool
-) -> None:
+def test_paddles_helper_thread_works_only_where_tensors_are_to_be_freed(zoo: Zoo, driver: str) -> None:
     for format in zoo.formats:
         for freed in (False, True):
-            options: dict[str, Any] = {"driver": driver, "onednn": onednn, "eager_deletion": freed}
+            options: dict[str, Any] = {"driver": driver, "onednn": False, "eager_deletion": freed}
             with paddleinfer.Engine(zoo.directory("mlp", format), instances=1, **options) as engine:
                 process = flag_value()
                 engine.submit([X]).result()
                 assert flag_value() == process
                 before = switches_of_threads("paddleinfer-0")
-                for _ in range(20):
+                for _ in range(200):
                     engine.submit([X]).result()
                 after = switches_of_threads("paddleinfer-0")
-            # One is the instance's own. Paddle runs legacy programs without a helper.
-            working = 1 + (freed and format == "json")
-            assert sum(after[thread] > before[thread] for thread in after) == working, (format, freed)
+            # Paddle runs legacy programs without a helper. The instance's own thread waits now and then, too.
+            worked = sum(after[thread] > before[thread] for thread in after if thread != min(after, key=int))
+            assert worked == (freed and format == "json"), (format, freed)
+
+
+@pytest.mark.paddle3  # exports .json programs
+@pytest.mark.parametrize("driver", ["native", "python"])
+def test_with_onednn_no_tensor_stays_in_a_program_to_be_taken_for_one_of_another_shape(
+    zoo: Zoo, driver: str
+) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.standard_normal((1 + n % 3, 3, 4 + n % 5, 4 + n % 4)).astype("float32") for n in range(60)]
+    path = zoo.directory("conv", "json")
+    with paddleinfer.Engine(path, onednn=False, instances=1) as plain:
+        wanted = [plain.infer([x]) for x in images]
+    options: dict[str, Any] = {"driver": driver, "onednn": True, "eager_deletion": False, "instances": 1}
+    with paddleinfer.Engine(path, **options) as engine:
+        for x, results in zip(images, wanted, strict=True):
+            assert_close(engine.infer([x]), results)
+        told = engine.effective_config()["eager_deletion"]
+    assert told["value"] is True and "in lots of 4 MiB: with oneDNN" in told["note"]
 
 
 def test_the_process_wide_flag_is_put_back_after_loading(zoo: Zoo) -> None:
@@ -70,7 +85,7 @@ def test_the_process_wide_flag_is_put_back_after_loading(zoo: Zoo) -> None:
 def test_tensors_are_freed_where_requests_can_be_of_any_size(
     zoo: Zoo, model: str, freed: bool, reason: str
 ) -> None:
-    with paddleinfer.Engine(zoo.directory(model, zoo.formats[0]), instances=1) as engine:
+    with paddleinfer.Engine(zoo.directory(model, zoo.formats[0]), onednn=False, instances=1) as engine:
         told = engine.effective_config()["eager_deletion"]
     assert told["value"] is freed and told["source"] == "auto" and reason in told["note"]
 

@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from paddleinfer.backends.processors import is_amd
 from paddleinfer.config import RuntimeOptions
@@ -14,13 +14,14 @@ from paddleinfer.errors import ConfigError
 from paddleinfer.models.reader import ModelSpec
 from paddleinfer.resolved_options import ResolvedOptions, Source
 
-__all__ = ["apply_malloc_tuning", "arenas", "check_mkl", "deletion_gb", "prepare_mkl"]
+__all__ = ["apply_malloc_tuning", "arenas", "check_mkl", "deletion", "prepare_mkl"]
 
 _MKL_VARIABLE = "MKL_DEBUG_CPU_TYPE"
 _MKL_AVX2 = "5"
 _mkl_is_set = False  # True once an engine has let MKL take the path, which MKL keeps
 # With this size the helper thread is woken so rarely that it costs next to nothing, and little memory waits.
 _DELETION_LOT_BYTES = 4 << 20
+_DELETION_LOT_GB = _DELETION_LOT_BYTES / (1 << 30)
 
 # mallopt(3), <malloc.h>
 _M_TRIM_THRESHOLD = -1
@@ -31,19 +32,31 @@ _TRIM_NEVER = 2**31 - 1
 _MMAP_THRESHOLDS = (1 << 30, 32 << 20)
 
 
-def deletion_gb(spec: ModelSpec, options: RuntimeOptions, resolved: ResolvedOptions, *, known: bool) -> float:
-    """Decides whether a helper thread frees tensors during a run.
+class Deletion(NamedTuple):
+    """How many gigabytes of tensors wait until a helper thread frees them in a run; below 0: none is."""
 
-    Returns how many gigabytes of tensors may wait for it; below 0: it never does. Paddle reads a flag of the
-    process for it, which is put back afterwards; `known`: where that lies.
+    gb: float
+    plain_gb: float
+    """Of predictors without oneDNN beside those with it."""
+
+
+def deletion(spec: ModelSpec, options: RuntimeOptions, resolved: ResolvedOptions, *, known: bool) -> Deletion:
+    """Decides whether Paddle's helper threads free tensors during runs.
+
+    Paddle reads a flag of the process for it, which is put back afterwards; `known`: where that lies.
     """
-    on, threshold_gb, note = _deletion(spec, options)
+    on, plain_gb, note = _deletion(spec, options)
+    gb = plain_gb
+    if not on and resolved.onednn and not spec.format.is_legacy:
+        # What stays from other shapes changes the results (seen with Paddle 3.3.1).
+        on, gb = True, _DELETION_LOT_GB
+        note = f"in lots of {_DELETION_LOT_BYTES >> 20} MiB: with oneDNN Paddle errs where tensors stay"
     restored = "the process's flag is so only while this engine's predictors are made and first run"
     if not known:
         restored = "this Paddle's flag is not found, and stays as the process has it"
     source: Source = "auto" if options.eager_deletion == "auto" else "option"
     resolved.decide("eager_deletion", on, source, "; ".join(filter(None, (note, restored))))
-    return threshold_gb
+    return Deletion(gb, plain_gb)
 
 
 def _deletion(spec: ModelSpec, options: RuntimeOptions) -> tuple[bool, float, str]:
@@ -63,7 +76,7 @@ def _deletion(spec: ModelSpec, options: RuntimeOptions) -> tuple[bool, float, st
         f"in lots of {_DELETION_LOT_BYTES >> 20} MiB: {free[0]!r} has free sizes, and without deletion the "
         "tensors of the largest request ever seen stay allocated in each instance"
     )
-    return True, _DELETION_LOT_BYTES / (1 << 30), lots
+    return True, _DELETION_LOT_GB, lots
 
 
 def apply_malloc_tuning(options: RuntimeOptions, resolved: ResolvedOptions) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from paddleinfer import _ext
 from paddleinfer.backends.paddle.installed import InstalledPaddle
+from paddleinfer.backends.paddle.process_settings import Deletion
 from paddleinfer.errors import ConfigError, ModelLoadError
 from paddleinfer.models.file_states import refuse_changed
 from paddleinfer.models.reader import ModelSpec
@@ -48,7 +49,7 @@ class PythonPredictors:
         fall_back: _ext.FallBack | None = None,
         fall_back_config: Any = None,
         *,
-        deletion_gb: float,
+        deletion: Deletion,
         renews: bool = False,
     ) -> None:
         self._installed = installed
@@ -58,7 +59,7 @@ class PythonPredictors:
         self._new_part = new_part
         self._fall_back = fall_back
         self._fall_back_config = fall_back_config
-        self._deletion_gb = deletion_gb
+        self._deletion = deletion
         self._renews = renews
         self._root: Any = None
 
@@ -71,14 +72,17 @@ class PythonPredictors:
     def _without_onednn(self) -> PythonPredictor:
         inference = self._installed.inference
         refuse_changed(self._spec.files, "in service")
-        with _ext.predictor_lock(), self._deletion_scope():
+        with _ext.predictor_lock(), self._plain_deletion_scope():
             # A config makes only one predictor, so a copy is used.
             predictor = inference.create_predictor(inference.Config(self._fall_back_config))
         refuse_changed(self._spec.files, "in service")
-        return PythonPredictor(predictor, self._spec, None, self._deletion_scope)
+        return PythonPredictor(predictor, self._spec, None, self._plain_deletion_scope)
 
     def _deletion_scope(self) -> _ext.DeletionScope:
-        return _ext.DeletionScope(self._library, self._deletion_gb)
+        return _ext.DeletionScope(self._library, self._deletion.gb)
+
+    def _plain_deletion_scope(self) -> _ext.DeletionScope:
+        return _ext.DeletionScope(self._library, self._deletion.plain_gb)
 
     def _made(self, instance: int) -> PythonPredictor:
         with _ext.predictor_lock(), self._deletion_scope():

@@ -174,7 +174,7 @@ class Runtime:
         """Returns (parameters shared, bytes saved per further instance, why not all are shared)."""
         weights = (0, 0, "")
         onednn = self.resolved.onednn
-        deletion_gb = process_settings.deletion_gb(
+        deletion = process_settings.deletion(
             self.spec, self.options, self.resolved, known=self.library.has_deletion_mode
         )
         fall_back = None
@@ -195,7 +195,7 @@ class Runtime:
                     part,
                     fall_back,
                     self.fall_back_config,
-                    deletion_gb=deletion_gb,
+                    deletion=deletion,
                     renews=onednn and self.onednn_kernels.by_renewal,
                 )
                 core.start_instances(_ext.PythonBackends(predictors, fall_back), instances)
@@ -211,7 +211,7 @@ class Runtime:
                 on_cpu=device == "cpu",
                 share_weights=self._shares_weights and device == "cpu",
                 onednn=onednn,
-                deletion_gb=deletion_gb,
+                deletion=deletion,
                 onednn_kernels=self.onednn_kernels,
                 fall_back=fall_back,
                 kernel_choice=choice,
