@@ -30,21 +30,28 @@ class Bare:
     """
 
     def __init__(self, path: Path, *, as_engine: bool = False, onednn: bool | None = None) -> None:
-        import paddle
         from paddle import inference
 
         config = bare_config(path, as_engine=as_engine, onednn=onednn)
-        with _without_eager_deletion(paddle) if as_engine else contextlib.nullcontext():
-            self._hold(inference.create_predictor(config))
+        self._frees = not as_engine or config.onednn_enabled()  # as engines do
+        with self._deletion():
+            predictor = inference.create_predictor(config)
+        self._hold(predictor)
+
+    def _deletion(self) -> contextlib.AbstractContextManager[None]:
+        """Around the making of a predictor and its first run, for Paddle reads its flag at one of them."""
+        return contextlib.nullcontext() if self._frees else _without_eager_deletion()
 
     def _hold(self, predictor: Any) -> None:
         self.predictor = predictor
+        self._has_run = False
         self._inputs = {name: predictor.get_input_handle(name) for name in predictor.get_input_names()}
         self._outputs = {name: predictor.get_output_handle(name) for name in predictor.get_output_names()}
 
     def clone(self) -> Bare:
         """Makes a further instance, as Paddle does."""
         other = object.__new__(Bare)
+        other._frees = self._frees
         other._hold(self.predictor.clone())
         return other
 
@@ -54,7 +61,9 @@ class Bare:
             handle = self._inputs[name]
             handle.reshape(array.shape)
             handle.copy_from_cpu(array)
-        self.predictor.run()
+        with contextlib.nullcontext() if self._has_run else self._deletion():
+            self.predictor.run()
+        self._has_run = True
         return {name: handle.copy_to_cpu() for name, handle in self._outputs.items()}
 
 
@@ -87,7 +96,9 @@ def spare_det(config: Any, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _without_eager_deletion(paddle: Any) -> Iterator[None]:
+def _without_eager_deletion() -> Iterator[None]:
+    import paddle
+
     before = paddle.get_flags([_EAGER_FLAG])
     paddle.set_flags({_EAGER_FLAG: -1.0})
     try:
