@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -54,7 +55,9 @@ class HeapTrim {
     emptied_bytes_ = 0;
     if (is_trimmed_ && holes_() < left_bytes_ + kGrowthBytes) return;
     trim_();
-    left_bytes_ = holes_();
+    // A run that ends meanwhile leaves holes of its own, which are not to be taken for those that cannot be helped.
+    const std::int64_t left = holes_();
+    left_bytes_ = is_trimmed_ ? std::min(left, left_bytes_ + kGrowthBytes / 8) : left;
     is_trimmed_ = true;
   }
 

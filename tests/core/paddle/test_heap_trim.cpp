@@ -11,13 +11,14 @@ using namespace paddleinfer::paddle;
 namespace {
 
 std::int64_t holes_now = 0;
+std::int64_t left_by_a_run = 0;  // that ends during a trim
 int trims = 0;
 
 std::int64_t holes() { return holes_now; }
 
 void trim() {
   ++trims;
-  holes_now = 0;
+  holes_now = left_by_a_run;
 }
 
 void empty(HeapTrim& heap, int times, std::int64_t hole_bytes, std::uint64_t emptied_bytes = 0) {
@@ -28,7 +29,7 @@ void empty(HeapTrim& heap, int times, std::int64_t hole_bytes, std::uint64_t emp
 }
 
 HeapTrim new_process() {
-  holes_now = 0;
+  holes_now = left_by_a_run = 0;
   trims = 0;
   return HeapTrim(holes, trim);
 }
@@ -63,6 +64,17 @@ TEST("emptyings of large parts are followed by a trim sooner") {
   HeapTrim heap = new_process();
   empty(heap, 8, HeapTrim::kGrowthBytes, HeapTrim::kEmptiedBytes / 2);
   CHECK_EQ(trims, 4);
+}
+
+TEST("a run that ends during a trim does not put the next one off by what it leaves") {
+  HeapTrim heap = new_process();
+  empty(heap, HeapTrim::kEmptyings, 0);
+  left_by_a_run = 8 * HeapTrim::kGrowthBytes;
+  empty(heap, HeapTrim::kEmptyings, HeapTrim::kGrowthBytes);
+  left_by_a_run = 0;
+  empty(heap, HeapTrim::kEmptyings, 0);
+  CHECK_EQ(trims, 3);
+  CHECK_EQ(holes_now, 0);
 }
 
 // Under a sanitizer memory comes from an allocator of its own.
