@@ -26,35 +26,36 @@ struct DeletionMode {
 // While it stands, the flag has the mode's value; once the last of several has gone, what it had before.
 class DeletionScope {
  public:
-  // Those of another value wait for each other. A run may hang: then the flag is left as it is.
+  // Those of another value wait for each other, but no longer: a run may take long, or hang. It has read the flag as it
+  // began, so the one that has waited sets its own value.
   static constexpr Nanos kMostWait = kNanosPerSecond;
 
   explicit DeletionScope(const DeletionMode& mode, Nanos most_ns = kMostWait) noexcept
-      : flag_(mode.flag), stands_(flag_ != nullptr && state().begin(mode, monotonic_now() + most_ns)) {}
+      : flag_(mode.flag) {
+    if (flag_ != nullptr) state().begin(mode, monotonic_now() + most_ns);
+  }
   DeletionScope(const DeletionScope&) = delete;
   DeletionScope& operator=(const DeletionScope&) = delete;
   ~DeletionScope() {
-    if (stands_) state().end(flag_);
+    if (flag_ != nullptr) state().end(flag_);
   }
 
  private:
   class State {
    public:
-    bool begin(const DeletionMode& mode, Nanos deadline) noexcept {
-      for (;;) {
+    void begin(const DeletionMode& mode, Nanos deadline) noexcept {
+      for (bool is_late = false;;) {
         const std::uint32_t seen = changed_.epoch();
         {
           const MutexLock lock(mu_);
-          if (standing_ == 0) {
-            before_ = *mode.flag;
-            *mode.flag = value_ = mode.threshold_gb;
-          }
+          if (standing_ == 0) before_ = *mode.flag;
+          if (standing_ == 0 || is_late) *mode.flag = value_ = mode.threshold_gb;
           if (value_ == mode.threshold_gb) {
             ++standing_;
-            return true;
+            return;
           }
         }
-        if (changed_.wait(seen, deadline) == Woken::timed_out) return false;
+        is_late = changed_.wait(seen, deadline) == Woken::timed_out;
       }
     }
 
@@ -63,7 +64,6 @@ class DeletionScope {
         const MutexLock lock(mu_);
         if (--standing_ > 0) return;
         if (*flag == value_) *flag = before_;  // else the program has set it meanwhile
-        value_ = before_;
       }
       changed_.wake();
     }
@@ -83,7 +83,6 @@ class DeletionScope {
   }
 
   double* const flag_;
-  const bool stands_;
 };
 
 }  // namespace paddleinfer::paddle

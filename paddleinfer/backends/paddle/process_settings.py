@@ -41,42 +41,30 @@ class Deletion(NamedTuple):
 
 
 def deletion(spec: ModelSpec, options: RuntimeOptions, resolved: ResolvedOptions, *, known: bool) -> Deletion:
-    """Decides whether Paddle's helper threads free tensors during runs.
+    """Decides how Paddle's helper threads free tensors during runs.
 
     Paddle reads a flag of the process for it, which is put back afterwards; `known`: where that lies.
     """
-    on, plain_gb, note = _deletion(spec, options)
-    gb = plain_gb
-    if not on and resolved.onednn and not spec.format.is_legacy:
-        # What stays from other shapes changes the results (seen with Paddle 3.3.1).
-        on, gb = True, _DELETION_LOT_GB
-        note = f"in lots of {_DELETION_LOT_BYTES >> 20} MiB: with oneDNN Paddle errs where tensors stay"
-    restored = "the process's flag is so only while this engine's predictors are made and first run"
-    if not known:
-        restored = "this Paddle's flag is not found, and stays as the process has it"
-    source: Source = "auto" if options.eager_deletion == "auto" else "option"
-    resolved.decide("eager_deletion", on, source, "; ".join(filter(None, (note, restored))))
-    return Deletion(gb, plain_gb)
-
-
-def _deletion(spec: ModelSpec, options: RuntimeOptions) -> tuple[bool, float, str]:
-    """Returns whether tensors are freed, past how many gigabytes of them at once, and why."""
-    if options.eager_deletion != "auto":
-        return options.eager_deletion, (0.0 if options.eager_deletion else -1.0), ""
-    free = [
-        tensor.name for tensor in spec.inputs if tensor.shape is None or min(tensor.shape[1:], default=0) < 0
-    ]
-    if not free:
-        return (
-            False,
-            -1.0,
-            "off: all sizes beyond the rows are fixed, so that what stays allocated is bounded",
-        )
-    lots = (
-        f"in lots of {_DELETION_LOT_BYTES >> 20} MiB: {free[0]!r} has free sizes, and without deletion the "
-        "tensors of the largest request ever seen stay allocated in each instance"
+    asked = options.eager_deletion
+    gb = plain_gb = {True: 0.0, False: -1.0, "auto": _DELETION_LOT_GB}[asked]
+    # What stays from other shapes changes oneDNN's results (seen with Paddle 3.3.1). Other predictors of the
+    # process may read the flag meanwhile, so none stays where nobody has asked for it.
+    refused = asked is False and resolved.onednn and not spec.format.is_legacy
+    if refused:
+        gb = _DELETION_LOT_GB
+    notes = []
+    if gb == _DELETION_LOT_GB:
+        notes.append(f"in lots of {_DELETION_LOT_BYTES >> 20} MiB")
+    if refused:
+        notes.append("with oneDNN Paddle errs where tensors stay")
+    notes.append(
+        "the process's flag is so only while this engine's predictors are made and first run"
+        if known
+        else "this Paddle's flag is not found, and stays as the process has it"
     )
-    return True, _DELETION_LOT_GB, lots
+    source: Source = "auto" if asked == "auto" else "option"
+    resolved.decide("eager_deletion", gb >= 0, source, "; ".join(notes))
+    return Deletion(gb, plain_gb)
 
 
 def apply_malloc_tuning(options: RuntimeOptions, resolved: ResolvedOptions) -> None:
