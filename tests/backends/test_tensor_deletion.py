@@ -25,7 +25,11 @@ def switches_of_threads(name: str) -> dict[str, int]:
     """How often each waited so far, by its id. Paddle's helpers have the name of who began them."""
     found = {}
     for task in Path("/proc/self/task").iterdir():
-        fields = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines())
+        try:
+            text = (task / "status").read_text()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            continue
+        fields = dict(line.split(":\t", 1) for line in text.splitlines())
         if fields["Name"] == name:
             found[task.name] = int(fields["voluntary_ctxt_switches"])
     return found
