@@ -30,8 +30,7 @@ class DeletionScope {
   // began, so the one that has waited sets its own value.
   static constexpr Nanos kMostWait = kNanosPerSecond;
 
-  explicit DeletionScope(const DeletionMode& mode, Nanos most_ns = kMostWait) noexcept
-      : flag_(mode.flag) {
+  explicit DeletionScope(const DeletionMode& mode, Nanos most_ns = kMostWait) noexcept : flag_(mode.flag) {
     if (flag_ != nullptr) state().begin(mode, monotonic_now() + most_ns);
   }
   DeletionScope(const DeletionScope&) = delete;
