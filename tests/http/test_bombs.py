@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 import sys
 import threading
@@ -106,10 +105,7 @@ def watched(engine: Engine, protocol: Any) -> Iterator[tuple[Application, Served
 @pytest.fixture(scope="module", params=[HttpProtocol, "httptools"], ids=["own protocol", "any server"])
 def server(request: pytest.FixtureRequest) -> Iterator[Any]:
     with echo_engine(shape=(-1, -1), batchable=False) as engine, watched(engine, request.param) as server:
-        gc.collect()
-        gc.freeze()  # else what other tests have left behind is walked through on the loop
         yield server
-        gc.unfreeze()
 
 
 def answer_to(served: Served, bomb: Bomb) -> tuple[int, int, bytes]:
