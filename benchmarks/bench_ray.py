@@ -4,7 +4,8 @@ By handle and over HTTP each variant has one replica with one CPU, and callers o
 once they have their answer. The baseline is ``@serve.batch`` around Paddle's predictor, once as Serve comes
 (five requests at a time) and once with as many requests at a time as ours. For Ray Data it is a class for
 ``map_batches`` that runs each batch at once. Rates of Ray Data are of the time between the begin of the first
-call and the end of the last: how long actors take to start is left out.
+call and the end of the last: how long actors take to start is left out. Last, replicas are compared with
+fewer and with an engine without Ray, on the same cores.
 
 ``python -m benchmarks.bench_ray [--quick] [--json FILE]``, in the environment of ``make bench-ray``
 """
@@ -27,6 +28,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import Section, interleave, ratios
 from benchmarks.models import MODELS, directory
+from benchmarks.ray_replicas import of_replicas
 
 WANTED = {"mlp": 3.0, "wide_mlp": 1.3}
 MAX_ROWS = 32
@@ -35,6 +37,8 @@ CALLERS = 64
 CONNECTIONS = 32
 DATA_ROWS = {"mlp": 200_000, "wide_mlp": 12_000}
 QUICK_SHARE = 4
+
+_PARTS = ("serve", "data", "replicas")
 
 OURS, TOGETHER = "ours", "ours, CoalescingHandle"
 LARGE = "ours, max_batch_size=1024"
@@ -268,7 +272,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short and noisy: to see that all of it runs")
-    parser.add_argument("--only", nargs="+", choices=("serve", "data"), default=("serve", "data"))
+    parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS)
     parser.add_argument("--models", nargs="+", choices=tuple(WANTED), default=tuple(WANTED))
     parser.add_argument("--rounds", type=int, help="how often each variant is measured")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
@@ -288,6 +292,9 @@ def main() -> None:
             rows = DATA_ROWS[model] // (QUICK_SHARE if options.quick else 1)
             sections[f"data-{model}"] = of_data(model, effort.rounds, rows)
             harness.show(sections[f"data-{model}"])
+    if "replicas" in options.only:
+        sections["replicas"] = of_replicas(effort)
+        harness.show(sections["replicas"])
     if options.json:
         harness.write_json(options.json, sections, {"rounds": effort.rounds, "seconds": effort.seconds})
 
