@@ -147,7 +147,7 @@ test-core-sanitize:
 # --- What CI does besides -------------------------------------------------------------------------
 
 ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-docling test-deploy \
-	test-system test-some-models test-real test-onnx test-paddlex test-rapidocr test-some-ray docs
+	test-system test-some-models test-real test-onnx test-paddlex test-older-paddlex test-rapidocr test-some-ray docs
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
 SYSTEM_TOOLS := promtool:prometheus nginx:nginx-light bwrap:bubblewrap chromium:chromium \
@@ -203,27 +203,32 @@ $(VENV_ONNX)/.test: $(PACKAGING) $(VENV)/.test
 	@touch $@
 
 # PaddleOCR wants other versions of NumPy and PyYAML than the main environment has. Each version of it that
-# paddleinfer.paddlex knows has an environment of its own: make test-paddlex PADDLEX=3.5
+# paddleinfer.paddlex knows has an environment of its own: make test-paddlex PADDLEX=3.5. Those of older versions stand
+# on that of the newest, and so hold hardly more than PaddleOCR and PaddleX.
 PADDLEX ?= 3.7
 PADDLEOCR_3.5 := 'paddleocr==3.5.0' 'paddlex[ocr-core,serving]==3.5.2'
 PADDLEOCR_3.6 := 'paddleocr==3.6.0' 'paddlex[ocr-core,serving]==3.6.1'
 PADDLEOCR_3.7 := 'paddleocr==3.7.0' 'paddlex[ocr-core,serving]==3.7.2'
-PADDLEOCR := $(PADDLEOCR_$(PADDLEX))
+VENV_PADDLEX_NEWEST := .venv-paddlex-3.7
 VENV_PADDLEX := .venv-paddlex-$(PADDLEX)
 PADDLEX_TESTS := tests/paddlex
-$(VENV_PADDLEX)/.test: $(PACKAGING) $(VENV)/.test
-	@test -n "$(PADDLEOCR)" || { echo "PADDLEX=$(PADDLEX) is not known; the known versions are 3.5, 3.6 and 3.7"; exit 1; }
-	$(PYTHON) -m venv $(VENV_PADDLEX)
-	echo "import site; site.addsitedir('$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages)')" \
-		>$$(echo $(VENV_PADDLEX)/lib/python3*/site-packages)/main.pth
-	$(VENV_PADDLEX)/bin/python -m pip --quiet install $(PADDLEOCR) \
-		onnxruntime openvino 'paddle2onnx; python_version < "3.13"'
+$(VENV_PADDLEX_NEWEST)/.test: UNDER := $(VENV)
+$(VENV_PADDLEX_NEWEST)/.test: WITH := onnxruntime openvino 'paddle2onnx; python_version < "3.13"'
+$(VENV_PADDLEX_NEWEST)/.test: $(PACKAGING) $(VENV)/.test
+.venv-paddlex-3.5/.test .venv-paddlex-3.6/.test: UNDER := $(VENV_PADDLEX_NEWEST) $(VENV)
+.venv-paddlex-3.5/.test .venv-paddlex-3.6/.test: $(PACKAGING) $(VENV_PADDLEX_NEWEST)/.test
+.venv-paddlex-%/.test:
+	@test -n "$(PADDLEOCR_$*)" || { echo "PADDLEX=$* is not known; the known versions are 3.5, 3.6 and 3.7"; exit 1; }
+	$(PYTHON) -m venv $(@D)
+	for site in $$(printf '$(CURDIR)/%s/lib/python3*/site-packages ' $(UNDER)); do \
+		echo "import site; site.addsitedir('$$site')"; done >$$(echo $(@D)/lib/python3*/site-packages)/under.pth
+	$(@D)/bin/python -m pip --quiet install $(PADDLEOCR_$*) $(WITH)
 	@touch $@
 
 test-paddlex: $(REAL_MODELS)/.fetched $(VENV_PADDLEX)/.test $(VENV)/.built
 	$(VENV_PADDLEX)/bin/python -m pytest -m paddlex $(PYTEST_ARGS) $(PADDLEX_TESTS)
 
-# The oldest version, and the middle one: what they read alone.
+# The oldest version, and the middle one: what they read, by themselves and from many threads.
 test-older-paddlex:
 	$(MAKE) --no-print-directory test-paddlex PADDLEX=3.5 PADDLEX_TESTS=tests/paddlex/test_paddleocr.py
 	$(MAKE) --no-print-directory test-paddlex PADDLEX=3.6 PADDLEX_TESTS=tests/paddlex/test_paddleocr.py
