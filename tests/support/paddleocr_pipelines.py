@@ -19,8 +19,11 @@ def make(engine: str, **options: Any) -> Any:
 
 
 def stock() -> Any:
-    """On Paddle's predictors."""
-    return stock_pipeline(need(V5_DET).parent)
+    """On Paddle's predictors, with one computing thread each, as engines have.
+
+    With the ten of PaddleOCR's default the last bits of scores depend on the processor and its cores.
+    """
+    return stock_pipeline(need(V5_DET).parent, cpu_threads=1)
 
 
 def drawn(count: int) -> list[Array]:
