@@ -80,7 +80,7 @@ def replicas(model: str) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
     import paddleinfer.ray
 
     path = str(directory(model))
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         quiet = LoggingConfig(enable_access_log=False, log_level="WARNING")
         # A third of a CPU each is reserved, so that all of them find room; one at a time has something to do.
@@ -248,7 +248,7 @@ def of_data(model: str, rounds: int, rows: int) -> Section:
         f"{model} by Ray Data, {rows:,} rows, one actor: {rounds} rounds that alternate",
         ["variant", "rows/s", "of ours"],
     )
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         x = MODELS[model].feed(rows)["x"]

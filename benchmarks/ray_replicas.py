@@ -36,7 +36,7 @@ def _calls() -> Iterator[dict[str, Callable[[Any], Awaitable[Any]]]]:
     import paddleinfer.ray
 
     path = str(directory(REPLICATED))
-    ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         calls: dict[str, Callable[[Any], Awaitable[Any]]] = {}
         for number, (name, replicas, instances) in enumerate(((ONE, 1, 1), (TWO, 2, 1), (TOGETHER, 1, 2))):
