@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import Section, interleave, ratios
 from benchmarks.models import MODELS, directory
-from benchmarks.ray_replicas import of_replicas
+from benchmarks.ray_replicas import REPLICATED, of_replicas
 
 WANTED = {"mlp": 3.0, "wide_mlp": 1.3}
 MAX_ROWS = 32
@@ -293,8 +293,9 @@ def main() -> None:
             sections[f"data-{model}"] = of_data(model, effort.rounds, rows)
             harness.show(sections[f"data-{model}"])
     if "replicas" in options.only:
-        sections["replicas"] = of_replicas(effort)
-        harness.show(sections["replicas"])
+        for model in REPLICATED:
+            sections[f"replicas-{model}"] = of_replicas(model, effort)
+            harness.show(sections[f"replicas-{model}"])
     if options.json:
         harness.write_json(options.json, sections, {"rounds": effort.rounds, "seconds": effort.seconds})
 

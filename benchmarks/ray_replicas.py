@@ -16,9 +16,9 @@ from benchmarks.models import MODELS, directory
 
 __all__ = ["REPLICATED", "of_replicas"]
 
-REPLICATED = "mobilenet_v2"
-"""A row of it takes many times what a call of Serve does, so that replicas are what is measured."""
-CALLERS = 16
+REPLICATED = ("ppocr_det", "ppocr_rec")
+"""A row of the first takes many times what Serve's call does, and callers and Serve have the same cores."""
+CALLERS = 8
 CORES = 2
 ONE, TWO, TOGETHER = "1 replica, 1 instance", "2 replicas, 1 instance each", "1 replica, 2 instances"
 ENGINE = "an engine without Ray, 2 instances"
@@ -27,7 +27,7 @@ NEAR = 0.9
 
 
 @contextlib.contextmanager
-def _calls() -> Iterator[dict[str, Callable[[Any], Awaitable[Any]]]]:
+def _calls(model: str) -> Iterator[dict[str, Callable[[Any], Awaitable[Any]]]]:
     """Variant -> what asks it."""
     import ray
     from ray import serve
@@ -35,13 +35,13 @@ def _calls() -> Iterator[dict[str, Callable[[Any], Awaitable[Any]]]]:
 
     import paddleinfer.ray
 
-    path = str(directory(REPLICATED))
+    path = str(directory(model))
     ray.init("local", num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         calls: dict[str, Callable[[Any], Awaitable[Any]]] = {}
         for number, (name, replicas, instances) in enumerate(((ONE, 1, 1), (TWO, 2, 1), (TOGETHER, 1, 2))):
             deployment = paddleinfer.ray.deployment(
-                path, name=REPLICATED, instances=instances, cpu_threads=1
+                path, name=model, instances=instances, cpu_threads=1
             ).options(
                 num_replicas=replicas,
                 ray_actor_options={"num_cpus": 0.3},  # all of them find room; one variant at a time has work
@@ -58,25 +58,27 @@ def _calls() -> Iterator[dict[str, Callable[[Any], Awaitable[Any]]]]:
         ray.shutdown()
 
 
-def of_replicas(effort: harness.Effort) -> Section:
+def of_replicas(model: str, effort: harness.Effort) -> Section:
     """Requests a second of callers in one event loop."""
-    row = MODELS[REPLICATED].feed(1)
+    row = MODELS[model].feed(1)
     section = Section(
-        f"{REPLICATED} by handle, {CALLERS} tasks of one row each, {CORES} cores: "
+        f"{model} by handle, {CALLERS} tasks of one row each, {CORES} cores: "
         f"{effort.rounds} rounds of {effort.seconds:g} s that alternate",
         ["variant", "requests/s", f"of {ONE}"],
     )
-    with _calls() as calls, contextlib.closing(asyncio.new_event_loop()) as loop:
+    with _calls(model) as calls, contextlib.closing(asyncio.new_event_loop()) as loop:
 
-        async def rate(call: Callable[[Any], Awaitable[Any]]) -> float:
+        async def asked(call: Callable[[Any], Awaitable[Any]]) -> float:
             begin = time.perf_counter()
             count = await harness.keep_awaiting(partial(call, row), CALLERS, effort.seconds)
             return count / (time.perf_counter() - begin)
 
-        measured = {name: lambda call=call: loop.run_until_complete(rate(call)) for name, call in calls.items()}
-        for once in measured.values():  # each shape's first runs, and the engine's look for the faster kernels
-            once()
-        rates = interleave(measured, effort.rounds)
+        def rate(name: str) -> float:
+            return loop.run_until_complete(asked(calls[name]))
+
+        for name in calls:  # a shape's first runs take longer
+            rate(name)
+        rates = interleave({name: partial(rate, name) for name in calls}, effort.rounds)
 
     def share(name: str, of: str) -> float:
         return statistics.median(ratios(rates[name], rates[of]))
