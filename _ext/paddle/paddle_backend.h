@@ -1,6 +1,7 @@
 // A Paddle predictor as an instance's backend: driven through paddle_abi.h, without Python.
 #pragma once
 
+#include <atomic>
 #include <climits>
 #include <cstdio>
 #include <memory>
@@ -20,6 +21,7 @@
 #include "requests/request.h"
 #include "requests/thread_safety.h"
 #include "running/backend.h"
+#include "running/malloc_trim.h"
 
 namespace paddleinfer::paddle {
 
@@ -53,8 +55,23 @@ class Model {
     return weights_;
   }
 
+  // A backend's, and the last thing of it that goes: what the last one of all leaves in malloc's heaps is given back.
+  class Use {
+   public:
+    explicit Use(Model& model) noexcept : model_(model) { model_.uses_.fetch_add(1, std::memory_order_relaxed); }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() {
+      if (model_.uses_.fetch_sub(1, std::memory_order_acq_rel) == 1) trim_malloc();
+    }
+
+   private:
+    Model& model_;
+  };
+
  private:
   friend class PaddleBackend;
+  std::atomic<int> uses_{0};
   Predictor* root_ GUARDED_BY(predictor_lock()) = nullptr;  // owned by instance 0's backend
   WeightReport weights_ GUARDED_BY(predictor_lock());
 };
@@ -293,6 +310,7 @@ class PaddleBackend final : public Backend {
   }
 
   const std::shared_ptr<Model> model_;
+  const Model::Use use_{*model_};
   std::shared_ptr<Predictor> root_;  // set in instance 0 only
   Predictor* predictor_ = nullptr;
   bool has_run_ = false;  // the predictor

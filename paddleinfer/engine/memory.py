@@ -1,8 +1,7 @@
-"""Tells what a model will take in memory, before it is loaded, and gives back what one has taken."""
+"""Tells what a model will take in memory, before it is loaded."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 from paddleinfer.config import EngineConfig
@@ -10,7 +9,7 @@ from paddleinfer.engine.opening import opening, saying_what_lacks_memory
 from paddleinfer.engine.preparation import prepared_as_tuned
 from paddleinfer.models.reader import ModelSpec, load_spec
 
-__all__ = ["estimate", "trim"]
+__all__ = ["estimate"]
 
 
 def estimate(path: str | os.PathLike[str], config: EngineConfig) -> tuple[ModelSpec, int]:
@@ -28,10 +27,3 @@ def estimate(path: str | os.PathLike[str], config: EngineConfig) -> tuple[ModelS
         spec = load_spec(path, config.runtime.params)
         model, _ = prepared_as_tuned(spec, config, load)
         return spec, model.memory_bytes
-
-
-def trim() -> None:
-    """Gives memory that is free within this process back to the system, where the C library can (glibc)."""
-    release = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if release is not None:
-        release(0)

@@ -198,7 +198,6 @@ class ModelLoads:
             model.state, model.reason = "READY", ""
             return False
         await self._close(model, _DRAIN_TIMEOUT_S)
-        await self._calls.start(memory.trim)  # otherwise the C library keeps what the model had
         model.reason = f"unloaded to make room for {other.label!r}; the next request for it loads it"
         _log.info("%s was unloaded to make room for %s", model.label, other.label)
         return True

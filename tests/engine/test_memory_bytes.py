@@ -44,7 +44,3 @@ def test_a_function_takes_nothing_that_is_known() -> None:
 def test_what_is_no_model_has_no_estimate(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError):
         memory.estimate(tmp_path, EngineConfig())
-
-
-def test_free_memory_can_be_given_back_at_any_time() -> None:
-    memory.trim()

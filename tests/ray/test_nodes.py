@@ -19,7 +19,7 @@ SUPPORT = Path(__file__).resolve().parents[1] / "support"
 def test_a_node_that_dies_takes_no_answer_with_it(zoo: Zoo) -> None:
     done = subprocess.run(
         [sys.executable, str(SUPPORT / "ray_cluster_process.py"), str(zoo.directory("weight-2"))],
-        # Else a thread of Serve's router that looks for the dead replica connects once more while the cluster ends.
+        # Else a thread of Serve's router that looks for the dead replica connects again as the cluster ends.
         env={**os.environ, "PYTHONPATH": str(SUPPORT), "RAY_ENABLE_AUTO_CONNECT": "0"},
         capture_output=True,
         text=True,
