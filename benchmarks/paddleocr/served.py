@@ -59,10 +59,13 @@ def _started(served: Served) -> Iterator[str]:
         file, (port,) = Path(folder) / "OCR.yaml", free_ports(1)
         models = directory("ppocr_det").parent
         if served.backend is None:
-            pipeline = stock_pipeline(models)
+            stock_pipeline(models).export_paddlex_config_to_yaml(file)
         else:
+            import paddleinfer.paddlex
+
             pipeline = ocr_pipeline("paddleinfer", models, engine_config={"backend": served.backend})
-        pipeline.export_paddlex_config_to_yaml(file)
+            pipeline.export_paddlex_config_to_yaml(file)
+            paddleinfer.paddlex.close(pipeline)
         words = f"--serve --pipeline {file} --host 127.0.0.1 --port {port}".split()
         with open(Path(folder) / "log", "w+") as log:
             server = subprocess.Popen(
