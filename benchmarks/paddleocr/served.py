@@ -63,9 +63,11 @@ def _started(served: Served) -> Iterator[str]:
         else:
             import paddleinfer.paddlex
 
-            pipeline = ocr_pipeline("paddleinfer", models, engine_config={"backend": served.backend})
+            pipeline = ocr_pipeline("paddleinfer", models)
             pipeline.export_paddlex_config_to_yaml(file)
             paddleinfer.paddlex.close(pipeline)
+            with file.open("a") as text:  # PaddleOCR does not write it
+                text.write(f"engine_config: {{backend: {served.backend}}}\n")
         words = f"--serve --pipeline {file} --host 127.0.0.1 --port {port}".split()
         with open(Path(folder) / "log", "w+") as log:
             server = subprocess.Popen(
