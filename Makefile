@@ -32,7 +32,7 @@ ASAN_TESTS := $(patsubst %,tests/engine/test_%.py,conversion engine futures asyn
 	large_requests queue_full infer_many)
 
 .PHONY: help demo demo-ocr test build lint thread-safety format test-core test-core-sanitize test-python real-models ci-more \
-	test-paddle26 test-asan test-models test-some-models test-wheel test-onnx test-paddlex test-older-paddlex test-rapidocr test-ray test-some-ray test-openapi test-clients test-docling \
+	test-paddle26 test-asan test-models test-some-models test-thorough test-wheel test-onnx test-paddlex test-older-paddlex test-rapidocr test-ray test-some-ray test-openapi test-clients test-docling \
 	test-deploy test-system system-tools bench bench-paddleocr bench-ray bench-http-envs docs dist clean
 
 help:
@@ -147,7 +147,7 @@ test-core-sanitize:
 # --- What CI does besides -------------------------------------------------------------------------
 
 ci-more: test-core-sanitize test-paddle26 test-asan test-wheel test-openapi test-clients test-docling test-deploy \
-	test-system test-some-models test-real test-onnx test-paddlex test-older-paddlex test-rapidocr test-some-ray docs
+	test-system test-some-models test-thorough test-real test-onnx test-paddlex test-older-paddlex test-rapidocr test-some-ray docs
 
 # Programs that some tests drive, each with its Debian package; without them those tests are skipped.
 SYSTEM_TOOLS := promtool:prometheus nginx:nginx-light bwrap:bubblewrap chromium:chromium \
@@ -314,6 +314,11 @@ test-models: MODEL_SEEDS := 500
 test-some-models: MODEL_SEEDS := 150
 test-models test-some-models: $(VENV)/.test $(VENV)/.built
 	$(BIN)/python -m pytest -n $(WORKERS) tests/real/test_random_models.py --model-seeds $(MODEL_SEEDS)
+
+# What the suite tries a part of, or for a shorter time.
+test-thorough: $(VENV)/.test $(VENV)/.built
+	$(BIN)/python -m pytest $(PYTEST_PARALLEL) --thorough tests/models/test_damage.py
+	$(BIN)/python -m pytest $(PYTEST_PARALLEL) -m stress --stress-seconds 20 tests
 
 test-real: $(REAL_MODELS)/.fetched $(VENV)/.test $(VENV)/.built
 	$(BIN)/python -m pytest -n $(WORKERS) -m real tests/real/test_real_models.py tests/real/test_ocr_service.py \

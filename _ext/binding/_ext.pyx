@@ -183,6 +183,9 @@ cdef extern from "Python.h":
 cdef extern from "<malloc.h>" nogil:
     int c_mallopt "mallopt"(int, int)
 
+cdef extern from "running/malloc_trim.h" nogil:
+    void c_trim_malloc "paddleinfer::trim_malloc"() noexcept
+
 cdef extern from "numpy/arrayobject.h":
     void PyArray_ENABLEFLAGS(cnp.ndarray, int)
     object PyArray_SimpleNewFromData(int, cnp.npy_intp*, int, void*)

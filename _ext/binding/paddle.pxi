@@ -222,3 +222,9 @@ def onednn_cache_clears():
 def mallopt(int parameter, int value):
     """glibc's mallopt(3). True when it took effect."""
     return c_mallopt(parameter, value) == 1
+
+
+def trim_malloc():
+    """Gives what is free in malloc's heaps back to the system, where the C library can (glibc)."""
+    with nogil:
+        c_trim_malloc()

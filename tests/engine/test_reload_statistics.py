@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
+import textwrap
 import threading
 import weakref
 from typing import Any
 
 import numpy as np
+import pytest
 from ended_requests import assert_all_ended, instance_threads
 from engine_helpers import PATIENCE_S, double, engine_of, eventually, rows, run_threads
 from reload_helpers import versioned
@@ -117,3 +121,27 @@ def test_many_reloads_take_no_more_memory_than_a_few(zoo: Zoo) -> None:
             sizes.append(resident_memory_bytes())
         assert eventually(lambda: instance_threads() <= threads)
     assert min(sizes[15:]) < 1.05 * max(sizes[:5]), f"MiB after each reload: {[size >> 20 for size in sizes]}"
+
+
+@pytest.mark.parametrize("driver", ["native", "python"])
+def test_a_generation_leaves_no_holes_when_it_goes(zoo: Zoo, driver: str) -> None:
+    script = """
+        import sys
+        import numpy as np
+        import paddleinfer
+        from paddleinfer.backends.processors import resident_memory_bytes
+
+        x = np.ones((4, 512), "float32")
+        sizes = []
+        with paddleinfer.Engine(sys.argv[1], instances=2, driver=sys.argv[2]) as engine:
+            for _ in range(12):
+                engine.submit([x]).result()
+                engine.reload()
+                sizes.append(resident_memory_bytes() >> 20)
+        print(*sizes)
+    """
+    directory = zoo.directory("wide", zoo.formats[0])  # 88 MB of weights
+    arguments = [sys.executable, "-c", textwrap.dedent(script), str(directory), driver]
+    told = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
+    sizes = [int(size) for size in told.split()]
+    assert max(sizes) - min(sizes) < 44, f"MiB after each reload: {sizes}"

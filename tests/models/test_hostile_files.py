@@ -17,7 +17,7 @@ from paddleinfer.models.reader import load_spec
 from paddleinfer.shim.settings_file import read_settings
 
 MIB = 1 << 20
-SIZE = MIB
+SIZE = 2 * MIB
 MOST_TIMES = 10
 # Of what does not grow with a file, and of its parts up to the numbers that are always allowed.
 SMALL_BYTES = 16 * MIB

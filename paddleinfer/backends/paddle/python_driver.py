@@ -181,6 +181,7 @@ class PythonPredictor:
             if self._on_close is not None:
                 self._on_close()
             del self._predictor
+        _ext.trim_malloc()  # the weights would stay in its heaps
 
 
 class FallBackPredictor:
